@@ -1,0 +1,43 @@
+"""The ASGI entry point: Django, with the sandbox mounted beside it when SANDBOX is on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "observatory.settings")
+django_application = get_asgi_application()
+
+from django.conf import settings  # noqa: E402 - the settings exist only from here on
+
+from observatory.sandbox.app import create_app  # noqa: E402
+
+SANDBOX_ROOT = "/sandbox"
+# The pause lets a person see the stages; tests run the sandbox alone, without it.
+sandbox = (
+    create_app(journal=settings.VAR_DIR / "sandbox.jsonl", latency_s=0.6)
+    if settings.SANDBOX
+    else None
+)
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Hand a request to the sandbox or to Django, by its path."""
+    path = scope.get("path", "")
+    if sandbox is not None and (path == SANDBOX_ROOT or path.startswith(f"{SANDBOX_ROOT}/")):
+        await sandbox({**scope, "root_path": SANDBOX_ROOT}, receive, send)
+    elif scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    else:
+        await django_application(scope, receive, send)
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    """Answer uvicorn's start-up and shutdown, which Django's application does not know."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return

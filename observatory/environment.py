@@ -1,0 +1,118 @@
+"""Readers for the environment that `settings.py` uses: a wrong value stops the process by name.
+
+django-environ casts; what it does not check (ranges, choices, URLs, Fernet keys) is checked here,
+so that every message names the variable, what was wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+import environ  # type: ignore[import-untyped]
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+
+class Environment:
+    """The process's environment, with `.env` beneath it."""
+
+    def __init__(self, env_file: Path) -> None:
+        self._env = environ.Env()
+        if env_file.is_file():
+            self._env.read_env(str(env_file))
+
+    def text(self, name: str, default: str = "") -> str:
+        return str(self._env.str(name, default=default)).strip()
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.text(name).lower()
+        if value in {"true", "1", "on", "yes"}:
+            return True
+        if value in {"false", "0", "off", "no"}:
+            return False
+        if not value:
+            return default
+        raise _wrong(name, f"{value!r} is neither true nor false")
+
+    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        value = self.text(name) or default
+        if value not in choices:
+            raise _wrong(name, f"{value!r} is none of {', '.join(choices)}")
+        return value
+
+    def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
+        value = self._cast(name, str(default), int, "a whole number")
+        if not lowest <= value <= highest:
+            raise _wrong(name, f"{value} is not between {lowest} and {highest}")
+        return value
+
+    def dollars(self, name: str, default: str) -> Decimal:
+        value = self._cast(name, default, Decimal, "an amount of dollars such as 1.00")
+        if not value.is_finite() or value < 0:
+            raise _wrong(name, f"{value} is not an amount of dollars such as 1.00")
+        return value
+
+    def url(self, name: str, default: str = "") -> str:
+        value = (self.text(name) or default).rstrip("/")
+        if value and (
+            urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname
+        ):
+            raise _wrong(name, "it is no http:// or https:// address")
+        return value
+
+    def time_zone(self, name: str, default: str) -> str:
+        value = self.text(name) or default
+        if value not in available_timezones():
+            raise _wrong(name, f"{value!r} is no time zone such as Europe/Berlin")
+        return str(ZoneInfo(value))
+
+    def names(self, name: str) -> list[str]:
+        return [part.strip() for part in self.text(name).split(",") if part.strip()]
+
+    def fernet_keys(self, name: str) -> list[str]:
+        keys = self.names(name)
+        for number, key in enumerate(keys, start=1):
+            try:
+                Fernet(key)
+            except ValueError:
+                # The value is a secret: say which of the keys is wrong and never what it was.
+                raise _wrong(name, f"key {number} of {len(keys)} is no Fernet key") from None
+        return keys
+
+    def database(self, name: str, default: str) -> dict[str, Any]:
+        try:
+            config = dict(self._env.db_url_config(self.text(name) or default))
+        except (ValueError, KeyError, ImproperlyConfigured):
+            config = {}
+        if config.get("ENGINE") not in {
+            "django.db.backends.sqlite3",
+            "django.db.backends.postgresql",
+        }:
+            raise _wrong(
+                name, "it is neither sqlite:///path nor postgres://user:password@host/name"
+            )
+        return config
+
+    def cache_location(self, name: str, default: str) -> str:
+        value = self.text(name) or default
+        if urlsplit(value).scheme not in {"file", "redis", "rediss", "unix", "locmem"}:
+            raise _wrong(name, "it is neither file:///folder nor redis://host:port/number")
+        return value
+
+    def _cast(self, name: str, default: str, cast: Callable[[str], T], what: str) -> T:
+        value = self.text(name) or default
+        try:
+            return cast(value)
+        except (ValueError, InvalidOperation):
+            raise _wrong(name, f"{value!r} is not {what}") from None
+
+
+def _wrong(name: str, why: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{name}: {why}. Set it in the environment or in .env.")

@@ -1,0 +1,259 @@
+"""Every setting of Observatory, read from the environment and from `.env`, in this file only.
+
+A wrong value stops the process and names the variable. Outside DEBUG a missing secret does too.
+The table of variables is in the README.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+from observatory.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+VAR_DIR.mkdir(exist_ok=True)
+env = Environment(BASE_DIR / ".env")
+
+
+def _kept_secret(file_name: str, new_value: str) -> str:
+    """Return a secret of this machine, made once; for DEBUG only."""
+    path = VAR_DIR / file_name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(new_value, encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _required(name: str, how: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"{name} is not set. {how} On your own machine, DJANGO_DEBUG=true does without "
+        "(copy .env.example to .env)."
+    )
+
+
+# --- Django -------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DJANGO_DEBUG", False)
+SECRET_KEY = env.text("DJANGO_SECRET_KEY")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise _required("DJANGO_SECRET_KEY", "Set it to 50 or more random characters.")
+    SECRET_KEY = _kept_secret("secret_key", secrets.token_urlsafe(50))
+PORT = env.integer("PORT", 8000, lowest=1, highest=65535)
+ALLOWED_HOSTS = env.names("DJANGO_ALLOWED_HOSTS")
+if not ALLOWED_HOSTS:
+    if not DEBUG:
+        raise _required("DJANGO_ALLOWED_HOSTS", "Set it to the host names of the admin.")
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "simple_history",
+    "agents",
+    "pipeline",
+    "observatory",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "observatory.urls"
+ASGI_APPLICATION = "observatory.asgi.application"
+WSGI_APPLICATION = "observatory.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEBUG  # outside DEBUG, collectstatic has put the files into STATIC_ROOT
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- safety -------------------------------------------------------------------------------------
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_AGE = 8 * 3600
+CSRF_TRUSTED_ORIGINS = [] if DEBUG else [f"https://{host}" for host in ALLOWED_HOSTS]
+
+# --- database and cache -------------------------------------------------------------------------
+
+DATABASES = {
+    "default": env.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'observatory.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # FULL: "nothing lost" includes a power cut. IMMEDIATE: several processes write, none fails.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"].get("OPTIONS", {}),
+        "connect_timeout": 5,
+        "options": "-c statement_timeout=15000 -c lock_timeout=5000"
+        " -c idle_in_transaction_session_timeout=60000",
+    }
+
+CACHE_URL = env.cache_location("CACHE_URL", f"file://{VAR_DIR / 'cache'}")
+
+
+def _cache(name: str) -> dict[str, object]:
+    """Return the cache of that name: a folder, or a key prefix in Redis, of its own."""
+    if CACHE_URL.startswith("file:"):
+        return {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": str(Path(urlsplit(CACHE_URL).path) / name),
+        }
+    if CACHE_URL.startswith("locmem:"):
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": name}
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": CACHE_URL,
+        "KEY_PREFIX": f"observatory:{name}",
+        # A frozen Redis blocks for 5 s by default; values are JSON, because unpickling what
+        # somebody else may have written is running their code.
+        "OPTIONS": {
+            "socket_timeout": 0.25,
+            "socket_connect_timeout": 0.25,
+            "serializer": "observatory.serializers.JsonSerializer",
+        },
+    }
+
+
+CACHES = {"default": _cache("default"), "overrides": _cache("overrides")}
+
+# --- the product --------------------------------------------------------------------------------
+
+SANDBOX = env.flag("SANDBOX", False)
+SANDBOX_URL = f"http://127.0.0.1:{PORT}/sandbox"
+# The sandbox's own credentials: they open nothing but the stand-ins on this machine.
+SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: S105
+SANDBOX_SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
+
+QUEUE = env.choice("QUEUE", "inprocess", ["inprocess"])
+TELEGRAM_BOT_TOKEN = env.text("TELEGRAM_BOT_TOKEN") or (SANDBOX_BOT_TOKEN if SANDBOX else "")
+TELEGRAM_API_BASE_URL = env.url(
+    "TELEGRAM_API_BASE_URL",
+    f"{SANDBOX_URL}/telegram" if SANDBOX else "https://api.telegram.org",
+)
+TELEGRAM_FILE_BASE_URL = env.url(
+    "TELEGRAM_FILE_BASE_URL",
+    f"{SANDBOX_URL}/telegram/file" if SANDBOX else "https://api.telegram.org/file",
+)
+OPENROUTER_API_KEY = env.text("OPENROUTER_API_KEY") or (SANDBOX_SHARED_KEY if SANDBOX else "")
+OPENROUTER_BASE_URL = env.url(
+    "OPENROUTER_BASE_URL",
+    f"{SANDBOX_URL}/openrouter/api/v1" if SANDBOX else "https://openrouter.ai/api/v1",
+)
+DEFAULT_MODEL = env.text("DEFAULT_MODEL", "openai/gpt-5-mini")
+DEFAULT_MODELS = {"openrouter": DEFAULT_MODEL}  # by provider, for members who chose none
+OVERRIDE_TTL_SECONDS = env.integer("OVERRIDE_TTL_SECONDS", 60, lowest=1, highest=60)
+STEP_DEADLINE_SECONDS = env.integer("STEP_DEADLINE_SECONDS", 120, lowest=5, highest=900)
+SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
+ACCESS = env.choice("ACCESS", "closed", ["closed", "open"])
+OPERATOR_CHAT_ID = env.text("OPERATOR_CHAT_ID")
+DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
+
+CREDENTIALS_KEYS = env.fernet_keys("CREDENTIALS_KEYS")
+if not CREDENTIALS_KEYS:
+    if not DEBUG:
+        raise _required(
+            "CREDENTIALS_KEYS",
+            "Set it to one or more Fernet keys, comma-separated; the first encrypts.",
+        )
+    CREDENTIALS_KEYS = [_kept_secret("credentials_key", Fernet.generate_key().decode())]
+
+# --- logs ---------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"redact": {"()": "observatory.redaction.RedactingFilter"}},
+    "formatters": {
+        "line": {
+            "()": "observatory.redaction.RedactingFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "filters": ["redact"],
+            "formatter": "line",
+        }
+    },
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    },
+    "loggers": {
+        # httpx logs whole URLs at INFO, and Telegram's contain the bot's token.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "telegram": {"level": "WARNING"},
+        "aiohttp": {"level": "WARNING"},
+    },
+}
+
+# --- admin theme --------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Observatory",
+    "SITE_HEADER": "Observatory",
+    "SITE_SUBHEADER": "Which model runs, why, and who pays",
+    "SITE_SYMBOL": "visibility",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "observatory.environment_badge.badge",
+}

@@ -1,0 +1,13 @@
+"""The addresses of the Django project: the admin, and `/` leading to where a person starts."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(url="/sandbox/" if settings.SANDBOX else "/admin/")),
+]

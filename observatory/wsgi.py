@@ -1,0 +1,10 @@
+"""Django's WSGI entry point, for servers that speak nothing newer."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "observatory.settings")
+application = get_wsgi_application()
