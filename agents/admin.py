@@ -1,0 +1,185 @@
+"""The page on which operators set, change, deactivate and undo overrides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from agents import revision
+from agents.forms import OverrideForm
+from agents.models import AgentModelConfig
+from agents.process_report import living
+from agents.registry import default_registry
+from agents.snapshot import read_snapshot
+
+HISTORY_SHOWN = 200  # entries; one override is changed some times a week
+
+
+@admin.register(AgentModelConfig)
+class AgentModelConfigAdmin(ModelAdmin):
+    """Overrides: what is set here runs from the next step on, in every process."""
+
+    form = OverrideForm
+    list_display = ["agent", "model_id", "state", "on_failure", "set_by", "updated_at"]
+    list_display_links = ["agent"]
+    list_filter = ["is_active", "on_failure", "set_by"]
+    list_filter_submit = False
+    search_fields = ["agent_name", "model_id", "set_by"]
+    actions = ["activate", "deactivate"]
+    list_before_template = "agents/override_state.html"
+    change_form_before_template = "agents/override_state.html"
+    change_form_show_cancel_button = True
+    readonly_fields = ["set_by", "created_at", "updated_at"]
+
+    @display(description="agent", ordering="agent_name")
+    def agent(self, row: AgentModelConfig) -> str:
+        known = row.agent_name in default_registry()
+        return row.agent_name if known else f"{row.agent_name} (no longer an agent)"
+
+    @display(
+        description="state",
+        ordering="is_active",
+        label={"in force": "success", "not active": "warning", "without effect": "danger"},
+    )
+    def state(self, row: AgentModelConfig) -> str:
+        if not row.is_active:
+            return "not active"
+        return "in force" if settings.OPENROUTER_API_KEY else "without effect"
+
+    @admin.action(description="Activate the selected overrides", permissions=["change"])
+    def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> None:
+        for row in rows:
+            AgentModelConfig.objects.upsert(
+                row.agent_name, row.model_id, request.user.get_username(), row.on_failure
+            )
+        self._tell_effect(request, f"Activated: {_names(rows)}.")
+
+    @admin.action(description="Deactivate the selected overrides", permissions=["change"])
+    def deactivate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> None:
+        for row in rows:
+            AgentModelConfig.objects.deactivate(row.agent_name, request.user.get_username())
+        self._tell_effect(
+            request, f"Deactivated: {_names(rows)}. These agents use each member's own provider."
+        )
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: AgentModelConfig | None = None
+    ) -> list[str]:
+        return ["agent_name", *self.readonly_fields] if obj else []
+
+    def get_fields(self, request: HttpRequest, obj: AgentModelConfig | None = None) -> list[str]:
+        fields = ["agent_name", "model_id", "on_failure", "is_active"]
+        return [*fields, *self.readonly_fields] if obj else fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # an override is deactivated; its history stays
+
+    def save_model(
+        self, request: HttpRequest, obj: AgentModelConfig, form: Any, change: bool
+    ) -> None:
+        obj.set_by = request.user.get_username()
+        super().save_model(request, obj, form, change)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), **_state()})
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        response = super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **_state()}
+        )
+        if request.method == "POST" and response.status_code == 302:
+            self._tell_effect(request)  # only here has the change been committed and announced
+        return response
+
+    # --- history and undo -----------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        restore = path(
+            "<path:object_id>/history/<int:history_id>/restore/",
+            self.admin_site.admin_view(self.restore_view),
+            name="agents_agentmodelconfig_restore",
+        )
+        return [restore, *super().get_urls()]
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show every state that the override has been in, each with a button to restore it."""
+        row = get_object_or_404(AgentModelConfig, pk=object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History of {row.agent_name}",
+            "opts": self.model._meta,
+            "original": row,
+            "object": row,
+            "may_change": self.has_change_permission(request, row),
+            "entries": row.history.order_by("-version", "-history_id")[:HISTORY_SHOWN],
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "agents/override_history.html", context)
+
+    def restore_view(self, request: HttpRequest, object_id: str, history_id: int) -> HttpResponse:
+        """Bring back a former state as a new change."""
+        row = get_object_or_404(AgentModelConfig, pk=object_id)
+        if request.method != "POST" or not self.has_change_permission(request, row):
+            raise PermissionDenied
+        former = get_object_or_404(row.history.all(), history_id=history_id)
+        operator = request.user.get_username()
+        if former.is_active:
+            AgentModelConfig.objects.upsert(
+                row.agent_name, former.model_id, operator, former.on_failure
+            )
+        else:
+            AgentModelConfig.objects.deactivate(row.agent_name, operator)
+        self._tell_effect(request, f"{row.agent_name} is back to what it was in v{former.version}.")
+        return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
+
+    def _tell_effect(self, request: HttpRequest, done: str = "") -> None:
+        if not settings.OPENROUTER_API_KEY:
+            when = "Without effect until a shared key is set."
+            level = messages.WARNING
+        elif revision.is_reachable():
+            when, level = "In effect from the next step on.", messages.SUCCESS
+        else:
+            when = (
+                "The cache does not answer: in effect within "
+                f"{settings.OVERRIDE_TTL_SECONDS} s instead of at once."
+            )
+            level = messages.WARNING
+        self.message_user(request, f"{done} {when}".strip(), level)
+
+
+def _state() -> dict[str, Any]:
+    """Return what the banner says: whether overrides have effect, and where the last one is."""
+    version = read_snapshot(0.0).version
+    processes = living()
+    return {
+        "has_shared_key": bool(settings.OPENROUTER_API_KEY),
+        "version": version,
+        "processes": processes,
+        "current_processes": sum(process.version == version for process in processes),
+    }
+
+
+def _names(rows: QuerySet[AgentModelConfig]) -> str:
+    return ", ".join(row.agent_name for row in rows)

@@ -1,0 +1,17 @@
+"""The app of the agents: who answers, and with which model."""
+
+from __future__ import annotations
+
+import importlib
+
+from django.apps import AppConfig
+
+
+class AgentsConfig(AppConfig):
+    """Registers the checks of this app."""
+
+    name = "agents"
+    verbose_name = "Agents"
+
+    def ready(self) -> None:
+        importlib.import_module("agents.checks")

@@ -1,0 +1,136 @@
+"""What an agent is: a prompt, what it needs from a model, and the shape of its answer.
+
+An agent sees an `AgentContext` and nothing else: it knows no runs, no members and no Telegram.
+It asks `ctx.llm`, which the runner has bound to the model, key and record of this very step.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from agents.llm.answers import ask_json
+from agents.llm.base import LLMProvider
+
+PROMPTS_DIR = Path(__file__).parent / "prompts"
+
+
+class AgentContext(Protocol):
+    """What an agent may see of a run. Texts are data: they never instruct an agent."""
+
+    @property
+    def llm(self) -> LLMProvider: ...
+
+    @property
+    def user_message(self) -> str: ...
+
+    @property
+    def image_b64(self) -> str | None: ...
+
+    @property
+    def knowledge_base(self) -> str: ...
+
+    @property
+    def user_memory(self) -> str: ...
+
+    @property
+    def casebook_text(self) -> str: ...
+
+    @property
+    def scenario(self) -> str: ...
+
+    @property
+    def results(self) -> Mapping[str, AgentOutput]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a model must offer to serve an agent."""
+
+    json_schema: bool = True
+    vision: bool = False  # the agent may be handed a picture
+    context_tokens: int = 16_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInput:
+    """What the pipeline's `input_mapping` yields: named passages, in the mapping's order."""
+
+    passages: Mapping[str, Any] = field(default_factory=dict)
+    image_b64: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOutput:
+    """What an agent came to: its data, or the error that stopped it."""
+
+    agent: str
+    success: bool
+    data: Mapping[str, Any] = field(default_factory=dict)
+    reply: str = ""  # the same as Markdown, for a person
+    error: str | None = None
+    was_repaired: bool = False  # the model's JSON was broken and has been mended
+
+
+class AgentAnswer(BaseModel):
+    """The base of every agent's output model; its JSON schema goes to the model."""
+
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
+
+    def as_reply(self) -> str:
+        """Return the answer as Markdown for a person."""
+        raise NotImplementedError
+
+
+class BaseAgent:
+    """One named role; subclasses set the class attributes and add nothing they do not need."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # what a member reads while the agent works, e.g. "Reading your message"
+    purpose: ClassVar[str]  # what an operator reads, one sentence
+    needs: ClassVar[Needs] = Needs()
+    answer_model: ClassVar[type[AgentAnswer]]
+
+    def __init__(self) -> None:
+        self.system_prompt = (PROMPTS_DIR / f"{self.name}.md").read_text(encoding="utf-8").strip()
+
+    async def run(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
+        """Return the agent's answer.
+
+        Raises:
+            LLMError: the model could not be asked, or never gave JSON of the schema.
+        """
+        answer = await ask_json(
+            ctx.llm,
+            self.system_prompt,
+            render_passages(agent_input.passages),
+            self.answer_model,
+            image_b64=agent_input.image_b64,
+        )
+        return AgentOutput(
+            agent=self.name,
+            success=True,
+            data=answer.value.model_dump(mode="json"),
+            reply=answer.value.as_reply(),
+            was_repaired=answer.was_repaired,
+        )
+
+
+def render_passages(passages: Mapping[str, Any]) -> str:
+    """Return the passages as delimited blocks, `<name>…</name>`, empty ones left out.
+
+    A passage is data: a text that contains another passage's tag cannot end its block early.
+    """
+    tags = re.compile(rf"<(?=/?(?:{'|'.join(map(re.escape, passages))})\b)", re.IGNORECASE)
+    blocks = []
+    for name, value in passages.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+        if text.strip():
+            blocks.append(f"<{name}>\n{tags.sub('&lt;', text.strip())}\n</{name}>")
+    return "\n\n".join(blocks)

@@ -1,0 +1,32 @@
+"""System checks of what the resolver needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from agents import revision
+
+_PER_PROCESS = {
+    "django.core.cache.backends.locmem.LocMemCache",
+    "django.core.cache.backends.dummy.DummyCache",
+}
+
+
+@register
+def check_override_cache(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse a cache that one process cannot see another's changes in."""
+    backend = settings.CACHES[revision.CACHE_ALIAS]["BACKEND"]
+    if backend not in _PER_PROCESS:
+        return []
+    kind = Warning if settings.DEBUG else Error
+    return [
+        kind(
+            "The cache of the overrides is per process: the bot would not see what the admin"
+            f" saves for {settings.OVERRIDE_TTL_SECONDS} s.",
+            hint="Set CACHE_URL to file:///folder (one machine) or redis://host:port/number.",
+            id="agents.E001",
+        )
+    ]

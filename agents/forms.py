@@ -1,0 +1,48 @@
+"""The form on which an operator chooses a model for an agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from agents.models import AgentModelConfig
+from agents.registry import default_registry
+
+
+class OverrideForm(forms.ModelForm):
+    """Offers the agents there are, and checks the shape of the model id."""
+
+    class Meta:
+        model = AgentModelConfig
+        fields = ["agent_name", "model_id", "on_failure", "is_active"]
+        widgets = {
+            "model_id": UnfoldAdminTextInputWidget(
+                attrs={
+                    "placeholder": "author/slug, for example anthropic/claude-sonnet-4.5",
+                    "spellcheck": "false",
+                    "autocapitalize": "none",
+                    "autocomplete": "off",
+                }
+            )
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "agent_name" in self.fields:  # on an existing override it is read-only
+            self.fields["agent_name"] = forms.ChoiceField(
+                label="Agent",
+                choices=self._agents_without_override,
+                widget=UnfoldAdminSelectWidget,
+                help_text="Agents that have an override already are changed in the list.",
+            )
+
+    def clean_model_id(self) -> str:
+        return str(self.cleaned_data["model_id"]).strip()
+
+    @staticmethod
+    def _agents_without_override() -> list[tuple[str, str]]:
+        taken = set(AgentModelConfig.objects.values_list("agent_name", flat=True))
+        free = [agent for agent in default_registry() if agent.name not in taken]
+        return [("", "Choose an agent"), *((a.name, f"{a.name}: {a.purpose}") for a in free)]

@@ -1,0 +1,202 @@
+"""The overrides: one row an agent, one counter for all, and who reads them.
+
+`AgentModelConfig.objects` is the repository. At run time only the resolver
+(`agents.model_config`) reads the rows; everybody else asks the resolver.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import RegexValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from simple_history.models import HistoricalRecords
+
+from agents import revision
+
+# OpenRouter's ids: author/slug, an alias marked by "~", and a variant such as ":free".
+MODEL_ID_SHAPE = r"^~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?\Z"
+validate_model_id = RegexValidator(
+    MODEL_ID_SHAPE,
+    "Enter an OpenRouter model id, author/slug or author/slug:variant,"
+    " for example anthropic/claude-sonnet-4.5.",
+)
+
+
+class OnFailure(models.TextChoices):
+    """What happens to a call whose overriding model fails for good."""
+
+    FAIL = "fail", "The step fails and says so"
+    DEFAULT_MODEL = "default_model", "The same call on DEFAULT_MODEL, on the shared key"
+
+
+class OverrideVersion(models.Model):
+    """One row: how many changes the overrides have seen."""
+
+    n = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="override_version_has_one_row")
+        ]
+
+    def __str__(self) -> str:
+        return f"v{self.n}"
+
+    @classmethod
+    def bump(cls) -> int:
+        """Count one change and return its number.
+
+        The row stays locked until the transaction ends: that is what lines writers up, so that
+        of two overlapping transactions the later to commit has the higher number.
+        """
+        if not cls.objects.filter(pk=1).update(n=F("n") + 1):
+            OverrideVersion.objects.bulk_create([OverrideVersion(pk=1)], ignore_conflicts=True)
+            cls.objects.filter(pk=1).update(n=F("n") + 1)
+        return cls.objects.get(pk=1).n
+
+
+class AgentModelConfigQuerySet(models.QuerySet["AgentModelConfig"]):
+    """Refuses the writes that would bypass counter, history and announcement."""
+
+    def update(self, **kwargs: Any) -> int:
+        raise TypeError("overrides change by upsert() or deactivate(): update() leaves no history")
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> list[AgentModelConfig]:
+        raise TypeError("overrides change by upsert(): bulk_create() leaves no history")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("overrides are not deleted but deactivated, so that history stays whole")
+
+
+class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
+    """Reads and changes the overrides; each change is one transaction."""
+
+    def get_queryset(self) -> AgentModelConfigQuerySet:
+        return AgentModelConfigQuerySet(self.model, using=self._db)
+
+    def get_all_active(self) -> list[AgentModelConfig]:
+        """Return the overrides that are in force, by agent name."""
+        return list(self.filter(is_active=True).order_by("agent_name"))
+
+    @transaction.atomic
+    def upsert(
+        self,
+        agent_name: str,
+        model_id: str,
+        set_by: str,
+        on_failure: str = OnFailure.FAIL,
+    ) -> AgentModelConfig:
+        """Set the agent's model, reactivating a row that was deactivated.
+
+        Raises:
+            ValidationError: the model id is not author/slug[:variant], or a name is empty.
+        """
+        version = OverrideVersion.bump()  # first: from here on, no other writer comes between
+        row = self.filter(agent_name=agent_name).first() or self.model(agent_name=agent_name)
+        row.model_id = model_id
+        row.on_failure = on_failure
+        row.set_by = set_by
+        row.is_active = True
+        row.full_clean()
+        row.record_change(version)
+        return row
+
+    @transaction.atomic
+    def deactivate(self, agent_name: str, set_by: str = "") -> bool:
+        """Take the agent's override out of force; False if none was in force."""
+        in_force = self.filter(agent_name=agent_name, is_active=True)
+        if not in_force.exists():
+            return False  # and no version is counted for nothing
+        version = OverrideVersion.bump()
+        row = in_force.first()
+        if row is None:  # another writer deactivated it while this one waited for the counter
+            return False
+        row.is_active = False
+        row.set_by = set_by or row.set_by
+        row.record_change(version)
+        return True
+
+
+class AgentModelConfig(models.Model):
+    """This agent uses this OpenRouter model, paid by the shared key."""
+
+    agent_name = models.CharField("agent", max_length=100, unique=True)
+    model_id = models.CharField("model", max_length=200, validators=[validate_model_id])
+    is_active = models.BooleanField("active", default=True, db_default=True)
+    on_failure = models.CharField(
+        "when the model fails",
+        max_length=20,
+        choices=OnFailure,
+        default=OnFailure.FAIL,
+        db_default=OnFailure.FAIL,
+        help_text="Either way the shared key pays: a call never changes purse.",
+    )
+    set_by = models.CharField(max_length=150, default="", db_default="", blank=True)
+    version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True, db_default=Now())
+
+    objects = AgentModelConfigRepository()
+    history = HistoricalRecords()
+
+    class Meta:
+        db_table = "agent_model_config"
+        verbose_name = "override"
+        verbose_name_plural = "overrides"
+        ordering = ["agent_name"]
+        indexes = [
+            models.Index(fields=["agent_name"], name="override_active", condition=Q(is_active=True))
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(agent_name="") & ~Q(model_id=""), name="override_names_are_not_empty"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent_name} → {self.model_id}{'' if self.is_active else ' (not active)'}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save as one change: row, history entry, counter, and the announcement after commit."""
+        with transaction.atomic():
+            self.record_change(OverrideVersion.bump(), *args, **kwargs)
+
+    def record_change(self, version: int, *args: Any, **kwargs: Any) -> None:
+        """Save under a version that this transaction has already taken."""
+        self.version = version
+        if (update_fields := kwargs.get("update_fields")) is not None:
+            kwargs["update_fields"] = {*update_fields, "version", "updated_at"}
+        super().save(*args, **kwargs)
+        # robust: a cache that is down must not turn a committed change into an error page.
+        transaction.on_commit(revision.announce_change, robust=True)
+
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete as one change; the admin offers none, deactivating keeps the row."""
+        OverrideVersion.bump()
+        transaction.on_commit(revision.announce_change, robust=True)
+        return super().delete(*args, **kwargs)
+
+
+class ResolverProcess(models.Model):
+    """What one running process knows of the overrides, as it said itself."""
+
+    process_id = models.UUIDField(primary_key=True, editable=False)
+    role = models.CharField(max_length=30)
+    host = models.CharField(max_length=200)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=40)
+    read_at = models.DateTimeField("overrides read at", null=True)
+    is_stale = models.BooleanField(default=False)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "process"
+        verbose_name_plural = "processes"
+        indexes = [models.Index(fields=["seen_at"], name="resolver_process_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pid}@{self.host}"

@@ -1,0 +1,98 @@
+"""How the admin learns that a change is in effect everywhere: each process reports what it knows.
+
+A thread with a connection of its own writes one `ResolverProcess` row, at once when the version
+changed and otherwise every five seconds. A report that cannot be written is dropped: it must
+never hold up a look-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from datetime import timedelta
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from agents.model_config import ModelConfigService, OverridesUnknown, Reading
+from agents.models import ResolverProcess
+from agents.snapshot import close_connection, use_own_connection
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+SEEN_EVERY_S = 5.0
+ALIVE_FOR = timedelta(seconds=3 * SEEN_EVERY_S)  # three missed reports: gone
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+
+class ProcessReport:
+    """Reports the version that one process runs on, until it is closed."""
+
+    def __init__(self, service: ModelConfigService, role: str) -> None:
+        self._service = service
+        self._role = role
+        self._id = uuid.uuid4()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="override-report", daemon=True)
+
+    def start(self) -> None:
+        """Start reporting."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and take this process off the list."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        use_own_connection()
+        reported, unseen_s = "", SEEN_EVERY_S
+        while not self._closing.is_set():
+            try:
+                reading = self._service.read()
+                state = f"{reading.version} {reading.is_stale}"
+                if state != reported or unseen_s >= SEEN_EVERY_S:
+                    self._write(reading)
+                    reported, unseen_s = state, 0.0
+            except (OverridesUnknown, DatabaseError, RuntimeError):
+                close_connection()
+                logger.debug("the process report could not be written", exc_info=True)
+            self._closing.wait(LOOK_EVERY_S)
+            unseen_s += LOOK_EVERY_S
+        self._leave()
+
+    def _write(self, reading: Reading) -> None:
+        now = timezone.now()
+        ResolverProcess.objects.update_or_create(
+            process_id=self._id,
+            defaults={
+                "role": self._role,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "version": reading.version,
+                "read_at": now - timedelta(seconds=reading.age_s),
+                "is_stale": reading.is_stale,
+                "seen_at": now,
+            },
+        )
+        ResolverProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+
+    def _leave(self) -> None:
+        try:
+            ResolverProcess.objects.filter(process_id=self._id).delete()
+        except DatabaseError:
+            logger.debug("the process report could not be taken back", exc_info=True)
+        close_connection()
+
+
+def living() -> list[ResolverProcess]:
+    """Return the processes that reported within the last 15 s."""
+    return list(
+        ResolverProcess.objects.filter(seen_at__gte=timezone.now() - ALIVE_FOR).order_by(
+            "role", "host", "pid"
+        )
+    )
