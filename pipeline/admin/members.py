@@ -1,0 +1,100 @@
+"""Who may use the bot, and on whose key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from pipeline.models import Member
+from pipeline.models.members import Access
+
+
+class MemberForm(forms.ModelForm):
+    """A member, with a field that takes a key and never shows one."""
+
+    new_key = forms.CharField(
+        label="New key",
+        required=False,
+        strip=True,
+        max_length=500,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}, render_value=False),
+        help_text="Stored encrypted and never shown again. Empty: the key stays as it is.",
+    )
+    forget_key = forms.BooleanField(label="Forget the key", required=False)
+
+    class Meta:
+        model = Member
+        fields = ["telegram_id", "name", "username", "access", "provider", "model_id", "memory"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        has_key = bool(cleaned.get("new_key")) or (
+            bool(self.instance.key_ciphertext) and not cleaned.get("forget_key")
+        )
+        if has_key and not cleaned.get("provider"):
+            self.add_error("provider", "Choose the provider that the key belongs to.")
+        # The key is sealed for one Telegram id and one provider: neither can change under it.
+        sealed_for = {"telegram_id", "provider"}
+        if has_key and not cleaned.get("new_key") and sealed_for & set(self.changed_data):
+            self.add_error("new_key", "Enter the key again: it was stored for the former values.")
+        return cleaned
+
+
+@admin.register(Member)
+class MemberAdmin(ModelAdmin):
+    """Members: approve, block, see who pays."""
+
+    form = MemberForm
+    list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
+    list_filter = ["access", "provider"]
+    search_fields = ["name", "username", "telegram_id"]
+    actions = ["approve", "block"]
+    readonly_fields = ["key_fingerprint"]
+    fields = [
+        "telegram_id",
+        "name",
+        "username",
+        "access",
+        "provider",
+        "model_id",
+        "key_fingerprint",
+        "new_key",
+        "forget_key",
+        "memory",
+    ]
+
+    @display(
+        description="access",
+        ordering="access",
+        label={"Waiting for approval": "warning", "Approved": "success", "Blocked": "danger"},
+    )
+    def access_label(self, member: Member) -> str:
+        return member.get_access_display()
+
+    @display(description="pays for their runs")
+    def payer(self, member: Member) -> str:
+        if member.key_ciphertext:
+            return f"own {member.provider} key {member.key_fingerprint}"
+        return "shared key, where allowed"
+
+    @admin.action(description="Approve the selected members", permissions=["change"])
+    def approve(self, request: HttpRequest, members: QuerySet[Member]) -> None:
+        self.message_user(request, f"Approved: {members.update(access=Access.APPROVED)}.")
+
+    @admin.action(description="Block the selected members", permissions=["change"])
+    def block(self, request: HttpRequest, members: QuerySet[Member]) -> None:
+        self.message_user(request, f"Blocked: {members.update(access=Access.BLOCKED)}.")
+
+    def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
+        if form.cleaned_data["forget_key"]:
+            obj.forget_key()
+        if form.cleaned_data["new_key"]:
+            obj.keep_key(form.cleaned_data["provider"], form.cleaned_data["new_key"])
+        super().save_model(request, obj, form, change)

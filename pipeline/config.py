@@ -1,0 +1,256 @@
+"""Pipelines as YAML: what a definition says, and every mistake in it with file and line.
+
+A definition is read once and never changes afterwards. `problems()` is what the system checks
+show; `load_pipeline` refuses a definition with problems, so no run ever starts on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agents.registry import AgentRegistry, default_registry
+
+DEFINITIONS_DIR = Path(__file__).parent / "definitions"
+MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
+CONTEXT_FIELDS = (
+    "user_message",
+    "image_b64",
+    "knowledge_base",
+    "user_memory",
+    "casebook_text",
+    "scenario",
+)
+IMAGE_INPUT = "image"  # the one input that is a picture, not a passage
+
+
+class StepMode(StrEnum):
+    """How a step runs beside the others."""
+
+    SEQUENTIAL = "sequential"  # after all before it
+    PARALLEL = "parallel"  # together with the parallel steps next to it
+    BACKGROUND = "background"  # started in its turn; nobody waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a definition."""
+
+    path: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path.name}:{self.line}: {self.text}"
+
+
+class PipelineInvalid(Exception):
+    """A definition cannot be used; `.problems` says what to mend and where."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class UnknownPipeline(Exception):
+    """There is no definition of that name."""
+
+
+class StepConfig(BaseModel):
+    """One position in a pipeline."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: str
+    mode: StepMode
+    input_mapping: dict[str, str] = Field(min_length=1)
+
+    @property
+    def needed_results(self) -> tuple[str, ...]:
+        """The agents whose results this step cannot do without."""
+        return tuple(
+            source.removeprefix("result.")
+            for source in self.input_mapping.values()
+            if source.startswith("result.")
+        )
+
+
+class PipelineConfig(BaseModel):
+    """An ordered list of steps, and whose results make the answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    title: str
+    answer: tuple[str, ...] = Field(min_length=1)
+    steps: tuple[StepConfig, ...] = Field(min_length=1)
+
+    def groups(self) -> Iterator[tuple[StepMode, list[tuple[int, StepConfig]]]]:
+        """Yield the steps with their positions; neighbours that are parallel come together."""
+        numbered = list(enumerate(self.steps))
+        for key, group in groupby(
+            numbered, lambda item: "together" if item[1].mode is StepMode.PARALLEL else item[0]
+        ):
+            members = list(group)
+            yield (StepMode.PARALLEL if key == "together" else members[0][1].mode), members
+
+
+def pipeline_names() -> list[str]:
+    """Return the names of all definitions."""
+    return sorted(path.stem for path in DEFINITIONS_DIR.glob("*.yaml"))
+
+
+@cache
+def load_pipeline(name: str) -> PipelineConfig:
+    """Return the pipeline of that name, read once a process.
+
+    Raises:
+        UnknownPipeline: there is none.
+        PipelineInvalid: its definition has mistakes.
+    """
+    if name not in pipeline_names():
+        raise UnknownPipeline(
+            f"there is no pipeline {name!r}; known are {', '.join(pipeline_names())}"
+        )
+    return read_pipeline(DEFINITIONS_DIR / f"{name}.yaml", default_registry())
+
+
+def read_pipeline(path: Path, registry: AgentRegistry) -> PipelineConfig:
+    """Read one definition and check it against the agents there are.
+
+    Raises:
+        PipelineInvalid: it has mistakes.
+    """
+    content, lines = _read_yaml(path)
+    try:
+        pipeline = PipelineConfig.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise PipelineInvalid(
+            [
+                Problem(path, lines.of(problem["loc"]), _pydantic_words(problem))
+                for problem in error.errors()
+            ]
+        ) from None
+    if found := [
+        Problem(path, lines.of(where), text) for where, text in _misfits(pipeline, registry)
+    ]:
+        raise PipelineInvalid(found)
+    return pipeline
+
+
+def problems() -> list[Problem]:
+    """Return every mistake in every definition."""
+    found: list[Problem] = []
+    for name in pipeline_names():
+        try:
+            read_pipeline(DEFINITIONS_DIR / f"{name}.yaml", default_registry())
+        except PipelineInvalid as error:
+            found.extend(error.problems)
+    return found
+
+
+# --- what pydantic cannot know ------------------------------------------------------------------
+
+_Where = tuple[str | int, ...]
+
+
+def _misfits(pipeline: PipelineConfig, registry: AgentRegistry) -> Iterator[tuple[_Where, str]]:
+    seen: set[str] = set()
+    available: set[str] = set()
+    for _, group in pipeline.groups():
+        for position, step in group:
+            where: _Where = ("steps", position)
+            if step.agent in seen:
+                yield (*where, "agent"), f"agent {step.agent!r} has a step already"
+            seen.add(step.agent)
+            if step.agent not in registry.names():
+                known = ", ".join(registry.names())
+                yield (*where, "agent"), f"unknown agent {step.agent!r}; known are {known}"
+            elif IMAGE_INPUT in step.input_mapping and not registry.get(step.agent).needs.vision:
+                yield (*where, "input_mapping", IMAGE_INPUT), f"{step.agent} takes no picture"
+            yield from _mapping_misfits(step, where, available)
+        # Only from here on: steps that run together cannot read each other's results.
+        available.update(s.agent for _, s in group if s.mode is not StepMode.BACKGROUND)
+    for agent in pipeline.answer:
+        if agent not in available:
+            yield ("answer",), f"no step before the end yields a result of {agent!r}"
+
+
+def _mapping_misfits(
+    step: StepConfig, where: _Where, available: set[str]
+) -> Iterator[tuple[_Where, str]]:
+    for name, source in step.input_mapping.items():
+        at = (*where, "input_mapping", name)
+        kind, _, rest = source.partition(".")
+        if kind == "ctx" and rest not in CONTEXT_FIELDS:
+            yield at, f"{source!r}: the context has {', '.join(CONTEXT_FIELDS)}"
+        elif kind == "result" and rest not in available:
+            yield at, f"{source!r}: {rest!r} has no result yet when {step.agent!r} runs"
+        if (name == IMAGE_INPUT) != (source == "ctx.image_b64"):
+            yield at, f"the input {IMAGE_INPUT!r} and ctx.image_b64 belong together"
+
+
+# --- YAML with line numbers ---------------------------------------------------------------------
+
+
+class _Lines:
+    """Where each part of a document stands."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Where, int] = {(): 1}
+
+    def note(self, where: _Where, node: yaml.Node) -> None:
+        self._known[where] = node.start_mark.line + 1
+
+    def of(self, where: _Where) -> int:
+        """Return the line of the part, or of the nearest part around it."""
+        while where not in self._known:
+            where = where[:-1]
+        return self._known[where]
+
+
+def _read_yaml(path: Path) -> tuple[Mapping[str, Any], _Lines]:
+    lines = _Lines()
+    try:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > MAX_BYTES:
+            raise PipelineInvalid([Problem(path, 1, f"longer than {MAX_BYTES} characters")])
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise PipelineInvalid([Problem(path, 1, "aliases (*name) are not supported")])
+        root = yaml.compose(text, yaml.SafeLoader)
+        content = yaml.safe_load(text)
+        if root is None or not isinstance(content, dict):
+            raise PipelineInvalid([Problem(path, 1, "not a mapping with title, answer and steps")])
+        _note_lines(root, (), lines)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PipelineInvalid([Problem(path, line, f"no YAML: {error.problem}")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise PipelineInvalid([Problem(path, 1, f"no YAML: {error}")]) from None
+    return content, lines
+
+
+def _note_lines(node: yaml.Node, where: _Where, lines: _Lines) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines.note((*where, key.value), key)
+            _note_lines(value, (*where, key.value), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines.note((*where, index), item)
+            _note_lines(item, (*where, index), lines)
+
+
+def _pydantic_words(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    if problem["type"] == "enum":
+        return f"{name}: {problem['input']!r} is none of {', '.join(StepMode)}"
+    return f"{name}: {problem['msg']}"

@@ -1,0 +1,130 @@
+"""`manage.py runpipeline NAME "text"`: one run from the shell, and which model ran each step."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
+
+from agents.llm.errors import RequestInvalid
+from agents.llm.images import media_type
+from agents.model_config import OverridesUnknown
+from pipeline.config import PipelineInvalid, UnknownPipeline, pipeline_names
+from pipeline.context import NoPurse
+from pipeline.engine import Engine
+from pipeline.models import Member
+from pipeline.models.runs import RunStatus, Source
+from pipeline.runner import RunReport
+
+MAX_IMAGE_BYTES = 10_000_000  # Telegram's own limit for a photo
+
+
+class Command(BaseCommand):
+    """Runs a pipeline once and prints its answer; exits with 1 when it failed."""
+
+    help = "Run a pipeline once and print the answer and which model ran each step."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help=f"one of {', '.join(pipeline_names())}")
+        parser.add_argument("text", help="the member's message")
+        parser.add_argument("--image", type=Path, help="a picture: JPEG, PNG, WebP or GIF")
+        parser.add_argument(
+            "--as",
+            dest="member",
+            help="Telegram id or name of the member whose key pays; default: the shared key",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        member = _member(options["member"]) if options["member"] else None
+        image_b64 = _image(options["image"]) if options["image"] else None
+        try:
+            report = asyncio.run(_run(options["name"], member, options["text"], image_b64))
+        except (UnknownPipeline, PipelineInvalid, NoPurse, OverridesUnknown) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(_json(report) if options["json"] else _words(report))
+        if report.status is not RunStatus.OK:
+            sys.exit(1)
+
+
+async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:
+    async with Engine("shell") as engine:
+        report = await engine.answer(name, member, text, source=Source.SHELL, image_b64=image_b64)
+        await engine.drain()
+        return report
+
+
+def _member(wanted: str) -> Member:
+    name = wanted.removeprefix("@")
+    matches = Q(username__iexact=name) | Q(name__iexact=name)
+    if name.isdigit():
+        matches |= Q(telegram_id=int(name))
+    found = list(Member.objects.filter(matches)[:2])
+    if len(found) != 1:
+        many = "several members are" if found else "no member is"
+        raise CommandError(f"{many} called {wanted!r}: give the Telegram id")
+    return found[0]
+
+
+def _image(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"--image: {error}") from error
+    if len(content) > MAX_IMAGE_BYTES:
+        raise CommandError(f"--image: {path} is larger than {MAX_IMAGE_BYTES // 10**6} MB")
+    image_b64 = base64.b64encode(content).decode()
+    try:
+        media_type(image_b64)
+    except RequestInvalid as error:
+        raise CommandError(f"--image: {path}: {error}") from error
+    return image_b64
+
+
+def _json(report: RunReport) -> str:
+    steps = [
+        {
+            "agent": step.agent,
+            "mode": step.mode.value,
+            "status": step.status.value,
+            "requested_model": step.requested_model,
+            "served_model": step.served_model,
+            "purse": step.purse,
+            "decision": step.decision,
+            # A string: a float would not hold the last decimal.
+            "cost_usd": None if step.cost_usd is None else str(step.cost_usd),
+            "latency_ms": step.latency_ms,
+            "error": step.error,
+        }
+        for step in report.steps
+    ]
+    content = {
+        "pipeline": report.pipeline,
+        "status": report.status.value,
+        "answer": report.answer,
+        "steps": steps,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def _words(report: RunReport) -> str:
+    lines = [report.answer or "There is no answer: see what failed below.", ""]
+    for step in report.steps:
+        cost = "cost unknown" if step.cost_usd is None else f"${step.cost_usd:f}"
+        lines.append(
+            f"{step.agent} ({step.mode}): {step.status.label}, {step.latency_ms} ms, {cost}"
+        )
+        if step.decision:
+            lines.append(f"  {step.decision}")
+        if step.served_model and step.served_model != step.requested_model:
+            lines.append(f"  answered by {step.served_model}")
+        if step.error:
+            lines.append(f"  {step.error}")
+    lines.append(f"run {report.run_id}")
+    return "\n".join(lines)

@@ -1,0 +1,18 @@
+"""The tables of the pipeline app."""
+
+from __future__ import annotations
+
+from pipeline.models.knowledge import PlaybookPage
+from pipeline.models.members import Member
+from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models.training import Scenario
+
+__all__ = [
+    "LLMCall",
+    "Member",
+    "PipelineRun",
+    "PlaybookPage",
+    "PromptText",
+    "Scenario",
+    "StepRun",
+]

@@ -1,0 +1,79 @@
+"""Who uses the bot, whether they may, and on whose key their runs go."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from agents.llm.keys import SealedKey, seal
+from agents.llm.router import provider_names
+
+
+def provider_choices() -> list[tuple[str, str]]:
+    """Return the providers that a member may bring a key for."""
+    return [(name, name) for name in provider_names()]
+
+
+class Access(models.TextChoices):
+    """Whether a member may use the bot."""
+
+    WAITING = "waiting", "Waiting for approval"
+    APPROVED = "approved", "Approved"
+    BLOCKED = "blocked", "Blocked"
+
+
+class Member(models.Model):
+    """A Telegram user of the bot, with a key of their own or without."""
+
+    telegram_id = models.BigIntegerField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    username = models.CharField("Telegram name", max_length=100, blank=True)
+    access = models.CharField(max_length=10, choices=Access, default=Access.WAITING)
+    provider = models.CharField(
+        max_length=30, blank=True, choices=provider_choices, help_text="Of the member's own key"
+    )
+    model_id = models.CharField(
+        "model", max_length=200, blank=True, help_text="Empty: the default model of the provider"
+    )
+    key_ciphertext = models.TextField(blank=True, editable=False)
+    key_fingerprint = models.CharField("own key", max_length=8, blank=True, editable=False)
+    memory = models.TextField(blank=True, help_text="What the memory agent keeps of the member")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name", "telegram_id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(key_ciphertext="") | ~Q(provider=""), name="member_key_has_provider"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.username or str(self.telegram_id)
+
+    @property
+    def api_key(self) -> SealedKey | None:
+        """The member's own key as it lies in the database, None without one."""
+        if not self.key_ciphertext:
+            return None
+        return SealedKey(
+            owner=self._owner,
+            provider=self.provider,
+            ciphertext=self.key_ciphertext,
+            fingerprint=self.key_fingerprint,
+        )
+
+    def keep_key(self, provider: str, key: str) -> None:
+        """Seal a key into this row; the caller saves."""
+        sealed = seal(key, owner=self._owner, provider=provider)
+        self.provider = provider
+        self.key_ciphertext = sealed.ciphertext
+        self.key_fingerprint = sealed.fingerprint
+
+    def forget_key(self) -> None:
+        """Take the key out of this row; the caller saves."""
+        self.provider = self.key_ciphertext = self.key_fingerprint = ""
+
+    @property
+    def _owner(self) -> str:
+        return f"telegram:{self.telegram_id}"

@@ -1,0 +1,185 @@
+"""The proof of what happened: PipelineRun → StepRun → LLMCall, and the exact texts once each.
+
+`pipeline.records` is the only writer. Rows are written before something happens and again after,
+so that what a crash cut off is still there to be seen.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from agents.llm.base import CostSource, Purse
+
+
+class RunStatus(models.TextChoices):
+    """Where a run stands."""
+
+    RUNNING = "running", "Running"
+    OK = "ok", "Answered"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+    INTERRUPTED = "interrupted", "Interrupted by a restart"
+
+
+class StepStatus(models.TextChoices):
+    """Where a step run stands."""
+
+    RUNNING = "running", "Running"
+    OK = "ok", "Done"
+    FAILED = "failed", "Failed"
+    SKIPPED = "skipped", "Skipped: what it needs is missing"
+    CANCELLED = "cancelled", "Cancelled"
+    INTERRUPTED = "interrupted", "Interrupted by a restart"
+
+
+class CallStatus(models.TextChoices):
+    """Where an LLM call stands."""
+
+    RUNNING = "running", "Under way"
+    OK = "ok", "Answered"
+    ERROR = "error", "Error"
+    UNKNOWN = "unknown", "Outcome unknown: it may have been charged"
+    INTERRUPTED = "interrupted", "Interrupted by a restart: it may have been charged"
+
+
+class Source(models.TextChoices):
+    """Where a run came from."""
+
+    TELEGRAM = "telegram", "Telegram"
+    SHELL = "shell", "Shell"
+
+
+class PromptText(models.Model):
+    """A text that was sent or received, kept once however often it was used."""
+
+    sha256 = models.CharField(primary_key=True, max_length=64, editable=False)
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "prompt or answer text"
+
+    def __str__(self) -> str:
+        return self.sha256[:8]
+
+
+def text_field() -> models.ForeignKey[PromptText | None]:
+    """Return a reference to a text; `prunerecords` may delete the text and keep the figures."""
+    return models.ForeignKey(
+        PromptText, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+
+class PipelineRun(models.Model):
+    """One execution of a pipeline for one message."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    pipeline = models.CharField(max_length=100)
+    member = models.ForeignKey(
+        "pipeline.Member", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+    )
+    source = models.CharField(max_length=10, choices=Source)
+    status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
+    user_message = text_field()
+    background = text_field()  # playbook, memory, casebook and scenario as the agents saw them
+    image = text_field()  # base64
+    answer = text_field()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "run"
+        ordering = ["-started_at"]
+        indexes = [
+            models.Index(fields=["-started_at"], name="run_started"),
+            models.Index(fields=["status"], name="run_status"),
+        ]
+        permissions = [("view_texts", "Can read the prompts and answers of runs")]
+
+    def __str__(self) -> str:
+        return f"{self.pipeline} {str(self.id)[:8]}"
+
+
+class StepRun(models.Model):
+    """One execution of one step, with the reason for the model it ran on."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(PipelineRun, on_delete=models.CASCADE, related_name="steps")
+    position = models.PositiveSmallIntegerField()
+    agent = models.CharField(max_length=100)
+    mode = models.CharField(max_length=12)
+    status = models.CharField(max_length=12, choices=StepStatus, default=StepStatus.RUNNING)
+    decision = models.TextField(blank=True)
+    provider = models.CharField(max_length=30, blank=True)
+    requested_model = models.CharField(max_length=200, blank=True)
+    purse = models.CharField(
+        max_length=10, blank=True, choices=[(purse.value, purse.value) for purse in Purse]
+    )
+    override_version = models.PositiveBigIntegerField(null=True, blank=True)
+    snapshot_version = models.CharField(max_length=40, blank=True)
+    snapshot_age_ms = models.PositiveIntegerField(null=True, blank=True)
+    is_stale = models.BooleanField("snapshot was stale", default=False)
+    inputs = text_field()
+    output = text_field()
+    was_repaired = models.BooleanField("JSON was repaired", default=False)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "step run"
+        ordering = ["run", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "position"], name="step_run_once_a_position")
+        ]
+        indexes = [models.Index(fields=["agent", "-started_at"], name="step_agent_started")]
+
+    def __str__(self) -> str:
+        return f"{self.agent} ({self.status})"
+
+
+class LLMCall(models.Model):
+    """One HTTP attempt at a provider; the row is there before the request leaves."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    step = models.ForeignKey(StepRun, on_delete=models.CASCADE, related_name="calls")
+    number = models.PositiveSmallIntegerField("attempt")
+    status = models.CharField(max_length=12, choices=CallStatus, default=CallStatus.RUNNING)
+    provider = models.CharField(max_length=30)
+    requested_model = models.CharField(max_length=200)
+    served_model = models.CharField(max_length=200, blank=True)
+    is_mismatch = models.BooleanField("served by another model", default=False)
+    is_fallback = models.BooleanField("on DEFAULT_MODEL after a failure", default=False)
+    purse = models.CharField(max_length=10, choices=[(purse.value, purse.value) for purse in Purse])
+    key_fingerprint = models.CharField("key", max_length=8)
+    system_prompt = text_field()
+    user_message = text_field()
+    has_image = models.BooleanField(default=False)
+    output = text_field()
+    input_tokens = models.PositiveIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cached_input_tokens = models.PositiveIntegerField(null=True, blank=True)
+    reasoning_tokens = models.PositiveIntegerField(null=True, blank=True)
+    # Twelve decimals: a price per token has up to ten, and sums must agree to the last one.
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=12, null=True, blank=True)
+    cost_source = models.CharField(
+        max_length=10,
+        choices=[(source.value, source.value) for source in CostSource],
+        default=CostSource.UNKNOWN.value,
+    )
+    finish_reason = models.CharField(max_length=40, blank=True)
+    generation_id = models.CharField(max_length=200, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    latency_ms = models.PositiveIntegerField(null=True, blank=True)
+    started_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "LLM call"
+        ordering = ["step", "started_at"]
+        indexes = [models.Index(fields=["-started_at"], name="call_started")]
+
+    def __str__(self) -> str:
+        return f"{self.requested_model} #{self.number} ({self.status})"

@@ -1,0 +1,293 @@
+"""The only writer of runs, step runs and LLM calls.
+
+Every row is written before what it records and completed after it, each write in a transaction of
+its own. Writing goes through Django's one ORM thread; no transaction stays open across a call to
+a provider. Keys never get here: of a key there is its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.utils import timezone
+
+from agents.base import AgentOutput
+from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.keys import scrub
+from agents.llm.tripwire import is_same_model
+from pipeline.config import PipelineConfig, StepConfig
+from pipeline.context import Decision, PipelineContext
+from pipeline.models.runs import (
+    CallStatus,
+    LLMCall,
+    PipelineRun,
+    PromptText,
+    RunStatus,
+    Source,
+    StepRun,
+    StepStatus,
+)
+
+logger = logging.getLogger(__name__)
+
+Alert = Callable[[str], None]
+
+
+def log_alert(text: str) -> None:
+    """Alert whoever reads the log; the bot alerts the operators' chat as well."""
+    logger.error("alert: %s", text)
+
+
+class StepRecorder:
+    """The record of one step run: told of every attempt, it writes rows and keeps the tally."""
+
+    def __init__(self, step_id: UUID, agent: str, alert: Alert) -> None:
+        self.step_id = step_id
+        self.served_model = ""
+        self.cost_usd: Decimal | None = None
+        self.fell_back_to = ""
+        self._agent = agent
+        self._alert = alert
+
+    async def attempt_started(self, attempt: Attempt) -> None:
+        """Write the call's row; the request leaves only after this returned."""
+        await sync_to_async(_write_call)(self.step_id, attempt)
+
+    async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Complete the call's row and look whether the model asked for is the one that answered."""
+        completion = _learnt(outcome)
+        mismatch = (
+            completion is not None
+            and is_same_model(attempt.requested_model, completion.served_model) is False
+        )
+        if completion is not None:
+            self.served_model = completion.served_model
+            self._add_cost(completion)
+        if outcome.completion is not None and attempt.is_fallback:
+            self.fell_back_to = attempt.requested_model
+        await sync_to_async(_complete_call)(attempt.call_id, outcome, mismatch)
+        if mismatch and completion is not None:
+            self._alert(
+                f"{self._agent}: asked for {attempt.requested_model}, "
+                f"answered by {completion.served_model} (call {attempt.call_id})"
+            )
+
+    def _add_cost(self, completion: Completion) -> None:
+        if completion.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or Decimal(0)) + completion.cost_usd
+
+
+async def run_started(
+    pipeline: PipelineConfig, ctx: PipelineContext, source: Source, member_id: int | None
+) -> UUID:
+    """Write the run's row with all that its agents may see, and return its id."""
+    return await sync_to_async(_write_run)(pipeline, ctx, source, member_id)
+
+
+async def run_ended(run_id: UUID, status: RunStatus, answer: str = "") -> None:
+    """Close the run's row."""
+    await sync_to_async(_close_run)(run_id, status, answer)
+
+
+async def step_started(
+    run_id: UUID,
+    position: int,
+    step: StepConfig,
+    passages: Mapping[str, Any],
+    decision: Decision | None,
+) -> UUID:
+    """Write the step's row with its decision (None: it never got a provider) and its inputs."""
+    return await sync_to_async(_write_step)(run_id, position, step, passages, decision)
+
+
+async def step_ended(
+    step_id: UUID, status: StepStatus, output: AgentOutput, note: str = ""
+) -> None:
+    """Close the step's row; `note` is added to its decision sentence."""
+    await sync_to_async(_close_step)(step_id, status, output, note)
+
+
+@transaction.atomic
+def close_interrupted(source: Source) -> int:
+    """Close what a process that is gone left open; return the number of runs.
+
+    Only for the one process that executes the runs of this source, at its start.
+    """
+    now = timezone.now()
+    runs = PipelineRun.objects.filter(source=source)
+    steps = StepRun.objects.filter(run__source=source, status=StepStatus.RUNNING)
+    LLMCall.objects.filter(step__run__source=source, status=CallStatus.RUNNING).update(
+        status=CallStatus.INTERRUPTED
+    )
+    steps.update(status=StepStatus.INTERRUPTED, ended_at=now)
+    return runs.filter(status=RunStatus.RUNNING).update(status=RunStatus.INTERRUPTED, ended_at=now)
+
+
+# --- rows, in the ORM's thread ------------------------------------------------------------------
+
+
+@transaction.atomic
+def _write_run(
+    pipeline: PipelineConfig, ctx: PipelineContext, source: Source, member_id: int | None
+) -> UUID:
+    background = {
+        "knowledge_base": ctx.knowledge_base,
+        "user_memory": ctx.user_memory,
+        "casebook_text": ctx.casebook_text,
+        "scenario": ctx.scenario,
+    }
+    run = PipelineRun.objects.create(
+        id=uuid4(),
+        pipeline=pipeline.name,
+        member_id=member_id,
+        source=source,
+        user_message_id=_text(ctx.user_message),
+        background_id=_text(_json({k: v for k, v in background.items() if v})),
+        image_id=_text(ctx.image_b64 or ""),
+        started_at=timezone.now(),
+    )
+    return run.id
+
+
+@transaction.atomic
+def _close_run(run_id: UUID, status: RunStatus, answer: str) -> None:
+    PipelineRun.objects.filter(id=run_id).update(
+        status=status, answer_id=_text(answer), ended_at=timezone.now()
+    )
+
+
+@transaction.atomic
+def _write_step(
+    run_id: UUID,
+    position: int,
+    step: StepConfig,
+    passages: Mapping[str, Any],
+    decision: Decision | None,
+) -> UUID:
+    row = StepRun(
+        id=uuid4(),
+        run_id=run_id,
+        position=position,
+        agent=step.agent,
+        mode=step.mode,
+        inputs_id=_text(_json(passages)),
+        started_at=timezone.now(),
+    )
+    if decision is not None:
+        row.decision = decision.sentence
+        row.provider = decision.llm.name
+        row.requested_model = decision.llm.model_id
+        row.purse = decision.llm.purse
+        row.override_version = decision.override_version
+        row.snapshot_version = decision.snapshot_version
+        row.snapshot_age_ms = decision.snapshot_age_ms
+        row.is_stale = decision.is_stale
+    row.save(force_insert=True)
+    return row.id
+
+
+@transaction.atomic
+def _close_step(step_id: UUID, status: StepStatus, output: AgentOutput, note: str) -> None:
+    row = StepRun.objects.get(id=step_id)
+    row.status = status
+    row.output_id = _text(_json(output.data) if output.success else "")
+    row.was_repaired = output.was_repaired
+    row.error = _clean(output.error or "")
+    row.decision += note
+    row.ended_at = timezone.now()
+    row.save(update_fields=["status", "output", "was_repaired", "error", "decision", "ended_at"])
+
+
+@transaction.atomic
+def _write_call(step_id: UUID, attempt: Attempt) -> None:
+    LLMCall.objects.create(
+        id=attempt.call_id,
+        step_id=step_id,
+        number=attempt.number,
+        provider=attempt.provider,
+        requested_model=attempt.requested_model,
+        is_fallback=attempt.is_fallback,
+        purse=attempt.purse,
+        key_fingerprint=attempt.key_fingerprint,
+        system_prompt_id=_text(attempt.system_prompt),
+        user_message_id=_text(attempt.user_message),
+        has_image=attempt.has_image,
+        started_at=timezone.now(),
+    )
+
+
+@transaction.atomic
+def _complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
+    fields: dict[str, Any] = {
+        "status": _call_status(outcome),
+        "http_status": outcome.http_status,
+        "latency_ms": outcome.latency_ms,
+        "is_mismatch": mismatch,
+    }
+    if outcome.error is not None:
+        fields["error"] = _clean(f"{type(outcome.error).__name__}: {outcome.error}")
+    if (completion := _learnt(outcome)) is not None:
+        fields |= _completion_fields(completion)
+    LLMCall.objects.filter(id=call_id).update(**fields)
+
+
+def _learnt(outcome: Outcome) -> Completion | None:
+    """Return what the reply said, also of an answer that cannot be used: it may have cost money."""
+    if outcome.completion is not None:
+        return outcome.completion
+    return outcome.error.learnt if outcome.error is not None else None
+
+
+def _call_status(outcome: Outcome) -> CallStatus:
+    if outcome.completion is not None:
+        return CallStatus.OK
+    if outcome.cancelled or (outcome.error is not None and outcome.error.maybe_charged):
+        return CallStatus.UNKNOWN
+    return CallStatus.ERROR
+
+
+def _completion_fields(completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "served_model": _clean(completion.served_model)[:200],
+        "output_id": _text(completion.text),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": completion.cost_usd,
+        "cost_source": completion.cost_source,
+        "finish_reason": _clean(completion.finish_reason)[:40],
+        "generation_id": _clean(completion.generation_id)[:200],
+    }
+
+
+def _text(text: str) -> str | None:
+    """Keep a text once and return its id; None for an empty one."""
+    if not text:
+        return None
+    text = _clean(text)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    PromptText.objects.bulk_create([PromptText(sha256=sha256, text=text)], ignore_conflicts=True)
+    return sha256
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1, default=str) if content else ""
+
+
+def _clean(text: str) -> str:
+    """Return the text as the database can hold it, without anything shaped like a key.
+
+    PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
+    """
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return scrub(text.encode("utf-8", "replace").decode("utf-8"))
