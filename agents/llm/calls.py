@@ -1,0 +1,226 @@
+"""READ FIRST: how one `complete` becomes HTTP attempts, whoever the provider is.
+
+    complete            the chosen model, then at most once the fallback model
+      _ask_model        with the schema enforced, then at most once with the schema in words
+        retrying        the same request again, if its error may pass (agents.llm.retries)
+          _attempt      told to the observer before it leaves and after it ended
+            _exchange   one request and what its reply means
+
+All of it shares one deadline. What differs between vendors is a `Wire`, and lives in their files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+from agents.llm import http, schemas
+from agents.llm.base import Attempt, Completion, LLMProvider, Outcome
+from agents.llm.errors import (
+    DeadlineExceeded,
+    KeyRejected,
+    LLMError,
+    RequestInvalid,
+    SchemaUnsupported,
+)
+from agents.llm.keys import ApiKey
+from agents.llm.retries import Deadline, retrying
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a model is asked, in no vendor's words yet."""
+
+    system: str
+    user: str
+    image_b64: str = ""
+    schema: dict[str, Any] | None = None  # strict; None = any text will do
+
+    def with_schema_in_words(self) -> Prompt:
+        """Return a prompt that asks for what no endpoint enforces."""
+        if self.schema is None:
+            return self
+        system = f"{self.system}\n\n{schemas.in_words(self.schema)}"
+        return replace(self, system=system, schema=None)
+
+
+class Wire(Protocol):
+    """What differs from vendor to vendor."""
+
+    def request(self, model_id: str, prompt: Prompt) -> http.Request:
+        """Return the request that asks the model.
+
+        Raises:
+            RequestInvalid: the prompt cannot be asked at all.
+        """
+        ...
+
+    def completion(self, reply: http.Reply, prompt: Prompt) -> Completion:
+        """Return the answer in a reply.
+
+        Raises:
+            LLMError: the reply is a refusal or no complete answer; SchemaUnsupported if the same
+                prompt may succeed with its schema in words.
+        """
+        ...
+
+    async def settled(
+        self, completion: Completion, api_key: ApiKey, deadline: Deadline
+    ) -> Completion:
+        """Return the completion with its cost, as far as the vendor tells."""
+        ...
+
+
+async def complete(provider: LLMProvider, wire: Wire, prompt: Prompt) -> Completion:
+    """Return the answer of the provider's model, or else of its fallback model.
+
+    Raises:
+        LLMError: of the model that was asked last.
+    """
+    call = _Call(provider, wire, Deadline.in_seconds(provider.scope.deadline_s))
+    try:
+        return await _ask_model(call, provider.model_id, prompt)
+    except LLMError as error:
+        if not _may_fall_back(call, error):
+            raise
+        logger.warning(
+            "agent=%s step=%s model=%s failed (%s), asking %s instead",
+            provider.scope.agent,
+            provider.scope.step_id,
+            provider.model_id,
+            type(error).__name__,
+            provider.fallback_model,
+        )
+        return await _ask_model(call, provider.fallback_model, prompt)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One `complete`: what its attempts share."""
+
+    provider: LLMProvider
+    wire: Wire
+    deadline: Deadline
+    attempts: int = 0
+
+
+def _may_fall_back(call: _Call, error: LLMError) -> bool:
+    # A key that was refused, a request that cannot be read and a time that ran out would be the
+    # same for any other model.
+    if isinstance(error, KeyRejected | RequestInvalid | DeadlineExceeded):
+        return False
+    fallback_model = call.provider.fallback_model
+    return (
+        bool(fallback_model)
+        and fallback_model != call.provider.model_id
+        and call.deadline.remaining_s > 0
+    )
+
+
+async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
+    try:
+        return await _ask(call, model_id, prompt)
+    except SchemaUnsupported:
+        if prompt.schema is None:
+            raise
+    return await _ask(call, model_id, prompt.with_schema_in_words())
+
+
+async def _ask(call: _Call, model_id: str, prompt: Prompt) -> Completion:
+    try:
+        return await retrying(
+            lambda: _attempt(call, model_id, prompt),
+            policy=call.provider.retries,
+            deadline=call.deadline,
+        )
+    except LLMError as error:
+        error.provider, error.model_id = call.provider.name, model_id
+        raise
+
+
+async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
+    """Send one request, told to the observer on both sides of it, whatever happens between."""
+    request = call.wire.request(model_id, prompt)
+    if call.deadline.remaining_s <= 0:
+        raise DeadlineExceeded("no time was left for another try")
+    call.attempts += 1
+    attempt = _record_of(call, model_id, prompt)
+    await call.provider.scope.observer.attempt_started(attempt)
+    started = time.monotonic()
+
+    async def ended(outcome: Outcome) -> asyncio.Task[None]:
+        outcome = replace(outcome, latency_ms=round((time.monotonic() - started) * 1000))
+        return await _finished(call.provider.scope.observer.attempt_ended(attempt, outcome))
+
+    try:
+        completion, status = await _exchange(call, _signed(request, call, attempt), prompt)
+    except LLMError as error:
+        (await ended(Outcome(error=error, http_status=error.http_status))).result()
+        raise
+    except BaseException:  # cancelled, or a mistake of ours
+        if failure := (await ended(Outcome(cancelled=True))).exception():
+            logger.exception("call=%s: its end is not recorded", attempt.call_id, exc_info=failure)
+        raise
+    (await ended(Outcome(completion=completion, http_status=status))).result()
+    return completion
+
+
+async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple[Completion, int]:
+    api_key = call.provider.api_key
+    reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
+    completion = call.wire.completion(reply, prompt)
+    return await call.wire.settled(completion, api_key, call.deadline), reply.status
+
+
+def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
+    provider = call.provider
+    return Attempt(
+        call_id=uuid4(),
+        number=call.attempts,
+        provider=provider.name,
+        requested_model=model_id,
+        purse=provider.purse,
+        key_fingerprint=provider.api_key.fingerprint,
+        system_prompt=prompt.system,
+        user_message=prompt.user,
+        has_image=bool(prompt.image_b64),
+        is_fallback=model_id != provider.model_id,
+    )
+
+
+def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Request:
+    """Return the request with what leads from the vendor's log back to our record."""
+    headers = {
+        **request.headers,
+        "X-Observatory-Call": str(attempt.call_id),
+        "X-Observatory-Agent": call.provider.scope.agent,
+        "X-Observatory-Step": call.provider.scope.step_id,
+    }
+    return replace(request, headers=headers)
+
+
+_unfinished: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
+
+
+async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Return the task that ran the coroutine to its end, whether that succeeded or not.
+
+    A cancellation meanwhile is passed on afterwards; a second one at once, and the coroutine
+    goes on alone.
+    """
+    task = asyncio.create_task(telling)
+    _unfinished.add(task)
+    task.add_done_callback(_unfinished.discard)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+    return task

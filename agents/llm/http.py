@@ -1,0 +1,259 @@
+"""One HTTP request to a model's provider: sent once, within a time, with a size limit.
+
+This is the only place that reveals an API key, and nothing that leaves it contains one: a reply
+is cleaned of the key before it is parsed, and an exception of the HTTP library, which holds the
+request and so the key, is dropped here. What a reply means is left to the provider's own file,
+when to send again to `agents.llm.retries`.
+
+There is one pooled client per running event loop and base URL. It lives as long as its loop: an
+async generator holds it, and every loop closes its generators when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderUnavailable
+from agents.llm.keys import HIDDEN, ApiKey, scrub
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_CONNECTIONS = 500  # a bound against leaks; how many calls run at once is decided elsewhere
+# Common servers hang up after 5 s. A POST on a connection that is being closed has no outcome.
+KEEPALIVE_S = 4.0
+TIMEOUTS = httpx.Timeout(connect=5.0, read=60.0, write=30.0, pool=5.0)
+BEARER = ("Authorization", "Bearer ")  # the header that takes the key, and what stands before it
+
+_NOTHING_WAS_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to send, all but the key."""
+
+    base_url: str
+    path: str
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    key_header: tuple[str, str] = BEARER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = field(repr=False)  # parsed JSON, its fractions as Decimal; None if there is a flaw
+    flaw: str  # why the body could not be read, or ""
+    latency_ms: int
+
+
+async def send(request: Request, *, api_key: ApiKey, deadline_s: float) -> Reply:
+    """Return the reply to one request, read to its end.
+
+    Takes at most `deadline_s` seconds in all: httpx's own timeouts start anew with every byte
+    that drips in.
+
+    Raises:
+        DeadlineExceeded: the time ran out.
+        ProviderUnavailable: the connection failed; `.maybe_charged` if the request had left.
+        KeyRejected: the key cannot be read, or no HTTP header can carry it.
+    """
+    key = _revealed(api_key)
+    started = time.monotonic()
+    response: httpx.Response | None = None
+    failure: LLMError
+    try:
+        async with asyncio.timeout(deadline_s) as limit:
+            client = await _client(request.base_url)
+            response = await client.send(_built(client, request, key), stream=True)
+            raw, flaw = await _read(response)
+            return _reply(response, _without(key, raw), flaw, started)
+    except TimeoutError as error:
+        failure = _out_of_time(deadline_s) if limit.expired() else _unavailable(error, key)
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+        failure = _unavailable(error, key)
+    if response is not None:
+        failure.generation_id = response.headers.get("x-generation-id", "")
+    # Outside of the handlers: as a context, the original would carry its request along.
+    raise failure
+
+
+def _revealed(api_key: ApiKey) -> str:
+    key = api_key.reveal()
+    if not (key and key.isascii() and key.isprintable()):
+        # Encoding errors quote the whole header.
+        raise KeyRejected("the API key is empty or has characters that no key has: enter it again")
+    return key
+
+
+def _built(client: httpx.AsyncClient, request: Request, key: str) -> httpx.Request:
+    name, prefix = request.key_header
+    headers = {**request.headers, name: prefix + key}
+    content: bytes | None = None
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+        content = _encoded(request.body)
+    return client.build_request(
+        request.method, request.base_url + request.path, headers=headers, content=content
+    )
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a surrogate pair exists in JSON as an escape only
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+async def _read(response: httpx.Response) -> tuple[bytes, str]:
+    """Return the body and what is wrong with it; the connection is given back or cut."""
+    raw = bytearray()
+    try:
+        # Nobody was asked to compress: what is compressed all the same may be a bomb.
+        if response.headers.get("content-encoding", "identity") != "identity":
+            return b"", "it is compressed"
+        async for chunk in response.aiter_raw():
+            raw += chunk
+            if len(raw) > MAX_BODY_BYTES:
+                return b"", f"it is larger than {MAX_BODY_BYTES // 1024**2} MB"
+    finally:
+        await response.aclose()
+    return bytes(raw), ""
+
+
+def _without(key: str, raw: bytes) -> bytes:
+    # A key of a few characters is a test's, and stands in every other word.
+    return raw.replace(key.encode(), HIDDEN.encode()) if len(key) >= 8 else raw
+
+
+def _reply(response: httpx.Response, raw: bytes, flaw: str, started: float) -> Reply:
+    body: Any = None
+    if not flaw:
+        try:
+            # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
+            body = json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            flaw = "it is not JSON"
+    return Reply(
+        status=response.status_code,
+        headers=response.headers,
+        body=body,
+        flaw=flaw,
+        latency_ms=round((time.monotonic() - started) * 1000),
+    )
+
+
+def _fraction(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+
+
+def _out_of_time(deadline_s: float) -> DeadlineExceeded:
+    failure = DeadlineExceeded(f"no complete answer within {deadline_s:.1f} s")
+    failure.maybe_charged = True
+    return failure
+
+
+def _unavailable(error: Exception, key: str) -> ProviderUnavailable:
+    # The transport calls several errors ConnectTimeout, also a hang-up after the request has
+    # left; only aiohttp's own class tells.
+    cause = error.__cause__ or error
+    failure = ProviderUnavailable(
+        f"the connection failed: {type(cause).__name__}: {scrub(str(cause), key)[:300]}"
+    )
+    failure.maybe_charged = not isinstance(cause, _NOTHING_WAS_SENT)
+    return failure
+
+
+# --- the clients ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    client: httpx.AsyncClient
+    lifetime: AsyncGenerator[httpx.AsyncClient, None]
+
+
+_pool: dict[tuple[asyncio.AbstractEventLoop, str], _Pooled] = {}
+
+
+async def close_client(base_url: str) -> None:
+    """Close the running loop's client of this base URL; the next request opens a new one."""
+    pooled = _pool.pop((asyncio.get_running_loop(), base_url), None)
+    if pooled is not None:
+        await pooled.lifetime.aclose()
+
+
+async def close_clients() -> None:
+    """Close all clients of the running loop; the loop's own end does so too."""
+    loop = asyncio.get_running_loop()
+    for owner, base_url in list(_pool):
+        if owner is loop:
+            await close_client(base_url)
+
+
+async def _client(base_url: str) -> httpx.AsyncClient:
+    key = (asyncio.get_running_loop(), base_url)
+    pooled = _pool.get(key)
+    if pooled is None or pooled.client.is_closed:
+        lifetime = _open_client()
+        # Nothing in the generator waits before its yield, so no other task gets in between.
+        pooled = _pool[key] = _Pooled(await anext(lifetime), lifetime)
+        _forget_ended_loops()
+    return pooled.client
+
+
+async def _open_client() -> AsyncGenerator[httpx.AsyncClient, None]:
+    transport = AiohttpTransport(client=_session(), verify=_tls(), trust_env=False)
+    client = httpx.AsyncClient(
+        transport=transport,
+        timeout=TIMEOUTS,
+        trust_env=False,
+        follow_redirects=False,
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        # A cookie would tie the requests of different keys together.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def _session() -> aiohttp.ClientSession:
+    """Return a session that keeps connections and nothing else from one request to the next.
+
+    aiohttp repeats a request on its own for idempotent methods only, so never a POST.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_S, ssl=_tls()
+    )
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)  # 14 ms, so once a process
+
+
+def _forget_ended_loops() -> None:
+    for key in list(_pool):
+        if key[0].is_closed():
+            _pool.pop(key, None)

@@ -1,0 +1,113 @@
+"""API keys: held without being shown, sealed at rest, and scrubbed from every text.
+
+A key is revealed in one place only, where a request is built (`agents.llm.http`). A sealed key
+carries its owner and provider inside the ciphertext, because Fernet does not notice a ciphertext
+that was moved to another row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+from agents.llm.errors import KeyRejected
+
+# Shapes of the vendors' keys and of Telegram's bot tokens. The last also stands inside URLs.
+_SECRET_SHAPES = re.compile(
+    r"(?<![A-Za-z0-9])sk-(?:or-|ant-|proj-|svcacct-)?[A-Za-z0-9_\-]{8,}|(?<![0-9])\d{6,12}:[A-Za-z0-9_-]{30,}"
+)
+HIDDEN = "[key hidden]"
+
+
+class KeyUnreadable(KeyRejected):
+    """A stored key cannot be decrypted, or belongs to somebody else; it must be entered again."""
+
+    member_line = "The stored API key cannot be read any more. Please enter it again."
+
+
+class ApiKey(Protocol):
+    """A key that is shown to nobody by accident."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that tell keys apart and lead back to none."""
+        ...
+
+    def reveal(self) -> str:
+        """Return the key itself; only the code that builds a request may ask.
+
+        Raises:
+            KeyUnreadable: it cannot be decrypted, or is not its owner's.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainKey:
+    """A key from the settings or from a member who has just typed it."""
+
+    _value: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self._value)
+
+    def reveal(self) -> str:
+        return self._value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedKey:
+    """A member's key as the database holds it."""
+
+    owner: str
+    provider: str
+    ciphertext: str = field(repr=False)
+    fingerprint: str
+
+    def reveal(self) -> str:
+        try:
+            content = json.loads(_fernet().decrypt(self.ciphertext.encode()))
+        except (InvalidToken, ValueError) as error:
+            raise KeyUnreadable("the stored key cannot be decrypted: enter it again") from error
+        if (content["owner"], content["provider"]) != (self.owner, self.provider):
+            raise KeyUnreadable("the stored key belongs to another member: enter it again")
+        return str(content["key"])
+
+
+def seal(key: str, *, owner: str, provider: str) -> SealedKey:
+    """Encrypt a member's key for the database with the first of CREDENTIALS_KEYS."""
+    content = json.dumps({"owner": owner, "provider": provider, "key": key})
+    ciphertext = _fernet().encrypt(content.encode()).decode()
+    return SealedKey(
+        owner=owner, provider=provider, ciphertext=ciphertext, fingerprint=fingerprint(key)
+    )
+
+
+def fingerprint(key: str) -> str:
+    """Return the first eight hex digits of the key's SHA-256."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def scrub(text: str, *secrets: str) -> str:
+    """Return the text without the secrets named and without anything shaped like a key."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    return _SECRET_SHAPES.sub(HIDDEN, text)
+
+
+def _fernet() -> MultiFernet:
+    return _fernet_of(tuple(settings.CREDENTIALS_KEYS))
+
+
+@lru_cache(maxsize=4)
+def _fernet_of(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])

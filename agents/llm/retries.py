@@ -1,0 +1,109 @@
+"""When a failed request is sent again, and how long to wait before.
+
+Only errors that say `.retryable` are tried again, a few times, with jitter, and never beyond the
+deadline of the whole call: a wait that does not fit ends the call at once with the last error, so
+that there is time left for something better.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Self, TypeVar
+
+import stamina
+
+from agents.llm.errors import LLMError
+
+RETRY_AFTER_MAX_S = 60.0  # a provider that asks for an hour is asked again after a minute
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The end of a call, on the clock that nobody sets."""
+
+    at: float
+
+    @classmethod
+    def in_seconds(cls, seconds: float) -> Self:
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def remaining_s(self) -> float:
+        """Return the seconds left; not positive when there are none."""
+        return self.at - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently a request is repeated."""
+
+    attempts: int = 4
+    wait_initial_s: float = 0.5  # doubled from try to try
+    wait_max_s: float = 8.0
+    wait_jitter_s: float = 0.5  # so that parallel steps do not come back all at once
+
+    def wait_s(self, error: LLMError, number: int) -> float:
+        """Return how long to wait after try `number` failed with this error."""
+        wait_s = error.retry_after_s
+        if wait_s is None:
+            wait_s = min(self.wait_initial_s * 2 ** (number - 1), self.wait_max_s)
+        return wait_s + random.uniform(0, self.wait_jitter_s)  # noqa: S311
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]], *, policy: RetryPolicy, deadline: Deadline
+) -> T:
+    """Return what the first successful attempt returns.
+
+    Raises:
+        LLMError: of the last attempt.
+    """
+    number = 0
+
+    def wait_before_next(error: Exception) -> bool | float:
+        if not isinstance(error, LLMError) or not error.retryable:
+            return False
+        wait_s = policy.wait_s(error, number)
+        return wait_s if wait_s < deadline.remaining_s else False
+
+    async for context in stamina.retry_context(
+        on=wait_before_next, attempts=policy.attempts, timeout=None
+    ):
+        with context:
+            number = context.num
+            return await attempt()
+    raise AssertionError("stamina ends with a result or with the last error")
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """Return what a Retry-After header asks for, capped; None when it asks for nothing sensible."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value, now or datetime.now(UTC))
+    return capped_wait_s(seconds)
+
+
+def capped_wait_s(seconds: float) -> float | None:
+    """Return the seconds if anybody can wait that long; None for what is no time to wait."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, RETRY_AFTER_MAX_S)
+
+
+def _seconds_until(http_date: str, now: datetime) -> float:
+    try:
+        then = parsedate_to_datetime(http_date)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+    # A date in "-0000" comes without a zone; HTTP dates are in UTC whatever they say.
+    return (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()

@@ -1,0 +1,52 @@
+"""From a provider's name to a provider: the one list of the vendors that can be asked."""
+
+from __future__ import annotations
+
+from agents.llm.base import LLMProvider, Purse
+from agents.llm.keys import ApiKey, PlainKey
+from agents.llm.openrouter import OpenRouterProvider
+
+PROVIDERS: dict[str, type[LLMProvider]] = {
+    "openrouter": OpenRouterProvider,
+}
+
+
+class ProviderNotConfigured(ValueError):
+    """A provider was asked for with a name, key or model that can never work."""
+
+
+def create_provider(
+    name: str,
+    api_key: str | ApiKey,
+    model: str,
+    *,
+    purse: Purse = Purse.MEMBER,
+    fallback_model: str = "",
+) -> LLMProvider:
+    """Return the provider of that name, bound to a key and a model. Sends nothing.
+
+    Raises:
+        ProviderNotConfigured: the name is unknown, or the key or the model is empty.
+    """
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        known = ", ".join(provider_names())
+        raise ProviderNotConfigured(f"unknown provider {name!r}: the known ones are {known}")
+    if isinstance(api_key, str):
+        api_key = api_key.strip()
+        if not api_key:
+            raise ProviderNotConfigured(f"there is no API key for {name!r}: enter one")
+        api_key = PlainKey(api_key)
+    if not model.strip():
+        raise ProviderNotConfigured(f"there is no model for {name!r}: choose one")
+    return provider(
+        api_key=api_key,
+        model_id=model.strip(),
+        purse=purse,
+        fallback_model=fallback_model.strip(),
+    )
+
+
+def provider_names() -> tuple[str, ...]:
+    """Return the names that `create_provider` knows."""
+    return tuple(PROVIDERS)

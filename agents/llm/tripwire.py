@@ -1,0 +1,60 @@
+"""Did the model that was asked for answer? Compares what we requested with what was served.
+
+Vendors answer under a more exact name than the one they were asked for: an alias becomes its
+target, a name gets the date of its release, a variant such as `:free` disappears. Everything else
+is another model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
+_NO_ALIASES: Mapping[str, str] = {}
+# They name no model: whichever the router or preset picks is the one that was asked for.
+_ROUTERS = ("openrouter/auto", "@preset/")
+
+
+def is_same_model(
+    requested: str, served: str, aliases: Mapping[str, str] = _NO_ALIASES
+) -> bool | None:
+    """Return whether the served model is the requested one; None = nobody can tell.
+
+    None stands for a response that names no model, and for a request to a router; only
+    `is False` is a mismatch. `aliases` leads from a model id to the catalogue's `canonical_slug`
+    or `alias_target`. Two different dates are two models; a date against none is the same.
+    """
+    if not served.strip() or requested.startswith(_ROUTERS):
+        return None
+    return any(
+        _is_same_release(one, other)
+        for one in _names(requested, aliases)
+        for other in _names(served, aliases)
+    )
+
+
+def _names(model_id: str, aliases: Mapping[str, str]) -> list[str]:
+    """Return the id and all that it is an alias of; the chain may be broken or circular."""
+    names: list[str] = []
+    following: str | None = model_id
+    while following and (plain := _plain(following)) not in names:
+        names.append(plain)
+        following = aliases.get(following) or aliases.get(plain)
+    return names
+
+
+def _plain(model_id: str) -> str:
+    return model_id.strip().casefold().partition(":")[0]
+
+
+def _is_same_release(one: str, other: str) -> bool:
+    date, other_date = _date(one), _date(other)
+    if date and other_date and date != other_date:
+        return False
+    return _DATE.sub("", one) == _DATE.sub("", other)
+
+
+def _date(model_id: str) -> str:
+    found = _DATE.search(model_id)
+    return found[1].replace("-", "") if found else ""

@@ -1,0 +1,82 @@
+"""The one list of agents: who there is, in the order in which admin lists them.
+
+Adding an agent is one file in `team/`, one prompt in `prompts/` and one line in `TEAM`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from agents.base import BaseAgent
+from agents.team.extraction import ExtractionAgent
+from agents.team.memory import MemoryAgent
+from agents.team.strategist import StrategistAgent
+from agents.team.trainer import TrainerAgent
+
+TEAM: tuple[type[BaseAgent], ...] = (
+    ExtractionAgent,
+    StrategistAgent,
+    TrainerAgent,
+    MemoryAgent,
+)
+
+
+class UnknownAgent(LookupError):
+    """No agent of that name is registered."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no agent is called {name!r}; there are: {', '.join(known) or 'none'}")
+        self.name = name
+        self.known = known
+
+
+class DuplicateAgent(ValueError):
+    """Two agents claim the same name, so a step or an override would be ambiguous."""
+
+    def __init__(self, first: BaseAgent, second: BaseAgent) -> None:
+        super().__init__(
+            f"{type(first).__name__} and {type(second).__name__} are both called "
+            f"{first.name!r}; rename one of them"
+        )
+        self.name = first.name
+
+
+class AgentRegistry:
+    """Agents by name, in the order given."""
+
+    def __init__(self, agents: Iterable[BaseAgent]) -> None:
+        self._agents: dict[str, BaseAgent] = {}
+        for agent in agents:
+            if agent.name in self._agents:
+                raise DuplicateAgent(self._agents[agent.name], agent)
+            self._agents[agent.name] = agent
+
+    def __iter__(self) -> Iterator[BaseAgent]:
+        return iter(self._agents.values())
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._agents
+
+    def get(self, name: str) -> BaseAgent:
+        """Return the agent of that name.
+
+        Raises:
+            UnknownAgent: there is none.
+        """
+        try:
+            return self._agents[name]
+        except KeyError:
+            raise UnknownAgent(name, self.names()) from None
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._agents)
+
+
+@cache
+def default_registry() -> AgentRegistry:
+    """Return the registry of the team, whose prompts are read once a process."""
+    return AgentRegistry(agent() for agent in TEAM)

@@ -1,0 +1,44 @@
+"""Who is writing, and whether they may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from telegram import User
+
+from pipeline.bot import texts
+from pipeline.models import Member
+from pipeline.models.members import Access
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A person who wrote, and what to tell them if they may not."""
+
+    member: Member
+    refusal: str = ""
+    is_new: bool = False  # an operator has to hear of them
+
+
+async def visitor(user: User) -> Visitor:
+    """Return the member behind a Telegram user; an unknown one is written down as waiting."""
+    return await sync_to_async(_visitor)(user)
+
+
+def _visitor(user: User) -> Visitor:
+    is_open = settings.ACCESS == "open"
+    member, is_new = Member.objects.get_or_create(
+        telegram_id=user.id,
+        defaults={
+            "name": user.full_name[:200],
+            "username": (user.username or "")[:100],
+            "access": Access.APPROVED if is_open else Access.WAITING,
+        },
+    )
+    if member.access == Access.APPROVED:
+        return Visitor(member)
+    if member.access == Access.BLOCKED:
+        return Visitor(member, texts.BLOCKED)
+    return Visitor(member, texts.WAITING if is_new else texts.STILL_WAITING, is_new)

@@ -1,0 +1,35 @@
+"""Everything the bot says on its own account, in one place and one tone."""
+
+from __future__ import annotations
+
+WELCOME = """Hi {name}. I am your sales co-pilot.
+Tell me about a prospect in your own words, or send a screenshot of the conversation.
+I answer with an analysis, a closing strategy, next steps and a draft to copy."""
+
+HELP = """Describe a prospect, or send a screenshot. For example:
+/support VP of Strategy at a mid-size bank, worried about switching cost
+
+/support: analysis, strategy, steps and a draft
+/start: what I do
+/help: this list"""
+
+PLACEHOLDER = "👀 One moment…"
+NOTHING_TO_DO = "Tell me about the prospect after the command, for example:\n/support CFO of a logistics firm, went silent after the price"
+NOT_UNDERSTOOD = "I can read text and pictures. Describe the prospect, or send a screenshot."
+UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
+WAITING = (
+    "This bot is for our team. I have asked an operator to let you in; write again once they have."
+)
+STILL_WAITING = "An operator has not let you in yet."
+BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
+LOOKS_LIKE_A_KEY = (
+    "That looks like an API key, so I have read no further, kept nothing and {deleted}. "
+    "An operator can enter it for you."
+)
+DELETED = "deleted your message"
+NOT_DELETED = "could not delete your message: please delete it and make a new key"
+TOO_LARGE = "This picture is larger than 10 MB. Please send a smaller one."
+NO_ANSWER = "⚠️ {line} (incident {incident})"
+BROKEN = "⚠️ Something went wrong on our side. Please try again. (incident {incident})"
+RESTARTING = "⚠️ I was restarted before I had an answer. Please send your message again."
+FELL_BACK = "The model chosen for {agent} failed, so {model} answered."
