@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import stamina
@@ -43,7 +44,7 @@ class LiveReply:
 
     async def open(self) -> None:
         """Show the placeholder."""
-        self._placeholder = await _patiently(lambda: self._send(texts.PLACEHOLDER, []))
+        self._placeholder = await _patiently(partial(self._send, texts.PLACEHOLDER, []))
         self._editor = asyncio.create_task(self._show_stages())
 
     def stage(self, title: str) -> None:
@@ -55,9 +56,9 @@ class LiveReply:
         """Turn the placeholder into the answer and send what does not fit into it."""
         await self._stop_editor()
         (text, entities), *rest = chunks
-        await _patiently(lambda: self._edit(text, entities))
+        await _patiently(partial(self._edit, text, entities))
         for part, part_entities in rest:
-            await _patiently(lambda t=part, e=part_entities: self._send(t, e))
+            await _patiently(partial(self._send, part, part_entities))
 
     async def fail(self, line: str) -> None:
         """Turn the placeholder into one line; a reply that cannot be shown is logged."""
