@@ -6,7 +6,7 @@ show; `load_pipeline` refuses a definition with problems, so no run ever starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -73,15 +73,6 @@ class StepConfig(BaseModel):
     mode: StepMode
     input_mapping: dict[str, str] = Field(min_length=1)
 
-    @property
-    def needed_results(self) -> tuple[str, ...]:
-        """The agents whose results this step cannot do without."""
-        return tuple(
-            source.removeprefix("result.")
-            for source in self.input_mapping.values()
-            if source.startswith("result.")
-        )
-
 
 class PipelineConfig(BaseModel):
     """An ordered list of steps, and whose results make the answer."""
@@ -131,7 +122,7 @@ def read_pipeline(path: Path, registry: AgentRegistry) -> PipelineConfig:
     """
     content, lines = _read_yaml(path)
     try:
-        pipeline = PipelineConfig.model_validate({"name": path.stem, **content})
+        pipeline = PipelineConfig.model_validate(content)
     except ValidationError as error:
         raise PipelineInvalid(
             [
@@ -143,7 +134,7 @@ def read_pipeline(path: Path, registry: AgentRegistry) -> PipelineConfig:
         Problem(path, lines.of(where), text) for where, text in _misfits(pipeline, registry)
     ]:
         raise PipelineInvalid(found)
-    return pipeline
+    return pipeline.model_copy(update={"name": path.stem})
 
 
 def problems() -> list[Problem]:
@@ -163,6 +154,8 @@ _Where = tuple[str | int, ...]
 
 
 def _misfits(pipeline: PipelineConfig, registry: AgentRegistry) -> Iterator[tuple[_Where, str]]:
+    if pipeline.name:
+        yield ("name",), "name: a pipeline is called like its file"
     seen: set[str] = set()
     available: set[str] = set()
     for _, group in pipeline.groups():
@@ -179,9 +172,9 @@ def _misfits(pipeline: PipelineConfig, registry: AgentRegistry) -> Iterator[tupl
             yield from _mapping_misfits(step, where, available)
         # Only from here on: steps that run together cannot read each other's results.
         available.update(s.agent for _, s in group if s.mode is not StepMode.BACKGROUND)
-    for agent in pipeline.answer:
+    for position, agent in enumerate(pipeline.answer):
         if agent not in available:
-            yield ("answer",), f"no step before the end yields a result of {agent!r}"
+            yield ("answer", position), f"no step before the end yields a result of {agent!r}"
 
 
 def _mapping_misfits(
@@ -217,36 +210,68 @@ class _Lines:
         return self._known[where]
 
 
-def _read_yaml(path: Path) -> tuple[Mapping[str, Any], _Lines]:
-    lines = _Lines()
+def _read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
+    """Return the file's content, every scalar of it a text, and where its parts stand."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise _invalid(path, 1, f"longer than {MAX_BYTES} bytes")
+    text, lines = "", _Lines()
     try:
-        text = path.read_text(encoding="utf-8")
-        if len(text) > MAX_BYTES:
-            raise PipelineInvalid([Problem(path, 1, f"longer than {MAX_BYTES} characters")])
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise PipelineInvalid([Problem(path, 1, "aliases (*name) are not supported")])
+        text = raw.decode()
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = _line_at(event.start_mark, text)
+                raise _invalid(path, line, "aliases (*name) are not supported")
         root = yaml.compose(text, yaml.SafeLoader)
-        content = yaml.safe_load(text)
-        if root is None or not isinstance(content, dict):
-            raise PipelineInvalid([Problem(path, 1, "not a mapping with title, answer and steps")])
-        _note_lines(root, (), lines)
+        content = _plain(root, (), lines) if root is not None else None
+    except UnicodeDecodeError as error:
+        raise _invalid(path, raw.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _invalid(path, line, f"no YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PipelineInvalid([Problem(path, line, f"no YAML: {error.problem}")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise PipelineInvalid([Problem(path, 1, f"no YAML: {error}")]) from None
+        line = _line_at(error.problem_mark, text)
+        raise _invalid(path, line, f"no YAML: {error.problem}") from None
+    except RecursionError:
+        raise _invalid(path, 1, "no YAML: nested too deeply") from None
+    if not isinstance(content, dict):
+        raise _invalid(path, 1, "not a mapping with title, answer and steps")
     return content, lines
 
 
-def _note_lines(node: yaml.Node, where: _Where, lines: _Lines) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines.note((*where, key.value), key)
-            _note_lines(value, (*where, key.value), lines)
-    elif isinstance(node, yaml.SequenceNode):
+def _plain(node: yaml.Node, where: _Where, lines: _Lines) -> Any:
+    """Return a node as texts, lists and dicts, so that `title: 5` and `task: no` say what they say.
+
+    Raises:
+        MarkedYAMLError: a mapping has a key twice, or one that is no text.
+    """
+    if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines.note((*where, index), item)
-            _note_lines(item, (*where, index), lines)
+        return [_plain(item, (*where, index), lines) for index, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return None if node.tag == "tag:yaml.org,2002:null" else node.value
+    entries: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key is no text", problem_mark=key.start_mark)
+        name = key.value
+        if name in entries:
+            problem = f"the key {name!r} is there twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        lines.note((*where, name), key)
+        entries[name] = _plain(value, (*where, name), lines)
+    return entries
+
+
+def _line_at(mark: Any, text: str) -> int:
+    # What is missing at the end of a text is missed on the line after its last.
+    return max(1, min(mark.line + 1, len(text.splitlines()))) if mark else 1
+
+
+def _invalid(path: Path, line: int, text: str) -> PipelineInvalid:
+    return PipelineInvalid([Problem(path, line, text)])
 
 
 def _pydantic_words(problem: Any) -> str:

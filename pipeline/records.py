@@ -7,12 +7,13 @@ a provider. Keys never get here: of a key there is its fingerprint.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
@@ -39,6 +40,7 @@ from pipeline.models.runs import (
 logger = logging.getLogger(__name__)
 
 Alert = Callable[[str], None]
+T = TypeVar("T")
 
 
 def log_alert(text: str) -> None:
@@ -59,11 +61,16 @@ class StepRecorder:
 
     async def attempt_started(self, attempt: Attempt) -> None:
         """Write the call's row; the request leaves only after this returned."""
-        await sync_to_async(_write_call)(self.step_id, attempt)
+        try:
+            await finished(sync_to_async(_write_call)(self.step_id, attempt))
+        except asyncio.CancelledError:
+            # Nobody will tell how it ended, because it never began.
+            await finished(sync_to_async(_withdraw_call)(attempt.call_id))
+            raise
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete the call's row and look whether the model asked for is the one that answered."""
-        completion = _learnt(outcome)
+        completion = outcome.learnt
         mismatch = (
             completion is not None
             and is_same_model(attempt.requested_model, completion.served_model) is False
@@ -85,11 +92,32 @@ class StepRecorder:
             self.cost_usd = (self.cost_usd or Decimal(0)) + completion.cost_usd
 
 
+async def finished(writing: Awaitable[T]) -> T:
+    """Return what a write returns, once it has ended: also if its waiter is being cancelled.
+
+    A row that is half known cannot be closed. Cancellations are passed on afterwards.
+    """
+    task = asyncio.ensure_future(writing)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        raise cancellation
+    return task.result()
+
+
 async def run_started(
-    pipeline: PipelineConfig, ctx: PipelineContext, source: Source, member_id: int | None
-) -> UUID:
-    """Write the run's row with all that its agents may see, and return its id."""
-    return await sync_to_async(_write_run)(pipeline, ctx, source, member_id)
+    run_id: UUID,
+    pipeline: PipelineConfig,
+    ctx: PipelineContext,
+    source: Source,
+    member_id: int | None,
+) -> None:
+    """Write the run's row with all that its agents may see."""
+    await sync_to_async(_write_run)(run_id, pipeline, ctx, source, member_id)
 
 
 async def run_ended(run_id: UUID, status: RunStatus, answer: str = "") -> None:
@@ -136,16 +164,20 @@ def close_interrupted(source: Source) -> int:
 
 @transaction.atomic
 def _write_run(
-    pipeline: PipelineConfig, ctx: PipelineContext, source: Source, member_id: int | None
-) -> UUID:
+    run_id: UUID,
+    pipeline: PipelineConfig,
+    ctx: PipelineContext,
+    source: Source,
+    member_id: int | None,
+) -> None:
     background = {
         "knowledge_base": ctx.knowledge_base,
         "user_memory": ctx.user_memory,
         "casebook_text": ctx.casebook_text,
         "scenario": ctx.scenario,
     }
-    run = PipelineRun.objects.create(
-        id=uuid4(),
+    PipelineRun.objects.create(
+        id=run_id,
         pipeline=pipeline.name,
         member_id=member_id,
         source=source,
@@ -154,7 +186,6 @@ def _write_run(
         image_id=_text(ctx.image_b64 or ""),
         started_at=timezone.now(),
     )
-    return run.id
 
 
 @transaction.atomic
@@ -224,6 +255,12 @@ def _write_call(step_id: UUID, attempt: Attempt) -> None:
     )
 
 
+def _withdraw_call(call_id: UUID) -> None:
+    LLMCall.objects.filter(id=call_id).update(
+        status=CallStatus.ERROR, error="cancelled before it was sent"
+    )
+
+
 @transaction.atomic
 def _complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
     fields: dict[str, Any] = {
@@ -234,16 +271,9 @@ def _complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
     }
     if outcome.error is not None:
         fields["error"] = _clean(f"{type(outcome.error).__name__}: {outcome.error}")
-    if (completion := _learnt(outcome)) is not None:
+    if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
     LLMCall.objects.filter(id=call_id).update(**fields)
-
-
-def _learnt(outcome: Outcome) -> Completion | None:
-    """Return what the reply said, also of an answer that cannot be used: it may have cost money."""
-    if outcome.completion is not None:
-        return outcome.completion
-    return outcome.error.learnt if outcome.error is not None else None
 
 
 def _call_status(outcome: Outcome) -> CallStatus:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
@@ -26,6 +26,7 @@ from pipeline import records
 from pipeline.config import IMAGE_INPUT, PipelineConfig, StepConfig, StepMode
 from pipeline.context import Decision, NoPurse, PipelineContext
 from pipeline.models.runs import RunStatus, Source, StepStatus
+from pipeline.records import finished
 
 logger = logging.getLogger(__name__)
 
@@ -99,27 +100,18 @@ class PipelineRunner:
         """
         if ctx.model_config is not None:
             await ctx.model_config.get_all()
-        run_id = await records.run_started(pipeline, ctx, source, member_id)
-        report = RunReport(run_id=run_id, pipeline=pipeline.name)
+        report = RunReport(run_id=uuid4(), pipeline=pipeline.name)
         try:
-            for mode, group in pipeline.groups():
-                steps = [
-                    _StepRun(position, step, self._open(report, step)) for position, step in group
-                ]
-                if mode is StepMode.BACKGROUND:
-                    self._start_background(run_id, steps[0], ctx)
-                    continue
-                async with asyncio.TaskGroup() as running:
-                    for step in steps:
-                        self._tell(on_stage, step.config.agent)
-                        running.create_task(self._run_step(run_id, step, ctx))
-        except asyncio.CancelledError:
-            report.status = RunStatus.CANCELLED
-            await _finish(records.run_ended(run_id, report.status))
+            await finished(records.run_started(report.run_id, pipeline, ctx, source, member_id))
+            await self._run_steps(pipeline, ctx, report, on_stage)
+            report.answer = _answer(pipeline, ctx)
+            report.status = RunStatus.OK if report.answer else RunStatus.FAILED
+        except BaseException as error:
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
             raise
-        report.answer = _answer(pipeline, ctx)
-        report.status = RunStatus.OK if report.answer else RunStatus.FAILED
-        await records.run_ended(run_id, report.status, report.answer)
+        finally:
+            await finished(records.run_ended(report.run_id, report.status, report.answer))
         return report
 
     async def drain(self) -> None:
@@ -134,25 +126,40 @@ class PipelineRunner:
                 task.cancel()
             await self.drain()
 
+    async def _run_steps(
+        self,
+        pipeline: PipelineConfig,
+        ctx: PipelineContext,
+        report: RunReport,
+        on_stage: Callable[[str], None] | None,
+    ) -> None:
+        for mode, group in pipeline.groups():
+            steps = [_StepRun(position, step, self._open(report, step)) for position, step in group]
+            if mode is StepMode.BACKGROUND:
+                self._start_background(report.run_id, steps[0], ctx)
+                continue
+            async with asyncio.TaskGroup() as running:
+                for step in steps:
+                    self._tell(on_stage, step.config.agent)
+                    running.create_task(self._run_step(report.run_id, step, ctx))
+
     # --- one step -------------------------------------------------------------------------------
 
     async def _run_step(self, run_id: UUID, step: _StepRun, ctx: PipelineContext) -> None:
         """Run one step of any mode; its failure ends in its report and in `ctx.results`."""
         started = time.monotonic()
         attempt = _Attempt()
+        output, status = _failed(step, "cancelled"), StepStatus.CANCELLED
         try:
             output = await self._ask(run_id, step, ctx, attempt)
             status = StepStatus.OK if output.success else StepStatus.FAILED
             step.report.member_line = "" if output.success else LLMError.member_line
-        except asyncio.CancelledError:
-            output, status = _failed(step, "cancelled"), StepStatus.CANCELLED
-            raise
         except Exception as error:  # noqa: BLE001 - an agent is anybody's code: contain whatever it raises
             output, status = self._explain(step, error, attempt.decision)
         finally:
             ctx.results[step.config.agent] = output
             _complete(step.report, attempt, status, output, started)
-            await _finish(_record_end(run_id, step, attempt, status, output))
+            await finished(_record_end(run_id, step, attempt, status, output))
 
     async def _ask(
         self, run_id: UUID, step: _StepRun, ctx: PipelineContext, attempt: _Attempt
@@ -161,24 +168,27 @@ class PipelineRunner:
         agent_name = step.config.agent
         attempt.passages, image_b64 = _inputs(step.config, ctx)
         decision = attempt.decision = await ctx.decide(agent_name)
-        attempt.step_id = await records.step_started(
-            run_id, step.position, step.config, attempt.passages, decision
+        attempt.opening = asyncio.ensure_future(
+            records.step_started(run_id, step.position, step.config, attempt.passages, decision)
         )
-        recorder = attempt.recorder = records.StepRecorder(attempt.step_id, agent_name, self._alert)
+        step_id = await finished(attempt.opening)
+        recorder = attempt.recorder = records.StepRecorder(step_id, agent_name, self._alert)
         llm = decision.llm.for_step(
             StepScope(
                 agent=agent_name,
-                step_id=str(attempt.step_id),
+                step_id=str(step_id),
                 observer=recorder,
                 deadline_s=self._step_deadline_s,
             )
         )
         try:
-            async with asyncio.timeout(self._step_deadline_s):
+            async with asyncio.timeout(self._step_deadline_s) as limit:
                 return await self._registry.get(agent_name).run(
                     AgentInput(passages=attempt.passages, image_b64=image_b64), ctx.with_llm(llm)
                 )
         except TimeoutError:
+            if not limit.expired():
+                raise  # the agent's own
             raise DeadlineExceeded(f"not done after {self._step_deadline_s:g} s") from None
 
     def _explain(
@@ -228,7 +238,7 @@ class _Attempt:
 
     passages: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    step_id: UUID | None = None
+    opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
     recorder: records.StepRecorder | None = None
 
 
@@ -272,7 +282,7 @@ def _complete(
     report: StepReport, attempt: _Attempt, status: StepStatus, output: AgentOutput, started: float
 ) -> None:
     report.status = status
-    report.error = output.error
+    report.error = output.error and scrub(output.error)
     report.latency_ms = round((time.monotonic() - started) * 1000)
     if attempt.decision is not None:
         report.requested_model = attempt.decision.llm.model_id
@@ -287,21 +297,14 @@ def _complete(
 async def _record_end(
     run_id: UUID, step: _StepRun, attempt: _Attempt, status: StepStatus, output: AgentOutput
 ) -> None:
-    step_id = attempt.step_id or await records.step_started(
-        run_id, step.position, step.config, attempt.passages, attempt.decision
+    step_id = await (
+        attempt.opening
+        or records.step_started(
+            run_id, step.position, step.config, attempt.passages, attempt.decision
+        )
     )
     note = ""
     if step.report.fell_back_to:
         note = f"; that model failed, so {step.report.fell_back_to} answered on the same key"
         step.report.decision += note
     await records.step_ended(step_id, status, output, note)
-
-
-async def _finish(writing: Any) -> None:
-    """Let a record be written to its end, also when the run is being cancelled."""
-    task = asyncio.ensure_future(writing)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

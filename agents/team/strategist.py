@@ -20,7 +20,7 @@ class Step(Part):
 
     def as_entry(self, number: int) -> str:
         """Return the step as the Markdown of one entry in a numbered list."""
-        when = f" *{literal(self.when)}*" if self.when else ""
+        when = f" · *{literal(self.when)}*" if self.when else ""
         why = f"\n   {literal(self.why)}" if self.why else ""
         return f"{number}. **{literal(self.action)}**{when}{why}"
 

@@ -36,18 +36,23 @@ class BotRefused(Exception):
 
 
 async def run_bot(*, take_over: bool = False) -> None:
-    """Poll until SIGTERM or SIGINT, then finish within DRAIN_SECONDS.
+    """Poll until SIGTERM or SIGINT; raises as `serve`."""
+    stopping = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+    await serve(stopping, take_over=take_over)
+
+
+async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
+    """Poll until told to stop, then finish within DRAIN_SECONDS and close everything.
 
     Raises:
-        BotRefused: no token, a refused token, or another bot's webhook is set.
+        BotRefused: no token, a refused token, or another installation's webhook is set.
     """
     if not settings.TELEGRAM_BOT_TOKEN:
         raise BotRefused(
             "TELEGRAM_BOT_TOKEN is not set: get one from @BotFather, or use SANDBOX=true."
         )
-    stopping = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
     interrupted = await sync_to_async(close_interrupted)(Source.TELEGRAM)
     if interrupted:
         logger.warning("%s runs were interrupted by the last stop", interrupted)
@@ -158,6 +163,8 @@ async def _started(
         if application.running:
             await application.stop()
         await application.shutdown()
+        # An application whose start failed half-way shuts nothing down; its connections are open.
+        await application.bot.shutdown()
 
 
 async def _reachable(application: BotApplication, stopping: asyncio.Event) -> bool:

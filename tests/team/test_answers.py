@@ -134,8 +134,8 @@ class ReplyTests(SimpleTestCase):
     def test_a_plan_shows_numbered_steps_with_time_and_reason(self):
         reply = as_read(plan().as_reply())
 
-        assert "1. Ask what went wrong last time. today\nIt names the fear." in reply
-        assert "2. Offer a parallel close. Tuesday\nNothing is switched off." in reply
+        assert "1. Ask what went wrong last time. · today\nIt names the fear." in reply
+        assert "2. Offer a parallel close. · Tuesday\nNothing is switched off." in reply
         assert "The board date may be assumed." in reply
 
     def test_the_draft_is_copied_with_one_tap_and_unchanged(self):

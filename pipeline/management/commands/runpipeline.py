@@ -42,7 +42,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        member = _member(options["member"]) if options["member"] else None
+        # An empty name is a shell variable that was not set: the shared key must not pay for that.
+        member = None if options["member"] is None else _member(options["member"])
         image_b64 = _image(options["image"]) if options["image"] else None
         try:
             report = asyncio.run(_run(options["name"], member, options["text"], image_b64))
@@ -61,11 +62,11 @@ async def _run(name: str, member: Member | None, text: str, image_b64: str | Non
 
 
 def _member(wanted: str) -> Member:
-    name = wanted.removeprefix("@")
+    name = wanted.strip().removeprefix("@")
     matches = Q(username__iexact=name) | Q(name__iexact=name)
-    if name.isdigit():
+    if name.isdecimal():
         matches |= Q(telegram_id=int(name))
-    found = list(Member.objects.filter(matches)[:2])
+    found = list(Member.objects.filter(matches)[:2]) if name else []
     if len(found) != 1:
         many = "several members are" if found else "no member is"
         raise CommandError(f"{many} called {wanted!r}: give the Telegram id")
@@ -74,7 +75,8 @@ def _member(wanted: str) -> Member:
 
 def _image(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_IMAGE_BYTES + 1)
     except OSError as error:
         raise CommandError(f"--image: {error}") from error
     if len(content) > MAX_IMAGE_BYTES:
@@ -98,7 +100,7 @@ def _json(report: RunReport) -> str:
             "purse": step.purse,
             "decision": step.decision,
             # A string: a float would not hold the last decimal.
-            "cost_usd": None if step.cost_usd is None else str(step.cost_usd),
+            "cost_usd": None if step.cost_usd is None else f"{step.cost_usd:f}",
             "latency_ms": step.latency_ms,
             "error": step.error,
         }

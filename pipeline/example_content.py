@@ -1,0 +1,89 @@
+"""Loads what lies in `pipeline/example/`: a playbook, training scenarios, and the sandbox's members.
+
+Rows are only ever created, by title or Telegram id: what an operator edited stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.db import transaction
+
+from pipeline.models import Member, PlaybookPage, Scenario
+from pipeline.models.members import Access
+
+EXAMPLE_DIR = Path(__file__).parent / "example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxMember:
+    """One of the people of the sandbox's chat page who is let in from the start."""
+
+    telegram_id: int
+    name: str
+    username: str
+    key: str = ""  # without a key of their own they use the team's
+
+
+# The keys open nothing but the sandbox. Noor (1003) is missing: her first message asks to be let in.
+SANDBOX_MEMBERS = (
+    SandboxMember(
+        telegram_id=1001,
+        name="Maya Okafor",
+        username="maya",
+        key="sk-or-v1-sandbox-maya-key-0002",
+    ),
+    SandboxMember(telegram_id=1002, name="Tom Brandt", username="tom"),
+)
+
+
+@transaction.atomic
+def load_example_content() -> int:
+    """Create the playbook pages and scenarios that are missing; return how many were."""
+    pages = [
+        PlaybookPage.objects.get_or_create(title=page.pop("title"), defaults=page)
+        for page in _pages()
+    ]
+    scenarios = [
+        Scenario.objects.get_or_create(title=scenario.pop("title"), defaults=scenario)
+        for scenario in _scenarios()
+    ]
+    return sum(is_new for _, is_new in [*pages, *scenarios])
+
+
+@transaction.atomic
+def load_sandbox_members() -> int:
+    """Create the members of the sandbox who are missing; return how many were."""
+    wanted = {member.telegram_id: member for member in SANDBOX_MEMBERS}
+    known = Member.objects.filter(telegram_id__in=wanted).values_list("telegram_id", flat=True)
+    missing = [wanted[telegram_id] for telegram_id in wanted.keys() - set(known)]
+    for person in missing:
+        member = Member(
+            telegram_id=person.telegram_id,
+            name=person.name,
+            username=person.username,
+            access=Access.APPROVED,
+        )
+        if person.key:
+            member.keep_key("openrouter", person.key)
+        member.save()
+    return len(missing)
+
+
+def _pages() -> Iterator[dict[str, Any]]:
+    for position, path in enumerate(sorted((EXAMPLE_DIR / "playbook").glob("*.md")), start=1):
+        heading, _, text = path.read_text(encoding="utf-8").partition("\n")
+        yield {
+            "title": heading.removeprefix("#").strip(),
+            "text": text.strip(),
+            "position": position,
+        }
+
+
+def _scenarios() -> list[dict[str, Any]]:
+    content = yaml.safe_load((EXAMPLE_DIR / "scenarios.yaml").read_text(encoding="utf-8"))
+    return [dict(scenario) for scenario in content]

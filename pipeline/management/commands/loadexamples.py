@@ -1,0 +1,22 @@
+"""`manage.py loadexamples`: the example playbook and scenarios; in the sandbox, its members too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from pipeline.example_content import load_example_content, load_sandbox_members
+
+
+class Command(BaseCommand):
+    """Creates what is missing and changes nothing that is there."""
+
+    help = "Add the example playbook pages and scenarios that are missing."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if added := load_example_content():
+            self.stdout.write(f"Example content: {added} playbook pages and scenarios added.")
+        if settings.SANDBOX and (added := load_sandbox_members()):
+            self.stdout.write(f"Members of the sandbox: {added} added.")

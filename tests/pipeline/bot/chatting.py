@@ -1,0 +1,132 @@
+"""A person in the sandbox's chat, and a bot that serves it, for tests over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from django.test import TransactionTestCase, override_settings
+
+from pipeline.bot.application import serve
+from tests.sandbox.serving import running_sandbox
+
+MAYA, TOM, NOOR = 1001, 1002, 1003
+OPERATOR = 1004  # the first person that a test adds
+BOT_TOKEN = "1000000001:TEST-canary-bot-token-0123456789abc"
+SHARED_KEY = "sk-or-v1-canary-shared-key-for-bot-tests"
+PATIENCE_S = 15.0
+
+
+class Chat:
+    """What people type into the sandbox, and what they see."""
+
+    def __init__(self, base_url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def say(self, person: int, text: str) -> int:
+        answer = await self._http.post(f"/chat/{person}/messages", json={"text": text})
+        assert answer.is_success, answer.text
+        return int(answer.json()["message_id"])
+
+    async def send_photo(self, person: int, content: bytes, caption: str = "") -> None:
+        answer = await self._http.post(
+            f"/chat/{person}/messages",
+            files={"photo": ("photo.png", content)},
+            data={"caption": caption},
+        )
+        assert answer.is_success, answer.text
+
+    async def add_operator(self) -> int:
+        """Return a person who has written to the bot, so that it may write to them."""
+        answer = await self._http.post("/chat/people", json={"first_name": "Olga"})
+        person = int(answer.json()["id"])
+        await self.say(person, "/start")
+        await self.sees(person, lambda replies: len(replies) > 0)
+        return person
+
+    async def messages(self, person: int) -> list[dict[str, Any]]:
+        return list((await self._http.get(f"/chat/{person}/messages")).json()["messages"])
+
+    async def replies(self, person: int) -> list[str]:
+        return [m.get("text", "") for m in await self.messages(person) if m["from"]["is_bot"]]
+
+    async def sees(self, person: int, has: Callable[[list[str]], bool]) -> list[str]:
+        """Return the bot's messages as soon as they are as wanted."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not has(seen := await self.replies(person)):
+            assert time.monotonic() < deadline, f"{person} still sees {seen}"
+            await asyncio.sleep(0.02)
+        return seen
+
+    async def sees_text(self, person: int, text: str) -> str:
+        seen = await self.sees(person, lambda replies: any(text in reply for reply in replies))
+        return next(reply for reply in seen if text in reply)
+
+    async def calls(self) -> list[dict[str, Any]]:
+        return list((await self._http.get("/ledger")).json()["calls"])
+
+    async def sees_calls(self, has: Callable[[list[dict[str, Any]]], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not has(calls := await self.calls()):
+            assert time.monotonic() < deadline, f"the ledger still has {calls}"
+            await asyncio.sleep(0.02)
+
+    async def history(self, person: int) -> list[list[dict[str, Any]]]:
+        """Return every state of each of the bot's messages, in the order of sending."""
+        rows = (await self._http.get("/telegram/sent")).json()["sent"]
+        return [row["history"] for row in rows if row["chat_id"] == person]
+
+    async def fault(self, **script: Any) -> None:
+        answer = await self._http.post("/telegram/faults", json=script)
+        assert answer.is_success, answer.text
+
+    async def post(self, path: str, **json: Any) -> httpx.Response:
+        return await self._http.post(path, json=json)
+
+
+class BotCase(TransactionTestCase):
+    """Tests that talk to a running bot."""
+
+    @asynccontextmanager
+    async def bot(self, **settings: Any) -> AsyncIterator[Chat]:
+        """Run sandbox and bot until the block ends; the bot must stop cleanly."""
+        with running_sandbox() as base_url:
+            async with self.bot_at(base_url, **settings) as chat:
+                yield chat
+
+    @asynccontextmanager
+    async def bot_at(self, base_url: str, **settings: Any) -> AsyncIterator[Chat]:
+        stopping = asyncio.Event()
+        chat = Chat(base_url)
+        with override_settings(**environment(base_url) | settings):
+            running = asyncio.create_task(serve(stopping))
+            try:
+                yield chat
+            finally:
+                stopping.set()
+                await asyncio.wait_for(running, PATIENCE_S)
+                await chat.aclose()
+
+
+def environment(base_url: str) -> dict[str, Any]:
+    """Return the settings of a bot that knows nothing but a sandbox."""
+    return {
+        "TELEGRAM_BOT_TOKEN": BOT_TOKEN,
+        "TELEGRAM_API_BASE_URL": f"{base_url}/telegram",
+        "TELEGRAM_FILE_BASE_URL": f"{base_url}/telegram/file",
+        "OPENROUTER_BASE_URL": f"{base_url}/openrouter/api/v1",
+        "OPENROUTER_API_KEY": SHARED_KEY,
+        "OPERATOR_CHAT_ID": str(OPERATOR),
+        "SHARED_KEY_FOR_MEMBERS": True,
+        "ACCESS": "open",
+        "DEFAULT_MODEL": "openai/gpt-5-mini",
+        "DEFAULT_MODELS": {"openrouter": "openai/gpt-5-mini"},
+        "DRAIN_SECONDS": 5,
+    }
