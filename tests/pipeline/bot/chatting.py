@@ -12,12 +12,11 @@ import httpx
 from django.test import TransactionTestCase, override_settings
 
 from pipeline.bot.application import serve
+from tests.canaries import BOT_TOKEN, SHARED_KEY
 from tests.sandbox.serving import running_sandbox
 
 MAYA, TOM, NOOR = 1001, 1002, 1003
 OPERATOR = 1004  # the first person that a test adds
-BOT_TOKEN = "1000000001:TEST-canary-bot-token-0123456789abc"
-SHARED_KEY = "sk-or-v1-canary-shared-key-for-bot-tests"
 PATIENCE_S = 15.0
 
 

@@ -9,13 +9,13 @@ from asgiref.sync import sync_to_async
 from agents.models import AgentModelConfig, OnFailure
 from pipeline.models import LLMCall, Member, PipelineRun, PromptText
 from pipeline.models.members import Access
-from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, SHARED_KEY, TOM, BotCase
+from tests.canaries import CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
+from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase
 
 QUESTION = "VP of Strategy at a mid-size bank, worried about switching cost"
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-MAYAS_KEY = "sk-or-v1-canary-maya-key-for-bot-tests"
 
 
 class ConversationTests(BotCase):
@@ -82,7 +82,7 @@ class ConversationTests(BotCase):
 
     async def test_the_member_pays_for_all_but_the_overridden_agent(self):
         member = Member(telegram_id=MAYA, name="Maya", access=Access.APPROVED)
-        member.keep_key("openrouter", MAYAS_KEY)
+        member.keep_key("openrouter", MEMBER_KEY)
         await member.asave()
         await sync_to_async(AgentModelConfig.objects.upsert)(
             "strategist", "anthropic/claude-sonnet-4.5", "ana"
@@ -94,9 +94,9 @@ class ConversationTests(BotCase):
             on_the_wire = {c["agent"]: (c["model"], c["key"]) for c in await chat.calls()}
 
         assert on_the_wire == {
-            "extraction": ("openai/gpt-5-mini", MAYAS_KEY),
+            "extraction": ("openai/gpt-5-mini", MEMBER_KEY),
             "strategist": ("anthropic/claude-sonnet-4.5", SHARED_KEY),
-            "memory": ("openai/gpt-5-mini", MAYAS_KEY),
+            "memory": ("openai/gpt-5-mini", MEMBER_KEY),
         }
 
     async def test_a_change_is_in_effect_at_the_next_message_without_a_restart(self):
@@ -125,9 +125,7 @@ class RefusalTests(BotCase):
             await chat.sees_text(NOOR, "asked an operator to let you in")
             await chat.say(NOOR, QUESTION)
             await chat.sees_text(NOOR, "not let you in yet")
-            alerts = await chat.sees(
-                OPERATOR, lambda seen: any(str(NOOR) in text for text in seen)
-            )
+            alerts = await chat.sees(OPERATOR, lambda seen: any(str(NOOR) in text for text in seen))
             calls = await chat.calls()
 
         assert calls == []
@@ -150,7 +148,7 @@ class RefusalTests(BotCase):
             assert await chat.calls() == []
 
     async def test_a_pasted_key_is_deleted_and_goes_nowhere(self):
-        pasted = "sk-ant-api03-canary-pasted-by-mistake-000"
+        pasted = CLAUDE_KEY
         async with self.bot() as chat:
             await chat.say(MAYA, f"use {pasted} please")
             await chat.sees_text(MAYA, "looks like an API key")

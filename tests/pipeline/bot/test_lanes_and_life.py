@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from django.test import override_settings
@@ -12,7 +13,8 @@ from agents.models import ResolverProcess
 from pipeline.bot.application import BotRefused, serve
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from tests.pipeline.bot.chatting import BOT_TOKEN, MAYA, TOM, BotCase, Chat, environment
+from tests.canaries import BOT_TOKEN
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat, environment
 from tests.sandbox.serving import running_sandbox
 
 
@@ -27,8 +29,9 @@ class LaneTests(BotCase):
 
         assert ["prospect number 0" in seen[0], "prospect number 3" in seen[3]] == [True, True]
         runs = [run async for run in PipelineRun.objects.order_by("started_at")]
-        ends = [run.ended_at for run in runs]
-        assert all(end <= nxt.started_at for end, nxt in zip(ends, runs[1:], strict=False))
+        for earlier, later in pairwise(runs):
+            assert earlier.ended_at is not None
+            assert earlier.ended_at <= later.started_at
 
     async def test_a_chat_that_hangs_holds_up_no_other(self):
         async with self.bot(DEFAULT_MODEL="sandbox/hang", DRAIN_SECONDS=1) as chat:
