@@ -1,0 +1,98 @@
+"""What the stand-in for OpenRouter lets in: keys, models, messages, schemas, and what fits together.
+
+Everything refused is refused with the real one's status and words.
+"""
+
+from __future__ import annotations
+
+import re
+
+from observatory.sandbox.catalogue import Model, find_model, sandbox_model
+from observatory.sandbox.completions import Exchange, images_in
+from observatory.sandbox.misbehaviours import misbehaviour
+from observatory.sandbox.web import Json, Refused
+
+KEY = re.compile(r"sk-or-v1-.{12,}")
+
+
+class Unavailable(Refused):
+    """No endpoint fits the request; `availability` says why and what would."""
+
+    def __init__(self, text: str, availability: Json) -> None:
+        super().__init__(404, text)
+        self.availability = availability
+
+
+def check_key(key: str) -> None:
+    """Raise the 401 for a missing or malformed key."""
+    if not key:
+        raise Refused(401, "Missing Authentication header")
+    if not KEY.fullmatch(key):
+        raise Refused(401, "No auth credentials found")
+
+
+def requested_model(body: Json) -> Model:
+    """Return the model that is asked for, a misbehaving one included."""
+    model_id = body.get("model")
+    if not isinstance(model_id, str) or not model_id:
+        raise Refused(400, "No models provided")
+    if misbehaviour(model_id):
+        return sandbox_model(model_id)
+    model = find_model(model_id)
+    if model is None:
+        raise Refused(400, f"{model_id} is not a valid model ID")
+    return model
+
+
+def requested_messages(body: Json) -> list[Json]:
+    """Return the conversation."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise Refused(400, 'Input required: specify "messages"')
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise Refused(400, "messages: each needs a role and content")
+        content = message.get("content")
+        if isinstance(content, list) and not all(isinstance(part, dict) for part in content):
+            raise Refused(400, "messages: each part of a content must be an object")
+    return messages
+
+
+def requested_schema(body: Json, model: Model) -> Json | None:
+    """Return the schema asked for; a model without structured outputs never sees it."""
+    response_format = body.get("response_format") or {}
+    if not isinstance(response_format, dict):
+        raise Refused(400, "response_format must be an object")
+    if response_format.get("type") == "json_object":
+        return {"type": "object", "properties": {"answer": {"type": "string"}}}
+    if response_format.get("type") != "json_schema":
+        return None
+    described = response_format.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if not isinstance(schema, dict):
+        raise Refused(400, "response_format.json_schema.schema must be an object")
+    return schema if "structured_outputs" in model.parameters else None
+
+
+def check_fit(exchange: Exchange, body: Json) -> None:
+    """Raise the 404 for a model that lacks what the request needs."""
+    model = exchange.model
+    if images_in(exchange.messages) and "image" not in model.inputs:
+        raise Refused(404, "No endpoints found that support image input")
+    provider = body.get("provider") or {}
+    must_fit = isinstance(provider, dict) and provider.get("require_parameters") is True
+    if must_fit and body.get("response_format") and "response_format" not in model.parameters:
+        raise Unavailable(
+            "No endpoints found that can handle the requested parameters.",
+            {
+                "code": "constraint_filtered",
+                "retryable": False,
+                "retry_after": None,
+                "requested_models": [model.id],
+                "affected_providers": [model.provider],
+                "excluded_by": "require_parameters",
+                "fallback_models": ["anthropic/claude-haiku-4.5", "openai/gpt-5-mini"],
+                "constraint": {"field": "response_format", "detail": "not supported"},
+                "docs_url": "https://openrouter.ai/docs",
+            },
+        )

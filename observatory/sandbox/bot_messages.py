@@ -1,0 +1,229 @@
+"""The Bot API's methods around messages: send, edit, delete, react, with Telegram's objections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from observatory.sandbox.calls import BotCall
+from observatory.sandbox.chats import Chats, photo_content
+from observatory.sandbox.entities import checked, utf16_length
+from observatory.sandbox.files import StoredFile
+from observatory.sandbox.keyboards import checked_keyboard
+from observatory.sandbox.markup import parse
+from observatory.sandbox.state import Chat
+from observatory.sandbox.web import Json, Refused
+
+BotMethod = Callable[[BotCall], Any]
+
+MAX_TEXT = 4096
+MAX_CAPTION = 1024
+MAX_PHOTO_BYTES = 10 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
+NOT_MODIFIED = (
+    "Bad Request: message is not modified: specified new message content and reply markup"
+    " are exactly the same as a current content and reply markup of the message"
+)
+CHAT_ACTIONS = frozenset(
+    [
+        "typing",
+        "upload_photo",
+        "record_video",
+        "upload_video",
+        "record_voice",
+        "upload_voice",
+        "upload_document",
+        "choose_sticker",
+        "find_location",
+        "record_video_note",
+        "upload_video_note",
+    ]
+)
+
+
+class BotMessages:
+    """What a bot can do to the messages of a chat."""
+
+    def __init__(self, chats: Chats) -> None:
+        self._chats = chats
+
+    def methods(self) -> dict[str, BotMethod]:
+        """Return the methods by their names in the Bot API."""
+        return {
+            "sendMessage": self.send_message,
+            "sendPhoto": self.send_photo,
+            "sendDocument": self.send_document,
+            "sendChatAction": self.send_chat_action,
+            "sendMessageDraft": self.send_message_draft,
+            "editMessageText": self.edit_message_text,
+            "editMessageReplyMarkup": self.edit_message_reply_markup,
+            "deleteMessage": self.delete_message,
+            "setMessageReaction": self.set_message_reaction,
+        }
+
+    def send_message(self, call: BotCall) -> Json:
+        """Send a text."""
+        chat = self._open_chat(call)
+        return self._post(chat, call, _text(call), method="sendMessage")
+
+    def send_photo(self, call: BotCall) -> Json:
+        """Send a picture that is uploaded, or known by its id."""
+        chat = self._open_chat(call)
+        file = self._file(call, "photo", folder="photos", most=MAX_PHOTO_BYTES)
+        return self._post(chat, call, photo_content(file) | _caption(call), method="sendPhoto")
+
+    def send_document(self, call: BotCall) -> Json:
+        """Send a file that is uploaded, or known by its id."""
+        chat = self._open_chat(call)
+        file = self._file(call, "document", folder="documents", most=MAX_DOCUMENT_BYTES)
+        document = {
+            "file_id": file.file_id,
+            "file_unique_id": file.unique_id,
+            "file_name": file.name,
+            "mime_type": file.mime_type,
+            "file_size": len(file.data),
+        }
+        return self._post(
+            chat, call, {"document": document} | _caption(call), method="sendDocument"
+        )
+
+    def send_chat_action(self, call: BotCall) -> bool:
+        """Show that the bot is busy."""
+        chat = self._open_chat(call)
+        action = call.text("action")
+        if action not in CHAT_ACTIONS:
+            raise Refused(400, "Bad Request: wrong parameter action in request")
+        self._chats.show_typing(chat, action)
+        return True
+
+    def send_message_draft(self, call: BotCall) -> bool:
+        """Take the draft of a streamed message; the page shows it as typing."""
+        chat = self._open_chat(call)
+        if not call.integer("draft_id"):
+            raise Refused(400, "Bad Request: draft_id must be non-zero")
+        self._chats.show_typing(chat, "typing")
+        return True
+
+    def edit_message_text(self, call: BotCall) -> Json:
+        """Replace text, entities and keyboard of a message of the bot."""
+        chat, message = self._own_message(call)
+        if "text" not in message:
+            raise Refused(400, "Bad Request: there is no text in the message to edit")
+        content = {"entities": None} | _text(call) | {"reply_markup": _keyboard(call)}
+        return self._edit(chat, message, content, method="editMessageText")
+
+    def edit_message_reply_markup(self, call: BotCall) -> Json:
+        """Replace the keyboard under a message of the bot."""
+        chat, message = self._own_message(call)
+        content = {"reply_markup": _keyboard(call)}
+        return self._edit(chat, message, content, method="editMessageReplyMarkup")
+
+    def delete_message(self, call: BotCall) -> bool:
+        """Delete a message of either side."""
+        self._chats.delete(self._open_chat(call), call.integer("message_id") or 0)
+        return True
+
+    def set_message_reaction(self, call: BotCall) -> bool:
+        """Put reactions on a message, in place of earlier ones."""
+        chat = self._open_chat(call)
+        reactions = call.list("reaction")
+        if not all(isinstance(reaction, dict) for reaction in reactions):
+            raise Refused(400, "Bad Request: can't parse reaction")
+        emoji = [str(reaction.get("emoji", "⭐")) for reaction in reactions]
+        self._chats.react(chat, call.integer("message_id") or 0, emoji)
+        return True
+
+    def _post(self, chat: Chat, call: BotCall, content: Json, *, method: str) -> Json:
+        keyboard = _keyboard(call)
+        message = self._chats.post(
+            chat,
+            call.bot,
+            content | ({"reply_markup": keyboard} if keyboard else {}),
+            method=method,
+            reply_to=_reply_to(call, chat),
+        )
+        self._chats.set_interface(chat, call.object("reply_markup"), message["message_id"])
+        return message
+
+    def _edit(self, chat: Chat, message: Json, content: Json, *, method: str) -> Json:
+        if all(message.get(name) == value for name, value in content.items()):
+            raise Refused(400, NOT_MODIFIED)
+        return self._chats.edit(chat, message, content, method=method)
+
+    def _open_chat(self, call: BotCall) -> Chat:
+        chat_id = call.chat_id()
+        if chat_id is None:
+            raise Refused(400, "Bad Request: chat_id is empty")
+        chat = self._chats.find(chat_id)
+        if chat is None:
+            raise Refused(400, "Bad Request: chat not found")
+        if chat.person.is_blocking:
+            raise Refused(403, "Forbidden: bot was blocked by the user")
+        return chat
+
+    def _own_message(self, call: BotCall) -> tuple[Chat, Json]:
+        chat = self._open_chat(call)
+        message = chat.messages.get(call.integer("message_id") or 0)
+        if message is None:
+            raise Refused(400, "Bad Request: message to edit not found")
+        if message["from"]["id"] != call.bot["id"]:
+            raise Refused(400, "Bad Request: message can't be edited")
+        return chat, message
+
+    def _file(self, call: BotCall, name: str, *, folder: str, most: int) -> StoredFile:
+        """Return the file of this parameter: sent along, attached by name, or known by id."""
+        reference = call.text(name)
+        upload = call.files.get(reference.removeprefix("attach://") or name)
+        if upload is None:
+            known = self._chats.files.get(reference)
+            if known is None:
+                raise Refused(400, "Bad Request: wrong file identifier/HTTP URL specified")
+            return known
+        if not upload.data:
+            raise Refused(400, "Bad Request: file must be non-empty")
+        if len(upload.data) > most:
+            raise Refused(413, "Request Entity Too Large")
+        return self._chats.files.add(
+            data=upload.data,
+            name=upload.filename,
+            mime_type=upload.content_type,
+            folder=folder,
+        )
+
+
+def _text(call: BotCall) -> Json:
+    text, entities = _formatted(call, "text", "entities")
+    if not text:
+        raise Refused(400, "Bad Request: message text is empty")
+    if utf16_length(text) > MAX_TEXT:
+        raise Refused(400, "Bad Request: message is too long")
+    return {"text": text} | ({"entities": entities} if entities else {})
+
+
+def _caption(call: BotCall) -> Json:
+    caption, entities = _formatted(call, "caption", "caption_entities")
+    if utf16_length(caption) > MAX_CAPTION:
+        raise Refused(400, "Bad Request: message caption is too long")
+    content: Json = {"caption": caption} if caption else {}
+    return content | ({"caption_entities": entities} if entities else {})
+
+
+def _formatted(call: BotCall, name: str, entities_name: str) -> tuple[str, list[Json]]:
+    mode = call.text("parse_mode")
+    if mode:
+        return checked(*parse(call.text(name), mode))
+    return checked(call.text(name), call.list(entities_name))
+
+
+def _keyboard(call: BotCall) -> Json | None:
+    return checked_keyboard(call.object("reply_markup"))
+
+
+def _reply_to(call: BotCall, chat: Chat) -> int | None:
+    parameters = call.object("reply_parameters")
+    message_id = parameters.get("message_id", call.integer("reply_to_message_id"))
+    is_optional = bool(parameters.get("allow_sending_without_reply"))
+    is_optional = is_optional or call.flag("allow_sending_without_reply")
+    if is_optional and message_id not in chat.messages:
+        return None
+    return message_id if isinstance(message_id, int) else None

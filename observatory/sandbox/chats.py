@@ -1,0 +1,237 @@
+"""What people and bots do to each other: the verbs over `state.py`.
+
+The page acts for the people, the Bot API for the bots. Every verb changes the state by records and
+tells the open pages. Messages are the Bot API's dictionaries throughout.
+"""
+
+from __future__ import annotations
+
+from observatory.sandbox.entities import bot_commands
+from observatory.sandbox.feed import Feed
+from observatory.sandbox.files import Files, StoredFile, picture_size
+from observatory.sandbox.journal import Journal
+from observatory.sandbox.people import Person, person_from
+from observatory.sandbox.sent import SentLog
+from observatory.sandbox.state import Chat, State
+from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
+from observatory.sandbox.web import Clock, Json, Refused
+
+TWO_DAYS_S = 48 * 3600  # after that a bot can no longer delete
+INTERFACES = ("force_reply", "keyboard", "remove_keyboard")
+
+
+class Chats:
+    """All chats of the sandbox, for both sides."""
+
+    def __init__(self, *, journal: Journal, feed: Feed, clock: Clock) -> None:
+        self._state = State(journal=journal, clock=clock)
+        self._feed = feed
+        self._clock = clock
+        self.bot: Json | None = None
+
+    @property
+    def files(self) -> Files:
+        """The files in the chats."""
+        return self._state.files
+
+    @property
+    def updates(self) -> Updates:
+        """The updates on their way to the bots."""
+        return self._state.updates
+
+    @property
+    def sent(self) -> SentLog:
+        """What the bots sent."""
+        return self._state.sent
+
+    def people(self) -> list[Person]:
+        """Return everybody, in order of their ids."""
+        return [chat.person for _, chat in sorted(self._state.chats.items())]
+
+    def find(self, chat_id: int) -> Chat | None:
+        """Return the chat with this id."""
+        return self._state.chats.get(chat_id)
+
+    def add_person(self, fields: Json) -> Person:
+        """Add somebody and return them."""
+        person = person_from(fields, max(self._state.chats) + 1)
+        self._state.change(person.as_record())
+        self._feed.publish("people", {}, person_id=None)
+        return person
+
+    def set_blocking(self, chat: Chat, *, is_blocking: bool) -> None:
+        """Let somebody block the bot, or take it back."""
+        if chat.person.is_blocking == is_blocking:
+            return
+        self._state.change(chat.person.as_record() | {"is_blocking": is_blocking})
+        self._feed.publish("people", {}, person_id=None)
+        if self.bot is not None:
+            membership = _membership(chat.person, self.bot, int(self._clock()))
+            self.updates.add("my_chat_member", membership, lifetime_s=MESSAGE_LIFETIME_S)
+
+    def see_bot(self, bot: Json) -> None:
+        """Note that a bot is connected, so that the page can say so."""
+        if self.bot != bot:
+            self.bot = bot
+            self._feed.publish("bot", bot, person_id=None)
+
+    def say(self, chat: Chat, content: Json, *, reply_to: int | None) -> Json:
+        """Let a person send `content` to the bot and return the message."""
+        message = self._new(chat, chat.person.as_user(), content, reply_to)
+        self._state.change({"kind": "message", "method": None, "message": message})
+        self._feed.publish("message", message, person_id=chat.id)
+        self.updates.add("message", message, lifetime_s=MESSAGE_LIFETIME_S)
+        return message
+
+    def press(self, chat: Chat, message_id: int, data: str) -> Json:
+        """Let a person press an inline button and return the callback query.
+
+        Raises:
+            Refused: the message, or the button on it, is gone.
+        """
+        message = chat.messages.get(message_id, {})
+        rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+        if data not in [button.get("callback_data") for row in rows for button in row]:
+            raise Refused(400, "this message has no such button any more")
+        query = {
+            "id": f"{chat.id}{self.updates.last_id + 1:09d}",
+            "from": chat.person.as_user(),
+            "message": message,
+            "chat_instance": str(chat.id),
+            "data": data,
+        }
+        self.updates.add("callback_query", query, lifetime_s=CALLBACK_LIFETIME_S)
+        return query
+
+    def post(
+        self, chat: Chat, bot: Json, content: Json, *, method: str, reply_to: int | None
+    ) -> Json:
+        """Let `bot` send `content` and return the message."""
+        message = self._new(chat, bot, content, reply_to)
+        self._state.change({"kind": "message", "method": method, "message": message})
+        self._feed.publish("message", message, person_id=chat.id)
+        return message
+
+    def edit(self, chat: Chat, message: Json, changes: Json, *, method: str) -> Json:
+        """Replace parts of a message, remove those that become None, and return it."""
+        merged = message | changes
+        if set(changes) != {"reply_markup"}:
+            merged["edit_date"] = int(self._clock())
+        edited = {name: value for name, value in merged.items() if value is not None}
+        self._state.change({"kind": "message", "method": method, "message": edited})
+        self._feed.publish("edited", edited, person_id=chat.id)
+        return edited
+
+    def delete(self, chat: Chat, message_id: int) -> None:
+        """Delete a message of either side.
+
+        Raises:
+            Refused: it does not exist, or is older than 48 hours.
+        """
+        message = chat.messages.get(message_id)
+        if message is None:
+            raise Refused(400, "Bad Request: message to delete not found")
+        if message["date"] < self._clock() - TWO_DAYS_S:
+            raise Refused(400, "Bad Request: message can't be deleted for everyone")
+        self._state.change({"kind": "deleted", "chat_id": chat.id, "message_id": message_id})
+        self._feed.publish("deleted", {"message_id": message_id}, person_id=chat.id)
+
+    def react(self, chat: Chat, message_id: int, emoji: list[str]) -> None:
+        """Put the bot's reactions on a message, in place of its earlier ones."""
+        if message_id not in chat.messages:
+            raise Refused(400, "Bad Request: message to react not found")
+        reaction = {"chat_id": chat.id, "message_id": message_id, "emoji": emoji}
+        self._state.change({"kind": "reaction"} | reaction)
+        self._feed.publish("reaction", reaction, person_id=chat.id)
+
+    def set_interface(self, chat: Chat, markup: Json, message_id: int) -> None:
+        """Change what stands in place of the person's plain input field."""
+        if not any(name in markup for name in INTERFACES):
+            return
+        interface = {} if "remove_keyboard" in markup else markup | {"message_id": message_id}
+        self._state.change({"kind": "interface", "chat_id": chat.id, "interface": interface})
+        self._feed.publish("interface", interface, person_id=chat.id)
+
+    def show_typing(self, chat: Chat, action: str) -> None:
+        """Show for a moment that the bot is busy."""
+        self._feed.publish("typing", {"action": action}, person_id=chat.id)
+
+    def answer_query(self, query_id: str, toast: Json) -> None:
+        """Answer a pressed button.
+
+        Raises:
+            Refused: there is no such query, or it is too old.
+        """
+        person_id = self.updates.asker(query_id)
+        if person_id is None:
+            raise Refused(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        self._feed.publish("toast", toast, person_id=person_id)
+
+    def commands(self, scope: str) -> list[Json]:
+        """Return the commands of exactly this scope."""
+        return self._state.commands.get(scope, [])
+
+    def set_commands(self, scope: str, commands: list[Json]) -> None:
+        """Replace the commands of one scope; an empty list removes them."""
+        self._state.change({"kind": "commands", "scope": scope, "commands": commands})
+        self._feed.publish("commands", {}, person_id=None)
+
+    def _new(self, chat: Chat, sender: Json, content: Json, reply_to: int | None) -> Json:
+        message: Json = {
+            "message_id": chat.last_message_id + 1,
+            "from": sender,
+            "chat": chat.person.as_chat(),
+            "date": int(self._clock()),
+        }
+        if reply_to is not None:
+            original = chat.messages.get(reply_to)
+            if original is None:
+                raise Refused(400, "Bad Request: message to be replied not found")
+            message["reply_to_message"] = {
+                name: value for name, value in original.items() if name != "reply_to_message"
+            }
+        return message | content
+
+
+def text_content(text: str) -> Json:
+    """Return what a person typed, its commands marked as Telegram marks them."""
+    commands = bot_commands(text)
+    return {"text": text} | ({"entities": commands} if commands else {})
+
+
+def photo_content(file: StoredFile) -> Json:
+    """Return a picture as Telegram describes it.
+
+    Raises:
+        Refused: the file is no picture that Telegram would take.
+    """
+    size = picture_size(file.data)
+    if size is None or min(size) < 1:
+        raise Refused(400, "Bad Request: IMAGE_PROCESS_FAILED")
+    return {
+        "photo": [
+            {
+                "file_id": file.file_id,
+                "file_unique_id": file.unique_id,
+                "width": size[0],
+                "height": size[1],
+                "file_size": len(file.data),
+            }
+        ]
+    }
+
+
+def _membership(person: Person, bot: Json, date: int) -> Json:
+    member: Json = {"user": bot, "status": "member"}
+    kicked: Json = {"user": bot, "status": "kicked", "until_date": 0}
+    old, new = (member, kicked) if person.is_blocking else (kicked, member)
+    return {
+        "chat": person.as_chat(),
+        "from": person.as_user(),
+        "date": date,
+        "old_chat_member": old,
+        "new_chat_member": new,
+    }

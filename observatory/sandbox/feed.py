@@ -1,0 +1,96 @@
+"""What just happened, for open chat pages: a bounded log of events with cursors.
+
+Readers keep a cursor instead of a queue, so a page that nobody looks at costs nothing, and a page
+that reconnects goes on where it was or is told to load afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from observatory.sandbox.web import Json, event
+
+KEPT_EVENTS = 5000
+HEARTBEAT_S = 15.0  # below the 30 s and more after which proxies drop silent streams
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event; `person_id` None is for everybody."""
+
+    n: int
+    person_id: int | None
+    name: str
+    value: Json
+
+
+class Feed:
+    """The log of events that pages follow."""
+
+    def __init__(self) -> None:
+        self._boot = secrets.token_hex(4)  # ids of an earlier life must not be taken for ours
+        self._entries: deque[Entry] = deque(maxlen=KEPT_EVENTS)
+        self._last = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def cursor(self) -> str:
+        """The id of the newest event."""
+        return f"{self._boot}-{self._last}"
+
+    def publish(self, name: str, value: Json, *, person_id: int | None) -> None:
+        """Add an event and wake who waits for it."""
+        self._last += 1
+        self._entries.append(Entry(self._last, person_id, name, value))
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    async def follow(self, person_id: int, cursor: str | None) -> AsyncGenerator[bytes, None]:
+        """Yield this person's events after `cursor`; an unknown cursor yields `reset` first."""
+        seen = self._last if cursor is None else self._position(cursor)
+        yield b"retry: 1000\n\n"
+        while True:
+            if seen is None or seen < self._first - 1:
+                seen = self._last
+                yield event("reset", {}, event_id=self.cursor)
+            for entry in self._after(seen):
+                if entry.person_id in (None, person_id):
+                    yield event(entry.name, entry.value, event_id=f"{self._boot}-{entry.n}")
+                seen = entry.n
+            if seen == self._last and not await self._news():
+                yield b": still here\n\n"
+
+    @property
+    def _first(self) -> int:
+        return self._entries[0].n if self._entries else self._last + 1
+
+    def _position(self, cursor: str) -> int | None:
+        boot, _, n = cursor.partition("-")
+        if boot != self._boot or not n.isdecimal() or int(n) > self._last:
+            return None
+        return int(n)
+
+    def _after(self, n: int) -> list[Entry]:
+        newer: list[Entry] = []
+        for entry in reversed(self._entries):
+            if entry.n <= n:
+                break
+            newer.append(entry)
+        return newer[::-1]
+
+    async def _news(self) -> bool:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await asyncio.wait_for(waiter, HEARTBEAT_S)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(waiter)
+        return True

@@ -1,0 +1,82 @@
+"""The sandbox's memory between two lives: an append-only file of JSON lines.
+
+What the lines mean is up to `chats.py`. Whatever looks like an API key or a bot token is blotted out
+on its way into the file, character by character, so that entity offsets stay right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from observatory.sandbox.web import Json
+
+COMPACT_ABOVE_BYTES = 5 * 1024 * 1024
+SECRET = re.compile(r"\bsk-[A-Za-z0-9_-]{12,}|\b\d{6,}:[A-Za-z0-9_-]{30,}")
+
+
+class Journal:
+    """Records written one a line; without a path it remembers nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _end_torn_line(path)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether rewriting the file with current records only is worth it."""
+        return (
+            self._path is not None
+            and self._path.exists()
+            and self._path.stat().st_size > COMPACT_ABOVE_BYTES
+        )
+
+    def read(self) -> Iterator[Json]:
+        """Yield the records of earlier lives; a line torn by a kill is skipped."""
+        if self._path is None or not self._path.exists():
+            return
+        with self._path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(record, dict):
+                    yield record
+
+    def write(self, record: Json) -> None:
+        """Append one record and hand it to the operating system at once."""
+        if self._path is None:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+    def rewrite(self, records: Iterable[Json]) -> None:
+        """Replace the whole file, so that a kill leaves either the old or the new one."""
+        if self._path is None:
+            return
+        draft = self._path.with_name(self._path.name + ".new")
+        with draft.open("w", encoding="utf-8") as file:
+            file.writelines(_line(record) for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+
+
+def _line(record: Json) -> str:
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return SECRET.sub(lambda secret: "*" * len(secret[0]), line) + "\n"
+
+
+def _end_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

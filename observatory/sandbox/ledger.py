@@ -1,0 +1,143 @@
+"""What the model provider saw: every call, kept before it is answered, with the key that paid.
+
+The tests' oracle for "which key paid for which step". Nothing of it is written to disk; keys leave
+this module whole only through `GET /ledger`, the page gets fingerprints.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from observatory.sandbox.feed import Feed
+from observatory.sandbox.web import Clock, Json
+
+KEPT_CALLS = 50_000
+KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, never their figures
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request to chat/completions; `status` is None until it is answered, 499 if it never was."""
+
+    n: int
+    at: str
+    path: str
+    key: str
+    model: str
+    agent: str | None
+    call_id: str | None
+    step_id: str | None
+    status: int | None = None
+    served_model: str | None = None
+    cost_usd: str = "0"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    messages: Any = None
+    generation: Json | None = None
+
+    def as_payload(self) -> Json:
+        """Return the line of `GET /ledger`."""
+        return {name: getattr(self, name) for name in LINE}
+
+    def for_page(self) -> Json:
+        """Return what the chat page may show: no key, no prompt."""
+        shown = {name: getattr(self, name) for name in LINE if name not in ("key", "messages")}
+        return shown | {"fingerprint": fingerprint(self.key)}
+
+
+LINE = tuple(field.name for field in fields(Call) if field.name != "generation")
+
+
+def fingerprint(key: str) -> str:
+    """Return the last four characters of a key, nothing of a short one."""
+    return f"…{key[-4:]}" if len(key) >= 16 else "no key"
+
+
+class Ledger:
+    """The calls of this life of the sandbox, newest last."""
+
+    def __init__(self, *, feed: Feed, clock: Clock) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._last = 0
+        self._calls: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self._by_generation: dict[str, Call] = {}
+        self._prompts: deque[tuple[Call, int]] = deque()
+        self._prompt_bytes = 0
+        self._spent: defaultdict[str, Decimal] = defaultdict(Decimal)
+
+    def open(self, *, path: str, key: str, headers: dict[str, str], body: Json, size: int) -> Call:
+        """Note a request of `size` bytes before anybody answers it."""
+        self._last += 1
+        model = body.get("model")
+        call = Call(
+            n=self._last,
+            at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds"),
+            path=path,
+            key=key,
+            model=model if isinstance(model, str) else "",
+            agent=headers.get("x-observatory-agent"),
+            call_id=headers.get("x-observatory-call"),
+            step_id=headers.get("x-observatory-step"),
+            messages=body.get("messages"),
+        )
+        self._drop_oldest()
+        self._calls.append(call)
+        self._keep_prompt(call, size)
+        self._feed.publish("call", call.for_page(), person_id=None)
+        return call
+
+    def close(self, call: Call, *, status: int, billed: Decimal, generation: Json | None) -> None:
+        """Note how a call was answered and what was billed for it."""
+        call.status = status
+        call.cost_usd = f"{billed:f}"
+        if generation is not None:
+            call.served_model = generation["model"]
+            call.prompt_tokens = generation["tokens_prompt"]
+            call.completion_tokens = generation["tokens_completion"]
+            call.generation = generation
+            self._by_generation[generation["id"]] = call
+        self._spent[call.key] += billed
+        self._feed.publish("call", call.for_page(), person_id=None)
+
+    def after(self, n: int) -> list[Call]:
+        """Return the calls that came after number `n`."""
+        return [call for call in self._calls if call.n > n]
+
+    def newest(self, count: int) -> list[Call]:
+        """Return the last `count` calls."""
+        return list(self._calls)[-count:]
+
+    def clear(self) -> None:
+        """Forget all calls; numbers go on growing."""
+        self._calls.clear()
+        self._by_generation.clear()
+        self._prompts.clear()
+        self._prompt_bytes = 0
+        self._spent.clear()
+        self._feed.publish("calls_cleared", {}, person_id=None)
+
+    def generation(self, generation_id: str, *, key: str) -> Json | None:
+        """Return what `/generation` tells about a call, to the key that made it."""
+        call = self._by_generation.get(generation_id)
+        return call.generation if call and call.key == key else None
+
+    def spent(self, key: str) -> Decimal:
+        """Return the dollars billed to this key."""
+        return self._spent[key]
+
+    def _drop_oldest(self) -> None:
+        if len(self._calls) == KEPT_CALLS and self._calls[0].generation:
+            self._by_generation.pop(self._calls[0].generation["id"], None)
+
+    def _keep_prompt(self, call: Call, size: int) -> None:
+        self._prompts.append((call, size))
+        self._prompt_bytes += size
+        while self._prompt_bytes > KEPT_MESSAGE_BYTES:
+            oldest, its_size = self._prompts.popleft()
+            oldest.messages = None
+            self._prompt_bytes -= its_size

@@ -1,0 +1,166 @@
+"""What a sales coach would say, by the name of the field that asks for it.
+
+Deterministic text for `answers.py`: the same message gives the same words. Templates may use
+`{quote}`, `{role}`, `{company}` and `{worry}`, which are read out of the member's message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+QUOTE_LENGTH = 140
+MESSAGE_BLOCK = re.compile(r"<message>(.*?)</message>", re.DOTALL)
+COMMAND = re.compile(r"^/\w+(@\w+)?\s*")
+ROLE_AT_COMPANY = re.compile(
+    r"^(?P<role>[^,.;:!?]{2,60}?) at (?:an? |the )?(?P<company>[^,.;:!?]{2,60})"
+)
+WORRY = re.compile(
+    r"(?:worried about|concerned about|afraid of|objects to|hesitates over) (?P<worry>[^,.;!?]{2,80})"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a quick look at the member's message finds."""
+
+    quote: str
+    role: str
+    company: str
+    worry: str
+
+
+def read_message(prompt: str) -> Reading:
+    """Return the quote and facts of the member's message inside a user prompt."""
+    block = MESSAGE_BLOCK.search(prompt)
+    message = " ".join((block[1] if block else prompt).split())
+    facts = COMMAND.sub("", message)
+    person = ROLE_AT_COMPANY.search(facts)
+    worry = WORRY.search(facts)
+    return Reading(
+        quote=shorten(message, QUOTE_LENGTH),
+        role=person["role"] if person else "the person described",
+        company=person["company"] if person else "their company",
+        worry=worry["worry"] if worry else "what a change would cost them",
+    )
+
+
+def shorten(text: str, length: int) -> str:
+    """Return at most `length` characters of `text`, cut at a word boundary where there is one."""
+    if len(text) <= length:
+        return text
+    return text[: length + 1].rsplit(" ", 1)[0][:length].rstrip()
+
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "summary": ("A conversation about “{quote}”.",),
+    "title": ("Winning over {role}", "Answering the worry about {worry}"),
+    "name": ("Needs discovery", "Handling the objection", "Next step agreed"),
+    "role": ("{role}",),
+    "company": ("{company}",),
+    "industry": ("Inferred from “{company}”; confirm it in the first call",),
+    "goals": (
+        "Show a result within two quarters without putting daily business at risk",
+        "Keep control of the timeline and of who is involved",
+    ),
+    "concerns": (
+        "{worry}",
+        "Whether their own team has time for a change this year",
+    ),
+    "signals": ("They name {worry} themselves: it is live, and it can be talked about",),
+    "quote": ("{quote}",),
+    "meaning": (
+        "They are weighing a change seriously; nobody worries about {worry} for something they have ruled out",
+        "The risk is personal as well as commercial: they want cover for the decision",
+    ),
+    "missing": (
+        "Who else signs, and what that person fears",
+        "What staying as they are costs per quarter",
+    ),
+    "analysis": (
+        "They wrote “{quote}”. The stated worry is {worry}; behind it usually stands the question who is"
+        " blamed if it goes wrong. Treat it as a sign of interest, and make the first step small enough"
+        " to be undone.",
+    ),
+    "strategy": (
+        "Agree that {worry} is a fair concern, put a number on it together, and offer a first step that"
+        " can be undone.",
+    ),
+    "action": (
+        "Ask what the last change of this kind really cost, and write the figure down together",
+        "Propose a four-week pilot with one team and an agreed way back",
+        "Bring a customer who had the same worry into a 20-minute call",
+    ),
+    "why": (
+        "A number that they worked out themselves is one they will defend inside",
+        "A small step with a way back turns a yes-or-no decision into a trial",
+        "A peer is believed where a vendor is not",
+    ),
+    "when": ("In the next call", "Within a week", "Before the proposal goes out"),
+    "draft": (
+        "Thank you for being open about {worry}. Before we talk about anything new: could we take twenty"
+        " minutes to put a figure on it together? If it does not add up, I will be the first to say so."
+        " Would Thursday morning suit you?",
+    ),
+    "risks": (
+        "Arguing against {worry} before having understood it",
+        "Offering a discount where they asked for certainty",
+    ),
+    "feedback": (
+        "You opened with “{quote}”. You named the concern instead of talking over it, and that earned you"
+        " the next question. Ask one more before you propose anything.",
+    ),
+    "advice": (
+        "Ask one open question more before you offer a solution",
+        "Repeat the worry in their words, then wait",
+        "End with one dated next step",
+    ),
+    "next_exercise": ("Answer “{worry}” with two questions and no statement, in under a minute.",),
+    "text": ("{role} at {company} is concerned about {worry}", "They wrote: “{quote}”"),
+    "question": (
+        "What would have to be true for {worry} to stop being the reason to wait?",
+        "Who besides you has to be comfortable with this?",
+    ),
+}
+SINGULAR = {
+    "goal": "goals",
+    "concern": "concerns",
+    "signal": "signals",
+    "risk": "risks",
+    "criteria": "name",
+    "steps": "action",
+    "facts": "text",
+    "questions": "question",
+    "criterion": "name",
+    "exercise": "next_exercise",
+    "content": "text",
+    "answer": "analysis",
+    "reply": "draft",
+    "message": "draft",
+}
+ITEMS = {"steps": 3, "criteria": 3, "signals": 1}
+USUAL_ITEMS = 2
+SLOT = re.compile(r"\{(quote|role|company|worry)\}")
+PADDING = " Keep it concrete: one question, one number, one next step."
+
+
+def phrase(name: str, hint: str, index: int, reading: Reading) -> str:
+    """Return the `index`-th thing to say in a field of this name; `hint` describes unknown fields."""
+    key = name.lower()
+    templates = PHRASES.get(SINGULAR.get(key, key)) or (f"{_label(name, hint)}: “{{quote}}”",)
+    # Not str.format, and in one pass: members write braces too.
+    return SLOT.sub(lambda slot: getattr(reading, slot[1]), templates[index % len(templates)])
+
+
+def _label(name: str, hint: str) -> str:
+    words = shorten(hint, 60).rstrip(".:") or name.replace("_", " ") or "answer"
+    return words[0].upper() + words[1:]
+
+
+def plain_answer(reading: Reading, model_id: str) -> str:
+    """Return what a model says when no schema was asked for."""
+    return (
+        f"On “{reading.quote}”: take {reading.worry} as a sign of interest. Ask what it cost them last"
+        f" time, put a figure on it together, and offer a first step that can be undone."
+        f" (answered by {model_id})"
+    )

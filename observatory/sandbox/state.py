@@ -1,0 +1,138 @@
+"""What the sandbox's Telegram consists of, as a fold over records.
+
+Every change is one record: applied at once, written to the journal, and applied again after a
+restart. What a record means is said here once, so memory and journal cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from observatory.sandbox.files import Files
+from observatory.sandbox.journal import Journal
+from observatory.sandbox.people import Person, first_people
+from observatory.sandbox.sent import SentLog
+from observatory.sandbox.updates import Updates
+from observatory.sandbox.web import Clock, Json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Chat:
+    """One private chat; `interface` is what the bot last put in place of the plain input field."""
+
+    person: Person
+    messages: dict[int, Json] = field(default_factory=dict)
+    last_message_id: int = 0
+    interface: Json = field(default_factory=dict)
+    reactions: dict[int, list[str]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> int:
+        """A private chat has its person's id."""
+        return self.person.id
+
+
+class State:
+    """Chats, files, updates, commands and the log of what bots sent."""
+
+    def __init__(self, *, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self.files = Files(journal=journal)
+        self.updates = Updates(journal=journal, clock=clock)
+        self.sent = SentLog(clock=clock)
+        self.chats = {person.id: Chat(person) for person in first_people()}
+        self.commands: dict[str, list[Json]] = {}
+        self._appliers: dict[str, Callable[[Json], None]] = {
+            "person": self._apply_person,
+            "message": self._apply_message,
+            "deleted": self._apply_deletion,
+            "reaction": self._apply_reaction,
+            "interface": self._apply_interface,
+            "counter": self._apply_counter,
+            "commands": self._apply_commands,
+            "file": self.files.restore,
+            "update": self.updates.restore,
+            "acknowledged": self.updates.restore_acknowledgement,
+        }
+        self._restore()
+
+    def change(self, record: Json) -> None:
+        """Apply a record and remember it."""
+        self._appliers[record["kind"]](record)
+        self._journal.write(record)
+
+    def _restore(self) -> None:
+        for record in self._journal.read():
+            try:
+                self._appliers[record["kind"]](record)
+            except (KeyError, TypeError, ValueError):
+                logger.warning("the sandbox's journal has a line it does not understand")
+        if self._journal.is_large:
+            self._journal.rewrite(self._records())
+
+    def _apply_person(self, record: Json) -> None:
+        person = Person(**{name: value for name, value in record.items() if name != "kind"})
+        self.chats.setdefault(person.id, Chat(person)).person = person
+
+    def _apply_message(self, record: Json) -> None:
+        message = record["message"]
+        chat = self.chats[message["chat"]["id"]]
+        chat.messages[message["message_id"]] = message
+        chat.last_message_id = max(chat.last_message_id, message["message_id"])
+        if record["method"]:
+            self.sent.note(record["method"], message)
+
+    def _apply_deletion(self, record: Json) -> None:
+        chat_id, message_id = record["chat_id"], record["message_id"]
+        self.chats[chat_id].messages.pop(message_id, None)
+        self.chats[chat_id].reactions.pop(message_id, None)
+        self.sent.note_deleted(chat_id, message_id)
+
+    def _apply_reaction(self, record: Json) -> None:
+        self.chats[record["chat_id"]].reactions[record["message_id"]] = record["emoji"]
+
+    def _apply_interface(self, record: Json) -> None:
+        self.chats[record["chat_id"]].interface = record["interface"]
+
+    def _apply_counter(self, record: Json) -> None:
+        self.chats[record["chat_id"]].last_message_id = record["last_message_id"]
+
+    def _apply_commands(self, record: Json) -> None:
+        self.commands[record["scope"]] = record["commands"]
+
+    def _records(self) -> Iterator[Json]:
+        """Yield the fewest records that lead to this state; histories of edits are not among them."""
+        yield from self.files.records(frozenset(self._used_files()))
+        for chat in self.chats.values():
+            yield chat.person.as_record()
+            for message in chat.messages.values():
+                method = "sendMessage" if message["from"].get("is_bot") else None
+                yield {"kind": "message", "method": method, "message": message}
+            for message_id, emoji in chat.reactions.items():
+                yield {
+                    "kind": "reaction",
+                    "chat_id": chat.id,
+                    "message_id": message_id,
+                    "emoji": emoji,
+                }
+            yield {"kind": "interface", "chat_id": chat.id, "interface": chat.interface}
+            yield {
+                "kind": "counter",
+                "chat_id": chat.id,
+                "last_message_id": chat.last_message_id,
+            }
+        for scope, commands in self.commands.items():
+            yield {"kind": "commands", "scope": scope, "commands": commands}
+        yield from self.updates.records()
+
+    def _used_files(self) -> Iterator[str]:
+        for chat in self.chats.values():
+            for message in chat.messages.values():
+                for size in message.get("photo", ()):
+                    yield size["file_id"]
+                if "document" in message:
+                    yield message["document"]["file_id"]

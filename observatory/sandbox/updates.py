@@ -1,0 +1,215 @@
+"""Updates on their way to the bots: a queue with Telegram's rules of acknowledgement.
+
+One list for all bots, since a sandbox normally has one; each bot has its own mark below which
+everything is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from observatory.sandbox.journal import Journal
+from observatory.sandbox.web import Clock, Json, Refused
+
+MESSAGE_LIFETIME_S = 86_400
+CALLBACK_LIFETIME_S = 150
+EAGER_REPEAT_S = 0.5  # the same offset again this soon gets one update only
+MAX_TIMEOUT_S = 50
+KEPT_IDS = 100_000
+KINDS_ON_REQUEST = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
+CONFLICT_POLLER = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+CONFLICT_WEBHOOK_SET = "Conflict: terminated by setWebhook request"
+CONFLICT_WEBHOOK = (
+    "Conflict: can't use getUpdates method while webhook is active;"
+    " use deleteWebhook to delete the webhook first"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One update and the moment after which nobody gets it any more."""
+
+    update_id: int
+    kind: str
+    payload: Json
+    expires_at: float
+
+    def as_record(self) -> Json:
+        """Return the line of the journal."""
+        return {
+            "kind": "update",
+            "update_id": self.update_id,
+            "update_kind": self.kind,
+            "payload": self.payload,
+            "expires_at": self.expires_at,
+        }
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """What one bot has acknowledged and how it wants its updates."""
+
+    acknowledged_below: int = 0
+    allowed: frozenset[str] | None = None
+    webhook: Json = field(default_factory=dict)
+    poll: asyncio.Future[str] | None = None
+    last_offset: int | None = None
+    last_poll_at: float = 0.0
+
+
+class Updates:
+    """The queue, and the mailboxes of the bots that have connected."""
+
+    def __init__(self, *, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._queue: deque[Queued] = deque()
+        self._queries: dict[str, tuple[int, float]] = {}
+        self._last = 0
+        self.mailboxes: dict[int, Mailbox] = {}
+        self.delivered: deque[int] = deque(maxlen=KEPT_IDS)
+        self.acknowledged: deque[int] = deque(maxlen=KEPT_IDS)
+
+    @property
+    def last_id(self) -> int:
+        """The newest update id ever given out."""
+        return self._last
+
+    def mailbox(self, bot_id: int) -> Mailbox:
+        """Return the bot's mailbox, made on its first visit."""
+        return self.mailboxes.setdefault(bot_id, Mailbox())
+
+    def add(self, kind: str, payload: Json, *, lifetime_s: float) -> Queued:
+        """Queue an update for every bot and wake the waiting ones."""
+        queued = Queued(self._last + 1, kind, payload, self._clock() + lifetime_s)
+        self._keep(queued)
+        self._journal.write(queued.as_record())
+        for mailbox in self.mailboxes.values():
+            if mailbox.poll and not mailbox.poll.done() and _wants(mailbox, queued):
+                mailbox.poll.set_result("")
+        return queued
+
+    def restore(self, record: Json) -> None:
+        """Take back an update from the journal."""
+        self._keep(
+            Queued(
+                record["update_id"], record["update_kind"], record["payload"], record["expires_at"]
+            )
+        )
+
+    def restore_acknowledgement(self, record: Json) -> None:
+        """Take back from the journal how far a bot has acknowledged, and how far ids have come."""
+        self._last = max(self._last, record["below"] - 1)
+        self.mailbox(record["bot_id"]).acknowledged_below = record["below"]
+
+    def asker(self, query_id: str) -> int | None:
+        """Return who pressed the button behind a callback query, while it can be answered."""
+        person_id, expires_at = self._queries.get(query_id, (None, 0.0))
+        return person_id if expires_at > self._clock() else None
+
+    def records(self) -> Iterator[Json]:
+        """Yield what a compact journal must hold of the queue."""
+        for bot_id, mailbox in self.mailboxes.items():
+            yield _acknowledgement(bot_id, mailbox.acknowledged_below)
+        self._prune()
+        for queued in self._queue:
+            yield queued.as_record()
+
+    def pending(self, bot_id: int) -> Iterator[Queued]:
+        """Yield what this bot has not acknowledged, oldest first."""
+        now, mailbox = self._clock(), self.mailbox(bot_id)
+        for queued in self._queue:
+            is_open = queued.update_id >= mailbox.acknowledged_below and queued.expires_at > now
+            if is_open and _wants(mailbox, queued):
+                yield queued
+
+    async def poll(self, bot_id: int, *, offset: int, limit: int, timeout_s: int) -> list[Json]:
+        """Return up to `limit` updates from `offset` on, waiting for the first one.
+
+        Raises:
+            Refused: a webhook is set, or another poller came while this one waited.
+        """
+        mailbox = self.mailbox(bot_id)
+        if mailbox.webhook:
+            raise Refused(409, CONFLICT_WEBHOOK)
+        self.interrupt(bot_id, CONFLICT_POLLER)
+        if offset == mailbox.last_offset and self._clock() < mailbox.last_poll_at + EAGER_REPEAT_S:
+            limit = 1
+        mailbox.last_offset, mailbox.last_poll_at = offset, self._clock()
+        self.acknowledge(bot_id, self._start(bot_id, offset))
+        if timeout_s and not any(True for _ in self.pending(bot_id)):
+            await self._wait(mailbox, min(timeout_s, MAX_TIMEOUT_S))
+        batch = [queued for queued, _ in zip(self.pending(bot_id), range(limit), strict=False)]
+        self.delivered.extend(queued.update_id for queued in batch)
+        return [{"update_id": queued.update_id, queued.kind: queued.payload} for queued in batch]
+
+    def interrupt(self, bot_id: int, reason: str) -> None:
+        """End the bot's long poll with a conflict."""
+        poll = self.mailbox(bot_id).poll
+        if poll and not poll.done():
+            poll.set_result(reason)
+
+    def acknowledge(self, bot_id: int, below: int) -> bool:
+        """Forget this bot's updates below an id; tell whether there were any."""
+        mailbox = self.mailbox(bot_id)
+        if below <= mailbox.acknowledged_below:
+            return False
+        known = [queued.update_id for queued in self._queue if queued.update_id < below]
+        self.acknowledged.extend(
+            update_id for update_id in known if update_id >= mailbox.acknowledged_below
+        )
+        mailbox.acknowledged_below = below
+        self._journal.write(_acknowledgement(bot_id, below))
+        self._prune()
+        return True
+
+    def _start(self, bot_id: int, offset: int) -> int:
+        """Return the id below which this offset forgets everything; negative counts from the end."""
+        if offset >= 0:
+            return min(offset, self._last + 1)
+        newest = [queued.update_id for queued in self.pending(bot_id)][offset:]
+        return newest[0] if newest else self._last + 1
+
+    def _keep(self, queued: Queued) -> None:
+        self._queue.append(queued)
+        self._last = max(self._last, queued.update_id)
+        if queued.kind == "callback_query":
+            now = self._clock()
+            self._queries = {key: value for key, value in self._queries.items() if value[1] > now}
+            query = queued.payload
+            self._queries[query["id"]] = (query["from"]["id"], queued.expires_at)
+
+    def _prune(self) -> None:
+        marks = [mailbox.acknowledged_below for mailbox in self.mailboxes.values()]
+        below = min(marks, default=0)
+        now = self._clock()
+        while self._queue and (
+            self._queue[0].update_id < below or self._queue[0].expires_at <= now
+        ):
+            self._queue.popleft()
+
+    async def _wait(self, mailbox: Mailbox, timeout_s: float) -> None:
+        poll: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        mailbox.poll = poll
+        try:
+            conflict = await asyncio.wait_for(poll, timeout_s)
+        except TimeoutError:
+            return
+        finally:
+            if mailbox.poll is poll:
+                mailbox.poll = None
+        if conflict:
+            raise Refused(409, conflict)
+
+
+def _wants(mailbox: Mailbox, queued: Queued) -> bool:
+    if mailbox.allowed:
+        return queued.kind in mailbox.allowed
+    return queued.kind not in KINDS_ON_REQUEST
+
+
+def _acknowledgement(bot_id: int, below: int) -> Json:
+    return {"kind": "acknowledged", "bot_id": bot_id, "below": below}
