@@ -22,6 +22,7 @@ from agents.llm.base import Completion, LLMProvider
 from agents.llm.errors import AnswerNotJson
 
 REPAIR_MAX_CHARS = 32 * 1024
+REPAIR_MAX_UNCLOSED = 100  # brackets: 5,000 nested ones took 0.8 s to be refused
 QUOTED_ANSWER_MAX_CHARS = 8 * 1024  # enough to see the mistake
 QUOTED_ERROR_MAX_CHARS = 1024
 
@@ -82,7 +83,7 @@ async def parse(text: str) -> ParsedAnswer:
     """Return the JSON value in a text, repaired if need be and possible.
 
     Raises:
-        AnswerNotJson: there is none, or the text is too long to be repaired; `.text` keeps it.
+        AnswerNotJson: there is none, or it would take too much to repair it; `.text` keeps it.
     """
     fenced = _FENCE.match(text)
     candidate = fenced[1] if fenced else text
@@ -90,8 +91,8 @@ async def parse(text: str) -> ParsedAnswer:
         return ParsedAnswer(value=_strictly(candidate), was_repaired=False)
     except (ValueError, RecursionError) as error:
         reason = str(error)
-    if len(candidate) > REPAIR_MAX_CHARS:
-        raise _not_json(f"{reason}; it is too long to be repaired", text)
+    if len(candidate) > REPAIR_MAX_CHARS or _unclosed(candidate) > REPAIR_MAX_UNCLOSED:
+        raise _not_json(f"{reason}; it is too much to be repaired", text)
     try:
         value = await asyncio.to_thread(json_repair.loads, candidate, skip_json_loads=True)
     except (ValueError, RecursionError):
@@ -100,6 +101,10 @@ async def parse(text: str) -> ParsedAnswer:
         # The repair makes some string or other of any prose.
         raise _not_json(reason, text)
     return ParsedAnswer(value=value, was_repaired=True)
+
+
+def _unclosed(text: str) -> int:
+    return sum(map(text.count, "[{")) - sum(map(text.count, "]}"))
 
 
 async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[ModelT]:

@@ -155,7 +155,8 @@ class LLMProvider:
         """Return the model's answer.
 
         `schema` is a strict JSON schema (`agents.llm.schemas.strict`): the answer's text is then
-        meant to be JSON of that schema, but only the caller checks it. `image_b64` is a JPEG, PNG, WebP or GIF in base64.
+        meant to be JSON of that schema, but only the caller checks it (`agents.llm.answers`).
+        `image_b64` is a JPEG, PNG, WebP or GIF in base64.
         Retries what may succeed on a second try, within `scope.deadline_s` in all.
 
         Raises:

@@ -45,9 +45,7 @@ class Prompt:
 
     def with_schema_in_words(self) -> Prompt:
         """Return a prompt that asks for what no endpoint enforces."""
-        if self.schema is None:
-            return self
-        system = f"{self.system}\n\n{schemas.in_words(self.schema)}"
+        system = f"{self.system}\n\n{schemas.in_words(self.schema or {})}"
         return replace(self, system=system, schema=None)
 
 
@@ -128,9 +126,7 @@ async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
     try:
         return await _ask(call, model_id, prompt)
     except SchemaUnsupported:
-        if prompt.schema is None:
-            raise
-    return await _ask(call, model_id, prompt.with_schema_in_words())
+        return await _ask(call, model_id, prompt.with_schema_in_words())
 
 
 async def _ask(call: _Call, model_id: str, prompt: Prompt) -> Completion:

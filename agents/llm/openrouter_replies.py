@@ -75,7 +75,8 @@ def refusal(reply: http.Reply, *, has_schema: bool) -> LLMError:
     if not error and 300 <= reply.status < 400:
         error = {"message": "it redirects, which is not followed: check the base URL"}
     failure = _failure(reply.status, error, has_schema=has_schema)
-    failure.retry_after_s = retry_after_s(reply.headers) or failure.retry_after_s
+    if (wait_s := retry_after_s(reply.headers)) is not None:
+        failure.retry_after_s = wait_s
     return failure
 
 
@@ -117,7 +118,9 @@ def _seen(reply: http.Reply, body: Mapping[str, Any], choice: Mapping[str, Any])
         cost_source=CostSource.UNKNOWN if cost_usd is None else CostSource.REPORTED,
         finish_reason=replies.storable(replies.text(choice.get("finish_reason"))),
         latency_ms=reply.latency_ms,
-        generation_id=replies.text(body.get("id")) or reply.headers.get("x-generation-id", ""),
+        generation_id=replies.storable(
+            replies.text(body.get("id")) or reply.headers.get("x-generation-id", "")
+        ),
     )
 
 
@@ -148,18 +151,22 @@ def _total(cost: object, upstream: object, is_byok: object) -> Decimal | None:
 def _problem(
     reply: http.Reply, body: Mapping[str, Any], choice: Mapping[str, Any], seen: Completion
 ) -> LLMError | None:
+    """Return why this 200 is no answer, or None if it is one."""
     if reply.flaw:
         return AnswerUnusable(f"the response cannot be read: {reply.flaw}")
-    error = _error_object(body.get("error") or choice.get("error"))
-    if error:
+    if error := _error_object(body.get("error") or choice.get("error")):
         return _failure_inside_200(error)
     if not choice:
         return AnswerUnusable("the response has no choices")
     refused = replies.text(replies.mapping(choice.get("message")).get("refusal"))
     if seen.finish_reason == "content_filter" or (refused and not seen.text):
         return RequestForbidden(replies.cleaned(f"the model refused: {refused or 'filtered'}"))
+    return _problem_of_answer(seen)
+
+
+def _problem_of_answer(seen: Completion) -> LLMError | None:
     if seen.finish_reason in ("", "error"):
-        return AnswerUnusable(f"the answer has no proper end: {seen.finish_reason or None!r}")
+        return AnswerUnusable(f"the answer has no proper end, but {seen.finish_reason!r}")
     if not seen.text.strip():
         return AnswerUnusable(f"the answer is empty, its end is {seen.finish_reason[:50]!r}")
     return None
@@ -218,7 +225,7 @@ def _special_kind(
     if has_schema and status in (400, 404) and _SCHEMA.search(f"{message} {constraint}"):
         return SchemaUnsupported
     if status == 400 and (
-        availability.get("code") in _MODEL_CODES or _UNKNOWN_MODEL.search(message)
+        replies.text(availability.get("code")) in _MODEL_CODES or _UNKNOWN_MODEL.search(message)
     ):
         return ModelUnavailable
     is_moderated = "reasons" in replies.mapping(error.get("metadata"))

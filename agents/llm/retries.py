@@ -66,7 +66,13 @@ async def retrying(
     Raises:
         LLMError: of the last attempt.
     """
-    number = 0
+    try:
+        return await attempt()
+    except LLMError as error:
+        if not error.retryable:
+            raise
+        first_error = error
+    number = 1
 
     def wait_before_next(error: Exception) -> bool | float:
         if not isinstance(error, LLMError) or not error.retryable:
@@ -79,6 +85,9 @@ async def retrying(
     ):
         with context:
             number = context.num
+            if number == 1:
+                # Made above: the loop costs 90 µs, and most calls never need it.
+                raise first_error
             return await attempt()
     raise AssertionError("stamina ends with a result or with the last error")
 

@@ -34,14 +34,8 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     result = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "oneOf" in result:  # pydantic's discriminated unions
         result["anyOf"] = result.pop("oneOf")
-    for key in _SCHEMA_MAPS:
-        if key in result:
-            result[key] = {name: strict(part) for name, part in result[key].items()}
-    for key in _SCHEMA_LISTS:
-        if key in result:
-            result[key] = [strict(part) for part in result[key]]
-    if isinstance(result.get("items"), Mapping):
-        result["items"] = strict(result["items"])
+    for key, part in result.items():
+        result[key] = _strict_part(key, part)
     _close_object(result)
     _describe_constraints(result)
     return _with_reference_alone(result)
@@ -58,6 +52,14 @@ def in_words(schema: Mapping[str, Any]) -> str:
 def name_of(schema: Mapping[str, Any]) -> str:
     """Return the schema's title as vendors allow it for a name."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title", "")))[:64] or "answer"
+
+
+def _strict_part(key: str, part: Any) -> Any:
+    if key in _SCHEMA_MAPS:
+        return {name: strict(each) for name, each in part.items()}
+    if key in _SCHEMA_LISTS:
+        return [strict(each) for each in part]
+    return strict(part) if key == "items" and isinstance(part, Mapping) else part
 
 
 def _close_object(schema: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ def _describe_constraints(schema: dict[str, Any]) -> None:
 
 
 def _with_reference_alone(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with `$ref`, if it has one, without neighbours: strict mode refuses them."""
+    """Return the schema with nothing next to its `$ref`, which strict mode refuses."""
     if "$ref" not in schema or len(schema) == 1:
         return schema
     reference = schema.pop("$ref")

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+from django.test import SimpleTestCase
+
+from agents.llm.base import Purse
+from agents.llm.keys import PlainKey, fingerprint
+from agents.llm.openrouter import OpenRouterProvider
+from agents.llm.router import ProviderNotConfigured, create_provider, provider_names
+
+KEY = "sk-or-v1-router-test-key"
+
+
+class CreatingProviders(SimpleTestCase):
+    def test_a_provider_is_bound_to_all_it_was_given(self):
+        llm = create_provider(
+            "openrouter", f" {KEY}\n", " a/b ", purse=Purse.SHARED, fallback_model="c/d"
+        )
+
+        assert isinstance(llm, OpenRouterProvider)
+        assert (llm.name, llm.model_id, llm.fallback_model) == ("openrouter", "a/b", "c/d")
+        assert llm.purse is Purse.SHARED
+        assert llm.api_key.fingerprint == fingerprint(KEY)
+
+    def test_a_key_that_is_one_already_is_kept(self):
+        key = PlainKey(KEY)
+
+        assert create_provider("openrouter", key, "a/b").api_key is key
+        assert create_provider("openrouter", key, "a/b").purse is Purse.MEMBER
+
+    def test_what_can_never_work_is_refused(self):
+        table = [
+            ("gemini", KEY, "a/b", "'gemini'.*openrouter"),
+            ("", KEY, "a/b", "openrouter"),
+            ("openrouter", "", "a/b", "no API key"),
+            ("openrouter", " \n", "a/b", "no API key"),
+            ("openrouter", KEY, "", "no model"),
+            ("openrouter", KEY, "  ", "no model"),
+        ]
+        for name, key, model, message in table:
+            with self.subTest(message), pytest.raises(ProviderNotConfigured, match=message):
+                create_provider(name, key, model)
+
+    def test_equal_providers_are_equal_and_show_no_key(self):
+        one, other = (create_provider("openrouter", KEY, "a/b") for _ in range(2))
+
+        assert (one.model_id, one.api_key) == (other.model_id, other.api_key)
+        assert KEY not in repr(one)
+
+    def test_every_provider_says_its_own_name(self):
+        for name in provider_names():
+            assert create_provider(name, KEY, "a/b").name == name
