@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from django.apps import AppConfig
 
 
@@ -10,3 +12,6 @@ class ObservatoryConfig(AppConfig):
 
     name = "observatory"
     verbose_name = "Observatory"
+
+    def ready(self) -> None:
+        importlib.import_module("observatory.checks")

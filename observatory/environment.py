@@ -18,6 +18,12 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
+DATABASE_SCHEMES = ("sqlite://", "postgres://", "postgresql://")
+WRONG_DATABASE = "it is neither sqlite:///path nor postgres://user:password@host/name"
+# What Django itself asks for in `check --deploy`.
+SECRET_MIN_LENGTH = 50
+SECRET_MIN_UNIQUE_CHARACTERS = 5
+EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no secret
 
 
 class Environment:
@@ -87,18 +93,14 @@ class Environment:
         return keys
 
     def database(self, name: str, default: str) -> dict[str, Any]:
+        value = self.text(name) or default
+        # Looked at first: for a scheme it does not know, django-environ prints the password.
+        if not value.startswith(DATABASE_SCHEMES):
+            raise _wrong(name, WRONG_DATABASE)
         try:
-            config = dict(self._env.db_url_config(self.text(name) or default))
+            return dict(self._env.db_url_config(value))
         except (ValueError, KeyError, ImproperlyConfigured):
-            config = {}
-        if config.get("ENGINE") not in {
-            "django.db.backends.sqlite3",
-            "django.db.backends.postgresql",
-        }:
-            raise _wrong(
-                name, "it is neither sqlite:///path nor postgres://user:password@host/name"
-            )
-        return config
+            raise _wrong(name, WRONG_DATABASE) from None
 
     def cache_location(self, name: str, default: str) -> str:
         value = self.text(name) or default
@@ -112,6 +114,15 @@ class Environment:
             return cast(value)
         except (ValueError, InvalidOperation):
             raise _wrong(name, f"{value!r} is not {what}") from None
+
+
+def is_strong_secret(secret: str) -> bool:
+    """Tell whether a secret key is long, varied and not one of startproject's examples."""
+    return (
+        len(secret) >= SECRET_MIN_LENGTH
+        and len(set(secret)) >= SECRET_MIN_UNIQUE_CHARACTERS
+        and not secret.startswith(EXAMPLE_SECRET_PREFIX)
+    )
 
 
 def _wrong(name: str, why: str) -> ImproperlyConfigured:

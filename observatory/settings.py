@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from observatory.environment import Environment
+from observatory.environment import Environment, is_strong_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -45,6 +45,12 @@ if not SECRET_KEY:
     if not DEBUG:
         raise _required("DJANGO_SECRET_KEY", "Set it to 50 or more random characters.")
     SECRET_KEY = _kept_secret("secret_key", secrets.token_urlsafe(50))
+elif not DEBUG and not is_strong_secret(SECRET_KEY):
+    # Never say what it was: a secret that is too weak for us may be in use elsewhere.
+    raise ImproperlyConfigured(
+        "DJANGO_SECRET_KEY: it is too short, too simple or an example. Set it to 50 or more "
+        "random characters."
+    )
 PORT = env.integer("PORT", 8000, lowest=1, highest=65535)
 ALLOWED_HOSTS = env.names("DJANGO_ALLOWED_HOSTS")
 if not ALLOWED_HOSTS:
@@ -146,6 +152,11 @@ else:
     }
 
 CACHE_URL = env.cache_location("CACHE_URL", f"file://{VAR_DIR / 'cache'}")
+if CACHE_URL.startswith("locmem:") and not DEBUG:
+    raise ImproperlyConfigured(
+        "CACHE_URL: a cache in memory is per process, so the bot would not see what the admin "
+        "saves. Set it to file:///folder (one machine) or redis://host:port/number."
+    )
 
 
 def _cache(name: str) -> dict[str, object]:
@@ -176,6 +187,10 @@ CACHES = {"default": _cache("default"), "overrides": _cache("overrides")}
 # --- the product --------------------------------------------------------------------------------
 
 SANDBOX = env.flag("SANDBOX", False)
+if SANDBOX and not DEBUG:
+    raise ImproperlyConfigured(
+        "SANDBOX: it is for DJANGO_DEBUG=true only, because in it anybody can write as any member."
+    )
 SANDBOX_URL = f"http://127.0.0.1:{PORT}/sandbox"
 # The sandbox's own credentials: they open nothing but the stand-ins on this machine.
 SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: S105
@@ -251,7 +266,7 @@ LOGGING = {
 UNFOLD = {
     "SITE_TITLE": "Observatory",
     "SITE_HEADER": "Observatory",
-    "SITE_SUBHEADER": "Which model runs, why, and who pays",
+    "SITE_SUBHEADER": "Which model ran, and why",
     "SITE_SYMBOL": "visibility",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,

@@ -1,0 +1,93 @@
+# Everything that one does with this checkout; `make help` lists it.
+# The first use of a command makes .venv; later ones install only when a requirements file changed.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input install --quiet --quiet
+STRICT := env PYTHONDEVMODE=1 $(PYTHON)
+TESTS := $(PYTHON) -m pytest
+# A fresh PostgreSQL and Redis for the command that follows.
+SERVERS := $(PYTHON) -m tests.servers
+RUN_SET_UP := $(VENV)/installed-run
+TEST_SET_UP := $(VENV)/installed-test
+
+# Settings as an installation would have them, with secrets made for this one check.
+PRODUCTION := env DJANGO_DEBUG=false SANDBOX=false \
+	DJANGO_ALLOWED_HOSTS=observatory.example.com \
+	DJANGO_SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+	CREDENTIALS_KEYS="$$($(PYTHON) -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())')" \
+	TELEGRAM_BOT_TOKEN=1:not-a-token OPENROUTER_API_KEY=not-a-key
+
+.PHONY: help
+help: ## List these commands
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /	/' | while IFS='	' read -r name words; \
+		do printf '  make %-7s %s\n' "$$name" "$$words"; done
+
+.PHONY: run
+run: $(RUN_SET_UP) ## Run web and bot on this machine, in the sandbox unless .env has a Telegram token
+	@$(PYTHON) -m observatory.local
+
+.PHONY: test
+test: $(TEST_SET_UP) ## Run the tests: on SQLite, then on PostgreSQL and Redis; without the browser's
+	$(TESTS) -m "not browser"
+	$(SERVERS) $(TESTS) -m "not browser"
+
+.PHONY: lint
+lint: $(TEST_SET_UP) ## Format the code and mend what can be mended
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+# Coverage comes before the last run, so that the output ends with pytest's own summary.
+.PHONY: check
+check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployment, migrations, tests
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy .
+	@echo 'manage.py check --deploy, with the production settings of the README'
+	@$(PRODUCTION) $(STRICT) manage.py check --deploy --fail-level WARNING
+	env DJANGO_DEBUG=true $(STRICT) manage.py makemigrations --check --dry-run
+	$(PYTHON) -m coverage erase
+	$(STRICT) -m coverage run -m pytest
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+	$(SERVERS) $(STRICT) -m pytest -m "not browser"
+
+.PHONY: prove
+prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
+	env OBSERVATORY_PROVE=1 $(TESTS)
+	env OBSERVATORY_PROVE=1 $(SERVERS) $(TESTS) -m "not browser"
+
+.PHONY: bench
+bench: $(RUN_SET_UP) ## Measure how long it takes to look an override up
+	@$(PYTHON) -m bench.resolver
+
+# --- set-up -----------------------------------------------------------------------------------------
+
+$(PYTHON):
+	@set -e; \
+	for name in python3.13 python3.12 python3.11 python3 python; do \
+		if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Making $(VENV) with $$($$name --version) …"; \
+			"$$name" -m venv --clear $(VENV) && exit 0; \
+			rm -rf $(VENV); \
+			echo "$$name cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+	done; \
+	echo "Observatory needs Python 3.11 or newer, and there is none on the PATH." >&2; \
+	echo "Install one from https://www.python.org/downloads/ and try again." >&2; \
+	exit 1
+
+$(RUN_SET_UP): requirements.txt constraints.txt | $(PYTHON)
+	@echo "Installing what Observatory runs on …"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(TEST_SET_UP): tests/requirements.txt requirements.txt constraints.txt | $(PYTHON)
+	@echo "Installing what Observatory and its tests run on …"
+	@$(PIP) -r tests/requirements.txt
+	@touch $(RUN_SET_UP) $@

@@ -1,0 +1,262 @@
+"""The arrows of the architecture, held: who may import whom, and who may touch the overrides."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from django.test import SimpleTestCase
+
+from tests.architecture.source import (
+    Import,
+    Module,
+    imports,
+    is_inside,
+    module,
+    product_modules,
+)
+
+# From the top down: a room imports rooms of its own line and of the lines below.
+AGENTS_ORDER = (
+    {"admin", "management", "apps"},
+    {"forms", "process_report", "checks"},
+    {"model_config", "registry", "catalog"},
+    {"snapshot", "team"},
+    {"models", "base", "migrations"},
+    {"revision", "llm"},
+)
+PIPELINE_ORDER = (
+    {"management", "views", "apps"},
+    {"worker"},
+    {"bot"},
+    {"engine"},
+    {"briefing", "runner", "queue"},
+    {"context", "config", "records", "checks", "example_content"},
+    {"models", "migrations"},
+)
+ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}
+BENEATH = {"agents": (), "pipeline": ("agents",), "observatory": ("pipeline", "agents")}
+
+ONLY_IN = {
+    "telegram": ("pipeline.bot",),
+    "httpx": ("agents.llm", "agents.catalog", "pipeline.bot.transport"),
+}
+OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_model_config"}
+MAY_TOUCH_OVERRIDES = (
+    *("agents.models", "agents.snapshot", "agents.admin", "agents.forms"),
+    "agents.migrations",
+)
+SANDBOX = "observatory.sandbox"
+FORBIDDEN_IN_SANDBOX = ("django", "agents", "pipeline", "observatory")
+
+Rule = Callable[[Module], Iterator[str]]
+
+
+def apps_point_downwards(source: Module) -> Iterator[str]:
+    for found in imports(source):
+        above = found.target.split(".")[0]
+        is_app = above in BENEATH and above != source.app
+        if is_app and source.app in BENEATH and above not in BENEATH[source.app]:
+            yield _says(source, found, f"{source.app} knows nothing of {above}")
+
+
+def rooms_point_downwards(source: Module) -> Iterator[str]:
+    order = ORDERS.get(source.app)
+    if order is None or not source.room or source.is_in("pipeline.admin"):
+        return
+    floor = _floor(order, source.room)
+    if floor is None:
+        yield f"{source.name}: give {source.room!r} its place in the order of {source.app}"
+        return
+    for found in imports(source):
+        app, _, rest = found.target.partition(".")
+        target = _floor(order, rest.split(".")[0])
+        if app == source.app and target is not None and target < floor:
+            yield _says(source, found, f"{source.room} stands beneath it")
+        elif app == source.app == "pipeline" and is_inside(rest, "admin"):
+            yield _says(source, found, "nobody imports the admin")
+
+
+def the_pipelines_admin_sees_models_and_runner(source: Module) -> Iterator[str]:
+    if source.is_in("pipeline.admin"):
+        for found in imports(source):
+            app, _, rest = found.target.partition(".")
+            if app == "pipeline" and rest.split(".")[0] not in {"admin", "models", "runner"}:
+                yield _says(source, found, "pipeline/admin sees models and runner only")
+
+
+def the_outside_world_has_its_doors(source: Module) -> Iterator[str]:
+    for found in imports(source):
+        doors = ONLY_IN.get(found.target.split(".")[0])
+        if doors and not source.is_in(*doors):
+            yield _says(source, found, f"only {', '.join(doors)} may")
+
+
+def the_sandbox_stands_alone(source: Module) -> Iterator[str]:
+    if source.is_in(SANDBOX):
+        for found in imports(source):
+            is_own = is_inside(found.target, SANDBOX)
+            if not is_own and found.target.split(".")[0] in FORBIDDEN_IN_SANDBOX:
+                yield _says(source, found, "the sandbox runs without the product and its ORM")
+
+
+def only_the_resolver_reads_the_overrides(source: Module) -> Iterator[str]:
+    if source.is_in(*MAY_TOUCH_OVERRIDES):
+        return
+    for node in ast.walk(source.tree):
+        names = {
+            *(alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)),
+            getattr(node, "attr", None),
+            getattr(node, "id", None),
+            node.value if isinstance(node, ast.Constant) else None,
+        }
+        if touched := names & OVERRIDES_TABLE:
+            line = getattr(node, "lineno", 0)
+            yield f"{source.name}:{line} touches {touched.pop()!r}: ask the resolver instead"
+
+
+def imports_stand_at_the_top(source: Module) -> Iterator[str]:
+    if source.name == "manage":
+        return
+    for found in imports(source):
+        is_ready = found.function == "ready" and source.name.endswith(".apps")
+        if found.function and not is_ready:
+            yield _says(source, found, f"inside {found.function}(): move it to the top")
+
+
+RULES: tuple[Rule, ...] = (
+    apps_point_downwards,
+    rooms_point_downwards,
+    the_pipelines_admin_sees_models_and_runner,
+    the_outside_world_has_its_doors,
+    the_sandbox_stands_alone,
+    only_the_resolver_reads_the_overrides,
+    imports_stand_at_the_top,
+)
+
+
+def circle(modules: list[Module]) -> list[str]:
+    """Return the modules of one circle of imports, none if there is no circle."""
+    names = {source.name for source in modules}
+    graph = {source.name: _known_targets(source, names) - {source.name} for source in modules}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def _known_targets(source: Module, names: set[str]) -> set[str]:
+    found = {i.target for i in imports(source) if not i.function and not i.for_types}
+    return {name for target in found for name in (target, target.rpartition(".")[0])} & names
+
+
+def _floor(order: tuple[set[str], ...], room: str) -> int | None:
+    return next((floor for floor, rooms in enumerate(order) if room in rooms), None)
+
+
+def _says(source: Module, found: Import, why: str) -> str:
+    return f"{source.name}:{found.line} imports {found.target}: {why}"
+
+
+class LayerTest(SimpleTestCase):
+    def test_the_product_keeps_every_arrow(self):
+        modules = product_modules()
+
+        for rule in RULES:
+            with self.subTest(rule.__name__):
+                assert [said for source in modules for said in rule(source)] == []
+
+    def test_no_module_imports_itself_in_a_circle(self):
+        assert circle(product_modules()) == []
+
+    def test_the_checker_reads_the_whole_product(self):
+        names = {source.name for source in product_modules()}
+
+        assert {"manage", "agents.llm.http", "pipeline.models", "observatory.settings"} <= names
+
+
+class CheckerTest(SimpleTestCase):
+    """Each rule catches a source that breaks it: a checker that sees nothing is green as well."""
+
+    def test_a_bad_source_is_caught(self):
+        table: list[tuple[Rule, str, str]] = [
+            (apps_point_downwards, "agents.base", "from pipeline.context import PipelineContext"),
+            (apps_point_downwards, "agents.base", "import observatory.settings"),
+            (apps_point_downwards, "pipeline.runner", "from observatory import telemetry"),
+            (rooms_point_downwards, "agents.llm.http", "from agents.models import OnFailure"),
+            (rooms_point_downwards, "agents.models", "from agents import model_config"),
+            (
+                rooms_point_downwards,
+                "pipeline.records",
+                "from pipeline.runner import PipelineRunner",
+            ),
+            (rooms_point_downwards, "pipeline.runner", "from pipeline.bot import texts"),
+            (rooms_point_downwards, "pipeline.runner", "from pipeline import engine"),
+            (rooms_point_downwards, "pipeline.runner", "from pipeline.admin import runs"),
+            (rooms_point_downwards, "pipeline.utils", ""),
+            (
+                the_pipelines_admin_sees_models_and_runner,
+                "pipeline.admin.runs",
+                "from pipeline.records import close_interrupted",
+            ),
+            (the_outside_world_has_its_doors, "pipeline.runner", "import telegram.ext"),
+            (the_outside_world_has_its_doors, "agents.team.trainer", "import httpx"),
+            (the_sandbox_stands_alone, "observatory.sandbox.state", "from django.db import models"),
+            (the_sandbox_stands_alone, "observatory.sandbox.app", "import agents.llm.base"),
+            (
+                the_sandbox_stands_alone,
+                "observatory.sandbox.app",
+                "from observatory import settings",
+            ),
+            (
+                only_the_resolver_reads_the_overrides,
+                "pipeline.runner",
+                "from agents.models import AgentModelConfig",
+            ),
+            (
+                only_the_resolver_reads_the_overrides,
+                "pipeline.runner",
+                "import agents.models\nagents.models.AgentModelConfig.objects.all()",
+            ),
+            (
+                only_the_resolver_reads_the_overrides,
+                "observatory.dashboard.queries",
+                "apps.get_model('agents', 'AgentModelConfig')",
+            ),
+            (imports_stand_at_the_top, "agents.base", "def run():\n    import json"),
+            (
+                imports_stand_at_the_top,
+                "agents.base",
+                "class A:\n    async def ready(self):\n        import json",
+            ),
+            (
+                imports_stand_at_the_top,
+                "pipeline.engine",
+                "def run():\n    importlib.import_module('agents.base')",
+            ),
+        ]
+        for rule, name, text in table:
+            with self.subTest(f"{rule.__name__}: {name}: {text}"):
+                assert len(list(rule(module(name, text)))) >= 1
+
+    def test_a_good_source_is_not(self):
+        table = [
+            ("agents.apps", "def ready(self):\n    import agents.checks"),
+            ("agents.llm.http", "import httpx\nfrom agents.llm.errors import LLMError"),
+            ("agents.snapshot", "from agents.models import AgentModelConfig"),
+            ("pipeline.bot.reply", "import telegram\nfrom pipeline.engine import Engine"),
+            ("pipeline.runner", "from pipeline import records\nfrom agents.base import AgentInput"),
+            ("observatory.sandbox.app", "from observatory.sandbox.state import State"),
+            ("observatory.dashboard.queries", "from pipeline.models import PipelineRun"),
+        ]
+        for name, text in table:
+            with self.subTest(f"{name}: {text}"):
+                assert [said for rule in RULES for said in rule(module(name, text))] == []
+
+    def test_a_circle_is_caught(self):
+        first = module("agents.base", "from agents.registry import default_registry")
+        second = module("agents.registry", "from agents import base")
+
+        assert set(circle([first, second])) == {"agents.base", "agents.registry"}

@@ -1,0 +1,3 @@
+"""Tests of the project: settings, checks, start."""
+
+from __future__ import annotations

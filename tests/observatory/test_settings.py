@@ -1,0 +1,147 @@
+"""A wrong environment stops the process, by name, and never shows a secret."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from django.test import SimpleTestCase
+
+from tests.observatory.installations import PRODUCTION, ROOT, load_settings, manage, variables
+
+REQUIRED = ["DJANGO_ALLOWED_HOSTS", "DJANGO_SECRET_KEY", "CREDENTIALS_KEYS"]
+WRONG = [
+    ("DJANGO_DEBUG", "perhaps"),
+    ("DJANGO_SECRET_KEY", "tiny"),
+    ("DJANGO_SECRET_KEY", "django-insecure-" + "qwertzuiopasdfghjklyxcvbnm" * 3),
+    ("DJANGO_SECRET_KEY", "a" * 60),
+    ("PORT", "http"),
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("TIME_ZONE", "Mars/Olympus"),
+    ("DATABASE_URL", "mysql://app:hunter2hunter2@db/observatory"),
+    ("DATABASE_URL", "postgers://app:hunter2hunter2@db/observatory"),
+    ("DATABASE_URL", "nonsense"),
+    ("DATABASE_URL", "postgres://app:hunter2hunter2@db:port/observatory"),
+    ("CACHE_URL", "memcached://cache:11211"),
+    ("CACHE_URL", "locmem://"),
+    ("SANDBOX", "maybe"),
+    ("SANDBOX", "true"),
+    ("QUEUE", "rabbitmq"),
+    ("TELEGRAM_API_BASE_URL", "api.telegram.org"),
+    ("TELEGRAM_FILE_BASE_URL", "ftp://api.telegram.org"),
+    ("OPENROUTER_BASE_URL", "http://"),
+    ("OVERRIDE_TTL_SECONDS", "61"),
+    ("OVERRIDE_TTL_SECONDS", "a minute"),
+    ("STEP_DEADLINE_SECONDS", "4"),
+    ("SHARED_KEY_FOR_MEMBERS", "some"),
+    ("ACCESS", "ajar"),
+    ("DRAIN_SECONDS", "-1"),
+    ("CREDENTIALS_KEYS", "not-a-fernet-key-but-a-secret"),
+    ("CREDENTIALS_KEYS", f"{Fernet.generate_key().decode()},not-a-fernet-key"),
+    ("LOG_LEVEL", "LOUD"),
+]
+SECRET = {"DJANGO_SECRET_KEY", "CREDENTIALS_KEYS", "DATABASE_URL"}
+
+
+class StartTest(SimpleTestCase):
+    def test_the_documented_production_settings_start(self):
+        settings = load_settings(PRODUCTION)
+
+        assert settings["DEBUG"] is False
+        assert settings["SANDBOX"] is False
+        assert settings["SHARED_KEY_FOR_MEMBERS"] is False
+        assert settings["ACCESS"] == "closed"
+        assert settings["SESSION_COOKIE_SECURE"]
+
+    def test_a_missing_variable_stops_the_process_by_name(self):
+        for name in REQUIRED:
+            with self.subTest(name):
+                message = self._refusal(PRODUCTION | {name: ""})
+
+                assert message.startswith(f"{name} is not set.")
+                self._assert_no_secret(message)
+
+    def test_a_wrong_value_stops_the_process_by_name(self):
+        for name, value in WRONG:
+            with self.subTest(name, value=value):
+                message = self._refusal(PRODUCTION | {name: value})
+
+                assert message.startswith(f"{name}: "), message
+                self._assert_no_secret(message)
+                if name in SECRET:
+                    assert value not in message
+                    assert "hunter2" not in message
+
+    def test_a_desk_needs_no_variable_but_debug_and_keeps_its_secrets_to_itself(self):
+        settings = load_settings({"DJANGO_DEBUG": "true"})
+
+        assert len(settings["SECRET_KEY"]) >= 50
+        assert len(settings["CREDENTIALS_KEYS"]) == 1
+        assert settings["TELEGRAM_BOT_TOKEN"] == ""
+        assert settings["OPENROUTER_API_KEY"] == ""
+
+    def test_the_sandbox_brings_its_own_credentials_and_addresses(self):
+        settings = load_settings({"DJANGO_DEBUG": "true", "SANDBOX": "true", "PORT": "8321"})
+
+        assert settings["TELEGRAM_API_BASE_URL"] == "http://127.0.0.1:8321/sandbox/telegram"
+        assert settings["OPENROUTER_API_KEY"] == settings["SANDBOX_SHARED_KEY"]
+        assert settings["SHARED_KEY_FOR_MEMBERS"] is True
+
+    def test_the_environment_goes_before_the_env_file(self):
+        settings = load_settings(PRODUCTION | {"ACCESS": "open"}, "ACCESS=closed\nPORT=8500\n")
+
+        assert settings["ACCESS"] == "open"
+        assert settings["PORT"] == 8500
+
+    def _refusal(self, environment: dict[str, str]) -> str:
+        with pytest.raises(ImproperlyConfigured) as caught:
+            load_settings(environment)
+        return str(caught.value)
+
+    def _assert_no_secret(self, message: str) -> None:
+        for value in PRODUCTION.values():
+            assert value == PRODUCTION["DJANGO_ALLOWED_HOSTS"] or value not in message
+
+
+class ManageTest(SimpleTestCase):
+    def test_a_missing_variable_is_one_line_and_no_traceback(self):
+        result = manage("migrate", environment=PRODUCTION | {"CREDENTIALS_KEYS": ""})
+
+        assert result.returncode == 1
+        assert result.stderr.startswith("Wrong configuration. CREDENTIALS_KEYS is not set.")
+        assert len(result.stderr.splitlines()) == 1
+
+    def test_the_documented_production_settings_pass_the_deployment_check(self):
+        result = manage("check", "--deploy", "--fail-level", "WARNING", environment=PRODUCTION)
+
+        assert result.returncode == 0, result.stderr
+
+    def test_a_desk_does_not_pass_the_deployment_check(self):
+        desk = {"DJANGO_DEBUG": "true", "SANDBOX": "true"}
+
+        result = manage("check", "--deploy", "--fail-level", "WARNING", environment=desk)
+
+        assert result.returncode == 1
+        assert "observatory.E001" in result.stderr
+        assert "observatory.E002" in result.stderr
+
+
+class DocumentedTest(SimpleTestCase):
+    """The README's table and `.env.example` name what `settings.py` reads, and nothing else."""
+
+    def test_the_readme_explains_every_variable(self):
+        table = re.findall(
+            r"^\| `([A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+
+        assert sorted(table) == sorted(variables())
+
+    def test_the_example_names_every_variable(self):
+        example = (ROOT / ".env.example").read_text(encoding="utf-8")
+
+        names = re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)
+
+        assert sorted(names) == sorted(variables())
