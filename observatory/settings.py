@@ -6,6 +6,8 @@ The table of variables is in the README.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,8 +27,13 @@ def _kept_secret(file_name: str, new_value: str) -> str:
     """Return a secret of this machine, made once; for DEBUG only."""
     path = VAR_DIR / file_name
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(new_value, encoding="utf-8")
+        draft = VAR_DIR / f"{file_name}.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(new_value, encoding="utf-8")
+        # Linked, not renamed: of two processes that start together the first one's secret stays.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -36,6 +43,11 @@ def _required(name: str, how: str) -> ImproperlyConfigured:
         "(copy .env.example to .env)."
     )
 
+
+SANDBOX = env.flag("SANDBOX", False)
+# The sandbox's people are nobody's in the real bot: what it writes stays apart.
+DATA_DIR = VAR_DIR / "sandbox" if SANDBOX else VAR_DIR
+DATA_DIR.mkdir(exist_ok=True)
 
 # --- Django -------------------------------------------------------------------------------------
 
@@ -110,6 +122,7 @@ AUTH_PASSWORD_VALIDATORS = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
+FORMAT_MODULE_PATH = "observatory.formats"
 USE_TZ = True
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 STATIC_URL = "static/"
@@ -133,7 +146,7 @@ CSRF_TRUSTED_ORIGINS = [] if DEBUG else [f"https://{host}" for host in ALLOWED_H
 # --- database and cache -------------------------------------------------------------------------
 
 DATABASES = {
-    "default": env.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'observatory.sqlite3'}")
+    "default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'observatory.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: "nothing lost" includes a power cut. IMMEDIATE: several processes write, none fails.
@@ -151,7 +164,7 @@ else:
         " -c idle_in_transaction_session_timeout=60000",
     }
 
-CACHE_URL = env.cache_location("CACHE_URL", f"file://{VAR_DIR / 'cache'}")
+CACHE_URL = env.cache_location("CACHE_URL", f"file://{DATA_DIR / 'cache'}")
 if CACHE_URL.startswith("locmem:") and not DEBUG:
     raise ImproperlyConfigured(
         "CACHE_URL: a cache in memory is per process, so the bot would not see what the admin "
@@ -186,7 +199,6 @@ CACHES = {"default": _cache("default"), "overrides": _cache("overrides")}
 
 # --- the product --------------------------------------------------------------------------------
 
-SANDBOX = env.flag("SANDBOX", False)
 if SANDBOX and not DEBUG:
     raise ImproperlyConfigured(
         "SANDBOX: it is for DJANGO_DEBUG=true only, because in it anybody can write as any member."
@@ -270,5 +282,6 @@ UNFOLD = {
     "SITE_SYMBOL": "visibility",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "ENVIRONMENT": "observatory.environment_badge.badge",
+    "ENVIRONMENT": "observatory.navigation.environment_badge",
+    "SIDEBAR": {"navigation": "observatory.navigation.sidebar"},
 }

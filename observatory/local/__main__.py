@@ -64,7 +64,7 @@ def _prepare_and_run(console: Console) -> int:
         _migrate(console)
         _load_content(console)
         sign_in = ensure_operator(
-            settings.VAR_DIR / "operator_password", keep=settings.DEBUG or settings.SANDBOX
+            settings.DATA_DIR / "operator_password", keep=settings.DEBUG or settings.SANDBOX
         )
         console.say("Starting web and bot …")
         supervisor = Supervisor(_programs(), cwd=BASE_DIR, console=console)

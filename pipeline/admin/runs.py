@@ -62,11 +62,11 @@ class PipelineRunAdmin(ModelAdmin):
 
     @display(description="models")
     def models(self, run: PipelineRun) -> str:
-        return ", ".join(
-            f"{step.agent}: {step.requested_model} ({step.purse})"
-            for step in run.steps.all()
-            if step.requested_model
-        )
+        agents: dict[str, list[str]] = {}
+        for step in run.steps.all():
+            if step.requested_model:
+                agents.setdefault(f"{step.requested_model} ({step.purse})", []).append(step.agent)
+        return "; ".join(f"{model}: {', '.join(names)}" for model, names in agents.items())
 
     @display(description="cost", ordering="cost_usd")
     def cost(self, run: Any) -> str:

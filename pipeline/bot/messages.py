@@ -42,12 +42,13 @@ def formatted(markdown: str) -> list[Chunk]:
     ]
 
 
-def _plain_headings() -> RenderConfig:
-    """Bold is enough to tell a heading; the library's default puts an emoji before each."""
+def _plain_style() -> RenderConfig:
+    """Bold is enough to tell a heading, and some fonts lack the library's bullet."""
     config = RenderConfig.isolated()
+    config.markdown_symbol.unordered_list_item = "•"
     for level in range(1, 5):
         setattr(config.markdown_symbol, f"heading_level_{level}", "")
     return config
 
 
-_CONFIG = _plain_headings()
+_CONFIG = _plain_style()

@@ -1,0 +1,1 @@
+"""How the admin writes times: to the second and with their zone, because operators compare them."""

@@ -1,0 +1,68 @@
+"""What surrounds the admin's pages: the list of places to go, in our words, and the badge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+_PLACES = (
+    (
+        "Now",
+        [
+            ("Overrides", "tune", "agents.agentmodelconfig"),
+            ("Runs", "receipt_long", "pipeline.pipelinerun"),
+        ],
+    ),
+    (
+        "People",
+        [
+            ("Members", "group", "pipeline.member"),
+            ("Operators", "badge", "auth.user"),
+            ("Roles", "shield_person", "auth.group"),
+        ],
+    ),
+    (
+        "Content",
+        [
+            ("Playbook", "menu_book", "pipeline.playbookpage"),
+            ("Scenarios", "school", "pipeline.scenario"),
+        ],
+    ),
+)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return unfold's navigation, without what this operator may not see."""
+    sections = [
+        {
+            "title": title,
+            "items": [_item(*place) for place in places if _may_see(request, place[2])],
+        }
+        for title, places in _PLACES
+    ]
+    return [section for section in sections if section["items"]]
+
+
+def environment_badge(request: HttpRequest) -> list[str]:
+    """Return text and colour of the label that tells the sandbox from the real thing."""
+    if settings.SANDBOX:
+        return ["Sandbox", "info"]
+    return ["Development", "warning"] if settings.DEBUG else ["Production", "danger"]
+
+
+def _item(title: str, icon: str, model: str) -> dict[str, str]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(f"admin:{model.replace('.', '_')}_changelist"),
+    }
+
+
+def _may_see(request: HttpRequest, model: str) -> bool:
+    app, name = model.split(".")
+    return request.user.has_perm(f"{app}.view_{name}") or request.user.has_perm(
+        f"{app}.change_{name}"
+    )
