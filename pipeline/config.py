@@ -275,7 +275,7 @@ def _invalid(path: Path, line: int, text: str) -> PipelineInvalid:
 
 
 def _pydantic_words(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    name = ".".join(" ".join(part.split()) for part in problem["loc"] if isinstance(part, str))
     if problem["type"] == "enum":
         return f"{name}: {problem['input']!r} is none of {', '.join(StepMode)}"
     return f"{name}: {problem['msg']}"

@@ -28,7 +28,6 @@ LOOKS_LIKE_A_KEY = (
 )
 DELETED = "deleted your message"
 NOT_DELETED = "could not delete your message: please delete it and make a new key"
-TOO_LARGE = "This picture is larger than 10 MB. Please send a smaller one."
 NO_ANSWER = "⚠️ {line} (incident {incident})"
 BROKEN = "⚠️ Something went wrong on our side. Please try again. (incident {incident})"
 RESTARTING = "⚠️ I was restarted before I had an answer. Please send your message again."

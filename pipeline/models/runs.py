@@ -65,7 +65,7 @@ class PromptText(models.Model):
         return self.sha256[:8]
 
 
-def text_field() -> models.ForeignKey[PromptText | None]:
+def text_field() -> models.ForeignKey[PromptText | None, PromptText | None]:
     """Return a reference to a text; `prunerecords` may delete the text and keep the figures."""
     return models.ForeignKey(
         PromptText, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -12,7 +11,7 @@ from uuid import uuid4
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from telegram import Message, Update
-from telegram.constants import ChatType, FileSizeLimit
+from telegram.constants import ChatType
 from telegram.error import TelegramError
 
 from agents.llm.keys import scrub
@@ -24,6 +23,7 @@ from pipeline.context import NoPurse
 from pipeline.engine import Engine
 from pipeline.models import Member
 from pipeline.models.runs import RunStatus, Source, StepStatus
+from pipeline.pictures import MAX_BYTES, TOO_LARGE, PictureRefused, prepared
 from pipeline.records import Alert
 from pipeline.runner import RunReport
 
@@ -76,17 +76,17 @@ class Support:
 
     async def answer_photo(self, message: Message, member: Member) -> None:
         """Answer a picture, with its caption or without."""
-        photo = message.photo[-1]
-        if (photo.file_size or 0) > FileSizeLimit.PHOTOSIZE_UPLOAD:
-            await message.reply_text(texts.TOO_LARGE)
+        try:
+            photo = message.photo[-1]
+            if (photo.file_size or 0) > MAX_BYTES:  # do not even fetch it
+                raise PictureRefused(TOO_LARGE)
+            content = await (await photo.get_file()).download_as_bytearray()
+            image_b64 = await asyncio.to_thread(prepared, bytes(content))
+        except PictureRefused as refusal:
+            await message.reply_text(str(refusal))
             return
-        content = await (await photo.get_file()).download_as_bytearray()
         await self._answer(
-            message,
-            member,
-            "support_photo",
-            message.caption or "",
-            image_b64=base64.b64encode(content).decode(),
+            message, member, "support_photo", message.caption or "", image_b64=image_b64
         )
 
     async def answer_other(self, message: Message, member: Member) -> None:
