@@ -1,3 +1,3 @@
-"""Loopback stand-ins for the Telegram Bot API and for OpenRouter, with a chat page; `app.py` is the way in."""
+"""Loopback stand-ins for Telegram's Bot API, OpenRouter, Anthropic and OpenAI, with a chat page: see `app.py`."""
 
 from __future__ import annotations

@@ -1,26 +1,25 @@
 """What the stand-in for OpenRouter lets in: keys, models, messages, schemas, and what fits together.
 
-Everything refused is refused with the real one's status and words.
+Everything refused is refused with the real one's status and words. Conversations and response formats
+are the same at OpenAI, whose stand-in asks here for them too.
 """
 
 from __future__ import annotations
 
 import re
 
-from observatory.sandbox.catalogue import Model, find_model, sandbox_model
-from observatory.sandbox.completions import Exchange, images_in
-from observatory.sandbox.misbehaviours import misbehaviour
-from observatory.sandbox.web import Json, Refused
+from observatory.sandbox.catalogue import Model, find_model
+from observatory.sandbox.exchange import images_in
+from observatory.sandbox.vendor import Rejected
+from observatory.sandbox.web import Json, Refused, Request
 
 KEY = re.compile(r"sk-or-v1-.{12,}")
 
 
-class Unavailable(Refused):
-    """No endpoint fits the request; `availability` says why and what would."""
-
-    def __init__(self, text: str, availability: Json) -> None:
-        super().__init__(404, text)
-        self.availability = availability
+def bearer(request: Request) -> str:
+    """Return the key in the Authorization header, or nothing."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def check_key(key: str) -> None:
@@ -31,13 +30,10 @@ def check_key(key: str) -> None:
         raise Refused(401, "No auth credentials found")
 
 
-def requested_model(body: Json) -> Model:
-    """Return the model that is asked for, a misbehaving one included."""
-    model_id = body.get("model")
+def requested_model(model_id: object) -> Model:
+    """Return the model that is asked for."""
     if not isinstance(model_id, str) or not model_id:
         raise Refused(400, "No models provided")
-    if misbehaviour(model_id):
-        return sandbox_model(model_id)
     model = find_model(model_id)
     if model is None:
         raise Refused(400, f"{model_id} is not a valid model ID")
@@ -58,8 +54,8 @@ def requested_messages(body: Json) -> list[Json]:
     return messages
 
 
-def requested_schema(body: Json, model: Model) -> Json | None:
-    """Return the schema asked for; a model without structured outputs never sees it."""
+def requested_schema(body: Json) -> Json | None:
+    """Return the schema that the response format asks for."""
     response_format = body.get("response_format") or {}
     if not isinstance(response_format, dict):
         raise Refused(400, "response_format must be an object")
@@ -71,20 +67,20 @@ def requested_schema(body: Json, model: Model) -> Json | None:
     schema = described.get("schema") if isinstance(described, dict) else None
     if not isinstance(schema, dict):
         raise Refused(400, "response_format.json_schema.schema must be an object")
-    return schema if "structured_outputs" in model.parameters else None
+    return schema
 
 
-def check_fit(exchange: Exchange, body: Json) -> None:
+def check_fit(model: Model, messages: list[Json], body: Json) -> None:
     """Raise the 404 for a model that lacks what the request needs."""
-    model = exchange.model
-    if images_in(exchange.messages) and "image" not in model.inputs:
+    if images_in(messages) and "image" not in model.inputs:
         raise Refused(404, "No endpoints found that support image input")
     provider = body.get("provider") or {}
     must_fit = isinstance(provider, dict) and provider.get("require_parameters") is True
     if must_fit and body.get("response_format") and "response_format" not in model.parameters:
-        raise Unavailable(
+        raise Rejected(
+            404,
             "No endpoints found that can handle the requested parameters.",
-            {
+            availability={
                 "code": "constraint_filtered",
                 "retryable": False,
                 "retry_after": None,

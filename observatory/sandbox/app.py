@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from observatory.sandbox.anthropic import Anthropic
 from observatory.sandbox.chat import ChatApi
 from observatory.sandbox.chats import Chats
 from observatory.sandbox.feed import Feed
@@ -22,16 +23,16 @@ from observatory.sandbox.handles import Handles
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.limits import Faults, RateLimit
+from observatory.sandbox.openai import OpenAi
 from observatory.sandbox.openrouter import OpenRouter
 from observatory.sandbox.telegram import BotApi
 from observatory.sandbox.web import (
     Answer,
     ErrorRenderer,
-    EventStream,
     Refused,
     Request,
-    Response,
     Route,
+    Stream,
     is_cross_origin,
     plain_error,
 )
@@ -56,6 +57,8 @@ def create_app(*, journal: Path | None = None, latency_s: float = 0.0) -> Asgi:
         *BotApi(chats=chats, limit=limit, faults=faults).routes(),
         *Handles(chats=chats, limit=limit, faults=faults).routes(),
         *OpenRouter(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
+        *Anthropic(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
+        *OpenAi(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
         *ChatApi(chats=chats, ledger=ledger, feed=feed).routes(),
     ]
     return Sandbox(routes)
@@ -128,7 +131,7 @@ class _Outgoing:
         self._has_ended = message["type"] == "http.response.body" and not message.get("more_body")
         await self._send(message)
 
-    async def finish(self, otherwise: Response) -> None:
+    async def finish(self, otherwise: Answer) -> None:
         """End a response that has begun, or send `otherwise`."""
         if not self._has_started:
             await _send(otherwise, self)
@@ -147,7 +150,8 @@ async def _answer(route: Route, request: Request, arguments: tuple[str, ...], se
         # The edge of the app: a fault of the sandbox must look like one, never like a hang.
         logger.exception("sandbox failed on %s", route.pattern.pattern)
         answer = route.render_error(500, "the sandbox itself failed; its log says why")
-    # A client that left while its answer was under way is no fault.
+    # A client that left while its answer was under way is no fault, nor is an answer that is cut on
+    # purpose: the server closes the connection when this returns before the body's end.
     with contextlib.suppress(OSError):
         await _send(answer, send)
 
@@ -183,8 +187,9 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _send(answer: Answer, send: Send) -> None:
-    if isinstance(answer, EventStream):
-        await _start(send, 200, "text/event-stream", {"cache-control": "no-store"} | answer.headers)
+    if isinstance(answer, Stream):
+        headers = {"cache-control": "no-store"} | answer.headers
+        await _start(send, answer.status, answer.content_type, headers)
         async with contextlib.aclosing(answer.chunks) as chunks:
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

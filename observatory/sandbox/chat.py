@@ -15,13 +15,13 @@ from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.people import Person
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import (
-    EventStream,
     Handler,
     Json,
     Refused,
     Request,
     Response,
     Route,
+    Stream,
     json_response,
     plain_error,
 )
@@ -149,11 +149,11 @@ class ChatApi:
         offered = (self._chats.commands(scope) for scope in scopes)
         return json_response({"commands": next(filter(None, offered), [])})
 
-    async def events(self, request: Request, person_id: str) -> EventStream:
+    async def events(self, request: Request, person_id: str) -> Stream:
         """Follow a chat, from `Last-Event-ID` or `?after=` on."""
         chat = self._chat(person_id)
         cursor = request.headers.get("last-event-id") or request.query.get("after")
-        return EventStream(chunks=self._feed.follow(chat.id, cursor))
+        return Stream(chunks=self._feed.follow(chat.id, cursor))
 
     async def file(self, request: Request, person_id: str, file_id: str) -> Response:
         """Return a picture to look at, or any other file as a download."""

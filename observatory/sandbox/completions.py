@@ -1,59 +1,16 @@
-"""OpenRouter's answers to chat/completions: bodies, usage, cost and the streamed form.
-
-Costs are exact: token estimate times the catalogue's price in Decimal, a number only on the wire.
-"""
+"""OpenRouter's answers to chat/completions: bodies, usage, cost and the streamed form."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from observatory.sandbox.answers import answer
-from observatory.sandbox.catalogue import Model
-from observatory.sandbox.phrases import read_message
+from observatory.sandbox.exchange import Exchange, Figures, Reply
 from observatory.sandbox.web import Json
 
-CHARACTERS_PER_TOKEN = 4
-TOKENS_PER_IMAGE = 258
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """One valid request: who asks which model what; `attempt` counts equal requests from 1."""
-
-    n: int
-    key: str
-    model: Model
-    messages: list[Json]
-    schema: Json | None
-    at: float
-    attempt: int
-
-    @property
-    def prompt(self) -> str:
-        """The text of the last user message."""
-        texts = [text_of(message) for message in self.messages if message.get("role") == "user"]
-        return texts[-1] if texts else ""
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether the conversation holds an earlier answer or a second request."""
-        roles = [message.get("role") for message in self.messages]
-        return "assistant" in roles or roles.count("user") > 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What goes back, what is billed for it, and what `/generation` will tell."""
-
-    status: int
-    body: Json
-    headers: dict[str, str] = field(default_factory=dict)
-    billed: Decimal = Decimal(0)
-    generation: Json | None = None
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+DONE = b"data: [DONE]\n\n"
 
 
 def failure(status: int, message: str, **error: Any) -> Reply:
@@ -68,18 +25,12 @@ def failure(status: int, message: str, **error: Any) -> Reply:
 
 def completion(exchange: Exchange) -> Reply:
     """Return a sound answer to this exchange."""
-    text = answer(exchange.schema, read_message(exchange.prompt), exchange.model.id)
-    return written(exchange, text)
+    return written(exchange, exchange.answer())
 
 
 def written(exchange: Exchange, text: str) -> Reply:
     """Return the full response around an answer's text."""
-    prompt_tokens = _tokens(exchange.messages)
-    completion_tokens = _text_tokens(text)
-    costs = exchange.model.cost_usd(
-        prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, at=exchange.at
-    )
-    total = sum(costs, Decimal(0))
+    figures = exchange.figures(text)
     generation_id = f"gen-{int(exchange.at)}-{exchange.n:012d}"
     body = {
         "id": generation_id,
@@ -90,14 +41,14 @@ def written(exchange: Exchange, text: str) -> Reply:
         "system_fingerprint": None,
         "service_tier": None,
         "choices": [_choice(text)],
-        "usage": _usage(prompt_tokens, completion_tokens, costs),
+        "usage": _usage(figures),
     }
     return Reply(
         status=200,
         body=body,
         headers={"x-generation-id": generation_id, "x-provider-name": exchange.model.provider},
-        billed=total,
-        generation=_generation(body, total),
+        billed=figures.total_usd,
+        generation=_generation(body, figures),
     )
 
 
@@ -117,12 +68,12 @@ def _choice(text: str) -> Json:
     }
 
 
-def _usage(prompt_tokens: int, completion_tokens: int, costs: tuple[Decimal, Decimal]) -> Json:
+def _usage(figures: Figures) -> Json:
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "cost": float(sum(costs, Decimal(0))),
+        "prompt_tokens": figures.prompt_tokens,
+        "completion_tokens": figures.completion_tokens,
+        "total_tokens": figures.prompt_tokens + figures.completion_tokens,
+        "cost": float(figures.total_usd),
         "is_byok": False,
         "prompt_tokens_details": {
             "cached_tokens": 0,
@@ -133,26 +84,26 @@ def _usage(prompt_tokens: int, completion_tokens: int, costs: tuple[Decimal, Dec
         "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 0, "audio_tokens": 0},
         "cost_details": {
             "upstream_inference_cost": None,
-            "upstream_inference_prompt_cost": float(costs[0]),
-            "upstream_inference_completions_cost": float(costs[1]),
+            "upstream_inference_prompt_cost": float(figures.costs[0]),
+            "upstream_inference_completions_cost": float(figures.costs[1]),
         },
     }
 
 
-def _generation(body: Json, total: Decimal) -> Json:
-    usage, choice = body["usage"], body["choices"][0]
+def _generation(body: Json, figures: Figures) -> Json:
+    choice = body["choices"][0]
     return {
         "id": body["id"],
         "model": body["model"],
         "provider_name": body["provider"],
-        "total_cost": float(total),
-        "usage": float(total),
+        "total_cost": float(figures.total_usd),
+        "usage": float(figures.total_usd),
         "is_byok": False,
         "upstream_inference_cost": None,
-        "tokens_prompt": usage["prompt_tokens"],
-        "tokens_completion": usage["completion_tokens"],
-        "native_tokens_prompt": usage["prompt_tokens"],
-        "native_tokens_completion": usage["completion_tokens"],
+        "tokens_prompt": figures.prompt_tokens,
+        "tokens_completion": figures.completion_tokens,
+        "native_tokens_prompt": figures.prompt_tokens,
+        "native_tokens_completion": figures.completion_tokens,
         "latency": 1,
         "generation_time": 1,
         "finish_reason": choice["finish_reason"],
@@ -164,51 +115,34 @@ def _generation(body: Json, total: Decimal) -> Json:
     }
 
 
-def text_of(message: Json) -> str:
-    """Return the text parts of a message as one text."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "\n".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
-
-
-def images_in(messages: list[Json]) -> int:
-    """Return how many pictures the conversation holds."""
-    parts = [part for message in messages for part in _parts(message)]
-    return sum(part.get("type") == "image_url" for part in parts)
-
-
-def _parts(message: Json) -> list[Json]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
-
-
-def _tokens(messages: list[Json]) -> int:
-    texts = sum(_text_tokens(text_of(message)) for message in messages)
-    return texts + TOKENS_PER_IMAGE * images_in(messages)
-
-
-def _text_tokens(text: str) -> int:
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
 async def stream(body: Json) -> AsyncGenerator[bytes, None]:
     """Yield a finished answer as OpenRouter streams it, comments included."""
-    head = {key: body[key] for key in ("id", "provider", "model", "created")}
-    head["object"] = "chat.completion.chunk"
     choice = body["choices"][0]
-    yield b": OPENROUTER PROCESSING\n\n"
-    words = choice["message"]["content"].split(" ")
+    yield COMMENT
+    for piece in text_chunks(body):
+        yield piece
+    yield chunk(body, choices=[delta("", finish_reason=choice["finish_reason"])])
+    yield chunk(body, choices=[], usage=body["usage"])
+    yield DONE
+
+
+def text_chunks(body: Json) -> Iterator[bytes]:
+    """Yield the answer's text in chunks, a word each."""
+    words = body["choices"][0]["message"]["content"].split(" ")
     for position, word in enumerate(words):
         text = word if position == 0 else f" {word}"
-        yield _chunk(head | {"choices": [_delta(text, finish_reason=None)]})
-    yield _chunk(head | {"choices": [_delta("", finish_reason=choice["finish_reason"])]})
-    yield _chunk(head | {"choices": [], "usage": body["usage"]})
-    yield b"data: [DONE]\n\n"
+        yield chunk(body, choices=[delta(text, finish_reason=None)])
 
 
-def _delta(text: str, *, finish_reason: str | None) -> Json:
+def chunk(body: Json, **values: Any) -> bytes:
+    """Return one chunk of the stream of `body`."""
+    head = {key: body[key] for key in ("id", "provider", "model", "created")}
+    head["object"] = "chat.completion.chunk"
+    return f"data: {json.dumps(head | values)}\n\n".encode()
+
+
+def delta(text: str, *, finish_reason: str | None) -> Json:
+    """Return the choice of a chunk."""
     return {
         "index": 0,
         "delta": {"role": "assistant", "content": text},
@@ -216,7 +150,3 @@ def _delta(text: str, *, finish_reason: str | None) -> Json:
         "native_finish_reason": finish_reason and "completed",
         "logprobs": None,
     }
-
-
-def _chunk(value: Json) -> bytes:
-    return f"data: {json.dumps(value)}\n\n".encode()

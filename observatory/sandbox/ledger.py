@@ -21,7 +21,7 @@ KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, never t
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request to chat/completions; `status` is None until it is answered, 499 if it never was."""
+    """One chat with a model, the path tells whose; `status` is None until answered, 499 if it never was."""
 
     n: int
     at: str
@@ -57,6 +57,14 @@ def fingerprint(key: str) -> str:
     return f"…{key[-4:]}" if len(key) >= 16 else "no key"
 
 
+def _conversation(body: Json) -> Any:
+    """Return the messages, with a system prompt that stands apart in front, as Anthropic has it."""
+    system, messages = body.get("system"), body.get("messages")
+    if not system or not isinstance(messages, list):
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
 class Ledger:
     """The calls of this life of the sandbox, newest last."""
 
@@ -83,7 +91,7 @@ class Ledger:
             agent=headers.get("x-observatory-agent"),
             call_id=headers.get("x-observatory-call"),
             step_id=headers.get("x-observatory-step"),
-            messages=body.get("messages"),
+            messages=_conversation(body),
         )
         self._drop_oldest()
         self._calls.append(call)

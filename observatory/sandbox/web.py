@@ -64,16 +64,21 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventStream:
-    """An answer in server-sent events, open until its source ends or the client leaves."""
+class Stream:
+    """An answer in pieces, by default server-sent events, open until its source ends or the client leaves.
+
+    A source that raises `ConnectionResetError` cuts the connection where it stands.
+    """
 
     chunks: AsyncGenerator[bytes, None]
+    status: int = HTTPStatus.OK
+    content_type: str = "text/event-stream"
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Answer = Response | EventStream
+Answer = Response | Stream
 Handler = Callable[..., Awaitable[Answer]]
-ErrorRenderer = Callable[[int, str], Response]
+ErrorRenderer = Callable[[int, str], Answer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

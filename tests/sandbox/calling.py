@@ -1,4 +1,4 @@
-"""Short ways to talk to a sandbox, as a bot, as a person and as a client of OpenRouter."""
+"""Short ways to talk to a sandbox, as a bot, as a person and as a client of each vendor of models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 
 KEY = "sk-or-v1-a-test-key-3fa9"
+CLAUDE_KEY = "sk-ant-a-test-key-c1a4"
+OPENAI_KEY = "sk-proj-a-test-key-0a14"
+OPENROUTER, ANTHROPIC, OPENAI = "openrouter", "anthropic", "openai"
 TOKEN = "123456:" + "A" * 35
 MAYA = 1001
 
@@ -26,6 +29,63 @@ def complete(
     return client.post(
         "/openrouter/api/v1/chat/completions", json=request, headers=headers, timeout=timeout
     )
+
+
+def ask_claude(
+    client: httpx.Client, model: str = "claude-sonnet-4-5", /, prompt: str = "Hello", **body: Any
+) -> httpx.Response:
+    """Ask a model of Anthropic's; a header set to None is left out, and so is a value of the body."""
+    headers = {"x-api-key": CLAUDE_KEY, "anthropic-version": "2023-06-01"} | body.pop("headers", {})
+    messages = [{"role": "user", "content": prompt}]
+    request = {"model": model, "max_tokens": 1024, "messages": messages} | body
+    return client.post("/anthropic/v1/messages", json=_given(request), headers=_given(headers))
+
+
+def ask_openai(
+    client: httpx.Client, model: str = "gpt-4.1", /, prompt: str = "Hello", **body: Any
+) -> httpx.Response:
+    """Ask a model of OpenAI's; a value of the body that is None is left out."""
+    headers = {"authorization": f"Bearer {body.pop('key', OPENAI_KEY)}"}
+    request = {"model": model, "messages": [{"role": "user", "content": prompt}]} | body
+    return client.post("/openai/v1/chat/completions", json=_given(request), headers=headers)
+
+
+def chat_request(client: httpx.Client, vendor: str, name: str) -> httpx.Request:
+    """Return a request for the misbehaving model `name` of a vendor, to be sent as the test likes."""
+    messages = [{"role": "user", "content": "Hello"}]
+    path, author, headers = {
+        OPENROUTER: ("openrouter/api/v1/chat/completions", "sandbox/", _bearer(KEY)),
+        OPENAI: ("openai/v1/chat/completions", "sandbox-", _bearer(OPENAI_KEY)),
+        ANTHROPIC: (
+            "anthropic/v1/messages",
+            "sandbox-",
+            {"x-api-key": CLAUDE_KEY, "anthropic-version": "2023-06-01"},
+        ),
+    }[vendor]
+    body = {"model": author + name, "max_tokens": 1024, "messages": messages}
+    return client.build_request("POST", f"/{path}", json=body, headers=headers)
+
+
+def calls(client: httpx.Client, after: int = 0) -> list[Json]:
+    """Return the lines of the ledger."""
+    listed: list[Json] = client.get(f"/ledger?after={after}").json()["calls"]
+    return listed
+
+
+def last_call(client: httpx.Client) -> Json:
+    return calls(client)[-1]
+
+
+def generation(client: httpx.Client, generation_id: str) -> httpx.Response:
+    return client.get(f"/openrouter/api/v1/generation?id={generation_id}", headers=_bearer(KEY))
+
+
+def _bearer(key: str) -> Json:
+    return {"authorization": f"Bearer {key}"}
+
+
+def _given(values: Json) -> Json:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def json_schema(schema: Json) -> Json:

@@ -10,18 +10,21 @@ import pytest
 from observatory.sandbox import ledger as ledger_module
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.ledger import Ledger, fingerprint
-from tests.sandbox.calling import KEY, complete
+from tests.sandbox.calling import (
+    CLAUDE_KEY,
+    KEY,
+    OPENAI_KEY,
+    ask_claude,
+    ask_openai,
+    calls,
+    complete,
+)
 
 WHO = {
     "x-observatory-agent": "strategist",
     "x-observatory-call": "call-1",
     "x-observatory-step": "step-1",
 }
-
-
-def calls(client: httpx.Client, after: int = 0) -> list[dict[str, object]]:
-    listed: list[dict[str, object]] = client.get(f"/ledger?after={after}").json()["calls"]
-    return listed
 
 
 def test_a_call_is_kept_with_agent_key_and_cost(sandbox: httpx.Client) -> None:
@@ -36,6 +39,32 @@ def test_a_call_is_kept_with_agent_key_and_cost(sandbox: httpx.Client) -> None:
     assert Decimal(str(call["cost_usd"])) == Decimal(str(body["usage"]["cost"]))
     assert call["prompt_tokens"] == body["usage"]["prompt_tokens"]
     assert call["messages"] == [{"role": "user", "content": "Hello"}]
+
+
+def test_the_path_tells_the_vendor_and_the_price_list_the_cost(sandbox: httpx.Client) -> None:
+    claude = ask_claude(sandbox).json()["usage"]
+    openai = ask_openai(sandbox).json()["usage"]
+
+    first, second = calls(sandbox)
+    assert first["path"] == "/anthropic/v1/messages"
+    assert second["path"] == "/openai/v1/chat/completions"
+    assert (first["key"], second["key"]) == (CLAUDE_KEY, OPENAI_KEY)
+    assert Decimal(first["cost_usd"]) == (
+        claude["input_tokens"] * Decimal("0.000003") + claude["output_tokens"] * Decimal("0.000015")
+    )
+    assert Decimal(second["cost_usd"]) == (
+        openai["prompt_tokens"] * Decimal("0.000002")
+        + openai["completion_tokens"] * Decimal("0.000008")
+    )
+
+
+def test_a_system_prompt_that_stands_apart_is_kept_in_front(sandbox: httpx.Client) -> None:
+    ask_claude(sandbox, prompt="Hello", system="Be kind")
+
+    assert calls(sandbox)[0]["messages"] == [
+        {"role": "system", "content": "Be kind"},
+        {"role": "user", "content": "Hello"},
+    ]
 
 
 def test_refused_calls_are_kept_too_and_cost_nothing(sandbox: httpx.Client) -> None:

@@ -1,0 +1,101 @@
+"""The stand-in for Anthropic's own API: messages and models, without a word about cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from observatory.sandbox import messages_api
+from observatory.sandbox.catalogue import Model
+from observatory.sandbox.desk import Desk
+from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.ledger import Ledger
+from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS
+from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
+from observatory.sandbox.vendor import Asked, vendor_route
+from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
+
+KEY = re.compile(r"sk-ant-.{12,}")
+
+
+class Anthropic:
+    """The routes below `/anthropic/v1`."""
+
+    author = "sandbox-"
+    misbehaviours = MISBEHAVIOURS
+
+    def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
+        self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock)
+
+    def routes(self) -> list[Route]:
+        """Return what Anthropic answers."""
+        return [
+            vendor_route(self, "POST", "/anthropic/v1/messages", self._desk.complete),
+            vendor_route(self, "GET", "/anthropic/v1/models", self.list_models),
+        ]
+
+    def key(self, request: Request) -> str:
+        """Return the key of `x-api-key`."""
+        return request.headers.get("x-api-key", "").strip()
+
+    def admit(self, request: Request) -> None:
+        """Raise the 401 for a bad key, the 402 for one without credit, the 400 without a version."""
+        self._check_headers(request)
+        if "nocredit" in self.key(request):
+            raise Refused(402, "Your credit balance is too low to access the Anthropic API.")
+
+    def model(self, model_id: object) -> Model:
+        """Return the model, asked for with or without its date."""
+        if not isinstance(model_id, str) or not model_id:
+            raise Refused(400, "model: Field required")
+        model = find_listed(ANTHROPIC_MODELS, model_id)
+        if model is None:
+            raise Refused(404, f"model: {model_id}")
+        return model
+
+    def asked(self, body: Json, model: Model) -> Asked:
+        """Return what is asked."""
+        return Asked(
+            messages=messages_api.conversation(body), schema=messages_api.wanted_schema(body)
+        )
+
+    def written(self, exchange: Exchange, text: str) -> Reply:
+        """Return the full response around an answer's text."""
+        return messages_api.written(exchange, text)
+
+    def failure(self, status: int, text: str, **details: Any) -> Reply:
+        """Return Anthropic's error."""
+        return messages_api.failure(status, text, **details)
+
+    async def list_models(self, request: Request) -> Response:
+        """List the models: the call that validates keys."""
+        self._check_headers(request)
+        listed = [_listed(model) for model in ANTHROPIC_MODELS]
+        return json_response(
+            {
+                "data": listed,
+                "has_more": False,
+                "first_id": listed[0]["id"],
+                "last_id": listed[-1]["id"],
+            }
+        )
+
+    def _check_headers(self, request: Request) -> None:
+        if not self.key(request):
+            raise Refused(401, "x-api-key header is required")
+        if not KEY.fullmatch(self.key(request)):
+            raise Refused(401, "invalid x-api-key")
+        if "anthropic-version" not in request.headers:
+            raise Refused(400, "anthropic-version: header is required")
+
+
+def _listed(model: Model) -> Json:
+    date = model.served_as[-8:]
+    return {
+        "type": "model",
+        "id": model.served_as,
+        "display_name": model.name,
+        "created_at": f"{date[:4]}-{date[4:6]}-{date[6:]}T00:00:00Z",
+        "max_input_tokens": model.context_length,
+        "max_tokens": 64_000,
+    }

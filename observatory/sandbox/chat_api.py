@@ -1,0 +1,100 @@
+"""OpenAI's wire format: how its answers to `/v1/chat/completions` and its errors look."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from observatory.sandbox.exchange import Exchange, Figures, Reply
+from observatory.sandbox.web import Json
+
+# The type and the code of an error, where its status tells them.
+ERRORS = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    429: ("requests", "rate_limit_exceeded"),
+    500: ("server_error", None),
+    503: ("server_error", None),
+}
+OTHER_ERROR = ("invalid_request_error", None)
+LIMITS = {"requests": 10_000, "tokens": 30_000_000}
+
+
+def failure(status: int, text: str, **error: Any) -> Reply:
+    """Return OpenAI's error; `headers` among the keywords go to the HTTP headers."""
+    headers = error.pop("headers", {})
+    kind, code = ERRORS.get(status, OTHER_ERROR)
+    usual = {"message": text, "type": kind, "param": None, "code": code}
+    return Reply(status=status, body={"error": usual | error}, headers=_request_headers() | headers)
+
+
+def written(exchange: Exchange, text: str) -> Reply:
+    """Return the full response around an answer's text."""
+    figures = exchange.figures(text)
+    completion_id = f"chatcmpl-{exchange.n:029d}"
+    body = {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": int(exchange.at),
+        "model": exchange.model.served_as,
+        "choices": [_choice(text)],
+        "usage": _usage(figures),
+        "service_tier": "default",
+        "system_fingerprint": "fp_sandbox",
+    }
+    return Reply(
+        status=200,
+        body=body,
+        headers=_request_headers() | _limits(figures),
+        billed=figures.total_usd,
+        generation={
+            "id": completion_id,
+            "model": exchange.model.served_as,
+            "tokens_prompt": figures.prompt_tokens,
+            "tokens_completion": figures.completion_tokens,
+        },
+    )
+
+
+def _choice(text: str) -> Json:
+    return {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+        "logprobs": None,
+        "finish_reason": "stop",
+    }
+
+
+def _usage(figures: Figures) -> Json:
+    return {
+        "prompt_tokens": figures.prompt_tokens,
+        "completion_tokens": figures.completion_tokens,
+        "total_tokens": figures.prompt_tokens + figures.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _request_headers() -> dict[str, str]:
+    return {
+        "x-request-id": f"req_{secrets.token_hex(16)}",
+        "openai-processing-ms": "1",
+        "openai-version": "2020-10-01",
+    }
+
+
+def _limits(figures: Figures) -> dict[str, str]:
+    """Return the rate-limit headers of an answer, as if it were the first of its minute."""
+    taken = {"requests": 1, "tokens": figures.prompt_tokens + figures.completion_tokens}
+    headers: dict[str, str] = {}
+    for kind, limit in LIMITS.items():
+        headers |= {
+            f"x-ratelimit-limit-{kind}": str(limit),
+            f"x-ratelimit-remaining-{kind}": str(limit - taken[kind]),
+            f"x-ratelimit-reset-{kind}": "6ms",
+        }
+    return headers

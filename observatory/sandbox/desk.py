@@ -1,0 +1,141 @@
+"""The desk at which each vendor takes chats: into the ledger first, then an answer or a misbehaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+
+from observatory.sandbox.catalogue import Model, sandbox_model
+from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.ledger import Call, Ledger
+from observatory.sandbox.misbehaviours import delay_s, misbehaviour
+from observatory.sandbox.vendor import Rejected, Vendor
+from observatory.sandbox.web import Answer, Clock, Json, Refused, Request, Stream
+
+CLIENT_LEFT = 499
+REMEMBERED_PROMPTS = 10_000
+
+Streaming = Callable[[Json], AsyncGenerator[bytes, None]]
+
+
+class Desk:
+    """Answers the chats that come to one vendor; without `stream` none is answered in pieces."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        *,
+        ledger: Ledger,
+        latency_s: float,
+        clock: Clock,
+        stream: Streaming | None = None,
+    ) -> None:
+        self._vendor = vendor
+        self._ledger = ledger
+        self._latency_s = latency_s
+        self._clock = clock
+        self._stream = stream
+        self._attempts: OrderedDict[str, int] = OrderedDict()
+
+    async def complete(self, request: Request) -> Answer:
+        """Answer a chat; the ledger knows of it before anybody else does."""
+        body = _body_or_nothing(request)
+        call = self._ledger.open(
+            path=request.path,
+            key=self._vendor.key(request),
+            headers=request.headers,
+            body=body or {},
+            size=len(request.body),
+        )
+        try:
+            reply = await self._reply(call, request, body)
+        except asyncio.CancelledError:
+            self._close(call, Reply(status=CLIENT_LEFT, body={}))
+            raise
+        except Rejected as rejection:
+            reply = self._vendor.failure(rejection.status, rejection.text, **rejection.details)
+        except Refused as refusal:
+            reply = self._vendor.failure(refusal.status, refusal.text)
+        self._close(call, reply)
+        return self._answer(reply, is_streamed=_wants_stream(body))
+
+    async def _reply(self, call: Call, request: Request, body: Json | None) -> Reply:
+        self._vendor.admit(request)
+        if body is None:
+            raise Refused(400, "the body is not a JSON object")
+        if _wants_stream(body) and self._stream is None:
+            raise Refused(400, "the sandbox streams only as OpenRouter")
+        model, act = self._requested(body.get("model"))
+        asked = self._vendor.asked(body, model)
+        exchange = Exchange(
+            n=call.n,
+            key=call.key,
+            model=model,
+            messages=asked.messages,
+            schema=asked.schema,
+            at=self._clock(),
+            attempt=self._attempt(call.key, body) if act else 1,
+        )
+        await _pause(self._latency_s + delay_s(self._vendor, model.id))
+        reply = act(exchange) if act else self._vendor.written(exchange, exchange.answer())
+        if _wants_stream(body) and reply.status == 200 and not _has_stream(reply):
+            raise Refused(400, f"{model.id} has no streamed form in the sandbox")
+        return reply
+
+    def _requested(self, model_id: object) -> tuple[Model, Misbehaviour | None]:
+        act = misbehaviour(self._vendor, model_id) if isinstance(model_id, str) else None
+        if act is None:
+            return self._vendor.model(model_id), None
+        return sandbox_model(str(model_id)), act
+
+    def _attempt(self, key: str, body: Json) -> int:
+        """Return how many times this key has asked exactly this, this time included."""
+        asked = json.dumps([key, body.get("model"), body.get("messages")], sort_keys=True)
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        self._attempts[digest] = self._attempts.pop(digest, 0) + 1
+        if len(self._attempts) > REMEMBERED_PROMPTS:
+            self._attempts.popitem(last=False)
+        return self._attempts[digest]
+
+    def _answer(self, reply: Reply, *, is_streamed: bool) -> Answer:
+        if not is_streamed or reply.status != 200 or self._stream is None:
+            return reply.answer()
+        if reply.chunks is not None:
+            return Stream(chunks=reply.chunks(), headers=reply.headers)
+        return reply.wire or Stream(chunks=self._stream(reply.body), headers=reply.headers)
+
+    def _close(self, call: Call, reply: Reply) -> None:
+        self._ledger.close(
+            call, status=reply.status, billed=reply.billed, generation=reply.generation
+        )
+
+
+def _body_or_nothing(request: Request) -> Json | None:
+    try:
+        body = request.json()
+    except Refused:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _wants_stream(body: Json | None) -> bool:
+    return body is not None and body.get("stream") is True
+
+
+def _has_stream(reply: Reply) -> bool:
+    """Tell whether a reply can go out in pieces: it says how, or holds one text to be cut up."""
+    if reply.chunks or reply.wire:
+        return True
+    choices = reply.body.get("choices") or [{}]
+    return isinstance(choices[0].get("message", {}).get("content"), str)
+
+
+async def _pause(seconds: float) -> None:
+    """Wait; an endless wait ends when the client leaves, which cancels the request."""
+    if math.isinf(seconds):
+        await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(seconds)

@@ -1,0 +1,37 @@
+"""All that goes wrong at OpenRouter only: ask for `sandbox/<name>`."""
+
+from __future__ import annotations
+
+from observatory.sandbox.completions import written
+from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.misbehaviours.bodies import (
+    CHOICES,
+    served_by,
+    spoiled,
+    truncated,
+    with_choice,
+    with_message,
+)
+from observatory.sandbox.misbehaviours.openrouter_costs import COSTS
+from observatory.sandbox.misbehaviours.openrouter_errors import ERRORS
+from observatory.sandbox.misbehaviours.openrouter_streams import BREAKS
+
+LATE_GENERATION = "sandbox/late-generation"  # `/generation` knows of it at the second ask
+OTHERS = {
+    "other-model": served_by("openai/gpt-4o-mini"),
+    "dated": served_by("sandbox/dated-20260901"),
+}
+
+
+def _refusal(exchange: Exchange) -> Reply:
+    refused = with_message(written(exchange, ""), refusal="I cannot help with this request.")
+    return with_choice(refused, finish_reason="content_filter", native_finish_reason="refusal")
+
+
+MISBEHAVIOURS: dict[str, Misbehaviour] = {
+    **ERRORS,
+    **BREAKS,
+    **spoiled(written, CHOICES | COSTS | OTHERS),
+    "truncated": truncated(written),
+    "refusal": _refusal,
+}

@@ -1,0 +1,136 @@
+"""The stand-in for OpenAI's own API: chat completions and models, without a word about cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from observatory.sandbox import chat_api, strictness
+from observatory.sandbox.admission import bearer, requested_messages, requested_schema
+from observatory.sandbox.catalogue import CREATED, Model
+from observatory.sandbox.desk import Desk
+from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.ledger import Ledger
+from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS, QUOTA
+from observatory.sandbox.price_lists import OPENAI_MODELS, find_listed
+from observatory.sandbox.vendor import Asked, Rejected, vendor_route
+from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
+
+KEY = re.compile(r"sk-(?!or-|ant-).{12,}")
+REASONING_MODELS = ("gpt-5-mini", "o4-mini")
+
+
+class OpenAi:
+    """The routes below `/openai/v1`."""
+
+    author = "sandbox-"
+    misbehaviours = MISBEHAVIOURS
+
+    def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
+        self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock)
+
+    def routes(self) -> list[Route]:
+        """Return what OpenAI answers."""
+        return [
+            vendor_route(self, "POST", "/openai/v1/chat/completions", self._desk.complete),
+            vendor_route(self, "GET", "/openai/v1/models", self.list_models),
+        ]
+
+    def key(self, request: Request) -> str:
+        """Return the bearer token."""
+        return bearer(request)
+
+    def admit(self, request: Request) -> None:
+        """Raise the 401 for a bad key, the 429 for one without credit."""
+        _check_key(bearer(request))
+        if "nocredit" in bearer(request):
+            raise Rejected(429, QUOTA, type="insufficient_quota", code="insufficient_quota")
+
+    def model(self, model_id: object) -> Model:
+        """Return the model, asked for with or without its date."""
+        if not isinstance(model_id, str) or not model_id:
+            raise Refused(400, "you must provide a model parameter")
+        model = find_listed(OPENAI_MODELS, model_id)
+        if model is None:
+            raise Rejected(
+                404,
+                f"The model `{model_id}` does not exist or you do not have access to it.",
+                code="model_not_found",
+            )
+        return model
+
+    def asked(self, body: Json, model: Model) -> Asked:
+        """Return what is asked."""
+        if model.id in REASONING_MODELS:
+            _check_reasoning_parameters(body)
+        messages, schema = requested_messages(body), requested_schema(body)
+        if schema is not None:
+            _check_strict(body["response_format"], schema)
+        return Asked(messages=messages, schema=schema)
+
+    def written(self, exchange: Exchange, text: str) -> Reply:
+        """Return the full response around an answer's text."""
+        return chat_api.written(exchange, text)
+
+    def failure(self, status: int, text: str, **details: Any) -> Reply:
+        """Return OpenAI's error."""
+        return chat_api.failure(status, text, **details)
+
+    async def list_models(self, request: Request) -> Response:
+        """List the models: the call that validates keys."""
+        _check_key(bearer(request))
+        ids = [model_id for model in OPENAI_MODELS for model_id in (model.id, model.served_as)]
+        listed = [
+            {"id": model_id, "object": "model", "created": CREATED, "owned_by": "system"}
+            for model_id in ids
+        ]
+        return json_response({"object": "list", "data": listed})
+
+
+def _check_key(key: str) -> None:
+    if not key:
+        raise Refused(
+            401,
+            "You didn't provide an API key. You need to provide your API key in an Authorization"
+            " header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+        )
+    if not KEY.fullmatch(key):
+        shown = f"{key[:3]}***{key[-4:]}" if len(key) >= 16 else "***"
+        raise Refused(401, f"Incorrect API key provided: {shown}.")
+
+
+def _check_reasoning_parameters(body: Json) -> None:
+    if body.get("max_tokens") is not None:
+        raise Rejected(
+            400,
+            "Unsupported parameter: 'max_tokens' is not supported with this model."
+            " Use 'max_completion_tokens' instead.",
+            param="max_tokens",
+            code="unsupported_parameter",
+        )
+    if body.get("temperature") not in (None, 1):
+        raise Rejected(
+            400,
+            f"Unsupported value: 'temperature' does not support {body['temperature']} with this"
+            " model. Only the default (1) value is supported.",
+            param="temperature",
+            code="unsupported_value",
+        )
+
+
+def _check_strict(response_format: Json, schema: Json) -> None:
+    """Raise the 400 for a schema that strict mode does not take."""
+    described = response_format.get("json_schema", {})
+    if described.get("strict") is not True:
+        return
+    flaw = ""
+    if strictness.open_object(schema):
+        flaw = "'additionalProperties' is required to be supplied and to be false."
+    elif name := strictness.optional_property(schema):
+        flaw = f"'required' is required to include every key in properties. Missing '{name}'."
+    if flaw:
+        raise Rejected(
+            400,
+            f"Invalid schema for response_format {described.get('name')!r}: In context=(), {flaw}",
+            param="response_format",
+        )
