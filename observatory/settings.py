@@ -227,6 +227,7 @@ DEFAULT_MODEL = env.text("DEFAULT_MODEL", "openai/gpt-5-mini")
 DEFAULT_MODELS = {"openrouter": DEFAULT_MODEL}  # by provider, for members who chose none
 OVERRIDE_TTL_SECONDS = env.integer("OVERRIDE_TTL_SECONDS", 60, lowest=1, highest=60)
 STEP_DEADLINE_SECONDS = env.integer("STEP_DEADLINE_SECONDS", 120, lowest=5, highest=900)
+RUN_DEADLINE_SECONDS = env.integer("RUN_DEADLINE_SECONDS", 300, lowest=5, highest=3600)
 SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
 ACCESS = env.choice("ACCESS", "closed", ["closed", "open"])
 OPERATOR_CHAT_ID = env.text("OPERATOR_CHAT_ID")

@@ -84,6 +84,11 @@ class PipelineConfig(BaseModel):
     answer: tuple[str, ...] = Field(min_length=1)
     steps: tuple[StepConfig, ...] = Field(min_length=1)
 
+    @property
+    def takes_picture(self) -> bool:
+        """Tell whether any step is handed the member's picture."""
+        return any(IMAGE_INPUT in step.input_mapping for step in self.steps)
+
     def groups(self) -> Iterator[tuple[StepMode, list[tuple[int, StepConfig]]]]:
         """Yield the steps with their positions; neighbours that are parallel come together."""
         numbered = list(enumerate(self.steps))
@@ -164,17 +169,23 @@ def _misfits(pipeline: PipelineConfig, registry: AgentRegistry) -> Iterator[tupl
             if step.agent in seen:
                 yield (*where, "agent"), f"agent {step.agent!r} has a step already"
             seen.add(step.agent)
-            if step.agent not in registry.names():
-                known = ", ".join(registry.names())
-                yield (*where, "agent"), f"unknown agent {step.agent!r}; known are {known}"
-            elif IMAGE_INPUT in step.input_mapping and not registry.get(step.agent).needs.vision:
-                yield (*where, "input_mapping", IMAGE_INPUT), f"{step.agent} takes no picture"
+            yield from _agent_misfits(step, where, registry)
             yield from _mapping_misfits(step, where, available)
         # Only from here on: steps that run together cannot read each other's results.
         available.update(s.agent for _, s in group if s.mode is not StepMode.BACKGROUND)
     for position, agent in enumerate(pipeline.answer):
         if agent not in available:
             yield ("answer", position), f"no step before the end yields a result of {agent!r}"
+
+
+def _agent_misfits(
+    step: StepConfig, where: _Where, registry: AgentRegistry
+) -> Iterator[tuple[_Where, str]]:
+    if step.agent not in registry:
+        known = ", ".join(registry.names())
+        yield (*where, "agent"), f"unknown agent {step.agent!r}; known are {known}"
+    elif IMAGE_INPUT in step.input_mapping and not registry.get(step.agent).needs.vision:
+        yield (*where, "input_mapping", IMAGE_INPUT), f"{step.agent} takes no picture"
 
 
 def _mapping_misfits(

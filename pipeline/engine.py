@@ -30,7 +30,10 @@ class Engine:
         self.model_config = service_from_settings()
         self._report = ProcessReport(self.model_config, role)
         self._runner = PipelineRunner(
-            default_registry(), step_deadline_s=settings.STEP_DEADLINE_SECONDS, alert=alert
+            default_registry(),
+            step_deadline_s=settings.STEP_DEADLINE_SECONDS,
+            run_deadline_s=settings.RUN_DEADLINE_SECONDS,
+            alert=alert,
         )
 
     async def __aenter__(self) -> Engine:

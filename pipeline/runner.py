@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,10 +75,12 @@ class PipelineRunner:
         registry: AgentRegistry,
         *,
         step_deadline_s: float,
+        run_deadline_s: float = math.inf,
         alert: records.Alert = records.log_alert,
     ) -> None:
         self._registry = registry
         self._step_deadline_s = step_deadline_s
+        self._run_deadline_s = run_deadline_s
         self._alert = alert
         self._background: set[asyncio.Task[None]] = set()
 
@@ -92,6 +95,7 @@ class PipelineRunner:
     ) -> RunReport:
         """Run the pipeline and return when all but its background steps have ended.
 
+        A foreground step has what is left of the run's time, at most a step's own.
         `on_stage` is told the title of each agent that starts in the foreground; it must not block.
 
         Raises:
@@ -133,8 +137,14 @@ class PipelineRunner:
         report: RunReport,
         on_stage: Callable[[str], None] | None,
     ) -> None:
+        run_ends_at = time.monotonic() + self._run_deadline_s
         for mode, group in pipeline.groups():
-            steps = [_StepRun(position, step, self._open(report, step)) for position, step in group]
+            # Nobody waits for a background step, so the run's end is not its own.
+            ends_at = math.inf if mode is StepMode.BACKGROUND else run_ends_at
+            steps = [
+                _StepRun(position, step, self._open(report, step), ends_at)
+                for position, step in group
+            ]
             if mode is StepMode.BACKGROUND:
                 self._start_background(report.run_id, steps[0], ctx)
                 continue
@@ -172,24 +182,25 @@ class PipelineRunner:
             records.step_started(run_id, step.position, step.config, attempt.passages, decision)
         )
         step_id = await finished(attempt.opening)
+        deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(step_id, agent_name, self._alert)
         llm = decision.llm.for_step(
             StepScope(
                 agent=agent_name,
                 step_id=str(step_id),
                 observer=recorder,
-                deadline_s=self._step_deadline_s,
+                deadline_s=deadline_s,
             )
         )
         try:
-            async with asyncio.timeout(self._step_deadline_s) as limit:
+            async with asyncio.timeout(deadline_s) as limit:
                 return await self._registry.get(agent_name).run(
                     AgentInput(passages=attempt.passages, image_b64=image_b64), ctx.with_llm(llm)
                 )
         except TimeoutError:
             if not limit.expired():
                 raise  # the agent's own
-            raise DeadlineExceeded(f"not done after {self._step_deadline_s:g} s") from None
+            raise DeadlineExceeded(f"not done after {deadline_s:.1f} s") from None
 
     def _explain(
         self, step: _StepRun, error: Exception, decision: Decision | None
@@ -230,6 +241,7 @@ class _StepRun:
     position: int
     config: StepConfig
     report: StepReport
+    ends_at: float  # monotonic: when the run's time is up
 
 
 @dataclass(slots=True)

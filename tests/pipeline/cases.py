@@ -67,9 +67,17 @@ class PipelineCase(SandboxCase):
         self.addCleanup(service.close)
         return service
 
-    def runner(self, agents: Iterable[BaseAgent], step_deadline_s: float = 10.0) -> PipelineRunner:
+    def runner(
+        self,
+        agents: Iterable[BaseAgent],
+        step_deadline_s: float = 10.0,
+        run_deadline_s: float = 60.0,
+    ) -> PipelineRunner:
         return PipelineRunner(
-            AgentRegistry(agents), step_deadline_s=step_deadline_s, alert=self.alerts.append
+            AgentRegistry(agents),
+            step_deadline_s=step_deadline_s,
+            run_deadline_s=run_deadline_s,
+            alert=self.alerts.append,
         )
 
     def context(self, **changes: Any) -> PipelineContext:
@@ -85,10 +93,11 @@ class PipelineCase(SandboxCase):
         ctx: PipelineContext | None = None,
         *,
         step_deadline_s: float = 10.0,
+        run_deadline_s: float = 60.0,
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
         """Run a pipeline to the end of its background steps."""
-        runner = self.runner(agents, step_deadline_s)
+        runner = self.runner(agents, step_deadline_s, run_deadline_s)
         try:
             report = await runner.run(
                 pipeline, ctx or self.context(), source=Source.SHELL, on_stage=on_stage

@@ -272,15 +272,32 @@ class FailureTests(PipelineCase):
             raise AssertionError
 
         report = await self.play(
-            pipeline(step("slow")), [player("slow", dawdle)], step_deadline_s=0.05
+            pipeline(step("slow")), [player("slow", dawdle)], step_deadline_s=0.1
         )
 
         slow = of(report, "slow")
         assert (slow.status, slow.error) == (
             StepStatus.FAILED,
-            "DeadlineExceeded: not done after 0.05 s",
+            "DeadlineExceeded: not done after 0.1 s",
         )
         assert slow.member_line == "The model took too long to answer. Please try again."
+
+    async def test_a_step_has_only_what_is_left_of_the_runs_time(self):
+        async def dawdle(agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        report = await self.play(
+            pipeline(step("slow"), step("late"), step("notes", StepMode.BACKGROUND)),
+            [player("slow", dawdle), asking("late"), asking("notes")],
+            run_deadline_s=0.3,
+        )
+
+        assert report.status is RunStatus.FAILED
+        for agent in ("slow", "late"):
+            assert str(of(report, agent).error).startswith("DeadlineExceeded: ")
+        assert of(report, "notes").status is StepStatus.OK
+        assert [call.agent for call in self.wire.calls()] == ["notes"]
 
     async def test_a_retry_that_does_not_fit_into_the_steps_deadline_is_not_waited_for(self):
         report = await self.play(

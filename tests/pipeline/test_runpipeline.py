@@ -21,10 +21,11 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from agents.models import AgentModelConfig
-from pipeline.management.commands.runpipeline import MAX_IMAGE_BYTES
 from pipeline.models import Member, PipelineRun
+from pipeline.pictures import MAX_BYTES
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import FALLBACK_MODEL, MEMBER_MODEL, SandboxCase
+from tests.pipeline.test_pictures import encoded
 
 KEYS = ["pipeline", "status", "answer", "steps"]
 STEP_KEYS = [
@@ -40,7 +41,7 @@ STEP_KEYS = [
     "error",
 ]
 MESSAGE = "VP of Strategy at a mid-size bank, worried about switching cost."
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
+PNG = encoded("PNG")
 
 
 def member(name: str, telegram_id: int, *, key: str = "", model_id: str = "") -> Member:
@@ -167,7 +168,7 @@ class PayingTests(RunPipelineCase):
 
         parts = {call.agent: call.messages[-1]["content"] for call in self.wire.calls()}
         assert content["status"] == "ok"
-        assert parts["extraction"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBORw")
+        assert parts["extraction"][1]["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
         assert isinstance(parts["strategist"], str)
 
 
@@ -197,15 +198,15 @@ class RefusalTests(RunPipelineCase):
         large, text = self.folder / "large.png", self.folder / "notes.txt"
         with large.open("wb") as file:
             file.write(PNG)
-            file.truncate(MAX_IMAGE_BYTES + 1)
+            file.truncate(MAX_BYTES + 1)
         text.write_text("Not a picture.")
         (self.folder / "empty.png").touch()
         table = {
             "missing.png": "No such file or directory",
             "": "Is a directory",
-            "large.png": "large.png is larger than 10 MB",
-            "notes.txt": "notes.txt: the picture is no JPEG, PNG, WebP or GIF",
-            "empty.png": "empty.png: the picture is no JPEG, PNG, WebP or GIF",
+            "large.png": "large.png: This picture is larger than 10 MB",
+            "notes.txt": "notes.txt: I cannot read this picture",
+            "empty.png": "empty.png: I cannot read this picture",
         }
         for name, words in table.items():
             with self.subTest(name):
@@ -213,6 +214,14 @@ class RefusalTests(RunPipelineCase):
                 found = self.refused("support_photo", "", "--image", image)
                 assert found.startswith("--image: ")
                 assert words in found
+
+    def test_a_picture_for_a_pipeline_that_takes_none_is_refused(self):
+        picture = self.folder / "chat.png"
+        picture.write_bytes(PNG)
+
+        words = self.refused("support", MESSAGE, "--image", str(picture))
+
+        assert words == "--image: the pipeline support takes no picture"
 
     def test_a_member_without_a_purse_is_refused_before_anything_is_paid(self):
         member("Dana", 42)

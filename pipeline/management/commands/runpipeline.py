@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import sys
 from pathlib import Path
@@ -12,17 +11,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
-from agents.llm.errors import RequestInvalid
-from agents.llm.images import media_type
 from agents.model_config import OverridesUnknown
-from pipeline.config import PipelineInvalid, UnknownPipeline, pipeline_names
+from pipeline.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
 from pipeline.context import NoPurse
 from pipeline.engine import Engine
 from pipeline.models import Member
 from pipeline.models.runs import RunStatus, Source
+from pipeline.pictures import MAX_BYTES, PictureRefused, prepared
 from pipeline.runner import RunReport
-
-MAX_IMAGE_BYTES = 10_000_000  # Telegram's own limit for a photo
 
 
 class Command(BaseCommand):
@@ -46,6 +42,8 @@ class Command(BaseCommand):
         member = None if options["member"] is None else _member(options["member"])
         image_b64 = _image(options["image"]) if options["image"] else None
         try:
+            if image_b64 and not load_pipeline(options["name"]).takes_picture:
+                raise CommandError(f"--image: the pipeline {options['name']} takes no picture")
             report = asyncio.run(_run(options["name"], member, options["text"], image_b64))
         except (UnknownPipeline, PipelineInvalid, NoPurse, OverridesUnknown) as error:
             raise CommandError(str(error)) from error
@@ -76,17 +74,11 @@ def _member(wanted: str) -> Member:
 def _image(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_IMAGE_BYTES + 1)
+            return prepared(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise CommandError(f"--image: {error}") from error
-    if len(content) > MAX_IMAGE_BYTES:
-        raise CommandError(f"--image: {path} is larger than {MAX_IMAGE_BYTES // 10**6} MB")
-    image_b64 = base64.b64encode(content).decode()
-    try:
-        media_type(image_b64)
-    except RequestInvalid as error:
-        raise CommandError(f"--image: {path}: {error}") from error
-    return image_b64
+    except PictureRefused as refusal:
+        raise CommandError(f"--image: {path}: {refusal}") from refusal
 
 
 def _json(report: RunReport) -> str:
