@@ -12,8 +12,20 @@ from pathlib import Path
 
 _KEPT = {"DATABASE_URL", "CACHE_URL"}
 _SUITE_DIR = Path(
-    os.environ.setdefault("OBSERVATORY_SUITE_DIR", tempfile.mkdtemp(prefix="observatory-"))
+    os.environ.get("OBSERVATORY_SUITE_DIR") or tempfile.mkdtemp(prefix="observatory-")
 )
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER and os.environ.get("OBSERVATORY_WORKER") != _WORKER:  # a worker, not a child of one
+    # Workers run side by side: each has a folder and a cache of its own, and pytest-django gives
+    # each a database.
+    os.environ["OBSERVATORY_WORKER"] = _WORKER
+    _SUITE_DIR /= _WORKER
+    _SUITE_DIR.mkdir(exist_ok=True)
+    if os.environ.get("CACHE_URL", "").startswith("redis:"):
+        os.environ["CACHE_URL"] = f"{os.environ['CACHE_URL'].rpartition('/')[0]}/{_WORKER[2:]}"
+    else:
+        os.environ["CACHE_URL"] = f"file://{_SUITE_DIR / 'cache'}"
+os.environ["OBSERVATORY_SUITE_DIR"] = str(_SUITE_DIR)
 
 for _line in (
     (Path(__file__).parent.parent / ".env.example").read_text(encoding="utf-8").splitlines()

@@ -32,7 +32,7 @@ PIPELINE_ORDER = (
     {"bot"},
     {"engine"},
     {"briefing", "runner", "queue"},
-    {"context", "config", "records", "checks", "example_content"},
+    {"context", "config", "records", "checks", "example_content", "pictures"},
     {"models", "migrations"},
 )
 ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}
