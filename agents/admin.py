@@ -6,9 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -123,7 +124,7 @@ class AgentModelConfigAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show every state that the override has been in, each with a button to restore it."""
-        row = get_object_or_404(AgentModelConfig, pk=object_id)
+        row = self._row(request, object_id)
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         context = {
@@ -140,7 +141,7 @@ class AgentModelConfigAdmin(ModelAdmin):
 
     def restore_view(self, request: HttpRequest, object_id: str, history_id: int) -> HttpResponse:
         """Bring back a former state as a new change."""
-        row = get_object_or_404(AgentModelConfig, pk=object_id)
+        row = self._row(request, object_id)
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
         former = get_object_or_404(row.history.all(), history_id=history_id)
@@ -153,6 +154,12 @@ class AgentModelConfigAdmin(ModelAdmin):
             AgentModelConfig.objects.deactivate(row.agent_name, operator)
         self._tell_effect(request, f"{row.agent_name} is back to what it was in v{former.version}.")
         return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
+
+    def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:  # also for an id that is no number
+            raise Http404
+        return row
 
     def _tell_effect(self, request: HttpRequest, done: str = "") -> None:
         if not settings.OPENROUTER_API_KEY:

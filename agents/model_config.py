@@ -29,12 +29,20 @@ from agents.llm.base import LLMProvider, Purse
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.router import create_provider
 from agents.models import OnFailure
-from agents.snapshot import Override, Snapshot, close_connection, read_snapshot, use_own_connection
+from agents.snapshot import (
+    NotASnapshot,
+    Override,
+    Snapshot,
+    close_connection,
+    read_over_own_connection,
+    use_own_connection,
+)
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.05  # a change is in effect within 100 ms: one look plus one query
 DATABASE_EVERY_S = 1.0  # without a cache, or in an outage, the database is asked no more often
+ANSWER_WITHIN_S = 3.0  # a database that hangs, connected but silent, counts as down from then on
 CACHE_AGAIN_AFTER_S = 5.0  # a frozen cache costs its socket timeout at each try
 
 
@@ -95,6 +103,7 @@ class ModelConfigService:
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None  # made at the first look: after a fork
         self._pending: Future[_Known] | None = None
+        self._look_started = 0.0
         _services.add(self)
 
     def __repr__(self) -> str:
@@ -140,7 +149,11 @@ class ModelConfigService:
         """
         known = self._known
         if known is None or self._clock() >= known.good_until:
-            known = self._refreshing().result()
+            look = self._refreshing()
+            try:
+                known = look.result(self._patience_s())
+            except TimeoutError as error:
+                known = self._stale(error)
         return self._reading(known)
 
     def close(self) -> None:
@@ -175,8 +188,13 @@ class ModelConfigService:
         known = self._known
         if known is not None and self._clock() < known.good_until:
             return known
-        # shield: one caller that is cancelled must not cancel the look that others wait for.
-        return await asyncio.shield(asyncio.wrap_future(self._refreshing()))
+        look = asyncio.wrap_future(self._refreshing())
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                # shield: one caller that is cancelled must not cancel the look others wait for.
+                return await asyncio.shield(look)
+        except TimeoutError as error:
+            return self._stale(error)
 
     def _refreshing(self) -> Future[_Known]:
         """Return the look under way, or start one: concurrent callers share it."""
@@ -187,8 +205,13 @@ class ModelConfigService:
                     1, thread_name_prefix="overrides", initializer=use_own_connection
                 )
                 self._executor = executor
+                self._look_started = self._clock()
                 pending = self._pending = executor.submit(self._refresh)
             return pending
+
+    def _patience_s(self) -> float:
+        """Return how long the look under way may still take, 0 if it took too long already."""
+        return max(0.0, self._look_started + ANSWER_WITHIN_S - self._clock())
 
     # --- in the resolver's own thread -----------------------------------------------------------
 
@@ -236,7 +259,7 @@ class ModelConfigService:
             return None
         try:
             snapshot = Snapshot.from_payload(revision.stored_snapshot(token))
-        except (revision.CacheUnreachable, ValueError, TypeError, KeyError):
+        except (revision.CacheUnreachable, NotASnapshot):
             return None  # gone, or poisoned: the database knows
         age_s = self._wall_clock() - snapshot.queried_at
         if not 0 <= age_s < self._ttl_s:
@@ -249,9 +272,10 @@ class ModelConfigService:
         # Both clocks are read before the query: an age may be over-stated, never under-stated.
         started, queried_at = self._clock(), self._wall_clock()
         try:
-            snapshot = read_snapshot(queried_at)
+            snapshot = read_over_own_connection(queried_at)
         except DatabaseError as error:
-            return self._kept_as_stale(error)
+            close_connection()  # so that the next try connects anew
+            return self._stale(error)
         if token is not None:
             try:
                 revision.store_snapshot(token, snapshot.to_payload(), self._ttl_s)
@@ -271,10 +295,11 @@ class ModelConfigService:
             good_until=self._good_until(queried_at, wait_s),
         )
 
-    def _kept_as_stale(self, error: Exception) -> _Known:
-        close_connection()  # so that the next try connects anew
-        if not self._in_outage:
-            self._in_outage = True
+    def _stale(self, error: Exception) -> _Known:
+        """Return what is known, marked stale; any thread may ask."""
+        with self._lock:
+            is_news, self._in_outage = not self._in_outage, True
+        if is_news:
             logger.error(
                 "overrides: cannot be read (%s), keeping what is known", type(error).__name__
             )

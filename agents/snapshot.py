@@ -11,6 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.utils import load_backend
 
@@ -25,6 +26,10 @@ _READ_SQL = f"""
     LEFT JOIN {AgentModelConfig._meta.db_table} c ON c.is_active
     ORDER BY c.agent_name
 """  # noqa: S608 - table names of our own models
+
+
+class NotASnapshot(Exception):
+    """What lies in the cache cannot be read as a snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +65,24 @@ class Snapshot:
         """Return the snapshot that `to_payload` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: the payload is absent or somebody else's.
+            NotASnapshot: the payload is absent or somebody else's.
         """
         if not isinstance(payload, str):
-            raise TypeError("no snapshot")
-        content = json.loads(payload)
-        overrides = [
-            Override(**{**row, "set_at": datetime.fromisoformat(row["set_at"])})
-            for row in content["rows"]
-        ]
-        return cls(
-            overrides=_by_agent(overrides),
-            version=str(content["version"]),
-            queried_at=float(content["queried_at"]),
-        )
+            raise NotASnapshot
+        try:
+            content = json.loads(payload)
+            overrides = [
+                Override(**{**row, "set_at": datetime.fromisoformat(row["set_at"])})
+                for row in content["rows"]
+            ]
+            return cls(
+                overrides=_by_agent(overrides),
+                version=str(content["version"]),
+                queried_at=float(content["queried_at"]),
+            )
+        # The last two: brackets 100,000 deep, and a number of 400 digits.
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            raise NotASnapshot from error
 
 
 def read_snapshot(queried_at: float) -> Snapshot:
@@ -102,6 +111,22 @@ def read_snapshot(queried_at: float) -> Snapshot:
     )
 
 
+def read_over_own_connection(queried_at: float) -> Snapshot:
+    """Read the table in the resolver's thread, on a new connection should the open one be dead.
+
+    The database may have restarted since the last query, in an idle process hours ago: that is
+    no outage, and the answer must not be what was known then. Raises as `read_snapshot`.
+    """
+    was_open = connections["default"].connection is not None
+    try:
+        return read_snapshot(queried_at)
+    except DatabaseError:
+        close_connection()
+        if not was_open:
+            raise
+    return read_snapshot(queried_at)
+
+
 def use_own_connection() -> None:
     """Give this thread a database connection with short timeouts, outside any pool.
 
@@ -114,6 +139,7 @@ def use_own_connection() -> None:
     else:
         options.pop("pool", None)
         options["connect_timeout"] = 2
+        options["tcp_user_timeout"] = 3000  # ms; else a vanished host holds a query for minutes
         options["options"] = "-c statement_timeout=2000 -c lock_timeout=1000"
     connections["default"] = load_backend(config["ENGINE"]).DatabaseWrapper(config, "default")
 

@@ -1,0 +1,60 @@
+"""Run as a process: asks for one agent's override in a loop, and prints each change as a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import django
+
+django.setup()
+
+from agents.model_config import Choice, ModelConfigService, OverridesUnknown  # noqa: E402
+from tests import canaries  # noqa: E402
+
+ASK_EVERY_S = 0.005
+
+
+async def report_changes(service: ModelConfigService, is_over: threading.Event) -> None:
+    reported = None
+    while not is_over.is_set():
+        try:
+            line = _described(await service.choose("extraction"))
+        except OverridesUnknown:
+            line = {"model": None, "version": "", "is_stale": True, "error": "unknown"}
+        if line != reported:
+            reported = line
+            sys.stdout.write(json.dumps({"at": time.monotonic(), **line}) + "\n")
+            sys.stdout.flush()
+        await asyncio.sleep(ASK_EVERY_S)
+
+
+def _described(choice: Choice) -> dict[str, object]:
+    reading = replace(choice.reading, age_s=0.0)
+    return {
+        "model": choice.provider.model_id if choice.provider else None,
+        "version": reading.version,
+        "is_stale": reading.is_stale,
+        "error": "",
+    }
+
+
+def main() -> None:
+    is_over = threading.Event()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        is_over.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    service = ModelConfigService(canaries.SHARED_KEY, ttl_s=float(sys.argv[1]))
+    asyncio.run(report_changes(service, is_over))
+    service.close()
+
+
+if __name__ == "__main__":
+    main()

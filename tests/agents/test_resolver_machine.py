@@ -1,0 +1,194 @@
+"""Any order of changes, losses and ticks: every answer was in force a permitted time ago.
+
+OBSERVATORY_PROVE=1 runs the full number of machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from django.core.cache import caches
+from django.db import connection
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from agents import revision
+from agents.llm.base import Purse
+from agents.model_config import Choice, OverridesUnknown
+from agents.models import AgentModelConfig
+from tests.agents.doubles import ResolverTestCase, change_by_sql, choose_model, script
+
+IS_PROOF = os.environ.get("OBSERVATORY_PROVE") == "1"
+MACHINES, STEPS = (2_000, 50) if IS_PROOF else (120, 30)
+
+AGENTS = ("extraction", "trainer")
+MODELS = ("openai/gpt-5-mini", "z-ai/glm-4.6", "anthropic/claude-sonnet-4.5")
+ANNOUNCED_S = 0.05  # a change that every process can hear of
+DEAF_S = 2.0  # and one while a process takes the cache for down
+SILENT_S = 60.0  # a change that no invalidation tells of
+STALE_S = 1.0  # how long after an outage an answer may still be marked stale
+DEAF_AFTER_S = 5.0 + 2.0  # how long after its return a cache may still count as down
+EPSILON_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Change:
+    at: float
+    models: Mapping[str, str]
+    is_announced: bool
+
+
+class Overrides(RuleBasedStateMachine):
+    """Two processes on one table; the oracle is the list of all states with their times."""
+
+    test: ClassVar[ResolverTestCase]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self.database = self.test.clock, self.test.database
+        self.database.is_down = False
+        script.reset()
+        caches[revision.CACHE_ALIAS].clear()
+        with connection.cursor() as cursor:
+            for table in ("agent_model_config", "agents_overrideversion"):
+                cursor.execute(f"DELETE FROM {table}")
+        self.services = [self.test.new_service(), self.test.new_service()]
+        self.last: list[Choice | None] = [None, None]
+        self.models: dict[str, str] = {}
+        self.timeline = [Change(at=self.clock.now - 1e9, models={}, is_announced=True)]
+        self.cache_was_down_at = self.database_was_down_at = self.clock.now - 1e9
+
+    def teardown(self) -> None:
+        for service in self.services:
+            service.close()
+
+    @rule(agent=st.sampled_from(AGENTS), model=st.sampled_from(MODELS))
+    def save(self, agent: str, model: str) -> None:
+        choose_model(agent, model)
+        self._changed({**self.models, agent: model}, is_announced=not script.is_down)
+
+    @rule(agent=st.sampled_from(AGENTS))
+    def deactivate(self, agent: str) -> None:
+        if AgentModelConfig.objects.deactivate(agent):
+            rest = {name: model for name, model in self.models.items() if name != agent}
+            self._changed(rest, is_announced=not script.is_down)
+
+    @rule(agent=st.sampled_from(AGENTS), model=st.sampled_from(MODELS))
+    def change_by_sql(self, agent: str, model: str) -> None:
+        if agent in self.models:
+            change_by_sql(agent, model)
+            self._changed({**self.models, agent: model}, is_announced=False)
+
+    @rule(
+        seconds=st.sampled_from([0.01, 0.051, 0.5, 1.01, 5.01, 31.0, 59.0, 60.01]),
+        asking=st.sampled_from([(), (0,), (1,), (0, 1)]),
+    )
+    def tick(self, seconds: float, asking: tuple[int, ...]) -> None:
+        self.clock.tick(seconds)
+        self.note_what_is_down()
+        for number in asking:
+            for agent in AGENTS:
+                self._resolve(number, agent)
+
+    @rule()
+    def lose_the_cache(self) -> None:
+        caches[revision.CACHE_ALIAS].clear()
+
+    @rule(is_down=st.booleans())
+    def break_the_cache(self, is_down: bool) -> None:
+        script.is_down = is_down
+
+    @rule(is_down=st.booleans())
+    def break_the_database(self, is_down: bool) -> None:
+        self.database.is_down = is_down
+
+    @rule()
+    def restart_a_process(self) -> None:
+        self.services[1].close()
+        self.services[1] = self.test.new_service()
+        self.last[1] = None
+
+    @rule(number=st.sampled_from([0, 1]), agent=st.sampled_from(AGENTS))
+    def resolve(self, number: int, agent: str) -> None:
+        self._resolve(number, agent)
+
+    @invariant()
+    def note_what_is_down(self) -> None:
+        if script.is_down:
+            self.cache_was_down_at = self.clock.now
+        if self.database.is_down:
+            self.database_was_down_at = self.clock.now
+
+    def _resolve(self, number: int, agent: str) -> None:
+        service, before = self.services[number], self.last[number]
+        try:
+            choice = asyncio.run(service.choose(agent))
+        except OverridesUnknown:
+            assert before is None, "it fell back to knowing nothing"
+            assert self.database.is_down
+            return
+        self._check(agent, choice, before)
+        self.last[number] = choice
+
+    def _check(self, agent: str, choice: Choice, before: Choice | None) -> None:
+        model = choice.override.model_id if choice.override else None
+        if choice.provider:
+            assert (choice.provider.model_id, choice.provider.purse) == (model, Purse.SHARED)
+        assert bool(choice.provider) == bool(choice.override)
+        if before:
+            assert _counter(choice) >= _counter(before)
+        if choice.reading.is_stale:
+            assert before is not None
+            assert choice.reading.version == before.reading.version
+            assert self.clock.now - self.database_was_down_at <= STALE_S + EPSILON_S
+        else:
+            assert choice.reading.age_s < SILENT_S + EPSILON_S
+            assert model in self._permitted(agent), (model, self.timeline[-5:], self.clock.now)
+
+    def _permitted(self, agent: str) -> set[str | None]:
+        """Return the models in force at some instant within the bound."""
+        now = self.clock.now
+        recent = [change for change in self.timeline if change.at > now - SILENT_S - EPSILON_S]
+        if not all(change.is_announced for change in recent):
+            bound_s = SILENT_S
+        elif now - self.cache_was_down_at <= DEAF_AFTER_S:
+            bound_s = DEAF_S
+        else:
+            bound_s = ANNOUNCED_S
+        since = now - bound_s - EPSILON_S
+        in_force_then = [change for change in self.timeline if change.at <= since][-1:]
+        later = [change for change in self.timeline if change.at > since]
+        return {change.models.get(agent) for change in [*in_force_then, *later]}
+
+    def _changed(self, models: dict[str, str], *, is_announced: bool) -> None:
+        self.models = models
+        self.timeline.append(Change(self.clock.now, models, is_announced))
+
+
+def _counter(choice: Choice) -> int:
+    return int(choice.reading.version.partition("·")[0].removeprefix("v"))
+
+
+class MachineTest(ResolverTestCase):
+    def test_every_answer_was_in_force_a_permitted_time_ago(self):
+        Overrides.test = self
+        django_log = logging.getLogger("django.db.backends.base")
+        django_log.disabled = True  # an announcement that fails is logged with a traceback
+        self.addCleanup(setattr, django_log, "disabled", False)
+
+        run_state_machine_as_test(
+            Overrides,
+            settings=settings(
+                max_examples=MACHINES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
