@@ -59,7 +59,7 @@ class AgentModelConfigAdmin(ModelAdmin):
 
     @admin.action(description="Activate the selected overrides", permissions=["change"])
     def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> None:
-        for row in rows:
+        for row in rows.filter(is_active=False):
             AgentModelConfig.objects.upsert(
                 row.agent_name, row.model_id, request.user.get_username(), row.on_failure
             )
@@ -79,7 +79,7 @@ class AgentModelConfigAdmin(ModelAdmin):
         return ["agent_name", *self.readonly_fields] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: AgentModelConfig | None = None) -> list[str]:
-        fields = ["agent_name", "model_id", "on_failure", "is_active"]
+        fields = ["agent_name", "model_id", "on_failure", "is_active", "seen_version"]
         return [*fields, *self.readonly_fields] if obj else fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -261,3 +261,40 @@ class TwoOperatorsTest(TransactionTestCase):
         assert [version for version, _, _ in entries] == [1, 2, 3]
         assert {(name, model) for _, name, model in entries[1:]} == set(people.items())
         assert (row.set_by, row.model_id) == entries[-1][1:]
+
+    def test_a_form_that_somebody_overtook_is_refused_and_says_by_whom(self):
+        row = choose_model("extraction", MINI)
+        client = Client()
+        client.force_login(operator("olga", "view", "change"))
+        seen = row.version
+        AgentModelConfig.objects.upsert("extraction", GLM, "pete")
+        form = {"model_id": SONNET, "on_failure": "fail", "is_active": "on", "seen_version": seen}
+
+        page = client.post(page_of(row), form)
+
+        assert page.status_code == 200
+        assert f"pete has changed this override meanwhile, to {GLM}." in page.content.decode()
+        row.refresh_from_db()
+        assert row.model_id == GLM
+
+    def test_a_form_that_is_still_current_is_saved_and_shows_no_version_field(self):
+        row = choose_model("extraction", MINI)
+        client = Client()
+        client.force_login(operator("olga", "view", "change"))
+        page = client.get(page_of(row)).content.decode()
+        form = {"model_id": SONNET, "on_failure": "fail", "is_active": "on"}
+
+        saved = client.post(page_of(row), form | {"seen_version": row.version})
+
+        assert f'type="hidden" name="seen_version" value="{row.version}"' in page
+        assert "Seen version" not in page
+        assert saved.status_code == 302
+
+    def test_activating_what_is_active_counts_no_change(self):
+        row = choose_model("extraction", MINI)
+        client = Client()
+        client.force_login(operator("olga", "view", "change"))
+
+        client.post(LIST, {"action": "activate", "_selected_action": [row.pk]})
+
+        assert row.history.count() == 1
