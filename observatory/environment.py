@@ -6,8 +6,8 @@ so that every message names the variable, what was wrong and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +24,10 @@ WRONG_DATABASE = "it is neither sqlite:///path nor postgres://user:password@host
 SECRET_MIN_LENGTH = 50
 SECRET_MIN_UNIQUE_CHARACTERS = 5
 EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no secret
+
+
+CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
+MODEL_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
 
 
 class Environment:
@@ -59,12 +63,6 @@ class Environment:
             raise _wrong(name, f"{value} is not between {lowest} and {highest}")
         return value
 
-    def dollars(self, name: str, default: str) -> Decimal:
-        value = self._cast(name, default, Decimal, "an amount of dollars such as 1.00")
-        if not value.is_finite() or value < 0:
-            raise _wrong(name, f"{value} is not an amount of dollars such as 1.00")
-        return value
-
     def url(self, name: str, default: str = "") -> str:
         value = (self.text(name) or default).rstrip("/")
         if value and (
@@ -72,6 +70,27 @@ class Environment:
         ):
             raise _wrong(name, "it is no http:// or https:// address")
         return value
+
+    def model_id(self, name: str, default: str) -> str:
+        """Return an OpenRouter model id."""
+        what = "author/slug or author/slug:variant, such as openai/gpt-5-mini"
+        return self._shaped(name, MODEL_ID, what) or default
+
+    def chat_id(self, name: str) -> str:
+        return self._shaped(name, r"-?\d{1,20}|@\w{4,32}", "a chat's number or @name")
+
+    def bot_token(self, name: str) -> str:
+        return self._shaped(name, r"\d+:[A-Za-z0-9_-]{30,}", "a token as @BotFather gives it")
+
+    def api_key(self, name: str) -> str:
+        return self._shaped(name, r"[!-~]{8,}", "an API key: 8 or more characters without spaces")
+
+    def hosts(self, name: str) -> list[str]:
+        hosts = self.names(name)
+        for host in hosts:
+            if not re.fullmatch(r"\*|\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\]", host):
+                raise _wrong(name, f"{host!r} is no host name: no https://, no port, no path")
+        return hosts
 
     def time_zone(self, name: str, default: str) -> str:
         value = self.text(name) or default
@@ -104,15 +123,26 @@ class Environment:
 
     def cache_location(self, name: str, default: str) -> str:
         value = self.text(name) or default
-        if urlsplit(value).scheme not in {"file", "redis", "rediss", "unix", "locmem"}:
+        try:
+            is_known = urlsplit(value).scheme in CACHE_SCHEMES and urlsplit(value).port != 0
+        except ValueError:  # the port is no number
+            is_known = False
+        if not is_known:
             raise _wrong(name, "it is neither file:///folder nor redis://host:port/number")
+        return value
+
+    def _shaped(self, name: str, shape: str, what: str) -> str:
+        """Return a text of that shape, or none; what it was instead may be a secret."""
+        value = self.text(name)
+        if value and not re.fullmatch(shape, value):
+            raise _wrong(name, f"it is not {what}")
         return value
 
     def _cast(self, name: str, default: str, cast: Callable[[str], T], what: str) -> T:
         value = self.text(name) or default
         try:
             return cast(value)
-        except (ValueError, InvalidOperation):
+        except ValueError:
             raise _wrong(name, f"{value!r} is not {what}") from None
 
 

@@ -64,7 +64,7 @@ elif not DEBUG and not is_strong_secret(SECRET_KEY):
         "random characters."
     )
 PORT = env.integer("PORT", 8000, lowest=1, highest=65535)
-ALLOWED_HOSTS = env.names("DJANGO_ALLOWED_HOSTS")
+ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS")
 if not ALLOWED_HOSTS:
     if not DEBUG:
         raise _required("DJANGO_ALLOWED_HOSTS", "Set it to the host names of the admin.")
@@ -209,28 +209,35 @@ SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: 
 SANDBOX_SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
 
 QUEUE = env.choice("QUEUE", "inprocess", ["inprocess"])
-TELEGRAM_BOT_TOKEN = env.text("TELEGRAM_BOT_TOKEN") or (SANDBOX_BOT_TOKEN if SANDBOX else "")
-TELEGRAM_API_BASE_URL = env.url(
-    "TELEGRAM_API_BASE_URL",
-    f"{SANDBOX_URL}/telegram" if SANDBOX else "https://api.telegram.org",
-)
-TELEGRAM_FILE_BASE_URL = env.url(
-    "TELEGRAM_FILE_BASE_URL",
-    f"{SANDBOX_URL}/telegram/file" if SANDBOX else "https://api.telegram.org/file",
-)
-OPENROUTER_API_KEY = env.text("OPENROUTER_API_KEY") or (SANDBOX_SHARED_KEY if SANDBOX else "")
-OPENROUTER_BASE_URL = env.url(
-    "OPENROUTER_BASE_URL",
-    f"{SANDBOX_URL}/openrouter/api/v1" if SANDBOX else "https://openrouter.ai/api/v1",
-)
-DEFAULT_MODEL = env.text("DEFAULT_MODEL", "openai/gpt-5-mini")
-DEFAULT_MODELS = {"openrouter": DEFAULT_MODEL}  # by provider, for members who chose none
+TELEGRAM_BOT_TOKEN = env.bot_token("TELEGRAM_BOT_TOKEN")
+OPENROUTER_API_KEY = env.api_key("OPENROUTER_API_KEY")
+TELEGRAM_API_BASE_URL = env.url("TELEGRAM_API_BASE_URL", "https://api.telegram.org")
+TELEGRAM_FILE_BASE_URL = env.url("TELEGRAM_FILE_BASE_URL", "https://api.telegram.org/file")
+OPENROUTER_BASE_URL = env.url("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
+ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com")
+if SANDBOX:
+    # All of them, whatever the environment says: no real credential reaches the stand-ins, whose
+    # ledger anybody on this machine can read, and no member's text leaves it.
+    TELEGRAM_BOT_TOKEN = SANDBOX_BOT_TOKEN
+    OPENROUTER_API_KEY = SANDBOX_SHARED_KEY
+    TELEGRAM_API_BASE_URL = f"{SANDBOX_URL}/telegram"
+    TELEGRAM_FILE_BASE_URL = f"{SANDBOX_URL}/telegram/file"
+    OPENROUTER_BASE_URL = f"{SANDBOX_URL}/openrouter/api/v1"
+    ANTHROPIC_BASE_URL = f"{SANDBOX_URL}/anthropic"
+    OPENAI_BASE_URL = f"{SANDBOX_URL}/openai"
+DEFAULT_MODEL = env.model_id("DEFAULT_MODEL", "openai/gpt-5-mini")
+DEFAULT_MODELS = {  # by provider, for members who chose none
+    "openrouter": DEFAULT_MODEL,
+    "claude": env.text("DEFAULT_CLAUDE_MODEL") or "claude-haiku-4-5",
+    "openai": env.text("DEFAULT_OPENAI_MODEL") or "gpt-5-mini",
+}
 OVERRIDE_TTL_SECONDS = env.integer("OVERRIDE_TTL_SECONDS", 60, lowest=1, highest=60)
 STEP_DEADLINE_SECONDS = env.integer("STEP_DEADLINE_SECONDS", 120, lowest=5, highest=900)
 RUN_DEADLINE_SECONDS = env.integer("RUN_DEADLINE_SECONDS", 300, lowest=5, highest=3600)
 SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
 ACCESS = env.choice("ACCESS", "closed", ["closed", "open"])
-OPERATOR_CHAT_ID = env.text("OPERATOR_CHAT_ID")
+OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
 
 CREDENTIALS_KEYS = env.fernet_keys("CREDENTIALS_KEYS")
@@ -266,11 +273,14 @@ LOGGING = {
         "level": env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]),
     },
     "loggers": {
+        # Django gives it a console of its own under DEBUG, which knows no redaction.
+        "django": {"handlers": [], "propagate": True},
         # httpx logs whole URLs at INFO, and Telegram's contain the bot's token.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "telegram": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
+        "stamina": {"level": "ERROR"},  # its line says only that something is tried again
     },
 }
 

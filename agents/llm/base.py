@@ -39,9 +39,10 @@ class CostSource(StrEnum):
 class Usage:
     """Tokens of one call, as the provider counted them; None = not said."""
 
-    input_tokens: int | None = None
+    input_tokens: int | None = None  # all of them, cached or not
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -57,6 +58,20 @@ class Completion:
     finish_reason: str
     latency_ms: int
     generation_id: str = ""
+
+    @classmethod
+    def lost(cls, generation_id: str) -> Self:
+        """Return what is known of an answer that never came: its name."""
+        return cls(
+            text="",
+            served_model="",
+            usage=Usage(),
+            cost_usd=None,
+            cost_source=CostSource.UNKNOWN,
+            finish_reason="",
+            latency_ms=0,
+            generation_id=generation_id,
+        )
 
     def json(self) -> Any:
         """Return the text parsed as JSON, exactly as sent.
@@ -172,6 +187,13 @@ class LLMProvider:
             ProviderUnavailable: nobody can tell right now.
         """
         raise NotImplementedError
+
+    async def settle(self, generation_id: str) -> Completion | None:
+        """Return served model, usage and cost of an earlier call, by the vendor's name for it.
+
+        Takes a few seconds at most. None = the vendor does not tell, or not now.
+        """
+        return None
 
     async def close(self) -> None:
         """Close the HTTP client that this provider shares with the others of its base URL."""

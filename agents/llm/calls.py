@@ -6,7 +6,10 @@
           _attempt      told to the observer before it leaves and after it ended
             _exchange   one request and what its reply means
 
-All of it shares one deadline. What differs between vendors is a `Wire`, and lives in their files.
+Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
+what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record says
+that the outcome is unknown. All of it shares one deadline. What differs between vendors is a `Wire`,
+and lives in their files.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from agents.llm.errors import (
 )
 from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline, retrying
+
+SETTLING_S = 3.0  # for the question what a call cost; nobody should wait long for a price
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +74,26 @@ class Wire(Protocol):
         """
         ...
 
+    def refusal(self, reply: http.Reply) -> LLMError:
+        """Return the error that a reply other than 2xx means, to a request without a schema."""
+        ...
+
     async def settled(
         self, completion: Completion, api_key: ApiKey, deadline: Deadline
     ) -> Completion:
-        """Return the completion with its cost, as far as the vendor tells."""
+        """Return the completion with its cost, as far as that is known or told.
+
+        Takes `SETTLING_S` and the time to the deadline at most, and raises nothing. The completion
+        may be a lost one: a mere `generation_id`.
+        """
+        ...
+
+    def key_check(self) -> http.Request:
+        """Return the request that shows whether a key is good, and costs nothing."""
+        ...
+
+    def is_key_accepted(self, reply: http.Reply) -> bool:
+        """Return whether the reply to `key_check` says that the key is good."""
         ...
 
 
@@ -113,6 +134,9 @@ def _may_fall_back(call: _Call, error: LLMError) -> bool:
     # A key that was refused, a request that cannot be read and a time that ran out would be the
     # same for any other model.
     if isinstance(error, KeyRejected | RequestInvalid | DeadlineExceeded):
+        return False
+    # Nobody knows whether a lost answer was paid; one that came and was no good is on record.
+    if error.maybe_charged and error.http_status is None:
         return False
     fallback_model = call.provider.fallback_model
     return (
@@ -170,8 +194,14 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
 
 async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple[Completion, int]:
     api_key = call.provider.api_key
-    reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
-    completion = call.wire.completion(reply, prompt)
+    try:
+        reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
+        completion = call.wire.completion(reply, prompt)
+    except LLMError as error:
+        if error.maybe_charged:
+            seen = error.learnt or Completion.lost(error.generation_id)
+            error.learnt = await call.wire.settled(seen, api_key, call.deadline)
+        raise
     return await call.wire.settled(completion, api_key, call.deadline), reply.status
 
 
@@ -192,7 +222,11 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
 
 
 def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Request:
-    """Return the request with what leads from the vendor's log back to our record."""
+    """Return the request with what leads from the vendor's log back to our record.
+
+    Every vendor gets these headers: an id that we made up and the name of an agent tell nobody who
+    the member is or what was said.
+    """
     headers = {
         **request.headers,
         "X-Observatory-Call": str(attempt.call_id),

@@ -1,7 +1,8 @@
 """What can go wrong when a model is asked, as one small tree.
 
     LLMError                        .retryable decides whether the same call may be tried again
-    ├── ProviderUnavailable         connect error, 408, 5xx, 529: the next try may succeed
+    ├── ProviderUnavailable         connect error, 408, 5xx, 529: the next try may succeed;
+    │   │                           a connection lost later: nobody knows, .maybe_charged
     │   └── RateLimited             429; .retry_after_s when the provider named a time
     ├── ProviderRejected            the provider refused; trying again is pointless
     │   ├── KeyRejected             401
@@ -17,8 +18,9 @@
 
 Every class carries `member_line`, the one sentence a member may read, without names of keys or
 vendors' texts. Messages are scrubbed of keys before they get here (`agents.llm.keys.scrub`).
-`.maybe_charged` says that the provider may have worked, and may bill, although no answer came;
-`.generation_id` then is the vendor's name of that work, if it was still told.
+`.maybe_charged` says that the provider may have worked, and may bill, although no answer came:
+then the same request is never sent again. `.generation_id` is the vendor's name of the call, if it
+was still told, and `.learnt` what it cost, if that was.
 """
 
 from __future__ import annotations

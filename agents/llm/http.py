@@ -16,7 +16,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -33,8 +33,11 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_CONNECTIONS = 500  # a bound against leaks; how many calls run at once is decided elsewhere
 # Common servers hang up after 5 s. A POST on a connection that is being closed has no outcome.
 KEEPALIVE_S = 4.0
-TIMEOUTS = httpx.Timeout(connect=5.0, read=60.0, write=30.0, pool=5.0)
+# A model may think for minutes before its first byte: how long is for the deadline to say.
+TIMEOUTS = httpx.Timeout(connect=5.0, read=None, write=None, pool=5.0)
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Observatory"}
+KEY_MIN_CHARS = 8
+GENERATION_ID_MAX_CHARS = 200
 BEARER = ("Authorization", "Bearer ")  # the header that takes the key, and what stands before it
 
 _NOTHING_WAS_SENT = (
@@ -55,6 +58,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     key_header: tuple[str, str] = BEARER
+    id_header: str = ""  # of the reply: the vendor's name of this call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Reply:
     body: Any = field(repr=False)  # parsed JSON, its fractions as Decimal; None if there is a flaw
     flaw: str  # why the body could not be read, or ""
     latency_ms: int
+    generation_id: str = ""  # as the header told it
 
 
 async def send(request: Request, *, api_key: ApiKey, deadline_s: float) -> Reply:
@@ -76,7 +81,8 @@ async def send(request: Request, *, api_key: ApiKey, deadline_s: float) -> Reply
 
     Raises:
         DeadlineExceeded: the time ran out.
-        ProviderUnavailable: the connection failed; `.maybe_charged` if the request had left.
+        ProviderUnavailable: the connection failed; `.maybe_charged`, and then not `.retryable`,
+            if the request had left.
         KeyRejected: the key cannot be read, or no HTTP header can carry it.
     """
     result = await _result(request, _revealed(api_key), deadline_s)
@@ -96,13 +102,15 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
             client = await _client(request.base_url)
             response = await client.send(_built(request, key), stream=True)
             raw, flaw = await _read(response)
-            return _reply(response, _without(key, raw), flaw, started)
+            reply = _reply(response, _parsed(raw, key, flaw), started)
+            return replace(reply, generation_id=_generation_id(response, request, key))
     except TimeoutError as error:
         failure = _out_of_time(deadline_s) if limit.expired() else _unavailable(error, key)
-    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
+        # UnicodeError: the transport wants the words beside the status to be UTF-8.
         failure = _unavailable(error, key)
     if response is not None:
-        failure.generation_id = response.headers.get("x-generation-id", "")
+        failure.generation_id = _generation_id(response, request, key)
     return failure
 
 
@@ -154,24 +162,43 @@ async def _read(response: httpx.Response) -> tuple[bytes, str]:
             raw += chunk
             if len(raw) > MAX_BODY_BYTES:
                 return b"", f"it is larger than {MAX_BODY_BYTES // 1024**2} MB"
+    except (httpx.HTTPError, aiohttp.ClientError, OSError):
+        if not response.is_error:
+            raise
+        return b"", "it broke off"  # the status has said that there is no answer
     finally:
         await response.aclose()
     return bytes(raw), ""
 
 
-def _without(key: str, raw: bytes) -> bytes:
+def _parsed(raw: bytes, key: str, flaw: str) -> tuple[Any, str]:
+    """Return the body as a value without the key, and what is wrong with it."""
+    if flaw:
+        return None, flaw
     # A key of a few characters is a test's, and stands in every other word.
-    return raw.replace(key.encode(), HIDDEN.encode()) if len(key) >= 8 else raw
+    if len(key) >= KEY_MIN_CHARS:
+        raw = raw.replace(key.encode(), HIDDEN.encode())
+    try:
+        # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
+        body = json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
+        return (_without(key, body) if b"\\u00" in raw else body), ""
+    except (ValueError, RecursionError):
+        return None, "it is not JSON"
 
 
-def _reply(response: httpx.Response, raw: bytes, flaw: str, started: float) -> Reply:
-    body: Any = None
-    if not flaw:
-        try:
-            # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
-            body = json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
-        except (ValueError, RecursionError):
-            flaw = "it is not JSON"
+def _without(key: str, value: Any) -> Any:
+    """Return the value without the key, which escapes such as \\u002d had hidden in its bytes."""
+    if isinstance(value, str):
+        return value.replace(key, HIDDEN) if len(key) >= KEY_MIN_CHARS else value
+    if isinstance(value, list):
+        return [_without(key, item) for item in value]
+    if isinstance(value, dict):
+        return {_without(key, name): _without(key, item) for name, item in value.items()}
+    return value
+
+
+def _reply(response: httpx.Response, parsed: tuple[Any, str], started: float) -> Reply:
+    body, flaw = parsed
     return Reply(
         status=response.status_code,
         headers=response.headers,
@@ -179,6 +206,10 @@ def _reply(response: httpx.Response, raw: bytes, flaw: str, started: float) -> R
         flaw=flaw,
         latency_ms=round((time.monotonic() - started) * 1000),
     )
+
+
+def _generation_id(response: httpx.Response, request: Request, key: str) -> str:
+    return scrub(response.headers.get(request.id_header, ""), key)[:GENERATION_ID_MAX_CHARS]
 
 
 def _fraction(text: str) -> Decimal | None:
@@ -202,6 +233,8 @@ def _unavailable(error: Exception, key: str) -> ProviderUnavailable:
         f"the connection failed: {type(cause).__name__}: {scrub(str(cause), key)[:300]}"
     )
     failure.maybe_charged = not isinstance(cause, _NOTHING_WAS_SENT)
+    # Nobody can tell what became of a request that had left: a second one may be a second charge.
+    failure.retryable = not failure.maybe_charged
     return failure
 
 

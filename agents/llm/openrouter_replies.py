@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from agents.llm import http, replies
+from agents.llm import chat_completions, http, replies
 from agents.llm.base import Completion, CostSource, Usage
 from agents.llm.errors import (
     AnswerUnusable,
     LLMError,
     ModelUnavailable,
     NoCredit,
-    RequestForbidden,
     RequestInvalid,
     SchemaUnsupported,
 )
-from agents.llm.retries import capped_wait_s, retry_after_s
+from agents.llm.retries import capped_wait_s
 
 # For the errors that name no HTTP status.
 _STATUS_OF_ERROR_TYPE = {
@@ -56,79 +56,52 @@ def completion(reply: http.Reply, *, has_schema: bool) -> Completion:
     """
     if not 200 <= reply.status < 300:
         raise refusal(reply, has_schema=has_schema)
-    body = replies.mapping(reply.body)
-    choice = replies.first(body.get("choices"))
-    seen = _seen(reply, body, choice)
-    problem = _problem(reply, body, choice, seen)
-    if problem is None:
-        return seen
-    problem.http_status = reply.status
-    problem.maybe_charged = True
-    problem.generation_id = seen.generation_id
-    problem.learnt = seen
-    raise problem
+    seen = _priced(chat_completions.seen(reply), cost_usd=_cost(chat_completions.usage_in(reply)))
+    choice = chat_completions.first_choice(reply)
+    error = replies.error_object(replies.mapping(reply.body).get("error") or choice.get("error"))
+    problem = _failure_inside_200(error) if error else chat_completions.problem(reply, seen)
+    return replies.usable(seen, problem, reply.status)
 
 
 def refusal(reply: http.Reply, *, has_schema: bool) -> LLMError:
     """Return the error that a reply other than 2xx means."""
-    error = _error_object(replies.mapping(reply.body).get("error"))
-    if not error and 300 <= reply.status < 400:
-        error = {"message": "it redirects, which is not followed: check the base URL"}
-    failure = _failure(reply.status, error, has_schema=has_schema)
-    if (wait_s := retry_after_s(reply.headers)) is not None:
-        failure.retry_after_s = wait_s
-    return failure
+    failure = _failure(reply.status, replies.error_in(reply), has_schema=has_schema)
+    return replies.refused(reply, failure)
 
 
-def cost_of_generation(reply: http.Reply) -> Decimal | None:
-    """Return what `GET /generation` says that a call cost; None if it does not, or not yet."""
+def completed_from(lost: Completion, reply: http.Reply) -> Completion:
+    """Return the completion with what `GET /generation` says of it, if it does, or yet."""
     generation = replies.mapping(replies.mapping(reply.body).get("data"))
-    return _total(
+    cost_usd = _total(
         generation.get("total_cost"),
         generation.get("upstream_inference_cost"),
         generation.get("is_byok"),
     )
+    if cost_usd is None:
+        return lost
+    served_model = lost.served_model or replies.storable(replies.text(generation.get("model")))
+    if lost.usage == Usage():
+        lost = replace(lost, usage=_usage_of(generation))
+    return _priced(replace(lost, served_model=served_model), cost_usd=cost_usd)
 
 
-# --- a 200 ----------------------------------------------------------------------------------------
-
-
-def _seen(reply: http.Reply, body: Mapping[str, Any], choice: Mapping[str, Any]) -> Completion:
-    """Return all that the response says, whether or not that makes an answer."""
-    usage = replies.mapping(body.get("usage"))
-    cost_usd = _total(
-        usage.get("cost"),
-        replies.mapping(usage.get("cost_details")).get("upstream_inference_cost"),
-        usage.get("is_byok"),
-    )
-    return Completion(
-        text=replies.storable(_content(choice)),
-        served_model=replies.storable(replies.text(body.get("model"))),
-        usage=Usage(
-            input_tokens=replies.count(usage.get("prompt_tokens")),
-            output_tokens=replies.count(usage.get("completion_tokens")),
-            cached_input_tokens=replies.count(
-                replies.mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
-            ),
-            reasoning_tokens=replies.count(
-                replies.mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
-            ),
-        ),
-        cost_usd=cost_usd,
-        cost_source=CostSource.UNKNOWN if cost_usd is None else CostSource.REPORTED,
-        finish_reason=replies.storable(replies.text(choice.get("finish_reason"))),
-        latency_ms=reply.latency_ms,
-        generation_id=replies.storable(
-            replies.text(body.get("id")) or reply.headers.get("x-generation-id", "")
-        ),
+def _usage_of(generation: Mapping[str, Any]) -> Usage:
+    return Usage(
+        input_tokens=replies.count(generation.get("native_tokens_prompt")),
+        output_tokens=replies.count(generation.get("native_tokens_completion")),
+        cached_input_tokens=replies.count(generation.get("native_tokens_cached")),
+        reasoning_tokens=replies.count(generation.get("native_tokens_reasoning")),
     )
 
 
-def _content(choice: Mapping[str, Any]) -> str:
-    content = replies.mapping(choice.get("message")).get("content")
-    if isinstance(content, list):  # parts, as some vendors send them
-        return "".join(replies.text(replies.mapping(part).get("text")) for part in content)
-    return replies.text(content)
+def _priced(seen: Completion, *, cost_usd: Decimal | None) -> Completion:
+    source = CostSource.UNKNOWN if cost_usd is None else CostSource.REPORTED
+    return replace(seen, cost_usd=cost_usd, cost_source=source)
+
+
+def _cost(usage: Mapping[str, Any]) -> Decimal | None:
+    upstream = replies.mapping(usage.get("cost_details")).get("upstream_inference_cost")
+    return _total(usage.get("cost"), upstream, usage.get("is_byok"))
 
 
 def _total(cost: object, upstream: object, is_byok: object) -> Decimal | None:
@@ -148,35 +121,11 @@ def _total(cost: object, upstream: object, is_byok: object) -> Decimal | None:
     return fee
 
 
-def _problem(
-    reply: http.Reply, body: Mapping[str, Any], choice: Mapping[str, Any], seen: Completion
-) -> LLMError | None:
-    """Return why this 200 is no answer, or None if it is one."""
-    if reply.flaw:
-        return AnswerUnusable(f"the response cannot be read: {reply.flaw}")
-    if error := _error_object(body.get("error") or choice.get("error")):
-        return _failure_inside_200(error)
-    if not choice:
-        return AnswerUnusable("the response has no choices")
-    refused = replies.text(replies.mapping(choice.get("message")).get("refusal"))
-    if seen.finish_reason == "content_filter" or (refused and not seen.text):
-        return RequestForbidden(replies.cleaned(f"the model refused: {refused or 'filtered'}"))
-    return _problem_of_answer(seen)
-
-
-def _problem_of_answer(seen: Completion) -> LLMError | None:
-    if seen.finish_reason in ("", "error"):
-        return AnswerUnusable(f"the answer has no proper end, but {seen.finish_reason!r}")
-    if not seen.text.strip():
-        return AnswerUnusable(f"the answer is empty, its end is {seen.finish_reason[:50]!r}")
-    return None
-
-
 def _failure_inside_200(error: Mapping[str, Any]) -> LLMError:
     status = _status_of(error)
     failure = _failure(status, error, has_schema=False)
     if status < 400 or isinstance(failure, RequestInvalid):
-        # The request was good enough to start: it broke later, and may have been charged.
+        # The request was good enough to start: it broke later.
         return AnswerUnusable(str(failure), error_type=failure.error_type)
     return failure
 
@@ -193,10 +142,6 @@ def _status_of(error: Mapping[str, Any]) -> int:
 
 
 # --- an error object ------------------------------------------------------------------------------
-
-
-def _error_object(value: object) -> Mapping[str, Any]:
-    return {"message": value} if isinstance(value, str) else replies.mapping(value)
 
 
 def _failure(status: int, error: Mapping[str, Any], *, has_schema: bool) -> LLMError:
@@ -220,18 +165,28 @@ def _special_kind(
     status: int, message: str, error: Mapping[str, Any], *, has_schema: bool
 ) -> type[LLMError] | None:
     """Return the kind of error where the status alone does not tell it."""
-    availability = _availability(error)
-    constraint = replies.text(replies.mapping(availability.get("constraint")).get("field"))
-    if has_schema and status in (400, 404) and _SCHEMA.search(f"{message} {constraint}"):
+    if has_schema and status in (400, 404) and _is_about_schema(message, error):
         return SchemaUnsupported
-    if status == 400 and (
-        replies.text(availability.get("code")) in _MODEL_CODES or _UNKNOWN_MODEL.search(message)
-    ):
+    if status == 400 and _is_about_model(message, error):
         return ModelUnavailable
-    is_moderated = "reasons" in replies.mapping(error.get("metadata"))
-    if status == 403 and not is_moderated and _BUDGET.search(f"{_error_type(error)} {message}"):
+    if status == 403 and _is_about_money(message, error):
         return NoCredit
     return None
+
+
+def _is_about_schema(message: str, error: Mapping[str, Any]) -> bool:
+    constraint = replies.mapping(_availability(error).get("constraint"))
+    return bool(_SCHEMA.search(f"{message} {replies.text(constraint.get('field'))}"))
+
+
+def _is_about_model(message: str, error: Mapping[str, Any]) -> bool:
+    code = replies.text(_availability(error).get("code"))
+    return code in _MODEL_CODES or bool(_UNKNOWN_MODEL.search(message))
+
+
+def _is_about_money(message: str, error: Mapping[str, Any]) -> bool:
+    is_moderated = "reasons" in replies.mapping(error.get("metadata"))
+    return not is_moderated and bool(_BUDGET.search(f"{_error_type(error)} {message}"))
 
 
 def _availability(error: Mapping[str, Any]) -> Mapping[str, Any]:

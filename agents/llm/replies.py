@@ -1,7 +1,8 @@
-"""Reading what a vendor sent without trusting its shape.
+"""Reading what a vendor sent without trusting its shape, and what it means whoever sent it.
 
 The readers return None, "" or an empty mapping for whatever is not what it should be: a response
-with a strange `usage` is still an answer. The table of HTTP statuses is the same for all vendors.
+with a strange `usage` is still an answer. The table of HTTP statuses is the same for all vendors,
+and so is the rule after which a response may be followed by another request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from agents.llm import http
+from agents.llm.base import Completion, CostSource, Usage
 from agents.llm.errors import (
+    AnswerUnusable,
     KeyRejected,
     LLMError,
     ModelUnavailable,
@@ -22,6 +26,7 @@ from agents.llm.errors import (
     RequestInvalid,
 )
 from agents.llm.keys import scrub
+from agents.llm.retries import retry_after_s
 
 MESSAGE_MAX_CHARS = 500
 TOKENS_MAX = 10**9
@@ -53,6 +58,68 @@ def error_for_status(
     return kind(cleaned(message), http_status=status, error_type=error_type)
 
 
+def error_object(value: object) -> Mapping[str, Any]:
+    """Return an error as an object; one that is a mere text becomes its message."""
+    return {"message": value} if isinstance(value, str) else mapping(value)
+
+
+def error_in(reply: http.Reply) -> Mapping[str, Any]:
+    """Return the error object of a reply other than 2xx; a redirect seldom has one."""
+    error = error_object(mapping(reply.body).get("error"))
+    if not error and 300 <= reply.status < 400:
+        return {"message": "it redirects, which is not followed: check the base URL"}
+    return error
+
+
+def refused(reply: http.Reply, failure: LLMError) -> LLMError:
+    """Return the error of a reply other than 2xx with what the headers add to it."""
+    if (wait_s := retry_after_s(reply.headers)) is not None:
+        failure.retry_after_s = wait_s
+    failure.generation_id = reply.generation_id
+    return failure
+
+
+def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: object) -> Completion:
+    """Return all that a 2xx says but its cost, whether or not that makes an answer."""
+    body = mapping(reply.body)
+    return Completion(
+        text=storable(text_said),
+        served_model=storable(text(body.get("model"))),
+        usage=usage,
+        cost_usd=None,
+        cost_source=CostSource.UNKNOWN,
+        finish_reason=storable(text(finish_reason)),
+        latency_ms=reply.latency_ms,
+        generation_id=reply.generation_id or storable(text(body.get("id"))),
+    )
+
+
+def missing_end(answer: Completion) -> LLMError | None:
+    """Return why a text is no answer: it has no proper end, or is empty."""
+    if answer.finish_reason in ("", "error"):
+        return AnswerUnusable(f"the answer has no proper end, but {answer.finish_reason!r}")
+    if not answer.text.strip():
+        return AnswerUnusable(f"the answer is empty, its end is {answer.finish_reason[:50]!r}")
+    return None
+
+
+def usable(answer: Completion, problem: LLMError | None, status: int) -> Completion:
+    """Return the answer that a 2xx holds.
+
+    Raises:
+        LLMError: the problem, if there is one, with all that was learnt.
+    """
+    if problem is None:
+        return answer
+    problem.http_status = status
+    problem.generation_id = answer.generation_id
+    problem.learnt = answer
+    # It was answered, so it may be charged, unless the response itself says that it cost nothing.
+    problem.maybe_charged = answer.cost_usd != 0
+    problem.retryable = problem.retryable and not problem.maybe_charged
+    raise problem
+
+
 def cleaned(message: str) -> str:
     """Return a vendor's text as it may stand in an error: without keys, on one line, cut."""
     return scrub(" ".join(storable(message).split()))[:MESSAGE_MAX_CHARS]
@@ -74,6 +141,12 @@ def mapping(value: object) -> Mapping[str, Any]:
 def first(value: object) -> Mapping[str, Any]:
     """Return the first mapping of a list."""
     return mapping(value[0]) if isinstance(value, list) and value else {}
+
+
+def joined_parts(value: object) -> str:
+    """Return the text of an answer that comes in parts."""
+    parts = map(mapping, value) if isinstance(value, list) else ()
+    return "".join(text(part.get("text")) for part in parts)
 
 
 def text(value: object) -> str:

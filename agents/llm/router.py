@@ -1,17 +1,21 @@
 """From a provider's name to a provider: the one list of the vendors that can be asked.
 
-To add one: a file with its `agents.llm.calls.Wire` and its `LLMProvider`, as `agents.llm.openrouter`
-has them, and its line in `PROVIDERS`.
+To add one: a file with its `agents.llm.calls.Wire` and its `LLMProvider`, as `agents.llm.openai` has
+them, and its line in `PROVIDERS`.
 """
 
 from __future__ import annotations
 
 from agents.llm.base import LLMProvider, Purse
+from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
+from agents.llm.openai import OpenAIProvider
 from agents.llm.openrouter import OpenRouterProvider
 
 PROVIDERS: dict[str, type[LLMProvider]] = {
     "openrouter": OpenRouterProvider,
+    "claude": ClaudeProvider,
+    "openai": OpenAIProvider,
 }
 
 

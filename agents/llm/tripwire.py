@@ -1,8 +1,9 @@
 """Did the model that was asked for answer? Compares what we requested with what was served.
 
 Vendors answer under a more exact name than the one they were asked for: an alias becomes its
-target, a name gets the date of its release, a variant such as `:free` disappears. Everything else
-is another model.
+target, a name gets the date of its release (OpenAI also writes month and day alone, Mistral year and
+month), `-latest` and Anthropic's `-0` stand for a date, a variant such as `:free` disappears.
+Everything else is another model.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
+_DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|(?:0[1-9]|1[0-2]|2[3-9])\d{2})$")
+_UNDATED = re.compile(r"-latest$|(?<=-\d)-0$")  # claude-sonnet-4-0 is claude-sonnet-4-20250514
 _NO_ALIASES: Mapping[str, str] = {}
+_NEWEST = "~"  # OpenRouter's mark of a name that leads to whatever is newest
+_FINE_TUNED = "ft:"  # OpenAI's: what follows names a model of one's own
 # They name no model: whichever the router or preset picks is the one that was asked for.
 _ROUTERS = ("openrouter/auto", "@preset/")
 
@@ -21,17 +25,17 @@ def is_same_model(
 ) -> bool | None:
     """Return whether the served model is the requested one; None = nobody can tell.
 
-    None stands for a response that names no model, and for a request to a router; only
-    `is False` is a mismatch. `aliases` leads from a model id to the catalogue's `canonical_slug`
-    or `alias_target`. Two different dates are two models; a date against none is the same.
+    None stands for a response that names no model, for a request to a router, and for one to the
+    newest model of a family that `aliases` does not have; only `is False` is a mismatch. `aliases`
+    leads from a model id to the catalogue's `canonical_slug` or `alias_target`. Two different
+    dates are two models; a date against none is the same.
     """
     if not served.strip() or requested.startswith(_ROUTERS):
         return None
-    return any(
-        _is_same_release(one, other)
-        for one in _names(requested, aliases)
-        for other in _names(served, aliases)
-    )
+    names, served_names = _names(requested, aliases), _names(served, aliases)
+    if any(_is_same_release(one, other) for one in names for other in served_names):
+        return True
+    return None if names[-1].startswith(_NEWEST) else False
 
 
 def _names(model_id: str, aliases: Mapping[str, str]) -> list[str]:
@@ -45,14 +49,19 @@ def _names(model_id: str, aliases: Mapping[str, str]) -> list[str]:
 
 
 def _plain(model_id: str) -> str:
-    return model_id.strip().casefold().partition(":")[0]
+    plain = model_id.strip().casefold()
+    return plain if plain.startswith(_FINE_TUNED) else plain.partition(":")[0]
 
 
 def _is_same_release(one: str, other: str) -> bool:
     date, other_date = _date(one), _date(other)
     if date and other_date and date != other_date:
         return False
-    return _DATE.sub("", one) == _DATE.sub("", other)
+    return _undated(one) == _undated(other)
+
+
+def _undated(model_id: str) -> str:
+    return _UNDATED.sub("", _DATE.sub("", model_id))
 
 
 def _date(model_id: str) -> str:

@@ -51,7 +51,7 @@ def prepare_environment(base_dir: Path, *, drain_seconds: int) -> list[str]:
 
 
 def _in_the_sandbox(*, has_token: bool, has_shared_key: bool) -> list[str]:
-    """Keep real credentials away from the stand-ins, and say that they are not used."""
+    """Say what the sandbox leaves unused; the settings see to it that it does."""
     unused = [
         name
         for name, is_set in (
@@ -60,8 +60,6 @@ def _in_the_sandbox(*, has_token: bool, has_shared_key: bool) -> list[str]:
         )
         if is_set
     ]
-    for name in unused:
-        os.environ[name] = ""
     notes = ["Sandbox: Telegram and OpenRouter are stand-ins; nothing leaves this machine."]
     if has_shared_key and not has_token:
         notes.append(

@@ -54,6 +54,7 @@ class Loopback:
         self.open_connections = 0
         self.arrived = asyncio.Event()
         self.hung_up = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def chats(self) -> list[Received]:
@@ -62,9 +63,15 @@ class Loopback:
     def next_reply(self) -> Reply:
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
+    def hang_up_on_all(self) -> None:
+        """Close all connections, also those on which no request is under way."""
+        for writer in self._writers:
+            writer.close()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open_connections += 1
+        self._writers.add(writer)
         try:
             while (request := await _read_request(reader)) is not None:
                 self.received.append(request)
@@ -80,6 +87,7 @@ class Loopback:
             pass
         finally:
             self.open_connections -= 1
+            self._writers.discard(writer)
             self.hung_up.set()
             writer.close()
             with suppress(ConnectionError):
@@ -87,7 +95,7 @@ class Loopback:
 
 
 @asynccontextmanager
-async def loopback(*replies: Reply) -> AsyncIterator[Loopback]:
+async def loopback(*replies: Reply, port: int = 0) -> AsyncIterator[Loopback]:
     seen = Loopback(replies)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -96,7 +104,7 @@ async def loopback(*replies: Reply) -> AsyncIterator[Loopback]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", port)
     seen.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1"
     try:
         yield seen
@@ -105,6 +113,13 @@ async def loopback(*replies: Reply) -> AsyncIterator[Loopback]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what sockets tell nobody."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 def unused_base_url() -> str:

@@ -28,6 +28,7 @@ from tests.llm.loopback import (
     nonsense,
     reset_before_answer,
     reset_mid_answer,
+    until,
     unused_base_url,
 )
 
@@ -35,7 +36,12 @@ KEY = PlainKey(SHARED_KEY)
 
 
 async def post(base_url: str, *, deadline_s: float = 5.0, key: PlainKey = KEY) -> http.Reply:
-    request = http.Request(base_url=base_url, path="/chat/completions", body={"model": "a/b"})
+    request = http.Request(
+        base_url=base_url,
+        path="/chat/completions",
+        body={"model": "a/b"},
+        id_header="x-generation-id",
+    )
     return await http.send(request, api_key=key, deadline_s=deadline_s)
 
 
@@ -121,6 +127,26 @@ class Sending(SimpleTestCase):
         assert reply.status == 307
         assert elsewhere.received == []
 
+    async def test_an_error_whose_body_breaks_off_is_still_that_error(self):
+        async def cut(_, __, writer):
+            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\n{")
+
+        async with loopback(cut) as server:
+            reply = await post(server.base_url)
+
+        assert (reply.status, reply.body, reply.flaw) == (503, None, "it broke off")
+
+    async def test_the_vendors_name_of_the_call_is_read_from_its_header(self):
+        for value, expected in (("gen-1", "gen-1"), ("", ""), (f"<{SHARED_KEY}>", f"<{HIDDEN}>")):
+            named = Canned(body={}, headers={"X-Generation-Id": value})
+            async with loopback(named) as server:
+                reply = await post(server.base_url)
+
+            assert reply.generation_id == expected
+
+    def test_only_the_deadline_ends_a_silence(self):
+        assert http.TIMEOUTS.read is None, "a model may think for minutes before its first byte"
+
     async def test_cookies_do_not_tie_requests_together(self):
         async with loopback(Canned(body={}, headers={"Set-Cookie": "who=you; Path=/"})) as server:
             await post(server.base_url)
@@ -157,6 +183,7 @@ class Failing(SimpleTestCase):
                         await post(server.base_url)
 
                 assert caught.value.maybe_charged
+                assert not caught.value.retryable
                 assert len(server.received) == 1, "a POST is never sent twice behind our back"
 
     async def test_a_lost_answer_leaves_the_generation_to_ask_about(self):
@@ -206,6 +233,14 @@ class KeepingTheKey(SimpleTestCase):
 
         assert reply.body == {"error": f"bad key {HIDDEN}"}
 
+    async def test_a_key_in_escapes_is_hidden_too(self):
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in SHARED_KEY)
+        body = f'{{"\u00e4": ["{escaped}", 1, null], "{escaped}": "x"}}'.encode()
+        async with loopback(Canned(body=body)) as server:
+            reply = await post(server.base_url)
+
+        assert reply.body == {"ä": [HIDDEN, 1, None], HIDDEN: "x"}
+
     async def test_no_exception_and_no_log_shows_the_key(self):
         with everything_logged() as logged:
             for misbehaviour in (Canned(body={}), reset_mid_answer, nonsense, drip):
@@ -245,7 +280,7 @@ class Pooling(SimpleTestCase):
             statuses = await asyncio.gather(*(call() for _ in range(2000)))
             connections = server.connections
             await http.close_clients()
-            await _until(lambda: server.open_connections == 0)
+            await until(lambda: server.open_connections == 0)
 
         assert statuses == [200] * 2000
         assert connections <= 50
@@ -256,7 +291,7 @@ class Pooling(SimpleTestCase):
                 with pytest.raises((DeadlineExceeded, ProviderUnavailable)):
                     await post(server.base_url, deadline_s=0.05)
             assert (await post(server.base_url)).status == 200
-            await _until(lambda: server.open_connections == 1)
+            await until(lambda: server.open_connections == 1)
 
     async def test_a_failed_connection_does_not_poison_the_next_call(self):
         base_url = unused_base_url()
@@ -269,7 +304,7 @@ class Pooling(SimpleTestCase):
         async with server:
             reply = await post(base_url)
             await http.close_clients()
-            await _until(lambda: seen.open_connections == 0)
+            await until(lambda: seen.open_connections == 0)
 
         assert reply.status == 200
 
@@ -295,12 +330,6 @@ class Pooling(SimpleTestCase):
 
         assert statuses == [200] * 20
         assert len(http._pool) <= 1, "the last loop is forgotten with the next client"
-
-
-async def _until(condition) -> None:
-    async with asyncio.timeout(2):
-        while not condition():  # noqa: ASYNC110 - the sockets tell nobody
-            await asyncio.sleep(0.005)
 
 
 def _environment(**values: str):

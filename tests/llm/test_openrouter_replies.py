@@ -19,7 +19,7 @@ from agents.llm.errors import (
     RequestInvalid,
 )
 from tests.llm.calling import MODEL, answer, ok, provider, refused
-from tests.llm.loopback import SHARED_KEY, Canned, loopback, never
+from tests.llm.loopback import SHARED_KEY, Canned, Reply, loopback, never, reset_mid_answer
 
 
 async def completed(body: Any, *, status: int = 200) -> Completion:
@@ -251,7 +251,7 @@ class Pricing(SimpleTestCase):
                 assert completion.cost_usd == (None if expected is None else Decimal(expected))
                 assert completion.cost_source == ("unknown" if expected is None else "reported")
 
-    async def test_a_missing_cost_is_asked_for_once(self):
+    async def test_a_missing_cost_is_asked_for(self):
         generation = Canned(body={"data": {"total_cost": 0.002, "is_byok": False}})
         async with loopback(ok(usage={}, id="gen-1/ä&x=\ud83d"), generation) as server:
             completion = await provider(server.base_url).complete("s", "u")
@@ -262,20 +262,31 @@ class Pricing(SimpleTestCase):
         assert server.received[1].path == "/api/v1/generation?id=gen-1/%C3%A4%26x%3D%EF%BF%BD"
         assert server.received[1].headers["authorization"] == f"Bearer {SHARED_KEY}"
 
-    async def test_a_cost_that_is_not_known_yet_stays_unknown(self):
-        for reply in (
-            refused(404),
-            Canned(body=b"x"),
-            Canned(body={"data": {"total_cost": -1}}),
-            Canned(body={"data": {"total_cost": 0, "is_byok": True}}),
-        ):
-            with self.subTest(str(reply.body)):
+    async def test_a_cost_that_is_not_known_yet_is_asked_for_once_more(self):
+        generation = Canned(body={"data": {"total_cost": 0.002, "is_byok": False}})
+        async with loopback(ok(usage={}), refused(404), generation) as server:
+            completion = await provider(server.base_url).complete("s", "u")
+
+        assert completion.cost_usd == Decimal("0.002")
+        assert len(server.received) == 3
+
+    async def test_a_cost_that_stays_unknown_is_no_reason_to_lose_the_answer(self):
+        table: list[tuple[Reply, int]] = [
+            (refused(404), 2),
+            (refused(500), 1),
+            (reset_mid_answer, 1),
+            (Canned(body=b"x"), 1),
+            (Canned(body={"data": {"total_cost": -1}}), 1),
+            (Canned(body={"data": {"total_cost": 0, "is_byok": True}}), 1),
+        ]
+        for reply, questions in table:
+            with self.subTest(str(reply)):
                 async with loopback(ok(usage={}), reply) as server:
                     completion = await provider(server.base_url).complete("s", "u")
 
                 assert completion.text == "Hello."
                 assert (completion.cost_usd, completion.cost_source) == (None, CostSource.UNKNOWN)
-                assert len(server.received) == 2
+                assert len(server.received) == 1 + questions
 
     async def test_the_question_for_the_price_does_not_outlive_the_deadline(self):
         async with loopback(ok(usage={}), never) as server:

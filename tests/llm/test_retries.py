@@ -8,6 +8,7 @@ import pytest
 import stamina
 from django.test import SimpleTestCase
 
+from agents.llm.base import CostSource
 from agents.llm.errors import (
     KeyRejected,
     ModelUnavailable,
@@ -24,10 +25,12 @@ from tests.llm.loopback import (
     Canned,
     hang_up_before_answer,
     loopback,
+    nonsense,
     reset_before_answer,
     reset_mid_answer,
     unused_base_url,
 )
+from tests.llm.vendors import VENDORS
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -142,19 +145,35 @@ class Deciding(SimpleTestCase):
                     assert not caught.value.maybe_charged
                     assert len(server.received) == len(recorder.ended) == attempts
 
-    async def test_a_broken_connection_is_repeated(self):
-        for misbehaviour in (reset_before_answer, hang_up_before_answer, reset_mid_answer):
-            with self.subTest(misbehaviour.__name__):
-                recorder = Recorder()
-                async with loopback(misbehaviour, ok("At last.")) as server:
-                    completion = await provider(server.base_url, recorder).complete("s", "u")
+    async def test_a_request_whose_fate_nobody_knows_is_not_repeated(self):
+        for misbehaviour in (
+            reset_before_answer,
+            hang_up_before_answer,
+            reset_mid_answer,
+            nonsense,
+        ):
+            for vendor in VENDORS:
+                with self.subTest(f"{vendor.name} {misbehaviour.__name__}"):
+                    recorder = Recorder()
+                    async with loopback(misbehaviour, vendor.ok("Twice.")) as server:
+                        with pytest.raises(ProviderUnavailable) as caught:
+                            await vendor.provider(server.base_url, recorder).complete("s", "u")
 
-                assert completion.text == "At last."
-                lost, answered = recorder.outcomes
-                assert lost.error is not None
-                assert lost.error.maybe_charged
-                assert lost.http_status is None
-                assert answered.completion == completion
+                    assert caught.value.maybe_charged
+                    assert len(server.chats) == 1
+                    (outcome,) = recorder.outcomes
+                    assert outcome.error is caught.value
+                    assert outcome.http_status is None
+                    assert outcome.learnt is not None
+                    assert outcome.learnt.cost_source is CostSource.UNKNOWN
+
+    async def test_a_lost_answer_is_not_replaced_by_the_fallback_models(self):
+        async with loopback(reset_before_answer, ok("Twice.")) as server:
+            llm = provider(server.base_url, fallback_model="openai/gpt-5-mini")
+            with pytest.raises(ProviderUnavailable):
+                await llm.complete("s", "u")
+
+        assert len(server.chats) == 1
 
     async def test_a_refused_connection_is_repeated_and_costs_nothing(self):
         recorder = Recorder()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from django.test import SimpleTestCase
+from django.conf import settings
+from django.test import SimpleTestCase, override_settings
 
 from agents.llm.base import Purse
 from agents.llm.keys import PlainKey, fingerprint
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.router import ProviderNotConfigured, create_provider, provider_names
+from agents.llm.vendor import VendorProvider
 
 KEY = "sk-or-v1-router-test-key"
 
@@ -47,6 +49,22 @@ class CreatingProviders(SimpleTestCase):
         assert (one.model_id, one.api_key) == (other.model_id, other.api_key)
         assert KEY not in repr(one)
 
-    def test_every_provider_says_its_own_name(self):
+    def test_every_provider_says_its_own_name_and_has_a_default_model(self):
+        assert provider_names() == ("openrouter", "claude", "openai")
         for name in provider_names():
             assert create_provider(name, KEY, "a/b").name == name
+            assert settings.DEFAULT_MODELS[name]
+
+    @override_settings(
+        OPENROUTER_BASE_URL="http://127.0.0.1:9/a/",
+        ANTHROPIC_BASE_URL="http://127.0.0.1:9/b/",
+        OPENAI_BASE_URL="http://127.0.0.1:9/c",
+    )
+    def test_every_address_is_the_operators_setting(self):
+        providers = [create_provider(name, KEY, "a/b") for name in provider_names()]
+
+        assert [llm.base_url for llm in providers if isinstance(llm, VendorProvider)] == [
+            "http://127.0.0.1:9/a",
+            "http://127.0.0.1:9/b",
+            "http://127.0.0.1:9/c",
+        ]

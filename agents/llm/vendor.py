@@ -1,0 +1,92 @@
+"""A provider that is nothing but a vendor's wire: asking, checking a key and settling a call.
+
+To add a vendor: its `Wire` (`agents.llm.calls`), a subclass of `VendorProvider` that names it, and its
+line in `agents.llm.router`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from agents.llm import calls, http
+from agents.llm.base import Completion, LLMProvider
+from agents.llm.errors import KeyRejected, LLMError, ProviderUnavailable
+from agents.llm.retries import Deadline, retrying
+
+KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
+
+
+@dataclass(frozen=True, kw_only=True)
+class VendorProvider(LLMProvider):
+    """A model at a vendor, bound to a key and a purse."""
+
+    base_url: str
+
+    @property
+    def wire(self) -> calls.Wire:
+        """Return what is special about the vendor."""
+        raise NotImplementedError
+
+    async def complete(
+        self,
+        system_prompt: str,
+        user_message: str,
+        *,
+        image_b64: str | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> Completion:
+        prompt = calls.Prompt(
+            system=system_prompt, user=user_message, image_b64=image_b64 or "", schema=schema
+        )
+        return await calls.complete(self, self.wire, prompt)
+
+    async def validate_key(self) -> None:
+        deadline = Deadline.in_seconds(min(self.scope.deadline_s, KEY_CHECK_S))
+        try:
+            await retrying(
+                lambda: self._check_key(deadline), policy=self.retries, deadline=deadline
+            )
+        except (KeyRejected, ProviderUnavailable) as error:
+            error.provider = self.name
+            raise
+        except LLMError as error:
+            raise ProviderUnavailable(
+                f"the key could not be checked: {error}",
+                provider=self.name,
+                http_status=error.http_status,
+            ) from error
+
+    async def settle(self, generation_id: str) -> Completion | None:
+        deadline = Deadline.in_seconds(calls.SETTLING_S)
+        known = await self.wire.settled(Completion.lost(generation_id), self.api_key, deadline)
+        return None if known.cost_usd is None else known
+
+    async def close(self) -> None:
+        await http.close_client(self.base_url)
+
+    async def _check_key(self, deadline: Deadline) -> None:
+        wire = self.wire
+        reply = await http.send(
+            wire.key_check(), api_key=self.api_key, deadline_s=deadline.remaining_s
+        )
+        if wire.is_key_accepted(reply):
+            return
+        if reply.status == 403:
+            raise KeyRejected("the key may not be used", http_status=reply.status)
+        if reply.status != 200:
+            raise wire.refusal(reply)
+        # Such as the sign-in page of a hotel's network.
+        raise ProviderUnavailable(f"something other than {self.name} answered", http_status=200)
+
+
+def configured(setting: str) -> Callable[[], str]:
+    """Return what reads a base URL from the settings, when a provider is made."""
+
+    def base_url() -> str:
+        return str(getattr(settings, setting)).rstrip("/")
+
+    return base_url

@@ -1,0 +1,188 @@
+"""Every misbehaviour of the sandbox, at every vendor: what came of it, on the wire and on record.
+
+All rows run at once, so that those which take seconds take them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agents.llm.base import Completion, CostSource, Outcome, Purse
+from agents.llm.errors import (
+    AnswerUnusable,
+    DeadlineExceeded,
+    KeyRejected,
+    LLMError,
+    ModelUnavailable,
+    NoCredit,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+    RequestForbidden,
+    RequestInvalid,
+)
+from agents.llm.keys import HIDDEN, fingerprint
+from agents.llm.tripwire import is_same_model
+from observatory.sandbox.misbehaviours import DELAYS_S
+from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE
+from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS as OF_OPENAI
+from observatory.sandbox.misbehaviours.openrouter import MISBEHAVIOURS as OF_OPENROUTER
+from observatory.sandbox.misbehaviours.texts import TEXTS
+from observatory.sandbox.misbehaviours.wire import WIRE
+from tests.llm.calling import Recorder, everything_logged
+from tests.llm.misbehaving import TABLES, Row
+from tests.llm.sandboxed import SandboxTestCase
+from tests.llm.vendors import OPENROUTER, VENDORS, Vendor
+
+OFFERED = {"openrouter": OF_OPENROUTER, "claude": OF_CLAUDE, "openai": OF_OPENAI}
+MEMBER_LINES: dict[type[LLMError], str] = {
+    AnswerUnusable: "The model gave no complete answer. Please try again.",
+    DeadlineExceeded: "The model took too long to answer. Please try again.",
+    KeyRejected: "The provider did not accept the API key.",
+    ModelUnavailable: "The chosen model is not available.",
+    NoCredit: "The API key has no credit left.",
+    ProviderRejected: "The model's provider refused this request.",
+    ProviderUnavailable: (
+        "The model's provider is not answering right now. Please try again in a minute."
+    ),
+    RateLimited: "The model is busy right now. Please try again in a minute.",
+    RequestForbidden: "The provider's rules did not allow this request.",
+    RequestInvalid: "The model could not take this message. Please make it shorter.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """One row as it went: its end, its record, and the ledger's lines of its calls."""
+
+    vendor: Vendor
+    row: Row
+    end: Completion | LLMError
+    recorder: Recorder
+    billed: list[dict[str, Any]]
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.recorder.outcomes[-1]
+
+
+class Misbehaviours(SandboxTestCase):
+    async def test_each_ends_as_it_should(self):
+        with everything_logged() as logged:
+            played = await self.play_all()
+
+        for each in played:
+            with self.subTest(f"{each.vendor.name} {each.row.name}"):
+                self.assert_the_end_is_right(each)
+                self.assert_the_wire_saw_what_is_on_record(each)
+                self.assert_the_costs_are_true(each)
+        shown = f"{logged.getvalue()} {[(each.end, each.recorder.ended) for each in played]!r}"
+        assert HIDDEN in shown, "the keys were echoed"
+        assert [vendor.name for vendor in VENDORS if vendor.key in shown] == []
+
+    def test_the_table_has_all_that_the_sandbox_offers(self):
+        for name, offered in OFFERED.items():
+            rows = {row.name for row in TABLES[name]}
+
+            assert {*offered, *TEXTS, *WIRE, *DELAYS_S} - rows == set()
+
+    async def play_all(self) -> list[Played]:
+        rows = [(vendor, row) for vendor in VENDORS for row in TABLES[vendor.name]]
+        ends = await asyncio.gather(*(self.play(vendor, row) for vendor, row in rows))
+        ledger = {str(call["call_id"]): call for call in self.ledger()}
+        return [
+            Played(
+                vendor=vendor,
+                row=row,
+                end=end,
+                recorder=recorder,
+                billed=[ledger[str(attempt.call_id)] for attempt in recorder.started],
+            )
+            for (vendor, row), (end, recorder) in zip(rows, ends, strict=True)
+        ]
+
+    async def play(self, vendor: Vendor, row: Row) -> tuple[Completion | LLMError, Recorder]:
+        recorder = Recorder()
+        model_id = f"{vendor.misbehaving}{row.name}"
+        llm = self.llm(vendor, model_id, recorder, purse=Purse.SHARED, deadline_s=row.deadline_s)
+        try:
+            return await llm.complete("Be brief.", "Hello"), recorder
+        except LLMError as error:
+            return error, recorder
+
+    def assert_the_end_is_right(self, played: Played) -> None:
+        row, end, outcome = played.row, played.end, played.outcome
+        assert outcome.http_status == row.status
+        if isinstance(end, Completion):
+            assert row.error is None
+            assert outcome.completion == end
+            assert end.text.strip()
+            assert end.finish_reason
+            return
+        assert type(end) is row.error
+        assert outcome.error is end
+        assert end.member_line == MEMBER_LINES[type(end)]
+        assert end.maybe_charged == row.is_billed
+        assert (end.provider, end.model_id) == (
+            played.vendor.name,
+            f"{played.vendor.misbehaving}{row.name}",
+        )
+
+    def assert_the_wire_saw_what_is_on_record(self, played: Played) -> None:
+        attempts = played.recorder.started
+        assert len(attempts) == len(played.billed) == played.row.requests
+        assert [attempt for attempt, _ in played.recorder.ended] == attempts
+        assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
+        for attempt, call in zip(attempts, played.billed, strict=True):
+            assert (call["key"], call["model"]) == (played.vendor.key, attempt.requested_model)
+            assert (call["agent"], call["step_id"]) == ("trainer", "step-1")
+            assert attempt.purse is Purse.SHARED
+            assert attempt.key_fingerprint == fingerprint(played.vendor.key)
+
+    def assert_the_costs_are_true(self, played: Played) -> None:
+        """Ours are the ledger's; or we say that we do not know."""
+        for outcome, call in zip(played.recorder.outcomes, played.billed, strict=True):
+            learnt, billed = outcome.learnt, Decimal(call["cost_usd"])
+            if learnt is None:
+                assert billed == 0
+            elif played.vendor is OPENROUTER and played.row.is_cost_told:
+                assert learnt.cost_source is CostSource.REPORTED
+                assert learnt.cost_usd == billed
+            else:
+                assert learnt.cost_source is not CostSource.REPORTED
+                # The sandbox's own models are on no price list.
+                assert learnt.cost_usd is None or played.row.name == "other-model"
+
+
+class SayingMore(SandboxTestCase):
+    async def test_the_served_model_is_told_for_the_tripwire(self):
+        for vendor in VENDORS:
+            model_id = f"{vendor.misbehaving}other-model"
+            completion = await self.llm(vendor, model_id).complete("s", "u")
+
+            assert is_same_model(model_id, completion.served_model) is False
+        completion = await self.llm(OPENROUTER, "sandbox/dated").complete("s", "u")
+        assert is_same_model("sandbox/dated", completion.served_model) is True
+
+    async def test_a_wait_that_does_not_fit_ends_the_call_with_what_was_asked(self):
+        for vendor in VENDORS:
+            recorder = Recorder()
+            llm = self.llm(vendor, f"{vendor.misbehaving}error-429", recorder, deadline_s=0.9)
+            with pytest.raises(RateLimited) as caught:
+                await llm.complete("s", "u")
+
+            assert caught.value.retry_after_s == 1.0
+            assert len(recorder.ended) == 1
+
+    async def test_a_cut_answer_says_so_in_the_vendors_words(self):
+        reasons = []
+        for vendor in VENDORS:
+            llm = self.llm(vendor, f"{vendor.misbehaving}truncated")
+            reasons.append((await llm.complete("s", "u")).finish_reason)
+
+        assert reasons == ["length", "max_tokens", "length"]
