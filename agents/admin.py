@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -145,14 +145,20 @@ class AgentModelConfigAdmin(ModelAdmin):
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
         former = get_object_or_404(row.history.all(), history_id=history_id)
-        operator = request.user.get_username()
-        if former.is_active:
+        try:
             AgentModelConfig.objects.upsert(
-                row.agent_name, former.model_id, operator, former.on_failure
+                row.agent_name,
+                former.model_id,
+                request.user.get_username(),
+                former.on_failure,
+                is_active=former.is_active,
             )
+        except ValidationError as error:  # set by SQL, which checks nothing
+            self.message_user(request, " ".join(error.messages), messages.ERROR)
         else:
-            AgentModelConfig.objects.deactivate(row.agent_name, operator)
-        self._tell_effect(request, f"{row.agent_name} is back to what it was in v{former.version}.")
+            self._tell_effect(
+                request, f"{row.agent_name} is back to what it was in v{former.version}."
+            )
         return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
 
     def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:

@@ -88,8 +88,12 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         model_id: str,
         set_by: str,
         on_failure: str = OnFailure.FAIL,
+        *,
+        is_active: bool = True,
     ) -> AgentModelConfig:
         """Set the agent's model, reactivating a row that was deactivated.
+
+        `is_active=False` brings a former state back that was out of force.
 
         Raises:
             ValidationError: the model id is not author/slug[:variant], or a name is empty.
@@ -99,7 +103,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         row.model_id = model_id
         row.on_failure = on_failure
         row.set_by = set_by
-        row.is_active = True
+        row.is_active = is_active
         row.full_clean()
         row.record_change(version)
         return row

@@ -16,7 +16,7 @@ from agents.model_config import Choice, ModelConfigService
 class NoPurse(Exception):
     """Nobody may pay for a call: no override, no key of the member's, no leave for the shared one."""
 
-    member_line = "There is no API key for this. Add your own key, or ask an operator."
+    member_line = "There is no API key for this. Ask an operator to enter yours."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

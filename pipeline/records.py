@@ -16,8 +16,11 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import stamina
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import OperationalError, close_old_connections, transaction
+from django.db.models import Value
+from django.db.models.functions import Replace
 from django.utils import timezone
 
 from agents.base import AgentOutput
@@ -56,16 +59,21 @@ class StepRecorder:
         self.served_model = ""
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
+        self.has_called = False
+        self.has_told_so = False  # the step's row is closed, saying that no model was asked
         self._agent = agent
         self._alert = alert
 
     async def attempt_started(self, attempt: Attempt) -> None:
         """Write the call's row; the request leaves only after this returned."""
+        self.has_called = True
         try:
             await finished(sync_to_async(_write_call)(self.step_id, attempt))
+            if self.has_told_so:  # an agent's own task that outlived its step
+                await finished(_surely(_retell_decision, self.step_id))
         except asyncio.CancelledError:
             # Nobody will tell how it ended, because it never began.
-            await finished(sync_to_async(_withdraw_call)(attempt.call_id))
+            await finished(_surely(_withdraw_call, attempt.call_id))
             raise
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -78,9 +86,10 @@ class StepRecorder:
         if completion is not None:
             self.served_model = completion.served_model
             self._add_cost(completion)
-        if outcome.completion is not None and attempt.is_fallback:
-            self.fell_back_to = attempt.requested_model
-        await sync_to_async(_complete_call)(attempt.call_id, outcome, mismatch)
+        if outcome.completion is not None:
+            # Of the call that counts, the last: an agent may ask twice.
+            self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
+        await _surely(_complete_call, attempt.call_id, outcome, mismatch)
         if mismatch and completion is not None:
             self._alert(
                 f"{self._agent}: asked for {attempt.requested_model}, "
@@ -122,7 +131,7 @@ async def run_started(
 
 async def run_ended(run_id: UUID, status: RunStatus, answer: str = "") -> None:
     """Close the run's row."""
-    await sync_to_async(_close_run)(run_id, status, answer)
+    await _surely(_close_run, run_id, status, answer)
 
 
 async def step_started(
@@ -136,11 +145,9 @@ async def step_started(
     return await sync_to_async(_write_step)(run_id, position, step, passages, decision)
 
 
-async def step_ended(
-    step_id: UUID, status: StepStatus, output: AgentOutput, note: str = ""
-) -> None:
-    """Close the step's row; `note` is added to its decision sentence."""
-    await sync_to_async(_close_step)(step_id, status, output, note)
+async def step_ended(step_id: UUID, status: StepStatus, output: AgentOutput, decision: str) -> None:
+    """Close the step's row, with the decision in the words that the end calls for."""
+    await _surely(_close_step, step_id, status, output, decision)
 
 
 @transaction.atomic
@@ -157,6 +164,20 @@ def close_interrupted(source: Source) -> int:
     )
     steps.update(status=StepStatus.INTERRUPTED, ended_at=now)
     return runs.filter(status=RunStatus.RUNNING).update(status=RunStatus.INTERRUPTED, ended_at=now)
+
+
+async def _surely(write: Callable[..., None], *arguments: Any) -> None:
+    """Complete a row, over a new connection if the old one has died meanwhile.
+
+    What it says has happened and may have been paid: it must not be lost with a connection.
+    """
+    async for attempt in stamina.retry_context(
+        on=OperationalError, attempts=4, wait_initial=0.1, wait_max=2.0, timeout=10.0
+    ):
+        with attempt:
+            if attempt.num > 1:
+                await sync_to_async(close_old_connections)()
+            await sync_to_async(write)(*arguments)
 
 
 # --- rows, in the ORM's thread ------------------------------------------------------------------
@@ -226,13 +247,13 @@ def _write_step(
 
 
 @transaction.atomic
-def _close_step(step_id: UUID, status: StepStatus, output: AgentOutput, note: str) -> None:
+def _close_step(step_id: UUID, status: StepStatus, output: AgentOutput, decision: str) -> None:
     row = StepRun.objects.get(id=step_id)
     row.status = status
     row.output_id = _text(_json(output.data) if output.success else "")
     row.was_repaired = output.was_repaired
     row.error = _clean(output.error or "")
-    row.decision += note
+    row.decision = decision
     row.ended_at = timezone.now()
     row.save(update_fields=["status", "output", "was_repaired", "error", "decision", "ended_at"])
 
@@ -255,6 +276,11 @@ def _write_call(step_id: UUID, attempt: Attempt) -> None:
     )
 
 
+def _retell_decision(step_id: UUID) -> None:
+    told = StepRun.objects.filter(id=step_id, decision__startswith="was to run")
+    told.update(decision=Replace("decision", Value("was to run"), Value("ran")))
+
+
 def _withdraw_call(call_id: UUID) -> None:
     LLMCall.objects.filter(id=call_id).update(
         status=CallStatus.ERROR, error="cancelled before it was sent"
@@ -271,6 +297,7 @@ def _complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
     }
     if outcome.error is not None:
         fields["error"] = _clean(f"{type(outcome.error).__name__}: {outcome.error}")
+        fields["generation_id"] = _clean(outcome.error.generation_id)[:200]
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
     LLMCall.objects.filter(id=call_id).update(**fields)

@@ -300,10 +300,17 @@ def _complete(
         report.requested_model = attempt.decision.llm.model_id
         report.purse = attempt.decision.llm.purse.value
         report.decision = attempt.decision.sentence
+        if attempt.recorder is None or not attempt.recorder.has_called:
+            # The sentence was written before the first call, and there was none.
+            report.decision = f"was to run{report.decision.removeprefix('ran')}"
+            if attempt.recorder is not None:
+                attempt.recorder.has_told_so = True
     if attempt.recorder is not None:
         report.served_model = attempt.recorder.served_model
         report.cost_usd = attempt.recorder.cost_usd
         report.fell_back_to = attempt.recorder.fell_back_to
+    if report.fell_back_to:
+        report.decision += f"; that model failed, so {report.fell_back_to} answered on the same key"
 
 
 async def _record_end(
@@ -315,8 +322,4 @@ async def _record_end(
             run_id, step.position, step.config, attempt.passages, attempt.decision
         )
     )
-    note = ""
-    if step.report.fell_back_to:
-        note = f"; that model failed, so {step.report.fell_back_to} answered on the same key"
-        step.report.decision += note
-    await records.step_ended(step_id, status, output, note)
+    await records.step_ended(step_id, status, output, step.report.decision)

@@ -57,18 +57,6 @@ class MemberAdmin(ModelAdmin):
     search_fields = ["name", "username", "telegram_id"]
     actions = ["approve", "block"]
     readonly_fields = ["key_fingerprint"]
-    fields = [
-        "telegram_id",
-        "name",
-        "username",
-        "access",
-        "provider",
-        "model_id",
-        "key_fingerprint",
-        "new_key",
-        "forget_key",
-        "memory",
-    ]
 
     @display(
         description="access",
@@ -91,6 +79,12 @@ class MemberAdmin(ModelAdmin):
     @admin.action(description="Block the selected members", permissions=["change"])
     def block(self, request: HttpRequest, members: QuerySet[Member]) -> None:
         self.message_user(request, f"Blocked: {members.update(access=Access.BLOCKED)}.")
+
+    def get_fields(self, request: HttpRequest, obj: Member | None = None) -> list[str]:
+        fields = ["telegram_id", "name", "username", "access", "provider", "model_id"]
+        fields += ["key_fingerprint", "new_key", "forget_key"]
+        # Memory is what agents wrote of a person: a text like those of the runs.
+        return [*fields, "memory"] if request.user.has_perm("pipeline.view_texts") else fields
 
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
         if form.cleaned_data["forget_key"]:

@@ -6,13 +6,14 @@ the theme's templates, loads no script at all, and its policy allows none.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Prefetch, Q, QuerySet, Sum
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
@@ -99,7 +100,10 @@ class PipelineRunAdmin(ModelAdmin):
         runs = PipelineRun.objects.select_related(
             "member", *(["user_message", "answer"] if may_read else [])
         )
-        run = get_object_or_404(runs, pk=object_id)
+        try:
+            run = get_object_or_404(runs, pk=object_id)
+        except ValidationError:
+            raise Http404("a run's id is a UUID") from None
         if not self.has_view_permission(request, run):
             raise PermissionDenied
         calls = LLMCall.objects.order_by("started_at")
@@ -107,9 +111,10 @@ class PipelineRunAdmin(ModelAdmin):
         if may_read:
             calls = calls.select_related(*_TEXTS)
             steps = steps.select_related("output")
+        steps = steps.prefetch_related(Prefetch("calls", calls))
         context = {
             "run": run,
-            "steps": steps.prefetch_related(Prefetch("calls", calls)),
+            "steps": steps if may_read else [_without_quotes(step) for step in steps],
             "cost": _dollars(
                 LLMCall.objects.filter(step__run=run).aggregate(total=Sum("cost_usd"))["total"]
             ),
@@ -118,6 +123,15 @@ class PipelineRunAdmin(ModelAdmin):
         response = TemplateResponse(request, "pipeline/run.html", context)
         response["Content-Security-Policy"] = TEXT_PAGE_POLICY
         return response
+
+
+def _without_quotes(step: StepRun) -> StepRun:
+    """Return the step with the kinds of its errors only: their texts quote models and vendors."""
+    rows: list[StepRun | LLMCall] = [step, *step.calls.all()]
+    for row in rows:
+        kind = re.match(r"\w+(?=: )", row.error)
+        row.error = (kind[0] if kind else "failed") if row.error else ""
+    return step
 
 
 def _dollars(cost: Decimal | None) -> str:

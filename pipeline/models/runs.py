@@ -66,7 +66,7 @@ class PromptText(models.Model):
 
 
 def text_field() -> models.ForeignKey[PromptText | None, PromptText | None]:
-    """Return a reference to a text; `prunerecords` may delete the text and keep the figures."""
+    """Return a reference to a text, which may be deleted while the figures stay."""
     return models.ForeignKey(
         PromptText, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

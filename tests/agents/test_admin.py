@@ -25,6 +25,7 @@ from tests.agents.admin_pages import (
     Options,
     operator,
     page_of,
+    restore_url,
 )
 from tests.agents.doubles import choose_model, script
 
@@ -298,3 +299,28 @@ class TwoOperatorsTest(TransactionTestCase):
         client.post(LIST, {"action": "activate", "_selected_action": [row.pk]})
 
         assert row.history.count() == 1
+
+    def test_a_state_out_of_force_comes_back_whole(self):
+        row = choose_model("extraction", MINI, on_failure=OnFailure.DEFAULT_MODEL)
+        AgentModelConfig.objects.deactivate("extraction", "olga")
+        choose_model("extraction", GLM)
+        client = Client()
+        client.force_login(operator("olga", "view", "change"))
+
+        client.post(restore_url(row, 2))
+
+        row.refresh_from_db()
+        assert (row.model_id, row.is_active, row.on_failure) == (MINI, False, "default_model")
+
+    def test_a_state_that_could_not_be_set_by_hand_is_not_restored(self):
+        row = choose_model("extraction", MINI)
+        row.history.update(model_id="no model id")
+        choose_model("extraction", GLM)
+        client = Client()
+        client.force_login(operator("olga", "view", "change"))
+
+        answer = client.post(restore_url(row, 1), follow=True)
+
+        assert "Enter an OpenRouter model id" in answer.content.decode()
+        row.refresh_from_db()
+        assert row.model_id == GLM

@@ -27,6 +27,13 @@ WRONG = [
     ("DATABASE_URL", "postgres://app:hunter2hunter2@db:port/observatory"),
     ("CACHE_URL", "memcached://cache:11211"),
     ("CACHE_URL", "locmem://"),
+    ("CACHE_URL", "redis://:hunter2hunter2@cache:port/0"),
+    ("DJANGO_ALLOWED_HOSTS", "https://observatory.example.com"),
+    ("DJANGO_ALLOWED_HOSTS", "observatory.example.com/admin"),
+    ("TELEGRAM_BOT_TOKEN", "hunter2hunter2"),
+    ("OPENROUTER_API_KEY", "hunter2 hunter2"),
+    ("DEFAULT_MODEL", "gpt"),
+    ("OPERATOR_CHAT_ID", "the team's chat"),
     ("SANDBOX", "maybe"),
     ("SANDBOX", "true"),
     ("QUEUE", "rabbitmq"),
@@ -43,7 +50,14 @@ WRONG = [
     ("CREDENTIALS_KEYS", f"{Fernet.generate_key().decode()},not-a-fernet-key"),
     ("LOG_LEVEL", "LOUD"),
 ]
-SECRET = {"DJANGO_SECRET_KEY", "CREDENTIALS_KEYS", "DATABASE_URL"}
+SECRET = {
+    "DJANGO_SECRET_KEY",
+    "CREDENTIALS_KEYS",
+    "DATABASE_URL",
+    "CACHE_URL",
+    "TELEGRAM_BOT_TOKEN",
+    "OPENROUTER_API_KEY",
+}
 
 
 class StartTest(SimpleTestCase):
@@ -89,6 +103,29 @@ class StartTest(SimpleTestCase):
         assert settings["TELEGRAM_API_BASE_URL"] == "http://127.0.0.1:8321/sandbox/telegram"
         assert settings["OPENROUTER_API_KEY"] == settings["SANDBOX_SHARED_KEY"]
         assert settings["SHARED_KEY_FOR_MEMBERS"] is True
+
+    def test_the_sandbox_gets_no_real_credential_and_sends_nothing_away(self):
+        real = {
+            "TELEGRAM_BOT_TOKEN": PRODUCTION["TELEGRAM_BOT_TOKEN"],
+            "OPENROUTER_API_KEY": PRODUCTION["OPENROUTER_API_KEY"],
+            "OPENROUTER_BASE_URL": "https://openrouter.ai/api/v1",
+            "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
+            "TELEGRAM_API_BASE_URL": "https://api.telegram.org",
+        }
+
+        settings = load_settings({"DJANGO_DEBUG": "true", "SANDBOX": "true"} | real)
+
+        for name, value in real.items():
+            assert settings[name] != value, name
+        for name in [name for name in settings if name.endswith("_BASE_URL")]:
+            assert settings[name].startswith("http://127.0.0.1:"), name
+
+    def test_the_log_has_one_console_and_it_hides_keys_also_under_debug(self):
+        logging = load_settings({"DJANGO_DEBUG": "true"})["LOGGING"]
+
+        assert logging["loggers"]["django"] == {"handlers": [], "propagate": True}
+        assert list(logging["handlers"]) == ["stderr"]
+        assert logging["handlers"]["stderr"]["filters"] == ["redact"]
 
     def test_the_environment_goes_before_the_env_file(self):
         settings = load_settings(PRODUCTION | {"ACCESS": "open"}, "ACCESS=closed\nPORT=8500\n")

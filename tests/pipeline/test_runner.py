@@ -299,6 +299,17 @@ class FailureTests(PipelineCase):
         assert of(report, "notes").status is StepStatus.OK
         assert [call.agent for call in self.wire.calls()] == ["notes"]
 
+    async def test_a_step_without_a_call_does_not_claim_to_have_run_a_model(self):
+        report = await self.play(
+            pipeline(step("broken"), step("fine")),
+            [raising("broken", ValueError()), asking("fine")],
+        )
+
+        assert of(report, "broken").decision.startswith(f"was to run {MEMBER_MODEL} because")
+        assert of(report, "fine").decision.startswith(f"ran {MEMBER_MODEL} because")
+        rows = {row.agent: row.decision async for row in StepRun.objects.all()}
+        assert rows == {s.agent: s.decision for s in report.steps}
+
     async def test_a_retry_that_does_not_fit_into_the_steps_deadline_is_not_waited_for(self):
         report = await self.play(
             pipeline(step("busy")),
@@ -439,7 +450,7 @@ class PurseTests(PipelineCase):
             " and the shared key is not for members"
         )
         assert of(report, "poor").member_line == (
-            "There is no API key for this. Add your own key, or ask an operator."
+            "There is no API key for this. Ask an operator to enter yours."
         )
         assert [call.key for call in self.wire.calls()] == [SHARED_KEY]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 from django.db.models import Q
 
 from agents.model_config import OverridesUnknown
@@ -38,18 +40,30 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the records get closed
+        try:
+            report = self._run(options)
+        except DatabaseError as error:
+            raise CommandError(
+                f"the database cannot be used: {error}. Run manage.py migrate; "
+                "for the sandbox's database, with SANDBOX=true."
+            ) from error
+        except KeyboardInterrupt:
+            sys.exit(130)
+        self.stdout.write(_json(report) if options["json"] else _words(report))
+        if report.status is not RunStatus.OK:
+            sys.exit(1)
+
+    def _run(self, options: dict[str, Any]) -> RunReport:
         # An empty name is a shell variable that was not set: the shared key must not pay for that.
         member = None if options["member"] is None else _member(options["member"])
         image_b64 = _image(options["image"]) if options["image"] else None
         try:
             if image_b64 and not load_pipeline(options["name"]).takes_picture:
                 raise CommandError(f"--image: the pipeline {options['name']} takes no picture")
-            report = asyncio.run(_run(options["name"], member, options["text"], image_b64))
+            return asyncio.run(_run(options["name"], member, options["text"], image_b64))
         except (UnknownPipeline, PipelineInvalid, NoPurse, OverridesUnknown) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(_json(report) if options["json"] else _words(report))
-        if report.status is not RunStatus.OK:
-            sys.exit(1)
 
 
 async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:

@@ -1,0 +1,137 @@
+"""The operator's pages of runs and members: who may see what, and nothing that runs."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Permission, User
+from django.test import Client, TestCase, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from pipeline.models import LLMCall, Member, PipelineRun, PromptText, StepRun
+from tests.canaries import MEMBER_KEY
+
+SECRET_PROSPECT = "SECRET-PROSPECT <script>alert(1)</script>"
+
+
+def operator(name: str, *permissions: str) -> Client:
+    user = User.objects.create_user(name, password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def run_with_texts() -> PipelineRun:
+    text = PromptText.objects.create(sha256="0" * 64, text=SECRET_PROSPECT)
+    now = timezone.now()
+    run = PipelineRun.objects.create(
+        pipeline="support", source="shell", user_message=text, answer=text, started_at=now
+    )
+    step = StepRun.objects.create(
+        run=run,
+        position=0,
+        agent="extraction",
+        mode="sequential",
+        status="failed",
+        decision="ran openai/gpt-5-mini because no override is set",
+        error=f"RequestForbidden: the model refused: {SECRET_PROSPECT}",
+        started_at=now,
+    )
+    LLMCall.objects.create(
+        step=step,
+        number=1,
+        provider="openrouter",
+        requested_model="openai/gpt-5-mini",
+        purse="shared",
+        system_prompt=text,
+        user_message=text,
+        output=text,
+        error=f"RequestForbidden: the model refused: {SECRET_PROSPECT}",
+        started_at=now,
+    )
+    return run
+
+
+def page_of(run: PipelineRun) -> str:
+    return reverse("admin:pipeline_pipelinerun_change", args=[run.pk])
+
+
+@override_settings(SECURE_SSL_REDIRECT=False)
+class RunPageTests(TestCase):
+    def test_who_may_read_texts_reads_them_escaped(self):
+        page = operator("ana", "view_pipelinerun", "view_texts").get(page_of(run_with_texts()))
+
+        assert page.content.decode().count("SECRET-PROSPECT") == 7
+        assert "<script" not in page.content.decode()
+
+    def test_who_may_not_read_texts_sees_figures_and_kinds_of_errors(self):
+        page = operator("bo", "view_pipelinerun").get(page_of(run_with_texts())).content.decode()
+
+        assert "SECRET-PROSPECT" not in page
+        assert "RequestForbidden" in page
+        assert "ran openai/gpt-5-mini because no override is set" in page
+
+    def test_the_page_allows_no_script_at_all(self):
+        page = operator("ana", "view_pipelinerun", "view_texts").get(page_of(run_with_texts()))
+
+        assert page["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "script-src" not in page["Content-Security-Policy"]
+
+    def test_without_permission_there_is_no_page_and_a_wrong_id_is_not_found(self):
+        run = run_with_texts()
+
+        assert operator("cy").get(page_of(run)).status_code == 403
+        url = page_of(run).replace(str(run.pk), "abc")
+        assert operator("ana", "view_pipelinerun").get(url).status_code == 404
+
+    def test_nobody_changes_or_deletes_a_run(self):
+        run = run_with_texts()
+        boss = Client()
+        boss.force_login(User.objects.create_superuser("boss"))
+
+        for action in ("delete", "add"):
+            url = page_of(run).replace("change", action)
+            url = reverse("admin:pipeline_pipelinerun_add") if action == "add" else url
+            assert boss.post(url, {"post": "yes"}).status_code == 403
+        assert PipelineRun.objects.filter(pk=run.pk).exists()
+
+
+@override_settings(SECURE_SSL_REDIRECT=False)
+class MemberPageTests(TestCase):
+    FORM = {"telegram_id": 42, "name": "Dana", "access": "approved", "provider": "openrouter"}
+
+    def test_a_key_is_stored_sealed_and_shown_as_a_fingerprint_only(self):
+        client = operator("ana", "add_member", "view_member", "change_member")
+
+        client.post(reverse("admin:pipeline_member_add"), self.FORM | {"new_key": MEMBER_KEY})
+
+        dana = Member.objects.get(telegram_id=42)
+        page = client.get(reverse("admin:pipeline_member_change", args=[dana.pk])).content.decode()
+        assert dana.api_key is not None
+        assert dana.api_key.reveal() == MEMBER_KEY
+        assert MEMBER_KEY not in dana.key_ciphertext
+        assert dana.key_fingerprint in page
+        assert MEMBER_KEY not in page
+
+    def test_a_key_does_not_move_to_another_provider_or_person(self):
+        client = operator("ana", "add_member", "view_member", "change_member")
+        client.post(reverse("admin:pipeline_member_add"), self.FORM | {"new_key": MEMBER_KEY})
+        dana = Member.objects.get(telegram_id=42)
+        url = reverse("admin:pipeline_member_change", args=[dana.pk])
+
+        for change in ({"provider": "claude"}, {"telegram_id": 43}):
+            page = client.post(url, self.FORM | change)
+            assert "Enter the key again" in page.content.decode()
+
+        client.post(url, self.FORM | {"forget_key": "on"})
+        dana.refresh_from_db()
+        assert dana.api_key is None
+
+    def test_memory_is_a_text_like_those_of_the_runs(self):
+        dana = Member.objects.create(telegram_id=42, name="Dana", memory=SECRET_PROSPECT)
+        url = reverse("admin:pipeline_member_change", args=[dana.pk])
+
+        assert "SECRET-PROSPECT" not in operator("bo", "view_member").get(url).content.decode()
+        page = operator("ana", "view_member", "view_texts").get(url).content.decode()
+        assert "SECRET-PROSPECT" in page
+        assert "<script>alert" not in page
