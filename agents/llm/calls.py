@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from agents.llm.errors import (
     DeadlineExceeded,
     KeyRejected,
     LLMError,
+    ModelUnavailable,
+    PictureUnsupported,
     RequestInvalid,
     SchemaUnsupported,
 )
@@ -37,6 +40,11 @@ from agents.llm.retries import Deadline, retrying
 SETTLING_S = 3.0  # for the question what a call cost; nobody should wait long for a price
 
 logger = logging.getLogger(__name__)
+
+# Vendors have no code for it, but all of them say it like this.
+_REFUSES_PICTURES = re.compile(
+    r"(support|accept|take)\w*\b.*\bimage|\bimage.*\bnot (supported|allowed)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +205,12 @@ async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple
     try:
         reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
         completion = call.wire.completion(reply, prompt)
+    except (ModelUnavailable, RequestInvalid) as error:
+        if prompt.image_b64 and _REFUSES_PICTURES.search(str(error)):
+            raise PictureUnsupported(
+                str(error), http_status=error.http_status, error_type=error.error_type
+            ) from None
+        raise
     except LLMError as error:
         if error.maybe_charged:
             seen = error.learnt or Completion.lost(error.generation_id)

@@ -10,6 +10,7 @@
     │   ├── NoCredit                402, or 403 for an exhausted budget
     │   ├── RequestForbidden        403: guardrail, moderation, region
     │   ├── ModelUnavailable        unknown, retired or nowhere served; .fallback_models
+    │   │   └── PictureUnsupported  it takes no pictures
     │   ├── SchemaUnsupported       nobody holds this model to a JSON schema; asked again by prompt
     │   └── RequestInvalid          400, 413, 422
     ├── DeadlineExceeded            the call's time ran out
@@ -105,6 +106,15 @@ class SchemaUnsupported(ProviderRejected):
     """Nobody who serves the model can hold it to a JSON schema."""
 
     member_line = "The chosen model is not available."
+
+
+class PictureUnsupported(ModelUnavailable):
+    """The model takes no pictures, and was handed one."""
+
+    member_line = (
+        "The chosen model cannot read pictures. Describe it in words, or ask an operator for"
+        " another model."
+    )
 
 
 class RequestInvalid(ProviderRejected):

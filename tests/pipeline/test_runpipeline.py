@@ -171,6 +171,24 @@ class PayingTests(RunPipelineCase):
         assert parts["extraction"][1]["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
         assert isinstance(parts["strategist"], str)
 
+    def test_a_model_that_takes_no_pictures_answers_nothing_and_says_so(self):
+        picture = self.folder / "chat.png"
+        picture.write_bytes(PNG)
+        AgentModelConfig.objects.upsert("extraction", "meta-llama/llama-3.3-70b-instruct", "olga")
+
+        out = StringIO()
+        with pytest.raises(SystemExit):
+            call_command(
+                "runpipeline", "support_photo", "", "--image", picture, "--json", stdout=out
+            )
+
+        content = json.loads(out.getvalue())
+        steps = {step["agent"]: step for step in content["steps"]}
+        assert (content["status"], content["answer"]) == ("failed", "")
+        assert steps["extraction"]["error"].startswith("PictureUnsupported: ")
+        assert steps["strategist"]["status"] == "skipped"
+        assert [(call.agent, call.status) for call in self.wire.calls()] == [("extraction", 404)]
+
 
 class RefusalTests(RunPipelineCase):
     def test_an_unknown_pipeline_is_refused_with_the_known_ones(self):
