@@ -13,8 +13,6 @@ STRICT := env PYTHONDEVMODE=1 $(PYTHON)
 TESTS := $(PYTHON) -m pytest -n 4
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers
-# Those to which it matters which database and cache they meet; `make check` runs all on both.
-DATABASE_TESTS := tests/agents tests/leaks tests/pipeline
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 
