@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -157,12 +158,16 @@ class ModelConfigService:
         return self._reading(known)
 
     def close(self) -> None:
-        """Stop the thread and close its connection; a later look-up starts them anew."""
+        """Stop the thread and close its connection; a later look-up starts them anew.
+
+        Waits at most 3 s for a look under way: a database that hangs must not hold up a stop.
+        """
         with self._lock:
             executor, self._executor, self._pending = self._executor, None, None
         if executor is not None:
-            executor.submit(close_connection)
-            executor.shutdown(wait=True)
+            closing = executor.submit(close_connection)
+            futures.wait([closing], timeout=ANSWER_WITHIN_S)
+            executor.shutdown(wait=closing.done(), cancel_futures=True)
 
     def _reading(self, known: _Known) -> Reading:
         return Reading(

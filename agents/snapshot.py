@@ -140,7 +140,9 @@ def use_own_connection() -> None:
         options.pop("pool", None)
         options["connect_timeout"] = 2
         options["tcp_user_timeout"] = 3000  # ms; else a vanished host holds a query for minutes
-        options["options"] = "-c statement_timeout=2000 -c lock_timeout=1000"
+        # Added, for the last of equal names counts: a search_path of the operator's stays.
+        given = options.get("options", "")
+        options["options"] = f"{given} -c statement_timeout=2000 -c lock_timeout=1000".strip()
     connections["default"] = load_backend(config["ENGINE"]).DatabaseWrapper(config, "default")
 
 

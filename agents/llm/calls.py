@@ -21,6 +21,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from urllib.parse import quote
 from uuid import uuid4
 
 from agents.llm import http, schemas
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 
 # Vendors have no code for it, but all of them say it like this.
 _REFUSES_PICTURES = re.compile(
-    r"(support|accept|take)\w*\b.*\bimage|\bimage.*\bnot (supported|allowed)", re.IGNORECASE
+    r"\b(support|accept|take)\w*\b.*\bimage|\bimages? (input )?(is|are) not (supported|allowed)",
+    re.IGNORECASE,
 )
 
 
@@ -205,18 +207,20 @@ async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple
     try:
         reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
         completion = call.wire.completion(reply, prompt)
-    except (ModelUnavailable, RequestInvalid) as error:
-        if prompt.image_b64 and _REFUSES_PICTURES.search(str(error)):
-            raise PictureUnsupported(
-                str(error), http_status=error.http_status, error_type=error.error_type
-            ) from None
-        raise
     except LLMError as error:
         if error.maybe_charged:
             seen = error.learnt or Completion.lost(error.generation_id)
             error.learnt = await call.wire.settled(seen, api_key, call.deadline)
+        if prompt.image_b64 and _is_about_pictures(error):
+            raise PictureUnsupported.told_by(error) from None
         raise
     return await call.wire.settled(completion, api_key, call.deadline), reply.status
+
+
+def _is_about_pictures(error: LLMError) -> bool:
+    return isinstance(error, ModelUnavailable | RequestInvalid) and bool(
+        _REFUSES_PICTURES.search(str(error))
+    )
 
 
 def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
@@ -244,8 +248,9 @@ def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Reques
     headers = {
         **request.headers,
         "X-Observatory-Call": str(attempt.call_id),
-        "X-Observatory-Agent": call.provider.scope.agent,
-        "X-Observatory-Step": call.provider.scope.step_id,
+        # Quoted: a name that no header can carry would fail as if the request had left.
+        "X-Observatory-Agent": quote(call.provider.scope.agent),
+        "X-Observatory-Step": quote(call.provider.scope.step_id),
     }
     return replace(request, headers=headers)
 

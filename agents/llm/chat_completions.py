@@ -13,6 +13,8 @@ from agents.llm.base import Completion, Usage
 from agents.llm.calls import Prompt
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
 
+_UNFINISHED = ("tool_calls", "function_call")
+
 
 def request_body(model_id: str, prompt: Prompt) -> dict[str, Any]:
     """Return what asks the model, held to the prompt's schema if there is one.
@@ -98,4 +100,6 @@ def problem(reply: http.Reply, answer: Completion) -> LLMError | None:
     refused = replies.text(replies.mapping(choice.get("message")).get("refusal"))
     if answer.finish_reason == "content_filter" or (refused and not answer.text):
         return RequestForbidden(replies.cleaned(f"the model refused: {refused or 'filtered'}"))
+    if answer.finish_reason in _UNFINISHED:
+        return AnswerUnusable(f"it asks for a tool, and has none: {answer.finish_reason}")
     return replies.missing_end(answer)

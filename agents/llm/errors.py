@@ -116,6 +116,15 @@ class PictureUnsupported(ModelUnavailable):
         " another model."
     )
 
+    @classmethod
+    def told_by(cls, error: LLMError) -> PictureUnsupported:
+        """Return the same refusal under its own name, with all that was learnt of it."""
+        told = cls(str(error), http_status=error.http_status, error_type=error.error_type)
+        told.maybe_charged = error.maybe_charged
+        told.generation_id = error.generation_id
+        told.learnt = error.learnt
+        return told
+
 
 class RequestInvalid(ProviderRejected):
     """The provider could not read the request, or it was too large."""

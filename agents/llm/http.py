@@ -117,6 +117,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
 def _revealed(api_key: ApiKey) -> str:
     key = api_key.reveal()
     if not (key and key.isascii() and key.isprintable()):
+        del key  # a traceback keeps its frames' values
         # Encoding errors quote the whole header.
         raise KeyRejected("the API key is empty or has characters that no key has: enter it again")
     return key

@@ -78,6 +78,7 @@ class SealedKey:
         except (InvalidToken, ValueError) as error:
             raise KeyUnreadable("the stored key cannot be decrypted: enter it again") from error
         if (content["owner"], content["provider"]) != (self.owner, self.provider):
+            del content  # a traceback keeps its frames' values, and this is another member's key
             raise KeyUnreadable("the stored key belongs to another member: enter it again")
         return str(content["key"])
 

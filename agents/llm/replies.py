@@ -29,7 +29,7 @@ from agents.llm.keys import scrub
 from agents.llm.retries import retry_after_s
 
 MESSAGE_MAX_CHARS = 500
-TOKENS_MAX = 10**9
+TOKENS_MAX = 5 * 10**8  # sums of three still fit a column of 31 bits
 COST_MAX_USD = Decimal(10_000)  # for one call; more is a broken response
 
 _ERROR_OF_STATUS: dict[int, type[LLMError]] = {
@@ -59,8 +59,10 @@ def error_for_status(
 
 
 def error_object(value: object) -> Mapping[str, Any]:
-    """Return an error as an object; one that is a mere text becomes its message."""
-    return {"message": value} if isinstance(value, str) else mapping(value)
+    """Return an error as an object; one of another kind is an error all the same."""
+    if isinstance(value, dict):
+        return value
+    return {"message": str(value)} if value else {}
 
 
 def error_in(reply: http.Reply) -> Mapping[str, Any]:

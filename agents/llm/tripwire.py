@@ -57,7 +57,9 @@ def _is_same_release(one: str, other: str) -> bool:
     date, other_date = _date(one), _date(other)
     if date and other_date and date != other_date:
         return False
-    return _undated(one) == _undated(other)
+    # Sorted: OpenRouter's canonical slugs put the same parts in another order, such as
+    # claude-4.5-sonnet-20250929 for claude-sonnet-4.5.
+    return sorted(_undated(one).split("-")) == sorted(_undated(other).split("-"))
 
 
 def _undated(model_id: str) -> str:

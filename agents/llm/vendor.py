@@ -66,7 +66,9 @@ class VendorProvider(LLMProvider):
         return None if known.cost_usd is None else known
 
     async def close(self) -> None:
-        await http.close_client(self.base_url)
+        # The client is everybody's: a step must not hang up on the calls of others.
+        if not self.scope.step_id:
+            await http.close_client(self.base_url)
 
     async def _check_key(self, deadline: Deadline) -> None:
         wire = self.wire

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import SimpleTestCase, override_settings
 
+from agents.llm.base import StepScope
 from agents.llm.errors import (
     KeyRejected,
     ProviderUnavailable,
@@ -135,12 +137,21 @@ class CheckingKeys(SimpleTestCase):
 
     async def test_a_closed_provider_can_be_used_again(self):
         async with loopback(ok()) as server:
-            llm = provider(server.base_url)
+            llm = replace(provider(server.base_url), scope=StepScope())
             await llm.complete("s", "u")
             await llm.close()
             await llm.complete("s", "u")
 
         assert server.connections == 2
+
+    async def test_a_step_cannot_hang_up_on_the_calls_of_others(self):
+        async with loopback(ok()) as server:
+            llm = provider(server.base_url)
+            await llm.complete("s", "u")
+            await llm.for_step(StepScope(agent="a", step_id="s-1")).close()
+            await llm.complete("s", "u")
+
+        assert server.connections == 1
 
 
 class KeepingTheKey(SimpleTestCase):

@@ -94,5 +94,8 @@ class Tripwire(SimpleTestCase):
             with self.subTest(f"{requested} → {served}"):
                 assert is_same_model(requested, served, ALIASES) is expected
 
-    def test_without_aliases_names_must_match(self):
-        assert is_same_model("anthropic/claude-sonnet-4.5", "anthropic/claude-4.5-sonnet") is False
+    def test_without_aliases_the_parts_of_a_name_must_match_in_any_order(self):
+        canonical = "anthropic/claude-4.5-sonnet-20250929"
+        assert is_same_model("anthropic/claude-sonnet-4.5", canonical) is True
+        assert is_same_model("anthropic/claude-sonnet-4", canonical) is False
+        assert is_same_model("anthropic/claude-haiku-4.5", canonical) is False
