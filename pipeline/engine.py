@@ -36,8 +36,12 @@ class Engine:
             alert=alert,
         )
 
-    async def __aenter__(self) -> Engine:
+    def start(self) -> None:
+        """Begin to report which overrides this process knows; `close` ends it."""
         self._report.start()
+
+    async def __aenter__(self) -> Engine:
+        self.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -85,9 +89,13 @@ class Engine:
         """Wait until the background steps that are running now have ended."""
         await self._runner.drain()
 
+    async def end_background(self, within_s: float) -> None:
+        """Wait at most so long for background steps, then cancel them."""
+        await self._runner.close(within_s)
+
     async def close(self, within_s: float) -> None:
         """Wait at most so long for background steps, then close clients, threads and report."""
-        await self._runner.close(within_s)
+        await self.end_background(within_s)
         await close_clients()
         await asyncio.to_thread(self._report.close)
         await asyncio.to_thread(self.model_config.close)

@@ -10,22 +10,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import stamina
 from telegram import Chat, Message
-from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
+from telegram.error import BadRequest, RetryAfter, TelegramError
 
 from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
+from pipeline.bot.patience import patiently, seconds
 
 logger = logging.getLogger(__name__)
 
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included
-GIVE_UP_AFTER_S = 120.0
+STAGE_EDIT_ENDS_WITHIN_S = 10.0  # the library gives up a request before that
 
 
 class LiveReply:
@@ -38,13 +38,20 @@ class LiveReply:
             edit_every_s = PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S
         self._edit_every_s = edit_every_s
         self._placeholder: Message | None = None
+        self._holds_answer = False
         self._stages: list[str] = []
         self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
         self._editor: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    @property
+    def holds_answer(self) -> bool:
+        """Whether the member may be reading the answer, so that nothing must replace it."""
+        return self._holds_answer
+
+    async def open(self, text: str = texts.PLACEHOLDER) -> None:
         """Show the placeholder."""
-        self._placeholder = await _patiently(partial(self._send, texts.PLACEHOLDER, []))
+        self._placeholder = await patiently(partial(self._send, text, []))
         self._editor = asyncio.create_task(self._show_stages())
 
     def stage(self, title: str) -> None:
@@ -56,37 +63,52 @@ class LiveReply:
         """Turn the placeholder into the answer and send what does not fit into it."""
         await self._stop_editor()
         (text, entities), *rest = chunks
-        await _patiently(partial(self._edit, text, entities))
+        self._holds_answer = True  # a try that is cut off may have arrived
+        try:
+            await patiently(partial(self._edit, text, entities))
+        except TelegramError:
+            self._holds_answer = False
+            raise
         for part, part_entities in rest:
-            await _patiently(partial(self._send, part, part_entities))
+            await patiently(partial(self._send, part, part_entities))
 
     async def fail(self, line: str) -> None:
-        """Turn the placeholder into one line; a reply that cannot be shown is logged."""
+        """Turn the placeholder into one line, or send it below an answer that stands there.
+
+        A line that cannot be shown is logged.
+        """
+        await self._stop_editor()
+        show = self._send if self._holds_answer else self._edit
         try:
-            await self.close([(line, [])])
+            await patiently(partial(show, line, []))
         except TelegramError as error:
             logger.warning("chat=%s: no line could be shown: %s", self._message.chat_id, error)
 
     async def _show_stages(self) -> None:
         """Edit the latest stage in, no more often than Telegram likes."""
-        wait_s = self._edit_every_s
-        shown_at = time.monotonic() - self._edit_every_s
+        wait_s, next_at = self._edit_every_s, 0.0
         while True:
             await self._changed.wait()
-            await asyncio.sleep(max(0.0, shown_at + wait_s - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), next_at - time.monotonic())
+            if self._closing.is_set():
+                return
             self._changed.clear()
             with contextlib.suppress(TelegramError):
                 try:
                     await self._edit(f"{self._stages[-1]}…", [])
                 except RetryAfter as error:
-                    wait_s = max(wait_s, _seconds(error))  # this chat only
-            shown_at = time.monotonic()
+                    wait_s = max(wait_s, seconds(error))  # this chat only
+            next_at = time.monotonic() + wait_s
 
     async def _stop_editor(self) -> None:
+        """Let an edit that is under way arrive; cut off, it could overtake what comes after it."""
+        self._closing.set()
+        self._changed.set()
         if self._editor is not None:
-            self._editor.cancel()
-            await asyncio.gather(self._editor, return_exceptions=True)
-            self._editor = None
+            _, late = await asyncio.wait({self._editor}, timeout=STAGE_EDIT_ENDS_WITHIN_S)
+            for editor in late:
+                editor.cancel()
 
     async def _edit(self, text: str, entities: Sequence[Any]) -> None:
         if self._placeholder is None:
@@ -112,29 +134,3 @@ class LiveReply:
             if "entit" in str(error).lower() and entities:
                 return await self._message.reply_text(text)
             raise
-
-
-async def _patiently(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Make a call to Telegram again while it asks to wait or cannot be reached.
-
-    A request that timed out may have arrived: an edit is safe to repeat, a message may appear
-    twice, which is better than not at all.
-    """
-    async for attempt in stamina.retry_context(
-        on=_wait_before_next, attempts=None, timeout=GIVE_UP_AFTER_S
-    ):
-        with attempt:
-            return await call()
-    raise AssertionError("stamina ends with a result or with the last error")
-
-
-def _wait_before_next(error: Exception) -> bool | float:
-    if isinstance(error, RetryAfter):
-        return _seconds(error)
-    # BadRequest is a NetworkError in the library's tree, but no second try makes it good.
-    return isinstance(error, NetworkError) and not isinstance(error, BadRequest | Forbidden)
-
-
-def _seconds(error: RetryAfter) -> float:
-    wait = error.retry_after
-    return wait if isinstance(wait, int) else wait.total_seconds()

@@ -14,8 +14,10 @@ HELP = """Describe a prospect, or send a screenshot. For example:
 /help: this list"""
 
 PLACEHOLDER = "👀 One moment…"
+IN_LINE = "⏳ In line: your earlier message comes first…"
 NOTHING_TO_DO = "Tell me about the prospect after the command, for example:\n/support CFO of a logistics firm, went silent after the price"
 NOT_UNDERSTOOD = "I can read text and pictures. Describe the prospect, or send a screenshot."
+ONE_PICTURE = "I read one picture at a time: the first of these. Send the others one by one."
 UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
 WAITING = (
     "This bot is for our team. I have asked an operator to let you in; write again once they have."
@@ -31,4 +33,6 @@ NOT_DELETED = "could not delete your message: please delete it and make a new ke
 NO_ANSWER = "⚠️ {line} (incident {incident})"
 BROKEN = "⚠️ Something went wrong on our side. Please try again. (incident {incident})"
 RESTARTING = "⚠️ I was restarted before I had an answer. Please send your message again."
+REST_LOST = "⚠️ The rest of this answer could not be sent. (incident {incident})"
+CUT_OFF = "⚠️ I was restarted and may not have sent all of this answer."
 FELL_BACK = "The model chosen for {agent} failed, so {model} answered."

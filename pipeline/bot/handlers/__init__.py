@@ -6,8 +6,9 @@ from typing import Any
 
 from telegram.ext import Application, CommandHandler, MessageHandler, filters
 
+from pipeline.bot.handlers.asks import Asks
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.handlers.welcome import show_help, show_start, show_unknown
+from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
 
 COMMANDS = [
     ("support", "Analysis, strategy, steps and a draft"),
@@ -18,15 +19,17 @@ COMMANDS = [
 
 def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support: Support) -> None:
     """Register every handler; the first that matches an update takes it."""
+    asks = Asks()
     private = filters.ChatType.PRIVATE & filters.UpdateType.MESSAGE
+    picture = filters.PHOTO | filters.Document.IMAGE
     application.add_handlers(
         [
-            CommandHandler("start", support.for_members(show_start)),
-            CommandHandler("help", support.for_members(show_help)),
-            CommandHandler("support", support.for_members(support.answer_command)),
-            MessageHandler(private & filters.PHOTO, support.for_members(support.answer_photo)),
-            MessageHandler(private & filters.COMMAND, support.for_members(show_unknown)),
-            MessageHandler(private & filters.TEXT, support.for_members(support.answer_text)),
-            MessageHandler(private, support.for_members(support.answer_other)),
+            CommandHandler("start", support.at_once(show_start)),
+            CommandHandler("help", support.at_once(show_help)),
+            CommandHandler("support", support.in_turn(asks.in_text)),
+            MessageHandler(private & picture, support.in_turn(asks.in_picture)),
+            MessageHandler(private & filters.COMMAND, support.at_once(show_unknown)),
+            MessageHandler(private & filters.TEXT, support.in_turn(asks.in_text)),
+            MessageHandler(private, support.at_once(show_not_understood)),
         ]
     )

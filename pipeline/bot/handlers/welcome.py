@@ -21,3 +21,8 @@ async def show_help(message: Message, member: Member) -> None:
 async def show_unknown(message: Message, member: Member) -> None:
     """Answer a command that there is not."""
     await message.reply_text(texts.UNKNOWN_COMMAND)
+
+
+async def show_not_understood(message: Message, member: Member) -> None:
+    """Answer what is neither text nor picture."""
+    await message.reply_text(texts.NOT_UNDERSTOOD)

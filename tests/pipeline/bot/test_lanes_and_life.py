@@ -40,6 +40,29 @@ class LaneTests(BotCase):
             await chat.say(TOM, "/help")
             await chat.sees_text(TOM, "/support")
 
+    async def test_a_second_message_is_acknowledged_while_the_first_is_being_answered(self):
+        async with self.bot(DEFAULT_MODEL="sandbox/hang", DRAIN_SECONDS=1) as chat:
+            await chat.say(MAYA, "one that hangs")
+            await chat.sees_calls(lambda calls: len(calls) == 1)
+            await chat.say(MAYA, "another one")
+            await chat.sees_text(MAYA, "In line")
+            await chat.say(MAYA, "/help")
+            await chat.sees_text(MAYA, "/support")
+
+            assert len(await chat.calls()) == 1
+
+    async def test_messages_sent_at_once_are_replied_to_in_their_order(self):
+        async with self.bot(DEFAULT_MODEL="sandbox/latency-100") as chat:
+            said = [await chat.say(MAYA, f"prospect number {number}") for number in range(4)]
+            await chat.sees(
+                MAYA, lambda s: len(s) == 4 and all("Draft to send" in text for text in s)
+            )
+            seen = await chat.replies(MAYA)
+
+        assert len(said) == 4
+        for number, text in enumerate(seen):
+            assert f"prospect number {number}" in text
+
 
 class LifeTests(BotCase):
     async def test_the_start_says_that_overrides_are_enabled_and_on_which_key(self):
