@@ -31,7 +31,7 @@ FALLBACK_MODEL = "openai/gpt-4o-mini"
 
 
 class SandboxCase(TransactionTestCase):
-    """A test whose OpenRouter is the sandbox."""
+    """A test whose model providers are the sandbox."""
 
     sandbox_url: str
 
@@ -42,9 +42,15 @@ class SandboxCase(TransactionTestCase):
         cls.enterClassContext(
             override_settings(
                 OPENROUTER_BASE_URL=f"{cls.sandbox_url}/openrouter/api/v1",
+                ANTHROPIC_BASE_URL=f"{cls.sandbox_url}/anthropic",
+                OPENAI_BASE_URL=f"{cls.sandbox_url}/openai",
                 OPENROUTER_API_KEY=SHARED_KEY,
                 DEFAULT_MODEL=FALLBACK_MODEL,
-                DEFAULT_MODELS={"openrouter": FALLBACK_MODEL},
+                DEFAULT_MODELS={
+                    "openrouter": FALLBACK_MODEL,
+                    "claude": "claude-haiku-4-5",
+                    "openai": "gpt-4.1-mini",
+                },
             )
         )
 

@@ -21,9 +21,9 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from agents.models import AgentModelConfig
-from pipeline.models import Member, PipelineRun
+from pipeline.models import LLMCall, Member, PipelineRun
 from pipeline.pictures import MAX_BYTES
-from tests.canaries import MEMBER_KEY, SHARED_KEY
+from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.pipeline.cases import FALLBACK_MODEL, MEMBER_MODEL, SandboxCase
 from tests.pipeline.test_pictures import encoded
 
@@ -44,11 +44,18 @@ MESSAGE = "VP of Strategy at a mid-size bank, worried about switching cost."
 PNG = encoded("PNG")
 
 
-def member(name: str, telegram_id: int, *, key: str = "", model_id: str = "") -> Member:
+def member(
+    name: str,
+    telegram_id: int,
+    *,
+    key: str = "",
+    model_id: str = "",
+    provider: str = "openrouter",
+) -> Member:
     row = Member(name=name, username=f"{name.lower()}_bot", telegram_id=telegram_id)
     row.model_id = model_id
     if key:
-        row.keep_key("openrouter", key)
+        row.keep_key(provider, key)
     row.save()
     return row
 
@@ -170,6 +177,34 @@ class PayingTests(RunPipelineCase):
         assert content["status"] == "ok"
         assert parts["extraction"][1]["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
         assert isinstance(parts["strategist"], str)
+
+    def test_a_member_on_another_vendor_pays_there_and_the_override_stays_on_openrouter(self):
+        picture = self.folder / "chat.png"
+        picture.write_bytes(PNG)
+        AgentModelConfig.objects.upsert("strategist", "anthropic/claude-sonnet-4.5", "olga")
+        keys = {"claude": CLAUDE_KEY, "openai": OPENAI_KEY}
+        for number, (provider, key) in enumerate(keys.items()):
+            with self.subTest(provider):
+                self.wire.clear()
+                member(f"Dana{number}", 42 + number, key=key, provider=provider)
+
+                content = self.json_of(
+                    "support_photo", "", "--image", str(picture), "--as", f"Dana{number}"
+                )
+
+                steps = {step["agent"]: step for step in content["steps"]}
+                assert {(call.agent, call.key) for call in self.wire.calls()} == {
+                    ("extraction", key),
+                    ("strategist", SHARED_KEY),
+                }
+                assert [steps[a]["purse"] for a in ("extraction", "strategist")] == [
+                    "member",
+                    "shared",
+                ]
+                assert f"the member's own {provider} key" in steps["extraction"]["decision"]
+                call = LLMCall.objects.get(step__agent="extraction", provider=provider)
+                assert (call.cost_source, call.is_mismatch) == ("estimated", False)
+                assert Decimal(steps["extraction"]["cost_usd"]) == self.wire.calls()[0].cost_usd
 
     def test_a_model_that_takes_no_pictures_answers_nothing_and_says_so(self):
         picture = self.folder / "chat.png"
