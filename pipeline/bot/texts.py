@@ -15,7 +15,8 @@ HELP = """Describe a prospect, or send a screenshot. For example:
 
 PLACEHOLDER = "👀 One moment…"
 IN_LINE = "⏳ In line: your earlier message comes first…"
-NOTHING_TO_DO = "Tell me about the prospect after the command, for example:\n/support CFO of a logistics firm, went silent after the price"
+NOTHING_TO_DO = """Tell me about the prospect after the command, for example:
+/support CFO of a logistics firm, went silent after the price"""
 NOT_UNDERSTOOD = "I can read text and pictures. Describe the prospect, or send a screenshot."
 ONE_PICTURE = "I read one picture at a time: the first of these. Send the others one by one."
 UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
