@@ -240,6 +240,8 @@ ACCESS = env.choice("ACCESS", "closed", ["closed", "open"])
 OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
 
+CRASH_POINT = ""  # where to die in a fault test: `pipeline.crashpoints`
+
 CREDENTIALS_KEYS = env.fernet_keys("CREDENTIALS_KEYS")
 if not CREDENTIALS_KEYS:
     if not DEBUG:

@@ -10,6 +10,7 @@ from agents.model_config import ModelConfigService
 from pipeline.config import PipelineConfig
 from pipeline.context import PipelineContext
 from pipeline.models import Member, PlaybookPage, Scenario
+from pipeline.reports import KeptRun
 
 
 def brief(
@@ -33,6 +34,23 @@ def brief(
         knowledge_base=_playbook(),
         user_memory=member.memory if member else "",
         scenario=_scenario() if needs_scenario else "",
+    )
+
+
+def brief_again(
+    kept: KeptRun, member: Member | None, *, model_config: ModelConfigService | None
+) -> PipelineContext:
+    """Return the context of a run that is gone on with: what its agents saw before, today's key."""
+    seen = kept.inputs
+    return PipelineContext(
+        default_llm=default_provider(member),
+        model_config=model_config,
+        user_message=seen["user_message"],
+        image_b64=seen["image_b64"] or None,
+        knowledge_base=seen.get("knowledge_base", ""),
+        user_memory=seen.get("user_memory", ""),
+        casebook_text=seen.get("casebook_text", ""),
+        scenario=seen.get("scenario", ""),
     )
 
 

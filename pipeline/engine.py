@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
 import stamina
 from asgiref.sync import sync_to_async
@@ -13,20 +14,31 @@ from agents.llm.http import close_clients
 from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
-from pipeline import records
-from pipeline.briefing import brief
-from pipeline.config import load_pipeline
-from pipeline.models import Member
-from pipeline.models.runs import Source
-from pipeline.runner import PipelineRunner, RunReport
+from pipeline import records, resumption
+from pipeline.briefing import brief, brief_again
+from pipeline.config import PipelineConfig, load_pipeline
+from pipeline.context import PipelineContext
+from pipeline.holds import RunHold, TaskHold
+from pipeline.models import Member, StepRun
+from pipeline.models.inbox import Task
+from pipeline.models.runs import RunStatus, Source
+from pipeline.reports import KeptRun, RunReport
+from pipeline.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
+
+OnStage = Callable[[str], None]
 
 
 class Engine:
     """Answers messages by pipelines; one for a process."""
 
-    def __init__(self, role: str, alert: records.Alert = records.log_alert) -> None:
+    def __init__(
+        self,
+        role: str,
+        alert: records.Alert = records.log_alert,
+        add_tasks: Callable[[Sequence[Task]], None] | None = None,
+    ) -> None:
         self.model_config = service_from_settings()
         self._report = ProcessReport(self.model_config, role)
         self._runner = PipelineRunner(
@@ -34,6 +46,7 @@ class Engine:
             step_deadline_s=settings.STEP_DEADLINE_SECONDS,
             run_deadline_s=settings.RUN_DEADLINE_SECONDS,
             alert=alert,
+            add_tasks=add_tasks,
         )
 
     def start(self) -> None:
@@ -53,49 +66,89 @@ class Engine:
         member: Member | None,
         message: str,
         *,
-        source: Source,
         image_b64: str | None = None,
-        on_stage: Callable[[str], None] | None = None,
+        origin: Origin | None = None,
+        on_stage: OnStage | None = None,
     ) -> RunReport:
-        """Run a pipeline on a member's message.
+        """Run a pipeline on a member's message; without an origin it came from the shell.
 
         Raises:
             UnknownPipeline: there is none of that name.
             NoPurse: nobody may pay for one of its steps; nothing was run.
             OverridesUnknown: the overrides could not be read for 30 s; nothing was run.
+            Superseded: another worker has taken the origin's update over.
         """
         pipeline = load_pipeline(pipeline_name)
         ctx = await sync_to_async(brief)(
             pipeline, member, message, image_b64=image_b64, model_config=self.model_config
         )
-        async for attempt in stamina.retry_context(
-            on=OverridesUnknown, attempts=None, timeout=OVERRIDES_WITHIN_S, wait_max=2.0
-        ):
-            with attempt:
-                if ctx.default_llm is None:
-                    # Find out before the first call: half a run is paid for and answers nothing.
-                    for step in pipeline.steps:
-                        await ctx.decide(step.agent)
-                return await self._runner.run(
-                    pipeline,
-                    ctx,
-                    source=source,
-                    member_id=member.pk if member else None,
-                    on_stage=on_stage,
-                )
-        raise AssertionError("the loop above returns or raises")
+        await self._know_overrides()
+        if ctx.default_llm is None:
+            # Find out before the first call: half a run is paid for and answers nothing.
+            for step in pipeline.steps:
+                await ctx.decide(step.agent)
+        return await self._runner.run(
+            pipeline,
+            ctx,
+            source=Source.TELEGRAM if origin else Source.SHELL,
+            member_id=member.pk if member else None,
+            origin=origin,
+            on_stage=on_stage,
+        )
+
+    async def go_on(
+        self, hold: TaskHold, update_id: int, member: Member, *, on_stage: OnStage
+    ) -> RunReport | None:
+        """Return how the run of an update went, after running what was left of it; None without one.
+
+        Raises:
+            OverridesUnknown, Superseded: as `answer`.
+        """
+        kept = await sync_to_async(resumption.take_over)(update_id, hold)
+        if kept is None or kept.is_over:
+            return kept.report if kept else None
+        await self._know_overrides()
+        return await self._runner.go_on(
+            kept, await self._context_of(kept, member), hold.token, on_stage=on_stage
+        )
+
+    async def stop(self, hold: TaskHold, update_id: int) -> None:
+        """Close the run of an update that its member has stopped."""
+        kept = await sync_to_async(resumption.take_over)(update_id, hold)
+        if kept is not None and not kept.is_over:
+            await records.run_ended(RunHold(kept.report.run_id, hold.token), RunStatus.CANCELLED)
+
+    async def run_background_step(self, step_id: UUID, hold: TaskHold) -> None:
+        """Run a background step that a run has left to the queue.
+
+        Raises:
+            OverridesUnknown, Superseded: as `answer`.
+        """
+        step = await StepRun.objects.select_related("run__member").aget(pk=step_id)
+        kept = await sync_to_async(resumption.read_back)(step.run_id)
+        await self._know_overrides()
+        ctx = await self._context_of(kept, step.run.member)
+        ctx.results.update({kept_step.report.agent: kept_step.output for kept_step in kept.steps})
+        pipeline = PipelineConfig.model_validate_json(kept.definition)
+        await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, hold)
 
     async def drain(self) -> None:
         """Wait until the background steps that are running now have ended."""
         await self._runner.drain()
 
-    async def end_background(self, within_s: float) -> None:
-        """Wait at most so long for background steps, then cancel them."""
-        await self._runner.close(within_s)
-
     async def close(self, within_s: float) -> None:
         """Wait at most so long for background steps, then close clients, threads and report."""
-        await self.end_background(within_s)
+        await self._runner.close(within_s)
         await close_clients()
         await asyncio.to_thread(self._report.close)
         await asyncio.to_thread(self.model_config.close)
+
+    async def _context_of(self, kept: KeptRun, member: Member | None) -> PipelineContext:
+        return await sync_to_async(brief_again)(kept, member, model_config=self.model_config)
+
+    async def _know_overrides(self) -> None:
+        async for attempt in stamina.retry_context(
+            on=OverridesUnknown, attempts=None, timeout=OVERRIDES_WITHIN_S, wait_max=2.0
+        ):
+            with attempt:
+                await self.model_config.get_all()

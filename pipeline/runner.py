@@ -12,59 +12,40 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
+
+from django.db import DatabaseError
 
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
 from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.keys import scrub
 from agents.registry import AgentRegistry
-from pipeline import records
-from pipeline.config import IMAGE_INPUT, PipelineConfig, StepConfig, StepMode
+from pipeline import crashpoints, records
+from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import Decision, NoPurse, PipelineContext
+from pipeline.exchange import StepSkipped, answer_of, inputs_of
+from pipeline.holds import Hold, RunHold, Superseded
+from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
 from pipeline.records import finished
+from pipeline.reports import KeptRun, RunReport, StepReport
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
-class StepReport:
-    """How one step went, for whoever asked for the run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The update that a run answers, and the token of the attempt at it.
 
-    agent: str
-    mode: StepMode
-    status: StepStatus = StepStatus.RUNNING
-    requested_model: str = ""
-    served_model: str = ""
-    purse: str = ""
-    decision: str = ""
-    cost_usd: Decimal | None = None
-    latency_ms: int = 0
-    error: str | None = None
-    member_line: str = ""  # what a member may read of the error
-    fell_back_to: str = ""
+    Such a run is never lost: cut off, it stays open, and is gone on with by whoever takes it over.
+    """
 
-
-@dataclass(kw_only=True)
-class RunReport:
-    """How a run went; background steps may still be running in `steps`."""
-
-    run_id: UUID
-    pipeline: str
-    status: RunStatus = RunStatus.RUNNING
-    answer: str = ""
-    steps: list[StepReport] = field(default_factory=list)
-
-
-class StepSkipped(Exception):
-    """A step's input is the result of a step that failed."""
-
-    member_line = ""
+    update_id: int
+    token: UUID
 
 
 class PipelineRunner:
@@ -77,11 +58,14 @@ class PipelineRunner:
         step_deadline_s: float,
         run_deadline_s: float = math.inf,
         alert: records.Alert = records.log_alert,
+        add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
+        """With `add_tasks` the background steps of updates' runs are left to a queue."""
         self._registry = registry
         self._step_deadline_s = step_deadline_s
         self._run_deadline_s = run_deadline_s
         self._alert = alert
+        self._add_tasks = add_tasks
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(
@@ -91,6 +75,7 @@ class PipelineRunner:
         *,
         source: Source,
         member_id: int | None = None,
+        origin: Origin | None = None,
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
         """Run the pipeline and return when all but its background steps have ended.
@@ -101,21 +86,60 @@ class PipelineRunner:
         Raises:
             OverridesUnknown: the overrides have never been read; no step ran and nothing was
                 recorded, so try again.
+            Superseded: another worker has taken the run over.
         """
         if ctx.model_config is not None:
             await ctx.model_config.get_all()
-        report = RunReport(run_id=uuid4(), pipeline=pipeline.name)
-        try:
-            await finished(records.run_started(report.run_id, pipeline, ctx, source, member_id))
-            await self._run_steps(pipeline, ctx, report, on_stage)
-            report.answer = _answer(pipeline, ctx)
-            report.status = RunStatus.OK if report.answer else RunStatus.FAILED
-        except BaseException as error:
-            is_cancelled = isinstance(error, asyncio.CancelledError)
-            report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
-            raise
-        finally:
-            await finished(records.run_ended(report.run_id, report.status, report.answer))
+        run = _Run(
+            pipeline=pipeline,
+            ctx=ctx,
+            hold=RunHold(uuid4(), origin.token if origin else uuid4()),
+            is_kept_open=origin is not None,
+            on_stage=on_stage,
+        )
+        started = records.run_started(
+            run.hold,
+            pipeline,
+            ctx,
+            source,
+            member_id=member_id,
+            update_id=origin.update_id if origin else None,
+        )
+        return await self._conclude(run, started)
+
+    async def go_on(
+        self,
+        kept: KeptRun,
+        ctx: PipelineContext,
+        token: UUID,
+        *,
+        on_stage: Callable[[str], None] | None = None,
+    ) -> RunReport:
+        """Run what is left of a run that was cut off; raises as `run`."""
+        run = _Run(
+            pipeline=PipelineConfig.model_validate_json(kept.definition),
+            ctx=ctx,
+            hold=RunHold(kept.report.run_id, token),
+            is_kept_open=True,
+            on_stage=on_stage,
+            kept={step.report.position: step.report for step in kept.steps},
+        )
+        ctx.results.update({step.report.agent: step.output for step in kept.steps})
+        return await self._conclude(run)
+
+    async def run_background_step(
+        self,
+        pipeline: PipelineConfig,
+        position: int,
+        ctx: PipelineContext,
+        run_id: UUID,
+        hold: Hold,
+    ) -> StepReport:
+        """Run one background step for the queue; raises Superseded."""
+        config = pipeline.steps[position]
+        report = StepReport(agent=config.agent, mode=config.mode, position=position)
+        step = _StepRun(position, config, report, math.inf, hold)
+        await self._run_step(run_id, step, ctx)
         return report
 
     async def drain(self) -> None:
@@ -130,28 +154,47 @@ class PipelineRunner:
                 task.cancel()
             await self.drain()
 
-    async def _run_steps(
-        self,
-        pipeline: PipelineConfig,
-        ctx: PipelineContext,
-        report: RunReport,
-        on_stage: Callable[[str], None] | None,
-    ) -> None:
-        run_ends_at = time.monotonic() + self._run_deadline_s
-        for mode, group in pipeline.groups():
-            # Nobody waits for a background step, so the run's end is not its own.
-            ends_at = math.inf if mode is StepMode.BACKGROUND else run_ends_at
-            steps = [
-                _StepRun(position, step, self._open(report, step), ends_at)
-                for position, step in group
-            ]
+    async def _conclude(
+        self, run: _Run, started: Coroutine[Any, Any, None] | None = None
+    ) -> RunReport:
+        """Run the steps that are left, and close the run however that ends."""
+        report = run.report
+        try:
+            if started is not None:
+                await finished(started)
+            await self._run_steps(run)
+            report.answer = answer_of(run.pipeline, run.ctx)
+            report.status = RunStatus.OK if report.answer else RunStatus.FAILED
+        except BaseException as error:
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
+            if not run.is_kept_open:
+                await finished(records.run_ended(run.hold, report.status))
+            raise
+        await finished(records.run_ended(run.hold, report.status, report.answer))
+        return report
+
+    async def _run_steps(self, run: _Run) -> None:
+        ends_at = time.monotonic() + self._run_deadline_s
+        for mode, group in run.pipeline.groups():
             if mode is StepMode.BACKGROUND:
-                self._start_background(report.run_id, steps[0], ctx)
+                await self._start_background(run, *group[0])
                 continue
-            async with asyncio.TaskGroup() as running:
-                for step in steps:
-                    self._tell(on_stage, step.config.agent)
-                    running.create_task(self._run_step(report.run_id, step, ctx))
+            steps = [
+                _StepRun(position, step, run.open(position, step), ends_at, run.hold)
+                for position, step in group
+                if position not in run.kept
+            ]
+            try:
+                async with asyncio.TaskGroup() as running:
+                    for step in steps:
+                        self._tell(run.on_stage, step.config.agent)
+                        running.create_task(self._run_step(run.hold.run_id, step, run.ctx))
+            except ExceptionGroup as errors:
+                if errors.subgroup(Superseded):
+                    raise Superseded(f"run {run.hold.run_id} is in other hands") from None
+                raise
+            crashpoints.reach("foreground step ended")
 
     # --- one step -------------------------------------------------------------------------------
 
@@ -164,6 +207,8 @@ class PipelineRunner:
             output = await self._ask(run_id, step, ctx, attempt)
             status = StepStatus.OK if output.success else StepStatus.FAILED
             step.report.member_line = "" if output.success else LLMError.member_line
+        except (Superseded, DatabaseError):
+            raise  # no failure of the step's: whoever takes the run over tries it again
         except Exception as error:  # noqa: BLE001 - an agent is anybody's code: contain whatever it raises
             output, status = self._explain(step, error, attempt.decision)
         finally:
@@ -176,14 +221,18 @@ class PipelineRunner:
     ) -> AgentOutput:
         """Decide on the provider, write it down, and let the agent work on its own view."""
         agent_name = step.config.agent
-        attempt.passages, image_b64 = _inputs(step.config, ctx)
+        attempt.passages, image_b64 = inputs_of(step.config, ctx)
         decision = attempt.decision = await ctx.decide(agent_name)
         attempt.opening = asyncio.ensure_future(
-            records.step_started(run_id, step.position, step.config, attempt.passages, decision)
+            records.step_started(
+                step.hold, run_id, step.position, step.config, attempt.passages, decision
+            )
         )
         step_id = await finished(attempt.opening)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
-        recorder = attempt.recorder = records.StepRecorder(step_id, agent_name, self._alert)
+        recorder = attempt.recorder = records.StepRecorder(
+            step_id, step.hold.token, step.config, self._alert
+        )
         llm = decision.llm.for_step(
             StepScope(
                 agent=agent_name,
@@ -219,19 +268,45 @@ class PipelineRunner:
 
     # --- around it ------------------------------------------------------------------------------
 
-    def _start_background(self, run_id: UUID, step: _StepRun, ctx: PipelineContext) -> None:
-        task = asyncio.create_task(self._run_step(run_id, step, ctx))
+    async def _start_background(self, run: _Run, position: int, config: StepConfig) -> None:
+        """Start a background step; nobody waits for it, so the run's end is not its own."""
+        report = run.open(position, config)
+        if self._add_tasks is not None and run.is_kept_open:
+            report.status = StepStatus.WAITING
+            await finished(records.step_queued(run.hold, position, config, self._add_tasks))
+            return
+        step = _StepRun(position, config, report, math.inf, run.hold)
+        task = asyncio.create_task(self._run_step(run.hold.run_id, step, run.ctx))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def _open(self, report: RunReport, step: StepConfig) -> StepReport:
-        opened = StepReport(agent=step.agent, mode=step.mode)
-        report.steps.append(opened)
-        return opened
 
     def _tell(self, on_stage: Callable[[str], None] | None, agent_name: str) -> None:
         if on_stage is not None:
             on_stage(self._registry.get(agent_name).title)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run on its way, from its start or from where it was cut off."""
+
+    pipeline: PipelineConfig
+    ctx: PipelineContext
+    hold: RunHold
+    is_kept_open: bool  # when it is cut off, for whoever takes it over
+    on_stage: Callable[[str], None] | None
+    kept: dict[int, StepReport] = field(default_factory=dict)  # by position: ended before
+    report: RunReport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.report = RunReport(
+            run_id=self.hold.run_id, pipeline=self.pipeline.name, steps=list(self.kept.values())
+        )
+
+    def open(self, position: int, step: StepConfig) -> StepReport:
+        """Return the report of a step that starts now."""
+        opened = StepReport(agent=step.agent, mode=step.mode, position=position)
+        self.report.steps.append(opened)
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +317,7 @@ class _StepRun:
     config: StepConfig
     report: StepReport
     ends_at: float  # monotonic: when the run's time is up
+    hold: Hold
 
 
 @dataclass(slots=True)
@@ -252,38 +328,6 @@ class _Attempt:
     decision: Decision | None = None
     opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
     recorder: records.StepRecorder | None = None
-
-
-def _inputs(step: StepConfig, ctx: PipelineContext) -> tuple[dict[str, Any], str | None]:
-    """Return the step's passages and its picture.
-
-    Raises:
-        StepSkipped: a result that it needs is missing because that step failed.
-    """
-    passages: dict[str, Any] = {}
-    image_b64: str | None = None
-    for name, source in step.input_mapping.items():
-        kind, _, rest = source.partition(".")
-        if name == IMAGE_INPUT:
-            image_b64 = ctx.image_b64
-        elif kind == "ctx":
-            passages[name] = getattr(ctx, rest)
-        elif kind == "result":
-            result = ctx.results.get(rest)
-            if result is None or not result.success:
-                raise StepSkipped(f"needs the result of {rest}, which failed")
-            passages[name] = result.data
-        else:
-            passages[name] = source
-    return passages, image_b64
-
-
-def _answer(pipeline: PipelineConfig, ctx: PipelineContext) -> str:
-    """Return the replies that make the answer; empty when the first of them is missing."""
-    outputs = [ctx.results.get(agent) for agent in pipeline.answer]
-    if outputs[0] is None or not outputs[0].success:
-        return ""
-    return "\n\n".join(output.reply for output in outputs if output and output.success)
 
 
 def _failed(step: _StepRun, error: str) -> AgentOutput:
@@ -319,7 +363,14 @@ async def _record_end(
     step_id = await (
         attempt.opening
         or records.step_started(
-            run_id, step.position, step.config, attempt.passages, attempt.decision
+            step.hold, run_id, step.position, step.config, attempt.passages, attempt.decision
         )
     )
-    await records.step_ended(step_id, status, output, step.report.decision)
+    await records.step_ended(
+        step_id,
+        step.hold.token,
+        status,
+        output,
+        decision=step.report.decision,
+        member_line=step.report.member_line,
+    )

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from observatory.local.errors import CannotStart
+from pipeline.locks import LockTaken, locked
 
 
 @contextmanager
 def only_one(lock_file: Path, *, address: str) -> Iterator[None]:
-    """Hold the checkout's lock; the system releases it however this process ends.
+    """Hold the checkout's lock.
 
     Raises:
         CannotStart: another process holds it.
     """
-    with lock_file.open("a+", encoding="utf-8") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            stack.enter_context(locked(lock_file, f", {address}"))
+        except LockTaken as error:
             raise CannotStart(
-                f"Observatory is running already from this checkout: {file.read().strip()}. "
+                f"Observatory is running already from this checkout: {error}. "
                 "Stop it with Ctrl-C in its terminal."
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, {address}")
-        file.flush()
         yield
 
 

@@ -1,123 +1,97 @@
-"""The bot's process: polls Telegram, answers, alerts, and closes everything it opened."""
+"""The bot's side of a process: connects to Telegram, and handles the updates that it is handed.
+
+The library parses updates, finds the handler and makes requests. It neither fetches nor queues:
+updates come from the database (`pipeline.bot.intake`), and the queue decides whose turn it is.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
-import signal
-import time
-from collections.abc import Coroutine
-from typing import Any, TypeAlias
+from typing import Any, cast
+from uuid import uuid4
 
 import stamina
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import Error as DatabaseError
-from telegram import BotCommand, LinkPreviewOptions
-from telegram.error import InvalidToken
+from django.db import reset_queries
+from telegram import BotCommand, LinkPreviewOptions, Update
+from telegram.error import InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
-from agents.llm.keys import fingerprint
-from agents.model_config import OverridesUnknown
+from agents.llm.keys import scrub
+from pipeline import rows
+from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.lanes import GRACE_S, RunningUpdates
+from pipeline.bot.intake import AddTasks, PersistingRequest
+from pipeline.bot.limiter import ChatRateLimiter
+from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
+from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
-from pipeline.models.runs import Source
-from pipeline.records import close_interrupted
+from pipeline.holds import TaskHold
+from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
+from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.members import Access
+from pipeline.models.runs import RunStatus
+from pipeline.queue.base import MAX_ATTEMPTS, Claim, Hopeless
 
 logger = logging.getLogger(__name__)
 
-FAREWELL_S = 1.0  # of DRAIN_SECONDS, at most a quarter: to tell members whose answer is given up
-BotApplication: TypeAlias = "Application[Any, Any, Any, Any, Any, Any]"
+POOL_SIZE = 256
+UPDATES_POOL_SIZE = 4  # one connection can be torn and then hold the pool for ever
 
 
 class BotRefused(Exception):
     """The bot cannot start or go on; the message says why and what to do."""
 
 
-async def run_bot(*, take_over: bool = False) -> None:
-    """Poll until SIGTERM or SIGINT; raises as `serve`."""
-    stopping = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
-    await serve(stopping, take_over=take_over)
+class TokenRefused(BotRefused):
+    """Telegram does not know the token."""
+
+    def __init__(self) -> None:
+        super().__init__("Telegram refused TELEGRAM_BOT_TOKEN: check it.")
 
 
-async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
-    """Poll until told to stop, then finish within DRAIN_SECONDS and close everything.
+class StrictApplication(Application[Any, Any, Any, Any, Any, Any]):
+    """Lets a handler's error out: the library would log it and call the update handled."""
 
-    Raises:
-        BotRefused: no token, a refused token, or another installation's webhook is set.
-    """
-    if not settings.TELEGRAM_BOT_TOKEN:
-        raise BotRefused(
-            "TELEGRAM_BOT_TOKEN is not set: get one from @BotFather, or use SANDBOX=true."
-        )
-    process = _Process(take_over=take_over)
-    try:
-        if await _unless(stopping, process.start()):
-            await _unless(stopping, process.poller.poll())
-    except InvalidToken:
-        raise BotRefused("Telegram refused TELEGRAM_BOT_TOKEN: check it.") from None
-    finally:
-        logger.info("stopping: no new messages are taken")
-        await process.finish(within_s=settings.DRAIN_SECONDS)
-        logger.info("stopped")
+    async def process_error(self, update: object, error: Exception, *args: Any, **kw: Any) -> bool:
+        raise error
 
 
-class _Process:
-    """What a bot's process consists of, from its start to its end."""
+class BotSide:
+    """What of a process talks to Telegram."""
 
-    def __init__(self, *, take_over: bool) -> None:
-        self._take_over = take_over
-        self._alerts = Alerts()
-        self._engine = Engine("bot", self._alerts.post)
-        self._updates = RunningUpdates()
-        self._application = _application(self._engine, self._alerts, self._updates)
-        self.poller = Poller(self._application.bot, self._application.update_queue)
+    def __init__(self, engine: Engine, alerts: Alerts, add_tasks: AddTasks) -> None:
+        self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
+        self._alerts = alerts
+        self._application = _application(self.bot_id, add_tasks)
+        add_handlers(self._application, Support(engine, alerts.post))
+        self._poller = Poller(self._application.bot, self.bot_id)
 
-    async def start(self) -> None:
-        """Connect, however long it takes, and begin to answer.
+    async def connect(self, *, take_over: bool) -> None:
+        """Reach Telegram, however long it takes, and fetch a first time.
 
         Raises:
-            BotRefused: another installation's webhook is set.
-            InvalidToken: Telegram does not know the token.
+            BotRefused: another installation's webhook is set, or the token is refused.
         """
-        self._engine.start()
-        await _announce(self._engine)
-        await self._connect()
-        self._alerts.use(self._application.bot)
-        # Here the token is known to be good, and no run of this process can have begun.
-        await _close_interrupted()
-        await self._application.start()
-        logger.info("polling as @%s", self._application.bot.username)
+        try:
+            await self._connect(take_over=take_over)
+        except InvalidToken:
+            raise TokenRefused from None
 
-    async def finish(self, within_s: float) -> None:
-        """Answer what was taken, then close everything; one deadline for all of it."""
-        ends_at = time.monotonic() + within_s
-        farewell_at = ends_at - min(FAREWELL_S, within_s / 4)
-        await _until(farewell_at, self.poller.acknowledge())
-        handled = asyncio.create_task(self._handle_the_rest())
-        await asyncio.wait({handled}, timeout=_left(farewell_at))
-        await self._engine.end_background(_left(farewell_at))
-        await self._updates.end(until=ends_at)
-        await asyncio.wait({handled}, timeout=GRACE_S)
-        await _until(ends_at, self._alerts.drain())
-        await self._application.shutdown()
-        # An application whose start failed half-way shuts nothing down; its connections are open.
-        await self._application.bot.shutdown()
-        await self._engine.close(_left(ends_at))
+    async def poll(self) -> None:
+        """Fetch until cancelled; raises BotRefused when Telegram does not know the token (any more)."""
+        try:
+            await self._poller.poll()
+        except InvalidToken:
+            raise TokenRefused from None
 
-    async def _handle_the_rest(self) -> None:
-        if self._application.running:
-            await self._application.stop()
-
-    async def _connect(self) -> None:
-        """Reach Telegram and fetch a first time."""
+    async def _connect(self, *, take_over: bool) -> None:
         bot = self._application.bot
         async for attempt in stamina.retry_context(
             on=wait_before_next, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
@@ -129,12 +103,100 @@ class _Process:
                     )
                 await self._application.initialize()
                 if (await bot.get_webhook_info()).url:
-                    await self._remove_webhook()
+                    await self._remove_webhook(take_over)
                 await bot.set_my_commands([BotCommand(*command) for command in COMMANDS])
-                await self.poller.fetch(0)
+                await self._poller.fetch(0)
+        self._alerts.use(bot)
+        logger.info("polling as @%s", bot.username)
 
-    async def _remove_webhook(self) -> None:
-        if not self._take_over:
+    async def handle(self, claim: Claim) -> TaskStatus:
+        """Handle an update: say what was decided before, or decide and say it.
+
+        Raises:
+            Hopeless: it cannot be handled, however often one tries.
+            Superseded: it is in other hands.
+        """
+        await sync_to_async(reset_queries)()
+        turn, update = await self._turn(claim)
+        if await turn.outbox.has_text():
+            await turn.outbox.deliver()
+            return TaskStatus.DONE
+        begin(turn)
+        await self._application.process_update(update)
+        return TaskStatus.DONE if turn.was_handled else TaskStatus.IGNORED
+
+    async def announce(self, claim: Claim) -> TaskStatus:
+        """Tell a member that their message waits for its turn, if it still does."""
+        turn, _ = await self._turn(claim)
+        waiting = Task.objects.filter(
+            update=turn.row, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
+        )
+        if turn.row.holds_key or not await waiting.aexists() or not await _is_member(turn.row):
+            return TaskStatus.IGNORED
+        await turn.outbox.announce(texts.IN_LINE)
+        return TaskStatus.DONE
+
+    async def give_up(self, claim: Claim, why: str) -> None:
+        """Close the run of an update that was given up, and tell the member and the operators."""
+        if claim.update_id is None:
+            return
+        await sync_to_async(rows.close_run_of)(claim.update_id, RunStatus.GIVEN_UP)
+        row = await TelegramUpdate.objects.aget(pk=claim.update_id)
+        incident = uuid4().hex[:8]
+        logger.error("incident=%s task=%s was given up: %s", incident, claim.task_id, why)
+        self._alerts.post(f"Update {row.update_id} was given up (incident {incident}): {why}")
+        if claim.kind is not TaskKind.MESSAGE or row.chat_id is None:
+            return
+        if not await _is_member(row):
+            return  # whoever is none gets nothing but the refusal
+        line = texts.GIVEN_UP.format(attempts=MAX_ATTEMPTS, incident=incident)
+        try:
+            await self._show_last(row, line)
+        except TelegramError as error:
+            logger.warning("chat=%s: no line could be shown: %s", row.chat_id, error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._application.shutdown()
+        # An application whose start failed half-way shuts nothing down; its connections are open.
+        await self._application.bot.shutdown()
+
+    async def _turn(self, claim: Claim) -> tuple[Turn, Update]:
+        """Return an update with all that handling it takes.
+
+        Raises:
+            Hopeless: it cannot be read, or came to another bot.
+        """
+        if claim.update_id is None:
+            raise Hopeless("it is about no update")
+        row = await TelegramUpdate.objects.aget(pk=claim.update_id)
+        if row.bot_id != self.bot_id:
+            raise Hopeless("it came to another bot, whose token is not in use any more")
+        if not row.kind:
+            raise Hopeless("it is nested too deeply to be read")
+        try:
+            update = Update.de_json(json.loads(row.raw), self._application.bot)
+        except Exception as error:
+            raise Hopeless(scrub(f"it cannot be read: {type(error).__name__}: {error}")) from error
+        message = update.effective_message
+        topic = message.message_thread_id if message and message.is_topic_message else None
+        outbox = Outbox(self._application.bot, row, topic, TaskHold(claim.task_id, claim.token))
+        return Turn(claim=claim, row=row, outbox=outbox), update
+
+    async def _show_last(self, row: TelegramUpdate, line: str) -> None:
+        bot, chat_id = self._application.bot, row.chat_id
+        placeholder = await OutgoingMessage.objects.filter(
+            update=row, number=0, text="", message_id__isnull=False
+        ).afirst()
+        if chat_id is None:
+            return
+        if placeholder is not None and placeholder.message_id is not None:
+            await bot.edit_message_text(line, chat_id, placeholder.message_id)
+        else:
+            await bot.send_message(chat_id, line)
+
+    async def _remove_webhook(self, take_over: bool) -> None:
+        if not take_over:
             raise BotRefused(
                 "This token has a webhook, so another installation answers this bot. "
                 "Polling would remove it: start with --take-over if that is what you want."
@@ -142,81 +204,27 @@ class _Process:
         await self._application.bot.delete_webhook()
 
 
-def _application(engine: Engine, alerts: Alerts, updates: RunningUpdates) -> BotApplication:
+async def _is_member(row: TelegramUpdate) -> bool:
+    if row.user_id is None:
+        return False
+    members = Member.objects.filter(telegram_id=row.user_id, access=Access.APPROVED)
+    return await members.aexists()
+
+
+def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
     application = (
         ApplicationBuilder()
+        .application_class(StrictApplication)
         .token(settings.TELEGRAM_BOT_TOKEN)
         .base_url(f"{settings.TELEGRAM_API_BASE_URL}/bot")
         .base_file_url(f"{settings.TELEGRAM_FILE_BASE_URL}/bot")
         .defaults(Defaults(link_preview_options=LinkPreviewOptions(is_disabled=True)))
-        .concurrent_updates(updates)
+        .rate_limiter(ChatRateLimiter())
+        .get_updates_request(
+            PersistingRequest(bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE)
+        )
+        .connection_pool_size(POOL_SIZE)
         .updater(None)
-        # One connection for getUpdates can be torn and then hold the pool for ever.
-        .get_updates_connection_pool_size(4)
         .build()
     )
-    add_handlers(application, Support(engine, alerts.post))
-    application.add_error_handler(_log_error)
-    return application
-
-
-async def _announce(engine: Engine) -> None:
-    """Say in two lines whether overrides are in effect, and on whose key."""
-    try:
-        overrides = await engine.model_config.get_all()
-        version = (await engine.model_config.choose("")).reading.version
-        known = f"{len(overrides)} active, {version}"
-    except OverridesUnknown:
-        known = "not read yet, the database does not answer"
-    if settings.OPENROUTER_API_KEY:
-        key = fingerprint(settings.OPENROUTER_API_KEY)
-        logger.info("overrides: enabled (%s)", known)
-        logger.info("overrides: paid by the shared key %s", key)
-    else:
-        logger.warning("overrides: disabled, OPENROUTER_API_KEY is not set (%s)", known)
-        logger.warning("overrides: every agent uses the member's own provider")
-
-
-async def _close_interrupted() -> None:
-    try:
-        interrupted = await sync_to_async(close_interrupted)(Source.TELEGRAM)
-    except DatabaseError as error:
-        logger.error("interrupted runs stay open until the next start: %s", error)  # noqa: TRY400
-        return
-    if interrupted:
-        logger.warning("%s runs were interrupted by the last stop", interrupted)
-
-
-async def _log_error(update: object, context: object) -> None:
-    logger.error("an update could not be handled", exc_info=getattr(context, "error", None))
-
-
-# --- time ---------------------------------------------------------------------------------------
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work; False when the process was told to stop before its end."""
-    working = asyncio.create_task(work)
-    stopped = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-            return True
-        return False
-    finally:
-        stopped.cancel()
-        working.cancel()
-        await asyncio.wait({working}, timeout=GRACE_S)
-
-
-async def _until(ends_at: float, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; what is not done by then is given up."""
-    working = asyncio.create_task(work)
-    await asyncio.wait({working}, timeout=_left(ends_at))
-    working.cancel()
-    await asyncio.wait({working}, timeout=GRACE_S)
-
-
-def _left(ends_at: float) -> float:
-    return max(0.0, ends_at - time.monotonic())
+    return cast(StrictApplication, application)

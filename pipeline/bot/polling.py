@@ -1,95 +1,136 @@
 """Fetches updates from Telegram, through every outage, until the token is refused.
 
-The library's own loop goes deaf without a word when the token is refused, and sleeps through a
-stop; this one ends with the error, and at once when it is cancelled.
+The library's own loop goes deaf without a word when the token is refused, and always removes the
+webhook; this one ends with the error, and one that stops or falls silent is started again. What is
+fetched has been stored by the request itself (`pipeline.bot.intake`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import timedelta
 
+from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseError
+from django.utils import timezone
 from telegram import Bot
 from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
 from agents.llm.keys import scrub
+from pipeline.bot.intake import ALLOWED_UPDATES
 from pipeline.bot.patience import seconds
+from pipeline.models import Poller as PollerRow
 
 logger = logging.getLogger(__name__)
 
-ALLOWED_UPDATES = ["message"]
 LONG_POLL_S = 10
+SILENT_S = 60.0  # several times what one fetch may take; then something hangs
+TELL_EVERY_S = 5.0
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 5.0
 
 
 class Poller:
-    """Puts a bot's updates into a queue."""
+    """Keeps fetching a bot's updates."""
 
-    def __init__(self, bot: Bot, queue: asyncio.Queue[object]) -> None:
+    def __init__(self, bot: Bot, bot_id: int, *, silent_s: float = SILENT_S) -> None:
         self._bot = bot
-        self._queue = queue
+        self._bot_id = bot_id
+        self._silent_s = silent_s
         self._offset: int | None = None
         self._trouble = ""
+        self._tried_at = time.monotonic()
+        self._told_at = 0.0
 
     async def poll(self) -> None:
-        """Fetch until cancelled.
+        """Fetch until cancelled; a loop that ends or falls silent is replaced.
 
         Raises:
             InvalidToken: Telegram does not know the token (any more).
         """
+        while True:
+            self._tried_at = time.monotonic()
+            polling = asyncio.create_task(self._poll())
+            try:
+                while not polling.done() and self._silence_s() < self._silent_s:
+                    await asyncio.wait({polling}, timeout=self._silent_s - self._silence_s())
+            finally:
+                polling.cancel()
+                await asyncio.wait({polling}, timeout=1.0)
+            error = None
+            if polling.done() and not polling.cancelled():
+                error = polling.exception()
+            if isinstance(error, InvalidToken):
+                raise error
+            logger.error("polling had stopped and is started again", exc_info=error)
+
+    async def fetch(self, wait_s: float) -> None:
+        """Have the updates stored that there are, or come within `wait_s`; acknowledges the last.
+
+        Raises:
+            TelegramError: nothing was stored, and nothing is acknowledged.
+        """
+        updates = await self._bot.get_updates(
+            offset=self._offset,
+            timeout=timedelta(seconds=wait_s),
+            allowed_updates=ALLOWED_UPDATES,
+        )
+        for update in updates:
+            self._offset = update.update_id + 1
+
+    async def _poll(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            self._tried_at = time.monotonic()
             try:
                 await self.fetch(LONG_POLL_S)
             except InvalidToken:
                 raise
-            except Exception as error:  # noqa: BLE001 - an update that the library cannot read raises anything
-                self._tell(error)
-                await asyncio.sleep(seconds(error) if isinstance(error, RetryAfter) else pause_s)
+            except TelegramError as error:
+                await self._tell(error)
+                wait_s = seconds(error) if isinstance(error, RetryAfter) else pause_s
+                await asyncio.sleep(min(wait_s, self._silent_s / 2))
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
                 pause_s = FIRST_PAUSE_S
-                if self._trouble:
-                    logger.info("polling again")
-                    self._trouble = ""
+                await self._tell(None)
 
-    async def fetch(self, wait_s: float) -> None:
-        """Queue the updates there are, or come within `wait_s`; acknowledges those before."""
-        try:
-            updates = await self._bot.get_updates(
-                offset=self._offset,
-                timeout=timedelta(seconds=wait_s),
-                allowed_updates=ALLOWED_UPDATES,
-            )
-        except Conflict as error:
-            self._tell(error)
-            raise
-        for update in updates:
-            self._queue.put_nowait(update)
-            self._offset = update.update_id + 1
+    def _silence_s(self) -> float:
+        return time.monotonic() - self._tried_at
 
-    async def acknowledge(self) -> None:
-        """Tell Telegram what was fetched, so that the next start does not get it again."""
-        if self._offset is None:
-            return
-        try:
-            await self._bot.get_updates(
-                offset=self._offset, timeout=timedelta(0), allowed_updates=ALLOWED_UPDATES
-            )
-        except TelegramError as error:
-            logger.warning("the last updates may come again: %s", scrub(str(error)))
-
-    def _tell(self, error: Exception) -> None:
-        """Log the first of a row of equal failures."""
-        trouble = type(error).__name__
-        if trouble == self._trouble:
-            return
+    async def _tell(self, error: TelegramError | None) -> None:
+        """Log the first of a row of equal failures and its end, and note when Telegram was heard."""
+        trouble = "" if error is None else type(error).__name__
+        has_changed = trouble != self._trouble
         self._trouble = trouble
-        if isinstance(error, Conflict):
-            logger.error("another process uses this bot's token: stop one of them (%s)", error)
-        elif isinstance(error, TelegramError):
-            logger.warning("polling: %s", scrub(str(error)))
-        else:
-            logger.error("updates could not be read", exc_info=error)
+        if has_changed:
+            _log(error)
+        if has_changed or time.monotonic() > self._told_at + TELL_EVERY_S:
+            try:
+                await sync_to_async(self._note)(trouble)
+            except DatabaseError:
+                logger.debug("the poller's row could not be written", exc_info=True)
+            self._told_at = time.monotonic()
+
+    def _note(self, trouble: str) -> None:
+        heard = {} if trouble else {"heard_at": timezone.now()}
+        PollerRow.objects.update_or_create(
+            bot_id=self._bot_id,
+            defaults={"trouble": trouble, **heard},
+            create_defaults={"trouble": trouble, "heard_at": timezone.now()},
+        )
+
+
+def _log(error: TelegramError | None) -> None:
+    if error is None:
+        logger.info("polling again")
+    elif isinstance(error, Conflict):
+        logger.error("another process uses this bot's token: stop one of them (%s)", error)
+    elif isinstance(error.__cause__, DatabaseError):
+        logger.error(
+            "updates cannot be stored, so none is acknowledged: %s", scrub(str(error.__cause__))
+        )
+    else:
+        logger.warning("polling: %s", scrub(str(error)))

@@ -1,27 +1,25 @@
 """One answer as the member sees it: a placeholder at once, stages while it works, then the text.
 
-The answer is an edit of the placeholder, so that sending it twice shows it once. Stages are edited
-in by a task of their own, slowly enough for Telegram's limits; the run never waits for them.
+Stages are edited in by a task of their own, slowly enough for Telegram's limits; the run never
+waits for them. What must survive a restart lies in the outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
-from telegram import Chat, Message
-from telegram.error import BadRequest, RetryAfter, TelegramError
+from django.db import Error as DatabaseError
+from telegram.error import RetryAfter, TelegramError
 
 from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
-from pipeline.bot.patience import patiently, seconds
-
-logger = logging.getLogger(__name__)
+from pipeline.bot.outbox import MessageGone, Outbox
+from pipeline.bot.patience import seconds
+from pipeline.holds import Superseded
 
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included
@@ -31,28 +29,29 @@ STAGE_EDIT_ENDS_WITHIN_S = 10.0  # the library gives up a request before that
 class LiveReply:
     """The reply to one message."""
 
-    def __init__(self, message: Message, *, edit_every_s: float | None = None) -> None:
-        self._message = message
-        if edit_every_s is None:
-            is_private = message.chat.type == Chat.PRIVATE
-            edit_every_s = PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S
-        self._edit_every_s = edit_every_s
-        self._placeholder: Message | None = None
-        self._holds_answer = False
+    def __init__(self, outbox: Outbox, *, is_private: bool = True) -> None:
+        self._outbox = outbox
+        self._edit_every_s = PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S
+        self._next_edit_at = 0.0
+        self._has_edited = False
         self._stages: list[str] = []
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
-        self._editor: asyncio.Task[None] | None = None
 
-    @property
-    def holds_answer(self) -> bool:
-        """Whether the member may be reading the answer, so that nothing must replace it."""
-        return self._holds_answer
-
-    async def open(self, text: str = texts.PLACEHOLDER) -> None:
-        """Show the placeholder."""
-        self._placeholder = await patiently(partial(self._send, text, []))
-        self._editor = asyncio.create_task(self._show_stages())
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Show the placeholder, and stages in it until the block ends."""
+        await self._outbox.show_placeholder(texts.PLACEHOLDER)
+        # A first stage at once would put off a quick answer: edits keep their distance.
+        self._next_edit_at = time.monotonic() + self._edit_every_s
+        editor = asyncio.create_task(self._show_stages())
+        try:
+            yield
+        except asyncio.CancelledError:
+            editor.cancel()
+            raise
+        finally:
+            await self._stop(editor)
 
     def stage(self, title: str) -> None:
         """Name what is being done now; returns at once."""
@@ -61,76 +60,34 @@ class LiveReply:
 
     async def close(self, chunks: Sequence[Chunk]) -> None:
         """Turn the placeholder into the answer and send what does not fit into it."""
-        await self._stop_editor()
-        (text, entities), *rest = chunks
-        self._holds_answer = True  # a try that is cut off may have arrived
-        try:
-            await patiently(partial(self._edit, text, entities))
-        except TelegramError:
-            self._holds_answer = False
-            raise
-        for part, part_entities in rest:
-            await patiently(partial(self._send, part, part_entities))
-
-    async def fail(self, line: str) -> None:
-        """Turn the placeholder into one line, or send it below an answer that stands there.
-
-        A line that cannot be shown is logged.
-        """
-        await self._stop_editor()
-        show = self._send if self._holds_answer else self._edit
-        try:
-            await patiently(partial(show, line, []))
-        except TelegramError as error:
-            logger.warning("chat=%s: no line could be shown: %s", self._message.chat_id, error)
+        await self._outbox.keep(chunks)
+        if self._has_edited:
+            pause_s = self._next_edit_at - time.monotonic()
+            await asyncio.sleep(min(pause_s, self._edit_every_s))
+        await self._outbox.deliver()
 
     async def _show_stages(self) -> None:
         """Edit the latest stage in, no more often than Telegram likes."""
-        wait_s, next_at = self._edit_every_s, 0.0
+        wait_s = self._edit_every_s
         while True:
             await self._changed.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), next_at - time.monotonic())
+                await asyncio.wait_for(self._closing.wait(), self._next_edit_at - time.monotonic())
             if self._closing.is_set():
                 return
             self._changed.clear()
-            with contextlib.suppress(TelegramError):
+            with contextlib.suppress(TelegramError, MessageGone, Superseded, DatabaseError):
                 try:
-                    await self._edit(f"{self._stages[-1]}…", [])
+                    self._has_edited = True
+                    await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
                 except RetryAfter as error:
                     wait_s = max(wait_s, seconds(error))  # this chat only
-            next_at = time.monotonic() + wait_s
+            self._next_edit_at = time.monotonic() + wait_s
 
-    async def _stop_editor(self) -> None:
+    async def _stop(self, editor: asyncio.Task[None]) -> None:
         """Let an edit that is under way arrive; cut off, it could overtake what comes after it."""
         self._closing.set()
         self._changed.set()
-        if self._editor is not None:
-            _, late = await asyncio.wait({self._editor}, timeout=STAGE_EDIT_ENDS_WITHIN_S)
-            for editor in late:
-                editor.cancel()
-
-    async def _edit(self, text: str, entities: Sequence[Any]) -> None:
-        if self._placeholder is None:
-            self._placeholder = await self._send(text, entities)
-            return
-        try:
-            await self._placeholder.edit_text(text, entities=entities)
-        except BadRequest as error:
-            reason = str(error).lower()
-            if "not modified" in reason:
-                return  # it is there already: an earlier try had arrived
-            if "entit" in reason and entities:
-                await self._edit(text, [])
-            elif "not found" in reason or "can't be edited" in reason:
-                self._placeholder = await self._send(text, entities)
-            else:
-                raise
-
-    async def _send(self, text: str, entities: Sequence[Any]) -> Message:
-        try:
-            return await self._message.reply_text(text, entities=entities)
-        except BadRequest as error:
-            if "entit" in str(error).lower() and entities:
-                return await self._message.reply_text(text)
-            raise
+        _, late = await asyncio.wait({editor}, timeout=STAGE_EDIT_ENDS_WITHIN_S)
+        for task in late:
+            task.cancel()

@@ -10,6 +10,7 @@ HELP = """Describe a prospect, or send a screenshot. For example:
 /support VP of Strategy at a mid-size bank, worried about switching cost
 
 /support: analysis, strategy, steps and a draft
+/cancel: stop what I am working on
 /start: what I do
 /help: this list"""
 
@@ -32,8 +33,14 @@ LOOKS_LIKE_A_KEY = (
 DELETED = "deleted your message"
 NOT_DELETED = "could not delete your message: please delete it and make a new key"
 NO_ANSWER = "⚠️ {line} (incident {incident})"
-BROKEN = "⚠️ Something went wrong on our side. Please try again. (incident {incident})"
-RESTARTING = "⚠️ I was restarted before I had an answer. Please send your message again."
-REST_LOST = "⚠️ The rest of this answer could not be sent. (incident {incident})"
-CUT_OFF = "⚠️ I was restarted and may not have sent all of this answer."
+GIVEN_UP = (
+    "⚠️ I tried {attempts} times and could not answer this. Please ask again. (incident {incident})"
+)
+CUT_OFF = "⚠️ I was cut off while sending you a message. If it did not arrive, let me show it here."
+SHOW_AGAIN = "Show it here"
+NOTHING_TO_SHOW = "This message is no longer kept."
+STOPPED = "⏹ Stopped."
+NO_ANSWER_STOPPED = "⏹ Stopped: no answer to this message."
+NOTHING_TO_STOP = "There is nothing to stop: I am not working on a message of yours."
+PICTURE_GONE = "Telegram does not hand out this picture any more. Please send it again."
 FELL_BACK = "The model chosen for {agent} failed, so {model} answered."

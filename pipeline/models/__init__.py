@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.models.inbox import OutgoingMessage, Poller, Task, TelegramUpdate
 from pipeline.models.knowledge import PlaybookPage
 from pipeline.models.members import Member
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
@@ -10,9 +11,13 @@ from pipeline.models.training import Scenario
 __all__ = [
     "LLMCall",
     "Member",
+    "OutgoingMessage",
     "PipelineRun",
     "PlaybookPage",
+    "Poller",
     "PromptText",
     "Scenario",
     "StepRun",
+    "Task",
+    "TelegramUpdate",
 ]

@@ -21,11 +21,13 @@ class RunStatus(models.TextChoices):
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
     INTERRUPTED = "interrupted", "Interrupted by a restart"
+    GIVEN_UP = "given_up", "Given up: every attempt failed"
 
 
 class StepStatus(models.TextChoices):
     """Where a step run stands."""
 
+    WAITING = "waiting", "Waiting for a worker"
     RUNNING = "running", "Running"
     OK = "ok", "Done"
     FAILED = "failed", "Failed"
@@ -81,7 +83,18 @@ class PipelineRun(models.Model):
         "pipeline.Member", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
     )
     source = models.CharField(max_length=10, choices=Source)
+    update = models.OneToOneField(
+        "pipeline.TelegramUpdate",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="run",
+    )
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
+    # Whoever works on the run holds this; a worker that was taken for dead holds an older one.
+    attempt_token = models.UUIDField(null=True, blank=True, editable=False)
+    definition = text_field()  # the pipeline as it was when the run began
     user_message = text_field()
     background = text_field()  # playbook, memory, casebook and scenario as the agents saw them
     image = text_field()  # base64
@@ -103,11 +116,13 @@ class PipelineRun(models.Model):
 
 
 class StepRun(models.Model):
-    """One execution of one step, with the reason for the model it ran on."""
+    """One attempt at one step, with the reason for the model it ran on."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     run = models.ForeignKey(PipelineRun, on_delete=models.CASCADE, related_name="steps")
     position = models.PositiveSmallIntegerField()
+    attempt = models.PositiveSmallIntegerField(default=1)  # 2 and more: after a restart
+    attempt_token = models.UUIDField(null=True, blank=True, editable=False)
     agent = models.CharField(max_length=100)
     mode = models.CharField(max_length=12)
     status = models.CharField(max_length=12, choices=StepStatus, default=StepStatus.RUNNING)
@@ -123,16 +138,20 @@ class StepRun(models.Model):
     is_stale = models.BooleanField("snapshot was stale", default=False)
     inputs = text_field()
     output = text_field()
+    reply = text_field()  # the output as Markdown for a person
     was_repaired = models.BooleanField("JSON was repaired", default=False)
     error = models.TextField(blank=True)
+    member_line = models.CharField(max_length=200, blank=True)  # what a member may read of it
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = "step run"
-        ordering = ["run", "position"]
+        ordering = ["run", "position", "attempt"]
         constraints = [
-            models.UniqueConstraint(fields=["run", "position"], name="step_run_once_a_position")
+            models.UniqueConstraint(
+                fields=["run", "position", "attempt"], name="step_run_once_an_attempt"
+            )
         ]
         indexes = [models.Index(fields=["agent", "-started_at"], name="step_agent_started")]
 

@@ -21,7 +21,8 @@ from pipeline.config import PipelineConfig
 from pipeline.context import PipelineContext
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import Source
-from pipeline.runner import PipelineRunner, RunReport
+from pipeline.reports import RunReport
+from pipeline.runner import PipelineRunner
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.wire import LOOK_EVERY_S, WAIT_S, Wire
 from tests.sandbox.serving import running_sandbox

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 
 from pipeline.engine import Engine
 from pipeline.models import PipelineRun, PlaybookPage
-from pipeline.models.runs import RunStatus, Source, StepStatus
+from pipeline.models.runs import RunStatus, StepStatus
 from tests.canaries import SHARED_KEY
 from tests.golden.judge import missing_from
 from tests.golden.prospects import golden_prospects
@@ -25,9 +25,7 @@ class GoldenProspectTests(SandboxCase):
                     await sync_to_async(PipelineRun.objects.all().delete)()
                     self.wire.clear()
 
-                    report = await engine.answer(
-                        "support", None, prospect.message, source=Source.SHELL
-                    )
+                    report = await engine.answer("support", None, prospect.message)
                     await engine.drain()
 
                     rows = await step_rows()

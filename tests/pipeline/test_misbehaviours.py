@@ -11,7 +11,7 @@ from agents.llm.keys import fingerprint
 from pipeline.config import StepMode
 from pipeline.models import LLMCall
 from pipeline.models.runs import CallStatus, StepStatus
-from pipeline.runner import StepReport
+from pipeline.reports import StepReport
 from tests.canaries import SHARED_KEY
 from tests.llm.misbehaving import OPENROUTER, Row
 from tests.pipeline.cases import PipelineCase, override

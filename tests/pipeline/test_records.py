@@ -24,10 +24,12 @@ from agents.models import OnFailure
 from agents.snapshot import Override
 from pipeline.config import StepConfig, StepMode
 from pipeline.context import NoPurse, PipelineContext
+from pipeline.holds import RunHold
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.records import StepRecorder, close_interrupted, finished, log_alert, step_started
-from pipeline.runner import RunReport
+from pipeline.records import StepRecorder, finished, log_alert, step_started
+from pipeline.reports import RunReport
+from pipeline.rows import close_orphans
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     PipelineCase,
@@ -39,6 +41,8 @@ from tests.pipeline.cases import (
 )
 from tests.pipeline.players import asking, pipeline, player, said, step
 
+TOKEN = uuid4()
+A_STEP = StepConfig(agent="one", mode=StepMode.SEQUENTIAL, input_mapping={"message": "Hello."})
 PLAYBOOK = "Never discount before the second call. " * 50
 
 
@@ -108,7 +112,7 @@ class OrderTests(PipelineCase):
 
     async def test_a_call_cancelled_before_it_was_sent_is_closed_as_that(self):
         step_id = await a_step()
-        recorder = StepRecorder(step_id, "one", log_alert)
+        recorder = StepRecorder(step_id, TOKEN, A_STEP, log_alert)
         starting = asyncio.create_task(recorder.attempt_started(an_attempt()))
         await asyncio.sleep(0)
 
@@ -315,7 +319,7 @@ def _total(report: RunReport) -> Decimal:
 
 
 class InterruptionTests(PipelineCase):
-    async def test_what_a_gone_process_left_open_is_closed_for_its_source_only(self):
+    async def test_what_no_task_will_go_on_with_is_closed_for_telegram_only(self):
         for source in Source:
             for status in (RunStatus.RUNNING, RunStatus.OK):
                 step_id = await a_step(source, status)
@@ -323,7 +327,7 @@ class InterruptionTests(PipelineCase):
                     step_id=step_id, number=1, status=status, started_at=timezone.now()
                 )
 
-        closed = await sync_to_async(close_interrupted)(Source.TELEGRAM)
+        closed = await sync_to_async(close_orphans)()
 
         assert closed == 1
         for model in (PipelineRun, StepRun, LLMCall):
@@ -332,15 +336,18 @@ class InterruptionTests(PipelineCase):
         run = await PipelineRun.objects.aget(status=RunStatus.INTERRUPTED)
         assert run.source == Source.TELEGRAM
         assert run.ended_at is not None
-        assert await sync_to_async(close_interrupted)(Source.TELEGRAM) == 0
+        assert await sync_to_async(close_orphans)() == 0
 
 
 async def a_step(source: Source = Source.SHELL, status: str = RunStatus.RUNNING) -> UUID:
     run = await PipelineRun.objects.acreate(
-        pipeline="play", source=source, status=status, started_at=timezone.now()
+        pipeline="play",
+        source=source,
+        status=status,
+        started_at=timezone.now(),
+        attempt_token=TOKEN,
     )
-    config = StepConfig(agent="one", mode=StepMode.SEQUENTIAL, input_mapping={"message": "Hello."})
-    step_id = await step_started(run.id, 0, config, {}, None)
+    step_id = await step_started(RunHold(run.id, TOKEN), run.id, 0, A_STEP, {}, None)
     await StepRun.objects.filter(id=step_id).aupdate(status=status)
     return step_id
 

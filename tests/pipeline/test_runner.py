@@ -20,7 +20,7 @@ from observatory.redaction import RedactingFormatter
 from pipeline.config import StepMode
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.runner import RunReport, StepReport
+from pipeline.reports import RunReport, StepReport
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     FALLBACK_MODEL,

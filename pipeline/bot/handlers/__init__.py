@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from telegram.ext import Application, CommandHandler, MessageHandler, filters
+from telegram.ext import (
+    Application,
+    CallbackQueryHandler,
+    CommandHandler,
+    MessageHandler,
+    filters,
+)
 
-from pipeline.bot.handlers.asks import Asks
+from pipeline.bot.handlers.asks import in_picture, in_text
+from pipeline.bot.handlers.control import cancel, show_again
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
+from pipeline.bot.outbox import AGAIN
 
 COMMANDS = [
     ("support", "Analysis, strategy, steps and a draft"),
+    ("cancel", "Stop what I am working on"),
     ("start", "What I do"),
     ("help", "What you can send"),
 ]
@@ -19,17 +28,18 @@ COMMANDS = [
 
 def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support: Support) -> None:
     """Register every handler; the first that matches an update takes it."""
-    asks = Asks()
     private = filters.ChatType.PRIVATE & filters.UpdateType.MESSAGE
     picture = filters.PHOTO | filters.Document.IMAGE
     application.add_handlers(
         [
-            CommandHandler("start", support.at_once(show_start)),
-            CommandHandler("help", support.at_once(show_help)),
-            CommandHandler("support", support.in_turn(asks.in_text)),
-            MessageHandler(private & picture, support.in_turn(asks.in_picture)),
-            MessageHandler(private & filters.COMMAND, support.at_once(show_unknown)),
-            MessageHandler(private & filters.TEXT, support.in_turn(asks.in_text)),
-            MessageHandler(private, support.at_once(show_not_understood)),
+            CommandHandler("start", support.line(show_start)),
+            CommandHandler("help", support.line(show_help)),
+            CommandHandler("cancel", support.line(cancel)),
+            CommandHandler("support", support.run(in_text)),
+            MessageHandler(private & picture, support.run(in_picture)),
+            MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
+            MessageHandler(private & filters.TEXT, support.run(in_text)),
+            MessageHandler(private, support.line(show_not_understood)),
+            CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
         ]
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 from telegram import Document, Message, MessageEntity, PhotoSize
+from telegram.error import BadRequest
 
 from pipeline.bot import texts
 from pipeline.bot.patience import patiently
-from pipeline.pictures import MAX_BYTES, TOO_LARGE, prepared
+from pipeline.bot.turn import Turn
+from pipeline.models.inbox import TelegramUpdate
+from pipeline.pictures import MAX_BYTES, TOO_LARGE, PictureRefused, prepared
 
-KEPT_ALBUMS = 200
 FETCH_WITHIN_S = 20.0
 
 
@@ -29,44 +30,40 @@ class Ask:
         """Fetch the picture and return it as agents take it; None without one.
 
         Raises:
-            PictureRefused: it is not a picture that can be read.
-            TelegramError: Telegram does not hand it out.
+            PictureRefused: it is not a picture that can be read, or Telegram has it no more.
+            TelegramError: Telegram does not hand it out now.
         """
         if self.picture is None:
             return None
-        content = await patiently(partial(_download, self.picture), FETCH_WITHIN_S)
+        try:
+            content = await patiently(partial(_download, self.picture), FETCH_WITHIN_S)
+        except BadRequest:
+            raise PictureRefused(texts.PICTURE_GONE) from None
         return await asyncio.to_thread(prepared, content)
 
 
-class Asks:
-    """Reads messages; a line instead of an Ask is all that there is to say, an empty one nothing."""
+async def in_text(turn: Turn, message: Message) -> Ask | str:
+    """Read a text, or a command with one; a line instead of an Ask is all that there is to say."""
+    text = _words(message)
+    return Ask(pipeline="support", text=text) if text else texts.NOTHING_TO_DO
 
-    def __init__(self) -> None:
-        self._albums: OrderedDict[str, int] = OrderedDict()
 
-    def in_text(self, message: Message) -> Ask | str:
-        """Read a text, or a command with one."""
-        text = _words(message)
-        return Ask(pipeline="support", text=text) if text else texts.NOTHING_TO_DO
+async def in_picture(turn: Turn, message: Message) -> Ask | str:
+    """Read a picture, sent as a photo or as a file; of an album the first one, "" for the others."""
+    number = await _number_in_album(turn.row)
+    if number > 1:
+        return texts.ONE_PICTURE if number == 2 else ""
+    picture = message.photo[-1] if message.photo else message.document
+    if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
+        return TOO_LARGE
+    return Ask(pipeline="support_photo", text=_words(message), picture=picture)
 
-    def in_picture(self, message: Message) -> Ask | str:
-        """Read a picture, sent as a photo or as a file; of an album the first one."""
-        number = self._number_in_album(message)
-        if number > 1:
-            return texts.ONE_PICTURE if number == 2 else ""
-        picture = message.photo[-1] if message.photo else message.document
-        if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
-            return TOO_LARGE
-        return Ask(pipeline="support_photo", text=_words(message), picture=picture)
 
-    def _number_in_album(self, message: Message) -> int:
-        album = message.media_group_id
-        if not album:
-            return 1
-        number = self._albums[album] = self._albums.pop(album, 0) + 1
-        if len(self._albums) > KEPT_ALBUMS:
-            self._albums.popitem(last=False)
-        return number
+async def _number_in_album(row: TelegramUpdate) -> int:
+    if not row.album:
+        return 1
+    of_album = TelegramUpdate.objects.filter(chat_id=row.chat_id, album=row.album)
+    return await of_album.filter(pk__lte=row.pk).acount()
 
 
 def _words(message: Message) -> str:

@@ -1,28 +1,27 @@
-"""The messages that run no pipeline."""
+"""The lines that need no run."""
 
 from __future__ import annotations
 
-from telegram import Message
-
 from pipeline.bot import texts
+from pipeline.bot.turn import Turn
 from pipeline.models import Member
 
 
-async def show_start(message: Message, member: Member) -> None:
+async def show_start(turn: Turn, member: Member) -> str:
     """Say in three lines what this is."""
-    await message.reply_text(texts.WELCOME.format(name=member.name.split(" ")[0] or "there"))
+    return texts.WELCOME.format(name=member.name.split(" ")[0] or "there")
 
 
-async def show_help(message: Message, member: Member) -> None:
+async def show_help(turn: Turn, member: Member) -> str:
     """Say what can be sent."""
-    await message.reply_text(texts.HELP)
+    return texts.HELP
 
 
-async def show_unknown(message: Message, member: Member) -> None:
+async def show_unknown(turn: Turn, member: Member) -> str:
     """Answer a command that there is not."""
-    await message.reply_text(texts.UNKNOWN_COMMAND)
+    return texts.UNKNOWN_COMMAND
 
 
-async def show_not_understood(message: Message, member: Member) -> None:
+async def show_not_understood(turn: Turn, member: Member) -> str:
     """Answer what is neither text nor picture."""
-    await message.reply_text(texts.NOT_UNDERSTOOD)
+    return texts.NOT_UNDERSTOOD

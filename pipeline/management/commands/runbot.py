@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from pipeline.bot.application import BotRefused, run_bot
+from pipeline.bot.application import BotRefused
+from pipeline.worker import run_bot
 
 
 class Command(BaseCommand):

@@ -18,9 +18,9 @@ from pipeline.config import PipelineInvalid, UnknownPipeline, load_pipeline, pip
 from pipeline.context import NoPurse
 from pipeline.engine import Engine
 from pipeline.models import Member
-from pipeline.models.runs import RunStatus, Source
+from pipeline.models.runs import RunStatus
 from pipeline.pictures import MAX_BYTES, PictureRefused, prepared
-from pipeline.runner import RunReport
+from pipeline.reports import RunReport
 
 
 class Command(BaseCommand):
@@ -68,7 +68,7 @@ class Command(BaseCommand):
 
 async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:
     async with Engine("shell") as engine:
-        report = await engine.answer(name, member, text, source=Source.SHELL, image_b64=image_b64)
+        report = await engine.answer(name, member, text, image_b64=image_b64)
         await engine.drain()
         return report
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from django.test import TransactionTestCase, override_settings
 
-from pipeline.bot.application import serve
+from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN, SHARED_KEY
 from tests.sandbox.serving import running_sandbox
 

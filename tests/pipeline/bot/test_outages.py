@@ -16,10 +16,11 @@ from telegram import Bot
 from telegram.error import TelegramError
 
 from agents.models import AgentModelConfig
-from pipeline.bot.application import BotRefused, serve
+from pipeline.bot.application import BotRefused
 from pipeline.bot.reply import LiveReply
 from pipeline.models import PipelineRun
 from pipeline.models.runs import RunStatus
+from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, BotCase, Chat, environment
 from tests.pipeline.bot.relay import Relay

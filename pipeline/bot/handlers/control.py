@@ -1,0 +1,69 @@
+"""What bypasses the order of a chat: /cancel, and the button beneath a message that was cut off."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from telegram import CallbackQuery, MessageEntity, Update
+from telegram.error import BadRequest
+
+from pipeline.bot import texts
+from pipeline.bot.intake import lane_of
+from pipeline.bot.outbox import AGAIN
+from pipeline.bot.turn import Turn, current_turn
+from pipeline.models import Member
+from pipeline.models.inbox import OutgoingMessage
+from pipeline.models.members import Access
+from pipeline.queue.claims import request_stop
+
+logger = logging.getLogger(__name__)
+
+
+async def cancel(turn: Turn, member: Member) -> str:
+    """Ask whoever works on the member's oldest open message in this chat and topic to stop."""
+    message = json.loads(turn.row.raw)["message"]
+    # The order that any other message of this place keeps.
+    lane = lane_of({"message": {**message, "entities": []}})
+    is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
+    return texts.STOPPED if is_stopping else texts.NOTHING_TO_STOP
+
+
+async def show_again(update: Update, _: Any) -> None:
+    """Turn the line about a message that was cut off into that message; as often as it is pressed."""
+    query = update.callback_query
+    if query is None:
+        return
+    current_turn().was_handled = True
+    row = await _asked_for(query)
+    await _answer(query, "" if row else texts.NOTHING_TO_SHOW)
+    if row is None:
+        return
+    entities = [MessageEntity.de_json(entity, query.get_bot()) for entity in row.entities]
+    try:
+        await query.edit_message_text(row.text, entities=entities)
+    except BadRequest as error:
+        if "not modified" not in str(error).lower():
+            raise
+
+
+async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
+    """Return the message that a press is about, if it was meant for whoever pressed."""
+    number = (query.data or "").removeprefix(AGAIN)
+    if query.message is None or not number.isdecimal() or len(number) > 18:
+        return None
+    return await OutgoingMessage.objects.filter(
+        pk=int(number),
+        update__chat_id=query.message.chat.id,
+        update__user_id=query.from_user.id,
+        update__user_id__in=Member.objects.filter(access=Access.APPROVED).values("telegram_id"),
+    ).afirst()
+
+
+async def _answer(query: CallbackQuery, toast: str) -> None:
+    try:
+        await query.answer(toast or None)
+    except BadRequest as error:  # pressed more than 150 s ago; the edit still helps
+        logger.info("a press is too old to be answered: %s", error)

@@ -1,0 +1,209 @@
+"""Updates on their way in: committed before Telegram gets its acknowledgement.
+
+The next `getUpdates` acknowledges what the last one brought. So its answer is stored inside the
+request, raw and before anything parses it, and the library gets hollow updates. Whatever fails here
+is to the library a network error: nothing is acknowledged, and the same updates come again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeGuard
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, transaction
+from telegram.request import HTTPXRequest, RequestData
+
+from agents.llm.keys import scrub
+from pipeline import crashpoints
+from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
+
+logger = logging.getLogger(__name__)
+
+# What Telegram is asked for; other kinds are stored all the same should they come.
+ALLOWED_UPDATES = ["message", "callback_query"]
+CONTROL_COMMANDS = frozenset({"cancel", "help", "start"})  # they do not wait for a run
+OPAQUE = frozenset({"file_id", "file_unique_id", "id"})  # random letters may look like a key
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
+_UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
+
+Json = dict[str, Any]
+AddTasks = Callable[[Sequence[Task]], None]
+
+
+class PersistingRequest(HTTPXRequest):
+    """Requests for updates, whose answers are stored before the library sees them."""
+
+    def __init__(self, bot_id: int, add_tasks: AddTasks, **options: Any) -> None:
+        super().__init__(**options)
+        self._bot_id = bot_id
+        self._add_tasks = add_tasks
+
+    async def do_request(
+        self,
+        url: str,
+        method: str,
+        request_data: RequestData | None = None,
+        *timeouts: Any,
+        **more: Any,
+    ) -> tuple[int, bytes]:
+        """Make the request; of an answer to getUpdates leave the ids alone."""
+        code, payload = await super().do_request(url, method, request_data, *timeouts, **more)
+        if code != 200 or not url.endswith("/getUpdates"):
+            return code, payload
+        updates = updates_in(payload.decode("utf-8", "replace"))
+        if updates:
+            await sync_to_async(store)(self._bot_id, updates, self._add_tasks)
+            crashpoints.reach("updates stored")
+        hollow = [{"update_id": update["update_id"]} for update in updates]
+        return code, json.dumps({"ok": True, "result": hollow}).encode()
+
+
+def updates_in(answer: str) -> list[Json]:
+    """Return the updates in an answer; of one that cannot be read nothing but its id."""
+    try:
+        updates: list[Json] = json.loads(answer)["result"]
+    except RecursionError:  # nested a thousand deep: one update must not block the others
+        return [_read(text) for text in _parts_of(answer[answer.index("[") :])]
+    return updates
+
+
+def _parts_of(array: str) -> Iterator[str]:
+    """Yield the elements of an array of objects, however deep they are."""
+    depth, start = 0, 0
+    for token in _BRACKETS.finditer(array):
+        if token[0] in ("[", "{"):
+            depth += 1
+            if depth == 2:
+                start = token.start()
+        elif token[0] in ("]", "}"):
+            depth -= 1
+            if depth == 1:
+                yield array[start : token.end()]
+            if depth == 0:
+                return
+
+
+def _read(text: str) -> Json:
+    try:
+        update: Json = json.loads(text)
+        json.dumps(_without_keys(update))
+    except RecursionError:
+        found = _UPDATE_ID.search(text)
+        return {"update_id": int(found[1]) if found else 0}
+    return update
+
+
+def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
+    """Commit updates with their tasks, each once however often it comes; return how many were new."""
+    close_old_connections()
+    return _store(bot_id, updates, add_tasks)
+
+
+@transaction.atomic
+def _store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
+    # Telegram counts up within a batch, so whatever came out of order is put right.
+    by_id = {update["update_id"]: update for update in updates}
+    known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)
+    for update_id in known.values_list("update_id", flat=True):
+        del by_id[update_id]
+    rows = [_row(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
+    TelegramUpdate.objects.bulk_create(rows)
+    lanes = {row.pk: lane_of(by_id[row.update_id]) for row in rows}
+    busy = set(
+        Task.objects.filter(lane__in={*lanes.values()} - {""}, status__in=OPEN).values_list(
+            "lane", flat=True
+        )
+    )
+    tasks = []
+    for row in rows:
+        lane = lanes[row.pk]
+        tasks.append(
+            Task(kind=TaskKind.MESSAGE if lane else TaskKind.CONTROL, lane=lane, update=row)
+        )
+        if lane in busy and _may_be_told(by_id[row.update_id]):
+            tasks.append(Task(kind=TaskKind.NOTICE, update=row))
+        elif lane:
+            busy.add(lane)
+    add_tasks(tasks)
+    crashpoints.reach("storing updates")
+    return len(rows)
+
+
+def lane_of(update: Json) -> str:
+    """Return the order that an update keeps: of its chat and topic; "" for what waits for nothing."""
+    message = update.get("message")
+    chat_id = _id_of(message, "chat")
+    if chat_id is None or not isinstance(message, dict) or _command(message) in CONTROL_COMMANDS:
+        return ""
+    topic = message.get("message_thread_id") if message.get("is_topic_message") else None
+    return f"{chat_id}:{topic or ''}"
+
+
+def _may_be_told(update: Json) -> bool:
+    """Tell whether whoever sent this may hear that it waits: every such message gets an answer."""
+    message = update["message"]
+    return message["chat"].get("type") == "private" and not message.get("media_group_id")
+
+
+def _row(bot_id: int, update: Json) -> TelegramUpdate:
+    kind = next((name for name in update if name != "update_id"), "")
+    content = update.get(kind)
+    message = (
+        content.get("message") if kind == "callback_query" and _is_object(content) else content
+    )
+    cleaned = _without_keys(update)
+    return TelegramUpdate(
+        bot_id=bot_id,
+        update_id=update["update_id"],
+        kind=kind[:60],
+        chat_id=_id_of(message, "chat"),
+        user_id=_id_of(content, "from"),
+        album=str(message.get("media_group_id") or "")[:64] if _is_object(message) else "",
+        holds_key=cleaned != update,
+        raw=json.dumps(cleaned),
+    )
+
+
+def _without_keys(value: Any, name: str = "") -> Any:
+    """Return the value with everything shaped like an API key blotted out: it is never stored."""
+    if isinstance(value, str) and name not in OPAQUE:
+        return scrub(value)
+    if isinstance(value, dict):
+        return {key: _without_keys(part, key) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_keys(part, name) for part in value]
+    return value
+
+
+def _command(message: Json) -> str:
+    """Return the command that a message begins with, without the slash and the bot's name."""
+    for entity in _objects(message.get("entities")):
+        if entity.get("type") == "bot_command" and entity.get("offset") == 0:
+            text = str(message.get("text", ""))[: _number(entity.get("length")) or 0]
+            return text[1:].partition("@")[0].lower()
+    return ""
+
+
+def _id_of(content: Any, name: str) -> int | None:
+    inner = content.get(name) if _is_object(content) else None
+    return _number(inner.get("id")) if _is_object(inner) else None
+
+
+def _number(value: Any) -> int | None:
+    # Of 64 bits, as Telegram's ids and the database's columns are.
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+
+
+def _objects(value: Any) -> Iterator[Json]:
+    for part in value if isinstance(value, list) else ():
+        if isinstance(part, dict):
+            yield part
+
+
+def _is_object(value: Any) -> TypeGuard[Json]:
+    return isinstance(value, dict)

@@ -1,0 +1,257 @@
+"""What the bot says in return for one update, so that a restart neither loses nor repeats it.
+
+The answer is an edit of the placeholder: made twice, it is seen once. A message of its own is marked
+before it is sent and after; found with the first mark alone, nobody knows whether it arrived. It is
+then not sent again: a line says so, with a button that shows it. Telegram has no better means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import stamina
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity
+from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
+
+from pipeline import crashpoints
+from pipeline.bot import texts
+from pipeline.bot.messages import Chunk
+from pipeline.bot.patience import wait_before_next
+from pipeline.holds import Hold
+from pipeline.models.inbox import OutgoingMessage, SendStatus, TelegramUpdate
+from pipeline.rows import clean
+
+logger = logging.getLogger(__name__)
+
+AGAIN = "again:"  # begins the data of the button that shows a message
+NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
+LOOK_EVERY_S = 0.1
+_ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
+_NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
+
+
+class MessageGone(Exception):
+    """The message to edit is not there any more."""
+
+
+class Outbox:
+    """The replies to one update; every row is written on behalf of the task that is held."""
+
+    def __init__(self, bot: Bot, update: TelegramUpdate, topic: int | None, hold: Hold) -> None:
+        self._bot = bot
+        self._update = update
+        self._topic = topic
+        self._hold = hold
+
+    async def has_text(self) -> bool:
+        """Tell whether it was decided before what to say."""
+        return bool(await self._rows().exclude(text="").aexists())
+
+    async def say(self, line: str) -> None:
+        """Reply by a line, in place of the placeholder if there is one."""
+        await self.keep([(line, [])])
+        await self.deliver()
+
+    async def show_placeholder(self, line: str) -> None:
+        """Have a placeholder in the chat; the one of an earlier attempt will do."""
+        row, is_new = await self._opened()
+        if not is_new and row.status == SendStatus.SENDING:
+            row = await self._shown_by_another(row)
+        if row.message_id is None:
+            await self._mark(row, SendStatus.SENDING)
+            message_id = await self._persistently_send(line, [])
+            await self._mark(row, SendStatus.SHOWN, message_id=message_id)
+
+    async def announce(self, line: str) -> None:
+        """Show the placeholder unless somebody else is at it already."""
+        row, is_new = await self._opened()
+        if is_new:
+            message_id = await self._persistently_send(line, [])
+            mine = self._rows().filter(pk=row.pk, message_id=None)
+            await mine.aupdate(status=SendStatus.SHOWN, message_id=message_id)
+
+    async def edit_placeholder(self, line: str) -> None:
+        """Show a line for the time being; raises TelegramError, also where it would have to wait."""
+        row = await sync_to_async(self._mine)()
+        if row is not None and row.message_id is not None:
+            await self._edit(row.message_id, line, [], rate_limit_args="droppable")
+
+    async def keep(self, chunks: Sequence[Chunk]) -> None:
+        """Decide on what to say, before any of it is said; a former decision stays."""
+        await sync_to_async(self._keep)(chunks)
+        crashpoints.reach("answer kept")
+
+    async def deliver(self) -> None:
+        """Say what was decided and has not been said; returns when Telegram has it or refused it."""
+        rows = [row async for row in self._rows().exclude(text="").order_by("number")]
+        for row in rows:
+            if row.status in _ENDED:
+                continue
+            try:
+                await self._deliver(row)
+            except (Forbidden, BadRequest) as error:
+                logger.warning("chat=%s: a reply was refused: %s", self._update.chat_id, error)
+                await self._mark(row, SendStatus.REFUSED)
+
+    async def _deliver(self, row: OutgoingMessage) -> None:
+        entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
+        if row.message_id is not None:
+            try:
+                await self._persistently_edit(row.message_id, row.text, entities)
+            except MessageGone:
+                row.message_id = None
+            else:
+                await self._mark(row, SendStatus.SENT)
+                return
+        if row.status == SendStatus.SENDING and row.text:
+            await self._say_that_it_is_unknown(row)
+            return
+        await self._mark(row, SendStatus.SENDING)
+        try:
+            message_id = await self._persistently_send(row.text, entities, may_repeat=False)
+        except NetworkError as error:
+            if isinstance(error, BadRequest | Forbidden):
+                raise
+            await self._say_that_it_is_unknown(row)
+            return
+        crashpoints.reach("message sent")
+        await self._mark(row, SendStatus.SENT, message_id=message_id)
+
+    async def _say_that_it_is_unknown(self, row: OutgoingMessage) -> None:
+        button = InlineKeyboardButton(texts.SHOW_AGAIN, callback_data=f"{AGAIN}{row.pk}")
+        await self._persistently_send(
+            texts.CUT_OFF, [], reply_markup=InlineKeyboardMarkup([[button]])
+        )
+        await self._mark(row, SendStatus.AMBIGUOUS)
+
+    # --- Telegram -----------------------------------------------------------------------------
+
+    async def _persistently_send(
+        self, text: str, entities: Sequence[Any], *, may_repeat: bool = True, **options: Any
+    ) -> int:
+        """Send for as long as it takes; with `may_repeat` also what may have arrived before."""
+
+        def is_worth_another_try(error: Exception) -> bool | float:
+            return (may_repeat or never_arrived(error)) and wait_before_next(error)
+
+        async for attempt in stamina.retry_context(
+            on=is_worth_another_try, attempts=None, timeout=None, wait_max=5.0
+        ):
+            with attempt:
+                return await self._send(text, entities, **options)
+        raise AssertionError("the loop above returns or raises")
+
+    async def _send(self, text: str, entities: Sequence[Any], **options: Any) -> int:
+        if self._update.chat_id is None:
+            raise BadRequest("an update without a chat cannot be replied to")
+        try:
+            message = await self._bot.send_message(
+                self._update.chat_id,
+                text,
+                entities=entities,
+                message_thread_id=self._topic,
+                **options,
+            )
+        except BadRequest as error:
+            if entities and "entit" in str(error).lower():
+                return await self._send(text, [], **options)
+            raise
+        return message.message_id
+
+    async def _persistently_edit(self, message_id: int, text: str, entities: Sequence[Any]) -> None:
+        async for attempt in stamina.retry_context(
+            on=wait_before_next, attempts=None, timeout=None, wait_max=5.0
+        ):
+            with attempt:
+                await self._edit(message_id, text, entities)
+
+    async def _edit(
+        self, message_id: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> None:
+        try:
+            await self._bot.edit_message_text(
+                text, self._update.chat_id, message_id, entities=entities, **options
+            )
+        except BadRequest as error:
+            reason = str(error).lower()
+            if "not modified" in reason:
+                return  # it is there already: an earlier try had arrived
+            if entities and "entit" in reason:
+                await self._edit(message_id, text, [], **options)
+            elif "not found" in reason or "can't be edited" in reason:
+                raise MessageGone(str(error)) from error
+            else:
+                raise
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def _rows(self) -> Any:
+        return OutgoingMessage.objects.filter(update=self._update)
+
+    async def _opened(self) -> tuple[OutgoingMessage, bool]:
+        return await sync_to_async(self._open)()
+
+    @transaction.atomic
+    def _open(self) -> tuple[OutgoingMessage, bool]:
+        self._hold.check()
+        return OutgoingMessage.objects.get_or_create(
+            update=self._update, number=0, defaults={"status": SendStatus.SENDING}
+        )
+
+    @transaction.atomic
+    def _mine(self) -> OutgoingMessage | None:
+        self._hold.check()
+        row: OutgoingMessage | None = self._rows().filter(number=0).first()
+        return row
+
+    async def _shown_by_another(self, row: OutgoingMessage) -> OutgoingMessage:
+        """Wait for the placeholder that an announcement is sending, but not for a dead one."""
+        ends_at = time.monotonic() + NOTICE_WITHIN_S
+        while row.message_id is None and time.monotonic() < ends_at:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await row.arefresh_from_db()
+        return row
+
+    @transaction.atomic
+    def _keep(self, chunks: Sequence[Chunk]) -> None:
+        self._hold.check()
+        if self._rows().exclude(text="").exists():
+            return
+        for number, (text, entities) in enumerate(chunks):
+            kept: dict[str, Any] = {
+                "text": clean(text),
+                "entities": [entity.to_dict() for entity in entities],
+            }
+            row, is_new = OutgoingMessage.objects.get_or_create(
+                update=self._update, number=number, defaults=kept
+            )
+            if not is_new:  # the placeholder; one that was never seen to arrive is left alone
+                row.text, row.entities = kept["text"], kept["entities"]
+                row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
+                row.save()
+
+    async def _mark(
+        self, row: OutgoingMessage, status: SendStatus, *, message_id: int | None = None
+    ) -> None:
+        await sync_to_async(self._write_mark)(row, status, message_id)
+
+    @transaction.atomic
+    def _write_mark(self, row: OutgoingMessage, status: SendStatus, message_id: int | None) -> None:
+        self._hold.check()
+        row.status = status
+        row.message_id = message_id or row.message_id
+        row.save(update_fields=["status", "message_id", "changed_at"])
+
+
+def never_arrived(error: Exception) -> bool:
+    """Tell whether a request certainly did nothing: no connection, or an error in reply."""
+    cause = error.__cause__
+    if not isinstance(error, TelegramError):
+        return False
+    return cause is None or isinstance(cause, TelegramError) or type(cause).__name__ in _NEVER_LEFT

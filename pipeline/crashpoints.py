@@ -1,0 +1,34 @@
+"""Named places at which a test lets a process die, so that a restart is tried from each of them.
+
+`settings.CRASH_POINT` is empty in the product; only the settings of the fault tests read it from
+the environment, as `name:count`: die when this place is reached for the count-th time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+from django.conf import settings
+
+POINTS = (
+    "storing updates",  # inside the batch's transaction
+    "updates stored",  # committed, and not yet acknowledged
+    "foreground call written",  # the request is about to leave
+    "foreground call answered",  # and its answer not yet on record
+    "foreground step ended",  # between two steps
+    "background call written",
+    "answer kept",  # as outgoing messages, none of them sent
+    "message sent",  # and not yet marked as sent
+)
+_reached: Counter[str] = Counter()
+
+
+def reach(name: str) -> None:
+    """Go on; in a fault test, perhaps die here as by `kill -9`."""
+    if not settings.CRASH_POINT:
+        return
+    _reached[name] += 1
+    if f"{name}:{_reached[name]}" == settings.CRASH_POINT:
+        os.kill(os.getpid(), signal.SIGKILL)

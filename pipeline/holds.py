@@ -1,0 +1,59 @@
+"""The right to write: a token of the attempt, checked inside each transaction that writes.
+
+A worker that was paused can wake up after another has taken over. What it then comes to must
+change nothing, so no write to a run, a step or a task goes without its token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from pipeline.models.inbox import Task, TaskStatus
+from pipeline.models.runs import PipelineRun
+
+
+class Superseded(Exception):
+    """Another worker has taken this over: what comes now is too late and changes nothing."""
+
+
+class Hold(Protocol):
+    """The right of one attempt to write."""
+
+    @property
+    def token(self) -> UUID: ...
+
+    def check(self) -> None:
+        """Lock what is held for this transaction.
+
+        Raises:
+            Superseded: it is somebody else's by now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunHold:
+    """The right to go on with a run."""
+
+    run_id: UUID
+    token: UUID
+
+    def check(self) -> None:
+        run = PipelineRun.objects.select_for_update().filter(pk=self.run_id)
+        if not run.filter(attempt_token=self.token).exists():
+            raise Superseded(f"run {self.run_id} is in other hands")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHold:
+    """The right to work on a task."""
+
+    task_id: int
+    token: UUID
+
+    def check(self) -> None:
+        task = Task.objects.select_for_update().filter(pk=self.task_id)
+        if not task.filter(token=self.token, status=TaskStatus.RUNNING).exists():
+            raise Superseded(f"task {self.task_id} is in other hands")

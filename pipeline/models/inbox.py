@@ -1,0 +1,153 @@
+"""What came from Telegram, what is to be done about it, and what the bot says in return.
+
+A row of each is committed before its effect: the update before Telegram forgets it, the task
+before anybody works on it, the message before it is sent. A restart finds all that it needs here.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class TelegramUpdate(models.Model):
+    """One update as Telegram delivered it, stored before it was parsed or acknowledged."""
+
+    bot_id = models.BigIntegerField()
+    update_id = models.BigIntegerField()
+    kind = models.CharField(max_length=60)  # message, callback_query, …, also those to come
+    chat_id = models.BigIntegerField(null=True, blank=True)
+    user_id = models.BigIntegerField(null=True, blank=True)
+    album = models.CharField(max_length=64, blank=True)
+    holds_key = models.BooleanField("held an API key, which is not kept", default=False)
+    raw = models.TextField()  # JSON in ASCII: PostgreSQL's own JSON type takes no NUL
+    received_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = "update"
+        constraints = [
+            models.UniqueConstraint(fields=["bot_id", "update_id"], name="update_stored_once")
+        ]
+        indexes = [
+            models.Index(
+                fields=["chat_id", "album"], condition=~Q(album=""), name="update_of_album"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"update {self.update_id}"
+
+
+class TaskKind(models.TextChoices):
+    """What is to be done, and beside what it may run."""
+
+    CONTROL = "control", "Update that waits for nothing"
+    MESSAGE = "message", "Message, in the order of its chat"
+    NOTICE = "notice", "Telling a member that a message is in line"
+    STEP = "step", "Background step"
+
+
+class TaskStatus(models.TextChoices):
+    """Where a task stands."""
+
+    WAITING = "waiting", "Waiting"
+    RUNNING = "running", "Being worked on"
+    DONE = "done", "Done"
+    IGNORED = "ignored", "Ignored: nothing to do"
+    DEAD = "dead", "Given up"
+
+
+OPEN = (TaskStatus.WAITING, TaskStatus.RUNNING)
+
+
+class Task(models.Model):
+    """One thing to be done: claimed by one worker at a time, and again if that worker dies."""
+
+    kind = models.CharField(max_length=8, choices=TaskKind)
+    lane = models.CharField(max_length=60, blank=True)  # empty: in nobody's order
+    update = models.ForeignKey(
+        TelegramUpdate, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks"
+    )
+    step = models.OneToOneField(
+        "pipeline.StepRun", null=True, blank=True, on_delete=models.CASCADE, related_name="task"
+    )
+    status = models.CharField(max_length=8, choices=TaskStatus, default=TaskStatus.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    token = models.UUIDField(null=True, blank=True, editable=False)  # of the attempt that may write
+    worker = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)  # a failed attempt waits a little
+    stop_requested = models.BooleanField(default=False)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(update__isnull=False, step__isnull=True)
+                | Q(update__isnull=True, step__isnull=False),
+                name="task_is_about_one_thing",
+            ),
+            models.UniqueConstraint(fields=["update", "kind"], name="task_once_an_update"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["status", "kind", "id"],
+                condition=Q(status__in=["waiting", "running"]),
+                name="task_open",
+            ),
+            models.Index(
+                fields=["lane", "id"],
+                condition=Q(status__in=["waiting", "running"]),
+                name="task_open_in_lane",
+            ),
+            models.Index(fields=["-ended_at"], condition=Q(status="dead"), name="task_given_up"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class SendStatus(models.TextChoices):
+    """Where a message to a chat stands."""
+
+    PENDING = "pending", "To be sent"
+    SENDING = "sending", "On its way"
+    SHOWN = "shown", "Placeholder shown, its text is to come"
+    SENT = "sent", "Sent"
+    AMBIGUOUS = "ambiguous", "Cut off on its way: nobody knows whether it arrived"
+    REFUSED = "refused", "Refused by Telegram"
+
+
+class OutgoingMessage(models.Model):
+    """One message of the bot in return for an update; number 0 is the placeholder and the answer."""
+
+    update = models.ForeignKey(TelegramUpdate, on_delete=models.CASCADE, related_name="replies")
+    number = models.PositiveSmallIntegerField()
+    text = models.TextField(blank=True)  # empty: only a placeholder so far
+    entities = models.JSONField(default=list, blank=True)
+    message_id = models.BigIntegerField(null=True, blank=True)
+    status = models.CharField(max_length=9, choices=SendStatus, default=SendStatus.PENDING)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "outgoing message"
+        constraints = [
+            models.UniqueConstraint(fields=["update", "number"], name="reply_once_a_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"reply {self.number} to {self.update}"
+
+
+class Poller(models.Model):
+    """When a bot last heard from Telegram; `/readyz` and the operators look here."""
+
+    bot_id = models.BigIntegerField(primary_key=True)
+    heard_at = models.DateTimeField()
+    trouble = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"bot {self.bot_id}"

@@ -1,0 +1,58 @@
+"""The queue as everybody else sees it: tasks go in with a transaction, claims come out.
+
+An engine promises: a task that was committed is worked on until it ends, by one worker at a time;
+messages of one lane strictly in the order in which they were added, everything else side by side;
+what a worker leaves behind when it dies is claimed again, at most `MAX_ATTEMPTS` times in all.
+`tests/pipeline/queue/contract.py` holds every engine to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from pipeline.models.inbox import Task, TaskKind, TaskStatus
+
+MAX_ATTEMPTS = 5
+SUSPECT_AFTER = 2  # workers that died: from then on it is worked on without another such task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claim:
+    """The right to work on one task, until it is lost to another worker."""
+
+    task_id: int
+    kind: TaskKind
+    update_id: int | None
+    step_id: UUID | None
+    token: UUID
+    attempt: int
+    is_suspect: bool = False  # its workers have died before: perhaps because of it
+    stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # somebody said /cancel
+
+
+class Hopeless(Exception):
+    """Trying again cannot help; the message says why."""
+
+
+Perform = Callable[[Claim], Awaitable[TaskStatus]]  # DONE or IGNORED; raises to be tried again
+GivenUp = Callable[[Claim, str], Awaitable[None]]  # told after the task was marked dead, and why
+
+
+class Queue(Protocol):
+    """Where tasks wait, and who hands them out."""
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add tasks in the caller's transaction; they are handed out once it is committed."""
+        ...
+
+    async def start(self, perform: Perform, given_up: GivenUp) -> None:
+        """Begin to hand out tasks; returns at once."""
+        ...
+
+    async def close(self, within_s: float) -> None:
+        """Hand out no more, let what is being done end, and hand back what does not end in time."""
+        ...

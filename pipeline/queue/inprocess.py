@@ -1,0 +1,217 @@
+"""The engine for one machine: this process claims tasks from the database and works on them.
+
+Needs nothing but the database, SQLite included. A task is handed out as soon as it is committed,
+because `add` wakes the engine; a look every half second finds what other processes added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import stamina
+from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, transaction
+from django.utils import timezone
+
+from agents.llm.keys import scrub
+from pipeline.holds import Superseded
+from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from pipeline.queue import claims
+from pipeline.queue.base import MAX_ATTEMPTS, Claim, GivenUp, Hopeless, Perform
+
+logger = logging.getLogger(__name__)
+
+# Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
+ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.MESSAGE: 128, TaskKind.STEP: 16}
+LOOK_EVERY_S = 0.5
+STOP_EVERY_S = 0.3
+RENEW_EVERY_S = 10.0  # three times within a lease
+GRACE_S = 0.3  # what was cancelled may still write down that it was
+FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
+T = TypeVar("T")
+
+
+class InProcessQueue:
+    """A queue that is worked on by the process that holds it."""
+
+    def __init__(self, worker: str, *, clock: Callable[[], datetime] = timezone.now) -> None:
+        """`worker` names the place, not the process: its successor finds what was left behind."""
+        self._worker = worker
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._lost: set[Claim] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._is_closing = False
+        self._is_troubled = False
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add tasks in the caller's transaction; they are handed out once it is committed."""
+        Task.objects.bulk_create(tasks)
+        transaction.on_commit(self._wake, robust=True)
+
+    async def start(self, perform: Perform, given_up: GivenUp) -> None:
+        """Begin to hand out tasks, those first that the last process was working on."""
+        self._perform, self._given_up = perform, given_up
+        self._loop = asyncio.get_running_loop()
+        left = await self._surely(claims.free_mine, self._worker)
+        if left:
+            logger.warning("%s tasks were under way when the last process ended", left)
+        self._loops = [
+            asyncio.create_task(self._hand_out()),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._keep()),
+        ]
+
+    async def close(self, within_s: float) -> None:
+        """Hand out no more, let what is being done end, and hand back what does not end in time."""
+        self._is_closing = True
+        ends_at = time.monotonic() + within_s
+        for loop in self._loops[:1]:
+            loop.cancel()
+            await asyncio.wait([loop], timeout=GRACE_S)
+        for deadline_s in (ends_at - time.monotonic() - GRACE_S, GRACE_S):
+            if self._running:
+                await asyncio.wait(self._running, timeout=max(0.0, deadline_s))
+                for task in self._running:
+                    task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=GRACE_S)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():  # from whatever thread
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    # --- three loops --------------------------------------------------------------------------
+
+    async def _hand_out(self) -> None:
+        """Claim what there is room for, whenever something was added or has ended."""
+        while True:
+            self._woken.clear()
+            taken = [claim.kind for claim in self._running.values()]
+            room = {kind: count - taken.count(kind) for kind, count in ROOM.items()}
+            has_suspect = any(claim.is_suspect for claim in self._running.values())
+            claim_more = partial(claims.claim, has_suspect=has_suspect)
+            for claim in await self._try(claim_more, self._worker, room, self._clock()) or []:
+                task = asyncio.create_task(self._work(claim))
+                self._running[task] = claim
+                task.add_done_callback(self._done)
+            try:
+                await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+
+    async def _watch(self) -> None:
+        """Pass on requests to stop, and end work that is another worker's by now."""
+        while True:
+            await asyncio.sleep(STOP_EVERY_S)
+            held = {claim.task_id: (claim, task) for task, claim in self._running.items()}
+            rows = await self._try(claims.look, list(held)) if held else {}
+            for task_id, (token, is_stopped) in (rows or {}).items():
+                claim, task = held[task_id]
+                if is_stopped:
+                    claim.stop.set()
+                if token != claim.token and not task.done():
+                    self._lost.add(claim)
+                    task.cancel()
+
+    async def _keep(self) -> None:
+        """Renew the leases, and free what other workers have let go of."""
+        while True:
+            now = self._clock()
+            tokens = [claim.token for claim in self._running.values()]
+            await self._try(claims.renew, self._worker, tokens, now)
+            if await self._try(claims.free_expired, self._worker, now):
+                self._woken.set()
+            await asyncio.sleep(RENEW_EVERY_S)
+
+    # --- one task -----------------------------------------------------------------------------
+
+    async def _work(self, claim: Claim) -> None:
+        """Have a task done, and write down how that went."""
+        try:
+            if claim.attempt > MAX_ATTEMPTS:
+                raise Hopeless(claim_died(claim))
+            status = await self._perform(claim)
+            await self._surely(claims.end, claim, status, self._clock())
+        except asyncio.CancelledError:
+            if claim not in self._lost:
+                await self._surely(claims.hand_back, claim)
+            raise
+        except Superseded as error:
+            logger.warning("task=%s: too late, %s", claim.task_id, error)
+        except Hopeless as error:
+            await self._bury(claim, str(error))
+        except Exception as error:  # noqa: BLE001 - the worker's edge: `_failed` logs it
+            await self._failed(claim, error)
+
+    async def _failed(self, claim: Claim, error: Exception) -> None:
+        words = scrub(f"{type(error).__name__}: {error}")
+        logger.error(
+            "task=%s attempt=%s failed: %s", claim.task_id, claim.attempt, words, exc_info=error
+        )
+        if claim.attempt >= MAX_ATTEMPTS:
+            await self._bury(claim, words)
+            return
+        pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (claim.attempt - 1))
+        await self._surely(claims.put_back, claim, words, self._clock() + pause)
+
+    async def _bury(self, claim: Claim, why: str) -> None:
+        """Give a task up, and only then tell whom it concerns: telling may fail as well."""
+        if await self._surely(claims.end, claim, TaskStatus.DEAD, self._clock(), why):
+            logger.error("task=%s was given up: %s", claim.task_id, why)
+            await self._given_up(claim, why)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        claim = self._running.pop(task)
+        self._lost.discard(claim)
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task=%s: its end is not recorded", claim.task_id, exc_info=error)
+
+    # --- the database -------------------------------------------------------------------------
+
+    async def _try(self, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Do something that is done again soon; an outage is logged once."""
+        try:
+            done = await sync_to_async(_afresh)(work, *arguments)
+        except DatabaseError as error:
+            if not self._is_troubled:
+                logger.error("the queue waits for the database: %s", scrub(str(error)))  # noqa: TRY400 - a stack would tell nothing
+            self._is_troubled = True
+            return None
+        if self._is_troubled:
+            logger.info("the database answers the queue again")
+            self._is_troubled = False
+        return done
+
+    async def _surely(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something as soon as the database allows it."""
+        async for attempt in stamina.retry_context(
+            on=DatabaseError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                return await sync_to_async(_afresh)(work, *arguments)
+        raise AssertionError("the loop above returns or raises")
+
+
+def claim_died(claim: Claim) -> str:
+    """Return the words for a task whose workers died each time."""
+    return f"its worker died {claim.attempt - 1} times while working on it"
+
+
+def _afresh(work: Callable[..., T], *arguments: Any) -> T:
+    # Nobody else closes a connection that has died: there are no requests here.
+    close_old_connections()
+    return work(*arguments)

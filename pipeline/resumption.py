@@ -1,0 +1,114 @@
+"""A run read back from its record, to be gone on with after a restart or only to be told.
+
+Reading takes the run over: its attempt token becomes the reader's, and a worker that was taken
+for dead can write no more.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Prefetch
+
+from agents.base import AgentOutput
+from pipeline.config import StepMode
+from pipeline.holds import TaskHold
+from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, PromptText, RunStatus, StepRun
+from pipeline.models.runs import StepStatus as S
+from pipeline.reports import KeptRun, KeptStep, RunReport, StepReport
+
+ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
+REOPENED = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
+
+
+@transaction.atomic
+def take_over(update_id: int, hold: TaskHold) -> KeptRun | None:
+    """Return the run of an update, now the holder's; None when it has none yet.
+
+    Raises:
+        Superseded: the update is in other hands.
+    """
+    hold.check()
+    run = PipelineRun.objects.select_for_update().filter(update_id=update_id).first()
+    if run is None:
+        return None
+    run.attempt_token = hold.token
+    if run.status in REOPENED:
+        run.status, run.ended_at = RunStatus.RUNNING, None
+    run.save(update_fields=["attempt_token", "status", "ended_at"])
+    return _kept(run)
+
+
+def read_back(run_id: UUID) -> KeptRun:
+    """Return a run as its record has it, without touching it: for a background step."""
+    return _kept(PipelineRun.objects.get(pk=run_id))
+
+
+def _kept(run: PipelineRun) -> KeptRun:
+    calls = Prefetch("calls", LLMCall.objects.order_by("started_at"))
+    rows = (
+        StepRun.objects.filter(run=run, status__in=ENDED)
+        .exclude(mode=StepMode.BACKGROUND)
+        .select_related("output", "reply")
+        .prefetch_related(calls)
+        .order_by("position", "attempt")
+    )
+    steps = tuple(_step(row) for row in rows)
+    background = json.loads(_text(run.background) or "{}")
+    return KeptRun(
+        report=RunReport(
+            run_id=run.pk,
+            pipeline=run.pipeline,
+            status=RunStatus(run.status),
+            answer=_text(run.answer),
+            steps=[step.report for step in steps],
+        ),
+        definition=_text(run.definition),
+        inputs={"user_message": _text(run.user_message), "image_b64": _text(run.image)}
+        | background,
+        steps=steps,
+    )
+
+
+def _step(row: StepRun) -> KeptStep:
+    calls = list(row.calls.all())
+    answered = [call for call in calls if call.status == CallStatus.OK]
+    costs = [call.cost_usd for call in calls if call.cost_usd is not None]
+    took = row.ended_at - row.started_at if row.ended_at else None
+    output = AgentOutput(
+        agent=row.agent,
+        success=row.status == S.OK,
+        data=_data(row),
+        reply=_text(row.reply),
+        error=row.error or None,
+        was_repaired=row.was_repaired,
+    )
+    report = StepReport(
+        agent=row.agent,
+        mode=StepMode(row.mode),
+        position=row.position,
+        status=S(row.status),
+        requested_model=row.requested_model,
+        served_model=next((c.served_model for c in reversed(calls) if c.served_model), ""),
+        purse=row.purse,
+        decision=row.decision,
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        latency_ms=round(took.total_seconds() * 1000) if took else 0,
+        error=row.error or None,
+        member_line=row.member_line,
+        fell_back_to=answered[-1].requested_model if answered and answered[-1].is_fallback else "",
+    )
+    return KeptStep(report=report, output=output)
+
+
+def _data(row: StepRun) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_text(row.output) or "{}")
+    return data
+
+
+def _text(kept: PromptText | None) -> str:
+    return kept.text if kept is not None else ""

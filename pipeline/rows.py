@@ -1,0 +1,311 @@
+"""The rows of runs, step runs and calls, written in the ORM's thread for `pipeline.records`.
+
+Each function is one transaction. Those that say what an attempt came to check its right to do so
+first (`Hold`); what a call has cost is booked whoever holds the run by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import transaction
+from django.db.models import Max, QuerySet, Value
+from django.db.models.functions import Replace
+from django.utils import timezone
+
+from agents.base import AgentOutput
+from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.keys import scrub
+from pipeline.config import PipelineConfig, StepConfig
+from pipeline.context import Decision, PipelineContext
+from pipeline.holds import Hold, RunHold, Superseded
+from pipeline.models.inbox import Task, TaskKind
+from pipeline.models.runs import (
+    CallStatus,
+    LLMCall,
+    PipelineRun,
+    PromptText,
+    RunStatus,
+    Source,
+    StepRun,
+    StepStatus,
+)
+
+BACKGROUND_FIELDS = ("knowledge_base", "user_memory", "casebook_text", "scenario")
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def write_run(
+    hold: RunHold,
+    pipeline: PipelineConfig,
+    ctx: PipelineContext,
+    source: Source,
+    *,
+    member_id: int | None,
+    update_id: int | None,
+) -> None:
+    """Open a run with all that its agents may see."""
+    background = {name: getattr(ctx, name) for name in BACKGROUND_FIELDS}
+    PipelineRun.objects.create(
+        id=hold.run_id,
+        pipeline=pipeline.name,
+        member_id=member_id,
+        source=source,
+        update_id=update_id,
+        attempt_token=hold.token,
+        definition_id=keep_text(pipeline.model_dump_json()),
+        user_message_id=keep_text(ctx.user_message),
+        background_id=keep_text(_json({k: v for k, v in background.items() if v})),
+        image_id=keep_text(ctx.image_b64 or ""),
+        started_at=timezone.now(),
+    )
+
+
+@transaction.atomic
+def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
+    """Close a run; raises Superseded."""
+    closed = PipelineRun.objects.filter(id=hold.run_id, attempt_token=hold.token).update(
+        status=status, answer_id=keep_text(answer), ended_at=timezone.now()
+    )
+    if not closed:
+        raise Superseded(f"run {hold.run_id} is in other hands")
+
+
+@transaction.atomic
+def close_run_of(update_id: int, status: RunStatus) -> None:
+    """Close the open run of an update whose task ends without it; without one do nothing."""
+    run = PipelineRun.objects.filter(update_id=update_id, status=RunStatus.RUNNING).first()
+    if run is not None:
+        _interrupt(StepRun.objects.filter(run=run, task=None))
+        PipelineRun.objects.filter(pk=run.pk).update(
+            status=status, attempt_token=None, ended_at=timezone.now()
+        )
+
+
+@transaction.atomic
+def close_orphans() -> int:
+    """Close the open Telegram runs that no open task will go on with; return their number."""
+    orphans = PipelineRun.objects.filter(source=Source.TELEGRAM, status=RunStatus.RUNNING).exclude(
+        update__tasks__in=Task.objects.filter(ended_at=None)
+    )
+    ids = list(orphans.values_list("pk", flat=True))
+    _interrupt(StepRun.objects.filter(run__in=ids, task=None))
+    return PipelineRun.objects.filter(pk__in=ids).update(
+        status=RunStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
+    )
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def queue_step(
+    hold: RunHold, position: int, step: StepConfig, add: Callable[[Sequence[Task]], None]
+) -> None:
+    """Write a background step with its task, once however often the run is gone on with."""
+    hold.check()
+    if StepRun.objects.filter(run_id=hold.run_id, position=position).exists():
+        return
+    row = StepRun.objects.create(
+        id=uuid4(),
+        run_id=hold.run_id,
+        position=position,
+        agent=step.agent,
+        mode=step.mode,
+        status=StepStatus.WAITING,
+        started_at=timezone.now(),
+    )
+    add([Task(kind=TaskKind.STEP, step=row)])
+
+
+@transaction.atomic
+def write_step(
+    hold: Hold,
+    run_id: UUID,
+    position: int,
+    step: StepConfig,
+    passages: Mapping[str, Any],
+    decision: Decision | None,
+) -> UUID:
+    """Open an attempt at a step with its decision and inputs; raises Superseded.
+
+    What an earlier attempt left open is closed: it belongs to a worker that is gone.
+    """
+    hold.check()
+    attempts = StepRun.objects.filter(run_id=run_id, position=position)
+    _interrupt(attempts.filter(status=StepStatus.RUNNING))
+    row = attempts.filter(status=StepStatus.WAITING).first() or StepRun(
+        id=uuid4(),
+        run_id=run_id,
+        position=position,
+        attempt=(attempts.aggregate(last=Max("attempt"))["last"] or 0) + 1,
+        agent=step.agent,
+        mode=step.mode,
+    )
+    row.status = StepStatus.RUNNING
+    row.attempt_token = hold.token
+    row.inputs_id = keep_text(_json(passages))
+    row.started_at = timezone.now()
+    if decision is not None:
+        row.decision = decision.sentence
+        row.provider = decision.llm.name
+        row.requested_model = decision.llm.model_id
+        row.purse = decision.llm.purse
+        row.override_version = decision.override_version
+        row.snapshot_version = decision.snapshot_version
+        row.snapshot_age_ms = decision.snapshot_age_ms
+        row.is_stale = decision.is_stale
+    row.save()
+    return row.id
+
+
+@transaction.atomic
+def close_step(
+    step_id: UUID,
+    token: UUID,
+    status: StepStatus,
+    output: AgentOutput,
+    *,
+    decision: str,
+    member_line: str,
+) -> None:
+    """Close an attempt at a step; raises Superseded."""
+    closed = StepRun.objects.filter(id=step_id, attempt_token=token).update(
+        status=status,
+        output_id=keep_text(_json(output.data) if output.success else ""),
+        reply_id=keep_text(output.reply if output.success else ""),
+        was_repaired=output.was_repaired,
+        error=clean(output.error or ""),
+        member_line=member_line[:200],
+        decision=decision,
+        ended_at=timezone.now(),
+    )
+    if not closed:
+        raise Superseded(f"step run {step_id} is in other hands")
+    # What gets further each time is no crash loop: its attempts are counted anew.
+    Task.objects.filter(token=token, attempts__gt=1).update(attempts=1)
+
+
+def _interrupt(steps: QuerySet[StepRun]) -> None:
+    """Close what a worker that is gone left open; should it wake up, it has lost its right."""
+    running = list(steps.filter(status=StepStatus.RUNNING).values_list("pk", flat=True))
+    if not running:
+        return
+    LLMCall.objects.filter(step__in=running, status=CallStatus.RUNNING).update(
+        status=CallStatus.INTERRUPTED
+    )
+    StepRun.objects.filter(pk__in=running).update(
+        status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
+    )
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
+    """Write a call that is about to leave; raises Superseded, and then it must not."""
+    step = StepRun.objects.select_for_update().filter(id=step_id)
+    if not step.filter(attempt_token=token).exists():
+        raise Superseded(f"step run {step_id} is in other hands")
+    LLMCall.objects.create(
+        id=attempt.call_id,
+        step_id=step_id,
+        number=attempt.number,
+        provider=attempt.provider,
+        requested_model=attempt.requested_model,
+        is_fallback=attempt.is_fallback,
+        purse=attempt.purse,
+        key_fingerprint=attempt.key_fingerprint,
+        system_prompt_id=keep_text(attempt.system_prompt),
+        user_message_id=keep_text(attempt.user_message),
+        has_image=attempt.has_image,
+        started_at=timezone.now(),
+    )
+
+
+def retell_decision(step_id: UUID) -> None:
+    """Let a closed step say that a model was asked after all."""
+    told = StepRun.objects.filter(id=step_id, decision__startswith="was to run")
+    told.update(decision=Replace("decision", Value("was to run"), Value("ran")))
+
+
+def withdraw_call(call_id: UUID) -> None:
+    """Close a call that never left."""
+    LLMCall.objects.filter(id=call_id).update(
+        status=CallStatus.ERROR, error="cancelled before it was sent"
+    )
+
+
+@transaction.atomic
+def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
+    """Write down how a call ended and what it cost, also when its step is in other hands."""
+    fields: dict[str, Any] = {
+        "status": _call_status(outcome),
+        "http_status": outcome.http_status,
+        "latency_ms": outcome.latency_ms,
+        "is_mismatch": mismatch,
+    }
+    if outcome.error is not None:
+        fields["error"] = clean(f"{type(outcome.error).__name__}: {outcome.error}")
+        fields["generation_id"] = clean(outcome.error.generation_id)[:200]
+    if (completion := outcome.learnt) is not None:
+        fields |= _completion_fields(completion)
+    LLMCall.objects.filter(id=call_id).update(**fields)
+
+
+def _call_status(outcome: Outcome) -> CallStatus:
+    if outcome.completion is not None:
+        return CallStatus.OK
+    if outcome.cancelled or (outcome.error is not None and outcome.error.maybe_charged):
+        return CallStatus.UNKNOWN
+    return CallStatus.ERROR
+
+
+def _completion_fields(completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "served_model": clean(completion.served_model)[:200],
+        "output_id": keep_text(completion.text),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": completion.cost_usd,
+        "cost_source": completion.cost_source,
+        "finish_reason": clean(completion.finish_reason)[:40],
+        "generation_id": clean(completion.generation_id)[:200],
+    }
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+def keep_text(text: str) -> str | None:
+    """Keep a text once and return its id; None for an empty one."""
+    if not text:
+        return None
+    text = clean(text)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    PromptText.objects.bulk_create([PromptText(sha256=sha256, text=text)], ignore_conflicts=True)
+    return sha256
+
+
+def clean(text: str) -> str:
+    """Return the text as the database can hold it, without anything shaped like a key.
+
+    PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
+    """
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return scrub(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1, default=str) if content else ""

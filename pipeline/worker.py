@@ -1,0 +1,170 @@
+"""The bot's process: ties intake, queue, pipelines and replies together, and ends them in order.
+
+    Telegram → intake (stored, then acknowledged) → queue → handlers → pipeline → outbox → Telegram
+
+Whatever kills it, the next one finds in the database what was stored and not yet done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from agents.llm.keys import fingerprint
+from agents.model_config import OverridesUnknown
+from pipeline import rows
+from pipeline.bot.alerts import Alerts
+from pipeline.bot.application import BotRefused, BotSide
+from pipeline.engine import Engine
+from pipeline.holds import TaskHold
+from pipeline.locks import LockTaken, locked
+from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.queue.base import Claim, Queue
+from pipeline.queue.inprocess import InProcessQueue
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 0.3  # for what was cancelled
+
+
+async def run_bot(*, take_over: bool = False) -> None:
+    """Poll until SIGTERM or SIGINT; raises as `serve`."""
+    stopping = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+    await serve(stopping, take_over=take_over)
+
+
+async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
+    """Poll until told to stop, then finish within DRAIN_SECONDS and close everything.
+
+    Raises:
+        BotRefused: no token, a refused token, another installation's webhook is set, or another
+            process does the same from the same folder.
+    """
+    if not settings.TELEGRAM_BOT_TOKEN:
+        raise BotRefused(
+            "TELEGRAM_BOT_TOKEN is not set: get one from @BotFather, or use SANDBOX=true."
+        )
+    with ExitStack() as stack:
+        place = settings.DATA_DIR / "runbot.lock"
+        try:
+            # The system lets go of it however this process ends, so its holder is the only one.
+            stack.enter_context(locked(place))
+        except LockTaken as error:
+            raise BotRefused(f"Another runbot is at work here ({error}): stop it first.") from None
+        await _Process(f"{socket.gethostname()}:{place}").live(stopping, take_over=take_over)
+
+
+class _Process:
+    """What a bot's process consists of, from its start to its end."""
+
+    def __init__(self, worker: str) -> None:
+        self._alerts = Alerts()
+        self._queue: Queue = InProcessQueue(worker)
+        self._engine = Engine("bot", self._alerts.post, self._queue.add)
+        self._bot = BotSide(self._engine, self._alerts, self._queue.add)
+
+    async def live(self, stopping: asyncio.Event, *, take_over: bool) -> None:
+        """Work until told to stop."""
+        try:
+            if await _unless(stopping, self._start(take_over=take_over)):
+                await _unless(stopping, self._bot.poll())
+        finally:
+            logger.info("stopping: no new messages are taken")
+            await self._finish(within_s=settings.DRAIN_SECONDS)
+            logger.info("stopped")
+
+    async def _start(self, *, take_over: bool) -> None:
+        self._engine.start()
+        await _announce(self._engine)
+        await self._bot.connect(take_over=take_over)
+        # Here the token is known to be good, and no run of this process can have begun.
+        await _close_orphans()
+        await self._queue.start(self._perform, self._bot.give_up)
+
+    async def _perform(self, claim: Claim) -> TaskStatus:
+        """Do one task of the queue's."""
+        if claim.step_id is not None:
+            hold = TaskHold(claim.task_id, claim.token)
+            await self._engine.run_background_step(claim.step_id, hold)
+            return TaskStatus.DONE
+        if claim.kind is TaskKind.NOTICE:
+            return await self._bot.announce(claim)
+        return await self._bot.handle(claim)
+
+    async def _finish(self, within_s: float) -> None:
+        """Finish what was begun or hand it back, then close everything; one deadline for all of it."""
+        ends_at = time.monotonic() + within_s
+        await self._queue.close(_left(ends_at))
+        await _until(ends_at, self._alerts.drain())
+        await self._bot.close()
+        await self._engine.close(_left(ends_at))
+
+
+async def _announce(engine: Engine) -> None:
+    """Say in two lines whether overrides are in effect, and on whose key."""
+    try:
+        overrides = await engine.model_config.get_all()
+        version = (await engine.model_config.choose("")).reading.version
+        known = f"{len(overrides)} active, {version}"
+    except OverridesUnknown:
+        known = "not read yet, the database does not answer"
+    if settings.OPENROUTER_API_KEY:
+        key = fingerprint(settings.OPENROUTER_API_KEY)
+        logger.info("overrides: enabled (%s)", known)
+        logger.info("overrides: paid by the shared key %s", key)
+    else:
+        logger.warning("overrides: disabled, OPENROUTER_API_KEY is not set (%s)", known)
+        logger.warning("overrides: every agent uses the member's own provider")
+
+
+async def _close_orphans() -> None:
+    try:
+        orphans = await sync_to_async(rows.close_orphans)()
+    except DatabaseError as error:
+        logger.error("interrupted runs stay open until the next start: %s", error)  # noqa: TRY400
+        return
+    if orphans:
+        logger.warning("%s runs were interrupted by the last stop", orphans)
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; False when the process was told to stop before its end."""
+    working = asyncio.create_task(work)
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        stopped.cancel()
+        working.cancel()
+        await asyncio.wait({working}, timeout=GRACE_S)
+
+
+async def _until(ends_at: float, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; what is not done by then is given up."""
+    working = asyncio.create_task(work)
+    await asyncio.wait({working}, timeout=_left(ends_at))
+    working.cancel()
+    await asyncio.wait({working}, timeout=GRACE_S)
+
+
+def _left(ends_at: float) -> float:
+    return max(0.0, ends_at - time.monotonic())
