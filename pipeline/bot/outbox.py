@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import stamina
 from asgiref.sync import sync_to_async
@@ -96,8 +97,8 @@ class Outbox:
             try:
                 await self._deliver(row)
             except (Forbidden, BadRequest) as error:
-                logger.warning("chat=%s: a reply was refused: %s", self._update.chat_id, error)
                 await self._mark(row, SendStatus.REFUSED)
+                await self._say_that_it_was_refused(row, error)
 
     async def _deliver(self, row: OutgoingMessage) -> None:
         entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
@@ -129,6 +130,19 @@ class Outbox:
             texts.CUT_OFF, [], reply_markup=InlineKeyboardMarkup([[button]])
         )
         await self._mark(row, SendStatus.AMBIGUOUS)
+
+    async def _say_that_it_was_refused(self, row: OutgoingMessage, error: TelegramError) -> None:
+        incident = uuid4().hex[:8]
+        chat_id = self._update.chat_id
+        logger.error("incident=%s chat=%s: a reply was refused: %s", incident, chat_id, error)
+        line = (texts.REST_REFUSED if row.number else texts.REFUSED).format(incident=incident)
+        try:
+            if row.message_id is not None:
+                await self._edit(row.message_id, line, [])
+            elif not isinstance(error, Forbidden):  # the member has blocked the bot
+                await self._send(line, [])
+        except (TelegramError, MessageGone) as unreachable:
+            logger.warning("chat=%s: no line could be shown: %s", chat_id, unreachable)
 
     # --- Telegram -----------------------------------------------------------------------------
 

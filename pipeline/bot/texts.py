@@ -33,6 +33,8 @@ LOOKS_LIKE_A_KEY = (
 DELETED = "deleted your message"
 NOT_DELETED = "could not delete your message: please delete it and make a new key"
 NO_ANSWER = "⚠️ {line} (incident {incident})"
+REFUSED = "⚠️ Telegram did not take my answer. Please try again. (incident {incident})"
+REST_REFUSED = "⚠️ The rest of this answer could not be sent. (incident {incident})"
 GIVEN_UP = (
     "⚠️ I tried {attempts} times and could not answer this. Please ask again. (incident {incident})"
 )

@@ -77,6 +77,10 @@ class Chat:
             assert time.monotonic() < deadline, f"the ledger still has {calls}"
             await asyncio.sleep(0.02)
 
+    async def acknowledged(self) -> list[int]:
+        """Return the ids of the updates that will never be delivered again."""
+        return list((await self._http.get("/telegram/acknowledged")).json()["acknowledged"])
+
     async def history(self, person: int) -> list[list[dict[str, Any]]]:
         """Return every state of each of the bot's messages, in the order of sending."""
         rows = (await self._http.get("/telegram/sent")).json()["sent"]

@@ -68,7 +68,7 @@ class LaneTests(BotCase):
 
 class LifeTests(BotCase):
     async def test_the_start_says_that_overrides_are_enabled_and_on_which_key(self):
-        with self.assertLogs("pipeline.bot.application", "INFO") as logs:
+        with self.assertLogs("pipeline.worker", "INFO") as logs:
             async with self.bot() as chat:
                 await chat.say(MAYA, "/help")
                 await chat.sees_text(MAYA, "/support")
@@ -79,7 +79,7 @@ class LifeTests(BotCase):
         assert "paid by the shared key" in lines[1]
 
     async def test_the_start_says_that_overrides_are_disabled_without_a_shared_key(self):
-        with self.assertLogs("pipeline.bot.application", "INFO") as logs:
+        with self.assertLogs("pipeline.worker", "INFO") as logs:
             async with self.bot(OPENROUTER_API_KEY="") as chat:
                 await chat.say(MAYA, "/help")
                 await chat.sees_text(MAYA, "/support")
