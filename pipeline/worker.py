@@ -25,6 +25,7 @@ from agents.model_config import OverridesUnknown
 from pipeline import rows
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.application import BotRefused, BotSide
+from pipeline.cancelling import end
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
 from pipeline.locks import LockTaken, locked
@@ -34,7 +35,7 @@ from pipeline.queue.inprocess import InProcessQueue
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 0.3  # for what was cancelled
+GRACE_S = 0.6  # for what was cancelled
 
 
 async def run_bot(*, take_over: bool = False) -> None:
@@ -153,17 +154,14 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
             return True
         return False
     finally:
-        stopped.cancel()
-        working.cancel()
-        await asyncio.wait({working}, timeout=GRACE_S)
+        await end([working, stopped], GRACE_S)
 
 
 async def _until(ends_at: float, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; what is not done by then is given up."""
     working = asyncio.create_task(work)
     await asyncio.wait({working}, timeout=_left(ends_at))
-    working.cancel()
-    await asyncio.wait({working}, timeout=GRACE_S)
+    await end([working], GRACE_S)
 
 
 def _left(ends_at: float) -> float:

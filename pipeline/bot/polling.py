@@ -21,6 +21,7 @@ from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 from agents.llm.keys import scrub
 from pipeline.bot.intake import ALLOWED_UPDATES
 from pipeline.bot.patience import seconds
+from pipeline.cancelling import end
 from pipeline.models import Poller as PollerRow
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 LONG_POLL_S = 10
 SILENT_S = 60.0  # several times what one fetch may take; then something hangs
 TELL_EVERY_S = 5.0
+STOPS_WITHIN_S = 1.0
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 5.0
 
@@ -57,8 +59,7 @@ class Poller:
                 while not polling.done() and self._silence_s() < self._silent_s:
                     await asyncio.wait({polling}, timeout=self._silent_s - self._silence_s())
             finally:
-                polling.cancel()
-                await asyncio.wait({polling}, timeout=1.0)
+                await end([polling], STOPS_WITHIN_S)
             error = None
             if polling.done() and not polling.cancelled():
                 error = polling.exception()

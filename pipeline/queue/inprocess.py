@@ -21,6 +21,7 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from agents.llm.keys import scrub
+from pipeline.cancelling import end
 from pipeline.holds import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import claims
@@ -75,19 +76,12 @@ class InProcessQueue:
         """Hand out no more, let what is being done end, and hand back what does not end in time."""
         self._is_closing = True
         ends_at = time.monotonic() + within_s
-        for loop in self._loops[:1]:
-            loop.cancel()
-            await asyncio.wait([loop], timeout=GRACE_S)
-        for deadline_s in (ends_at - time.monotonic() - GRACE_S, GRACE_S):
-            if self._running:
-                await asyncio.wait(self._running, timeout=max(0.0, deadline_s))
-                for task in self._running:
-                    task.cancel()
+        await end(self._loops[:1], GRACE_S)
         if self._running:
-            await asyncio.wait(self._running, timeout=GRACE_S)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+            left_s = ends_at - time.monotonic() - GRACE_S
+            await asyncio.wait(self._running, timeout=max(0.0, left_s))
+        await end(list(self._running), 2 * GRACE_S)
+        await end(self._loops, GRACE_S)
 
     def _wake(self) -> None:
         if self._loop is not None and not self._loop.is_closed():  # from whatever thread
@@ -97,7 +91,7 @@ class InProcessQueue:
 
     async def _hand_out(self) -> None:
         """Claim what there is room for, whenever something was added or has ended."""
-        while True:
+        while not self._is_closing:
             self._woken.clear()
             taken = [claim.kind for claim in self._running.values()]
             room = {kind: count - taken.count(kind) for kind, count in ROOM.items()}
@@ -114,7 +108,7 @@ class InProcessQueue:
 
     async def _watch(self) -> None:
         """Pass on requests to stop, and end work that is another worker's by now."""
-        while True:
+        while not self._is_closing or self._running:
             await asyncio.sleep(STOP_EVERY_S)
             held = {claim.task_id: (claim, task) for task, claim in self._running.items()}
             rows = await self._try(claims.look, list(held)) if held else {}
@@ -128,7 +122,7 @@ class InProcessQueue:
 
     async def _keep(self) -> None:
         """Renew the leases, and free what other workers have let go of."""
-        while True:
+        while not self._is_closing or self._running:
             now = self._clock()
             tokens = [claim.token for claim in self._running.values()]
             await self._try(claims.renew, self._worker, tokens, now)

@@ -31,9 +31,12 @@ PIPELINE_ORDER = (
     {"worker"},
     {"bot"},
     {"engine"},
-    {"briefing", "runner", "queue"},
-    {"context", "config", "records", "checks", "example_content", "pictures"},
+    {"briefing", "runner", "queue", "resumption"},
+    {"records"},
+    {"rows", "exchange", "reports"},
+    {"context", "config", "checks", "example_content", "pictures", "holds"},
     {"models", "migrations"},
+    {"cancelling", "crashpoints", "locks"},
 )
 ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}
 BENEATH = {"agents": (), "pipeline": ("agents",), "observatory": ("pipeline", "agents")}

@@ -16,6 +16,7 @@ from pipeline.bot.handlers.door import admitted
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply
 from pipeline.bot.turn import Turn, current_turn
+from pipeline.cancelling import end
 from pipeline.context import NoPurse
 from pipeline.engine import Engine
 from pipeline.models import Member
@@ -89,9 +90,7 @@ class Support:
             if working.done():
                 return working.result()
         finally:
-            stopped.cancel()
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            await end([working, stopped])
         await self._engine.stop(turn.hold, turn.row.pk)
         return formatted(texts.NO_ANSWER_STOPPED)
 
