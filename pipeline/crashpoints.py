@@ -1,7 +1,8 @@
 """Named places at which a test lets a process die, so that a restart is tried from each of them.
 
-`settings.CRASH_POINT` is empty in the product; only the settings of the fault tests read it from
-the environment, as `name:count`: die when this place is reached for the count-th time.
+`settings.CRASH_POINT` is empty in the product; only the settings of the fault tests set it. With
+`name:count` a process dies when this place is reached for the count-th time, with `name@words` each
+time that it is reached about something that contains the words.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ POINTS = (
     "foreground call answered",  # and its answer not yet on record
     "foreground step ended",  # between two steps
     "background call written",
+    "placeholder sent",  # and its number not yet on record
     "answer kept",  # as outgoing messages, none of them sent
     "message sent",  # and not yet marked as sent
 )
 _reached: Counter[str] = Counter()
 
 
-def reach(name: str) -> None:
+def reach(name: str, about: str = "") -> None:
     """Go on; in a fault test, perhaps die here as by `kill -9`."""
     if not settings.CRASH_POINT:
         return
     _reached[name] += 1
-    if f"{name}:{_reached[name]}" == settings.CRASH_POINT:
+    point, _, words = settings.CRASH_POINT.partition("@")
+    is_about_it = point == name and words in about if words else False
+    if is_about_it or f"{name}:{_reached[name]}" == settings.CRASH_POINT:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -69,7 +69,7 @@ class StepRecorder:
             # Nobody will tell how it ended, because it never began.
             await finished(_surely(rows.withdraw_call, attempt.call_id))
             raise
-        crashpoints.reach(f"{self._side} call written")
+        crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete the call's row and look whether the model asked for is the one that answered."""

@@ -67,6 +67,7 @@ class Outbox:
         if row.message_id is None:
             await self._mark(row, SendStatus.SENDING)
             message_id = await self._persistently_send(line, [])
+            crashpoints.reach("placeholder sent")
             await self._mark(row, SendStatus.SHOWN, message_id=message_id)
 
     async def announce(self, line: str) -> None:

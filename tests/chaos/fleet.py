@@ -1,0 +1,186 @@
+"""A bot as a process of its own, on the test's database, and people who write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from django.db import close_old_connections
+
+from pipeline.models import Task
+from pipeline.models.inbox import OPEN
+from tests.agents.processes import ROOT, environment
+from tests.conftest import suite_dir
+from tests.pipeline.bot.chatting import environment as bot_settings
+
+READY = "polling as @"
+START_S, STOP_S = 30.0, 40.0
+LOOK_S = 0.05
+
+
+class Bot:
+    """One `manage.py runbot` at a time, started, killed and started again."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._log = suite_dir() / f"chaos-{folder.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    def start(self, *, crash_point: str = "", is_awaited: bool = True) -> None:
+        """Start it and return once it polls, or has died before."""
+        self.starts += 1
+        chaos = {**self._settings, "CRASH_POINT": crash_point}
+        seen = len(self.log())
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "manage.py", "runbot"],
+                cwd=ROOT,
+                env=environment(
+                    DJANGO_SETTINGS_MODULE="tests.chaos.settings",
+                    OBSERVATORY_CHAOS=json.dumps(chaos),
+                    OBSERVATORY_CHAOS_DIR=str(self._folder),
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if is_awaited:
+            wait_for(lambda: not self.is_running or READY in self.log()[seen:], START_S, self.log)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as the power would."""
+        assert self._process is not None
+        if self.is_running:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """End it in order; return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(STOP_S)
+
+    def dies(self, within_s: float = START_S) -> None:
+        """Return once it has died by a SIGKILL of its own."""
+        assert self._process is not None
+        assert self._process.wait(within_s) == -signal.SIGKILL, self.log()[-3000:]
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+
+class People:
+    """Who writes to the bot in the sandbox, and what they see."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=20)
+        self.said: dict[int, list[str]] = {}
+
+    def close(self) -> None:
+        self._http.close()
+
+    def join(self, count: int) -> list[int]:
+        """Return so many new people."""
+        people = [
+            self._http.post("/chat/people", json={"first_name": f"Person {number}"}).json()["id"]
+            for number in range(count)
+        ]
+        return [int(person) for person in people]
+
+    def say(self, person: int, text: str) -> None:
+        answer = self._http.post(f"/chat/{person}/messages", json={"text": text})
+        assert answer.is_success, answer.text
+        self.said.setdefault(person, []).append(text)
+
+    def replies(self, person: int) -> list[str]:
+        """Return the bot's messages in this chat as they stand now."""
+        messages = self._http.get(f"/chat/{person}/messages").json()["messages"]
+        return [m.get("text", "") for m in messages if m["from"]["is_bot"]]
+
+    def sees(self, person: int, text: str, within_s: float = 30.0) -> None:
+        wait_for(
+            lambda: any(text in reply for reply in self.replies(person)),
+            within_s,
+            lambda: f"{person} sees {self.replies(person)}",
+        )
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Return every message of the bot with its history."""
+        return list(self._http.get("/telegram/sent").json()["sent"])
+
+    def calls(self) -> list[dict[str, Any]]:
+        return list(self._http.get("/ledger").json()["calls"])
+
+    def acknowledged(self) -> list[int]:
+        return list(self._http.get("/telegram/acknowledged").json()["acknowledged"])
+
+    def inject(self, **update: Any) -> int:
+        return int(self._http.post("/telegram/updates", json=update).json()["update_id"])
+
+    def fault(self, **script: Any) -> None:
+        assert self._http.post("/telegram/faults", json=script).is_success
+
+    def post(self, path: str, **json_body: Any) -> httpx.Response:
+        return self._http.post(path, json=json_body)
+
+
+def all_done(within_s: float, people: People, bot: Bot) -> None:
+    """Return once every message that was said is stored and every task has ended."""
+
+    def is_done() -> bool:
+        close_old_connections()
+        said = sum(len(texts) for texts in people.said.values())
+        tasks = Task.objects
+        return (
+            tasks.filter(update__isnull=False).values("update").distinct().count() >= said
+            and not tasks.filter(status__in=OPEN).exists()
+        )
+
+    def state() -> str:
+        rows = Task.objects.filter(status__in=OPEN).values_list(
+            "kind", "status", "attempts", "error"
+        )
+        return f"open: {list(rows[:10])} of {len(rows)}\n{bot.log()[-3000:]}"
+
+    wait_for(is_done, within_s, state)
+
+
+def wait_for(is_true: Callable[[], bool], within_s: float, why_not: Callable[[], str]) -> None:
+    """Wait for a state.
+
+    Raises:
+        AssertionError: it did not come in time.
+    """
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < deadline, why_not()
+        time.sleep(LOOK_S)
+
+
+@contextmanager
+def running_bot(base_url: str, **settings: Any) -> Iterator[Bot]:
+    """Yield a bot that has not been started; whatever runs at the end is killed."""
+    with tempfile.TemporaryDirectory(prefix="observatory-bot-") as name:
+        bot = Bot(Path(name), **{**bot_settings(base_url), **settings})
+        try:
+            yield bot
+        finally:
+            bot.kill()
