@@ -33,9 +33,9 @@ run: $(RUN_SET_UP) ## Run web and bot on this machine, in the sandbox unless .en
 	@$(PYTHON) -m observatory.local
 
 .PHONY: test
-test: $(TEST_SET_UP) ## Run the tests: on SQLite, then on PostgreSQL and Redis; without the browser's
-	$(TESTS) -m "not browser"
-	$(SERVERS) $(TESTS) -m "not browser"
+test: $(TEST_SET_UP) ## Run the tests: on SQLite, then on PostgreSQL and Redis; no browser, no kills
+	$(TESTS) -m "not browser and not chaos"
+	$(SERVERS) $(TESTS) -m "not browser and not chaos"
 
 .PHONY: lint
 lint: $(TEST_SET_UP) ## Format the code and mend what can be mended

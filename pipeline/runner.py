@@ -191,8 +191,9 @@ class PipelineRunner:
                         self._tell(run.on_stage, step.config.agent)
                         running.create_task(self._run_step(run.hold.run_id, step, run.ctx))
             except ExceptionGroup as errors:
-                if errors.subgroup(Superseded):
-                    raise Superseded(f"run {run.hold.run_id} is in other hands") from None
+                no_fault_of_a_step = errors.subgroup((Superseded, DatabaseError))
+                if no_fault_of_a_step is not None:
+                    raise _first(no_fault_of_a_step) from None
                 raise
             crashpoints.reach("foreground step ended")
 
@@ -328,6 +329,13 @@ class _Attempt:
     decision: Decision | None = None
     opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
     recorder: records.StepRecorder | None = None
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    error: Exception | BaseExceptionGroup[Exception] = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _failed(step: _StepRun, error: str) -> AgentOutput:

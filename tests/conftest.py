@@ -36,8 +36,8 @@ def suite_dir() -> Path:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what this run cannot do; a skip would look like something that is to be mended."""
-    if "postgresql" not in settings.DATABASES["default"]["ENGINE"]:
-        _deselect(config, items, "postgresql")
+    is_postgresql = "postgresql" in settings.DATABASES["default"]["ENGINE"]
+    _deselect(config, items, "sqlite" if is_postgresql else "postgresql")
     if not any(shutil.which(name) for name in CHROMIUM_NAMES):
         count = _deselect(config, items, "browser")
         if count:

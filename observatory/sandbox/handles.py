@@ -1,7 +1,7 @@
 """The tests' handles on the stand-in for Telegram: what was sent and seen, and what shall go wrong.
 
 The real server has none of these: `/telegram/sent`, `/telegram/acknowledged`, `/telegram/updates`,
-`/telegram/faults` and `/telegram/limits`.
+`/telegram/faults`, `/telegram/limits` and `/telegram/disorder`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Handles:
             _route("POST", "faults", self.add_fault),
             _route("DELETE", "faults", self.clear_faults),
             _route("POST", "limits", self.set_limits),
+            _route("POST", "disorder", self.set_disorder),
         ]
 
     async def sent(self, request: Request) -> Response:
@@ -78,11 +79,20 @@ class Handles:
 
     async def set_limits(self, request: Request) -> Response:
         """Switch the rate limit on or off: `{"on": false}`."""
-        is_on = request.json_object().get("on")
-        if not isinstance(is_on, bool):
-            raise Refused(400, '"on" must be true or false')
-        self._limit.is_on = is_on
-        return json_response({"on": is_on})
+        self._limit.is_on = _switch(request)
+        return json_response({"on": self._limit.is_on})
+
+    async def set_disorder(self, request: Request) -> Response:
+        """Deliver updates twice and out of order, or as the real server does: `{"on": true}`."""
+        self._chats.updates.is_disordered = _switch(request)
+        return json_response({"on": self._chats.updates.is_disordered})
+
+
+def _switch(request: Request) -> bool:
+    is_on = request.json_object().get("on")
+    if not isinstance(is_on, bool):
+        raise Refused(400, '"on" must be true or false')
+    return is_on
 
 
 def _route(method: str, path: str, handler: Handler) -> Route:

@@ -70,6 +70,7 @@ class Updates:
         self._queries: dict[str, tuple[int, float]] = {}
         self._last = 0
         self.mailboxes: dict[int, Mailbox] = {}
+        self.is_disordered = False  # each batch comes twice and backwards
         self.delivered: deque[int] = deque(maxlen=KEPT_IDS)
         self.acknowledged: deque[int] = deque(maxlen=KEPT_IDS)
 
@@ -143,6 +144,8 @@ class Updates:
         if timeout_s and not any(True for _ in self.pending(bot_id)):
             await self._wait(mailbox, min(timeout_s, MAX_TIMEOUT_S))
         batch = [queued for queued, _ in zip(self.pending(bot_id), range(limit), strict=False)]
+        if self.is_disordered:
+            batch = [*reversed(batch), *batch]
         self.delivered.extend(queued.update_id for queued in batch)
         return [{"update_id": queued.update_id, queued.kind: queued.payload} for queued in batch]
 

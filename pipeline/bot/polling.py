@@ -78,8 +78,8 @@ class Poller:
             timeout=timedelta(seconds=wait_s),
             allowed_updates=ALLOWED_UPDATES,
         )
-        for update in updates:
-            self._offset = update.update_id + 1
+        if updates:
+            self._offset = max(update.update_id for update in updates) + 1
 
     async def _poll(self) -> None:
         pause_s = FIRST_PAUSE_S

@@ -90,9 +90,19 @@ def end(held: Claim, status: TaskStatus, now: datetime, error: str = "") -> bool
     return _change(held, status=status, error=_kept(error), token=None, ended_at=now)
 
 
-def put_back(held: Claim, error: str, due_at: datetime) -> bool:
-    """Have a task tried again, not before `due_at`; False when it is somebody else's by now."""
-    return _change(held, status=TaskStatus.WAITING, error=_kept(error), token=None, due_at=due_at)
+def put_back(held: Claim, error: str, due_at: datetime, *, counts: bool = True) -> bool:
+    """Have a task tried again, not before `due_at`; False when it is somebody else's by now.
+
+    Without `counts` this attempt is none of those that a task has: the task is not to blame.
+    """
+    return _change(
+        held,
+        status=TaskStatus.WAITING,
+        error=_kept(error),
+        token=None,
+        due_at=due_at,
+        attempts=F("attempts") - (0 if counts else 1),
+    )
 
 
 def hand_back(held: Claim) -> bool:

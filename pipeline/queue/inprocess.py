@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -17,10 +18,11 @@ from typing import Any, TypeVar
 import stamina
 from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
 
 from agents.llm.keys import scrub
+from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.holds import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
@@ -31,11 +33,16 @@ logger = logging.getLogger(__name__)
 
 # Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
 ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.MESSAGE: 128, TaskKind.STEP: 16}
+# After a crash: few at first, more with every one that ends and every second that passes. If it
+# happens again, those few have got further; all at once, none would have.
+RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
 LOOK_EVERY_S = 0.5
 STOP_EVERY_S = 0.3
 RENEW_EVERY_S = 10.0  # three times within a lease
 GRACE_S = 0.3  # what was cancelled may still write down that it was
 FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
+OUTAGE_PAUSE = timedelta(seconds=2)
+OUTAGES = (OperationalError, InterfaceError, OverridesUnknown)
 T = TypeVar("T")
 
 
@@ -51,6 +58,8 @@ class InProcessQueue:
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._lost: set[Claim] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._started_at = -math.inf
+        self._ended = 0
         self._is_closing = False
         self._is_troubled = False
 
@@ -66,6 +75,7 @@ class InProcessQueue:
         left = await self._surely(claims.free_mine, self._worker)
         if left:
             logger.warning("%s tasks were under way when the last process ended", left)
+            self._started_at = time.monotonic()
         self._loops = [
             asyncio.create_task(self._hand_out()),
             asyncio.create_task(self._watch()),
@@ -94,7 +104,8 @@ class InProcessQueue:
         while not self._is_closing:
             self._woken.clear()
             taken = [claim.kind for claim in self._running.values()]
-            room = {kind: count - taken.count(kind) for kind, count in ROOM.items()}
+            most = self._most_at_once()
+            room = {kind: min(count, most) - taken.count(kind) for kind, count in ROOM.items()}
             has_suspect = any(claim.is_suspect for claim in self._running.values())
             claim_more = partial(claims.claim, has_suspect=has_suspect)
             for claim in await self._try(claim_more, self._worker, room, self._clock()) or []:
@@ -105,6 +116,10 @@ class InProcessQueue:
                 await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+    def _most_at_once(self) -> int:
+        alive_s = min(time.monotonic() - self._started_at, RAMP_ENDS_AFTER_S)
+        return RAMP_FROM + RAMP_BY_ENDED * self._ended + round(RAMP_PER_S * alive_s)
 
     async def _watch(self) -> None:
         """Pass on requests to stop, and end work that is another worker's by now."""
@@ -152,6 +167,11 @@ class InProcessQueue:
 
     async def _failed(self, claim: Claim, error: Exception) -> None:
         words = scrub(f"{type(error).__name__}: {error}")
+        if isinstance(error, OUTAGES):  # away or full: no task is given up for that
+            logger.warning("task=%s waits for the database: %s", claim.task_id, words)
+            put_back = partial(claims.put_back, counts=False)
+            await self._surely(put_back, claim, words, self._clock() + OUTAGE_PAUSE)
+            return
         logger.error(
             "task=%s attempt=%s failed: %s", claim.task_id, claim.attempt, words, exc_info=error
         )
@@ -169,6 +189,7 @@ class InProcessQueue:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         claim = self._running.pop(task)
+        self._ended += 1
         self._lost.discard(claim)
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -82,6 +82,12 @@ class Bot:
         assert self._process is not None
         assert self._process.wait(within_s) == -signal.SIGKILL, self.log()[-3000:]
 
+    def limit_pages(self, count: int | None) -> None:
+        """Let its SQLite use so many pages and no more, from its next connection on."""
+        draft = self._folder / "pages.new"
+        draft.write_text(str(count or ""))
+        draft.rename(self._folder / "pages")
+
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
@@ -129,8 +135,10 @@ class People:
     def calls(self) -> list[dict[str, Any]]:
         return list(self._http.get("/ledger").json()["calls"])
 
-    def acknowledged(self) -> list[int]:
-        return list(self._http.get("/telegram/acknowledged").json()["acknowledged"])
+    def acknowledged(self) -> set[int]:
+        """Return the ids of the updates that the bot was handed and will not be handed again."""
+        seen = self._http.get("/telegram/acknowledged").json()
+        return set(seen["acknowledged"]) & set(seen["delivered"])
 
     def inject(self, **update: Any) -> int:
         return int(self._http.post("/telegram/updates", json=update).json()["update_id"])

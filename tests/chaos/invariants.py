@@ -9,6 +9,7 @@ L1 strangers got the refusal and nothing else · L2 no secret is in the database
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ def assert_invariants(people: People, world: World) -> None:
 
 def _updates(people: People, world: World) -> Iterator[str]:
     stored = Counter(TelegramUpdate.objects.values_list("update_id", flat=True))
-    for update_id in set(people.acknowledged()):
+    for update_id in people.acknowledged():
         if stored[update_id] != 1:
             yield f"N1 update {update_id} was acknowledged and is stored {stored[update_id]} times"
     for task in Task.objects.filter(status__in=OPEN):
@@ -124,26 +125,38 @@ def _replies(people: People, sent: list[Json]) -> Iterator[str]:
     shown: Counter[tuple[int, str]] = Counter()
     for message in sent:
         text = message["history"][-1].get("text", "")
-        if "Draft to send" in text:
-            shown[message["chat_id"], _asked(text)] += 1
+        if "Draft to send" in text and (asked := _asked(text)):
+            shown[message["chat_id"], asked] += 1
     for (person, asked), count in shown.items():
         if count > 1:
             yield f"N5 {person} sees {count} answers to {asked!r}"
-    unsure = set(
-        OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS).values_list(
-            "update__chat_id", flat=True
-        )
-    )
+    yield from _unanswered(people, shown)
+
+
+def _unanswered(people: People, shown: Counter[tuple[int, str]]) -> Iterator[str]:
+    unsure = OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS)
+    unsure_chats = set(unsure.values_list("update__chat_id", flat=True))
     for person, said in people.said.items():
         for text in said:
-            if text.startswith("prospect ") and not shown[person, text] and person not in unsure:
-                yield f"N5 {person} has no answer to {text!r}"
+            is_there = not text.startswith("prospect ") or shown[person, text]
+            if is_there or person in unsure_chats or _was_told_of_a_failure(person, text):
+                continue
+            yield f"N5 {person} has no answer to {text!r}"
+
+
+def _was_told_of_a_failure(person: int, asked: str) -> bool:
+    replies = OutgoingMessage.objects.filter(
+        update__chat_id=person,
+        update__run__status=RunStatus.FAILED,
+        update__run__user_message__text=asked,
+    )
+    return replies.filter(status=SendStatus.SENT, text__startswith="⚠️").exists()
 
 
 def _asked(answer: str) -> str:
-    """Return the question that an answer quotes: tests ask `prospect … .`."""
-    start = answer.index("prospect ")
-    return answer[start : answer.index(" end", start) + 4]
+    """Return the question that an answer quotes, if it is one of `prospect … end`."""
+    found = re.search(r"prospect .*? end", answer)
+    return found[0] if found else ""
 
 
 def _order() -> Iterator[str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.test import TransactionTestCase
 
 from agents.models import AgentModelConfig
@@ -41,12 +42,13 @@ class ChaosCase(TransactionTestCase):
 
     @contextmanager
     def scene(self, **settings: Any) -> Iterator[tuple[Bot, People]]:
-        with (
-            running_sandbox() as base_url,
-            running_bot(
-                base_url, **{"DEFAULT_MODEL": DEFAULT_MODEL, **_models(DEFAULT_MODEL), **settings}
-            ) as bot,
-        ):
+        with running_sandbox() as base_url, self.scene_at(base_url, **settings) as scene:
+            yield scene
+
+    @contextmanager
+    def scene_at(self, base_url: str, **settings: Any) -> Iterator[tuple[Bot, People]]:
+        models = {"DEFAULT_MODEL": DEFAULT_MODEL, "DEFAULT_MODELS": {"openrouter": DEFAULT_MODEL}}
+        with running_bot(base_url, **models, **settings) as bot:
             people = People(base_url)
             self.addCleanup(people.close)
             maya = Member(telegram_id=MAYA, name="Maya", access=Access.APPROVED)
@@ -56,10 +58,16 @@ class ChaosCase(TransactionTestCase):
             yield bot, people
 
 
-def _models(model_id: str) -> dict[str, Any]:
-    return {"DEFAULT_MODELS": {"openrouter": model_id}}
+def addresses(url: str) -> dict[str, str]:
+    """Return the settings of a bot that reaches the sandbox at another address."""
+    return {
+        "TELEGRAM_API_BASE_URL": f"{url}/telegram",
+        "TELEGRAM_FILE_BASE_URL": f"{url}/telegram/file",
+        "OPENROUTER_BASE_URL": f"{url}/openrouter/api/v1",
+    }
 
 
+@pytest.mark.chaos
 class RandomKillTests(ChaosCase):
     def test_kills_at_random_moments_lose_and_repeat_nothing(self):
         chance = random.Random(SEED)
@@ -100,6 +108,7 @@ class RandomKillTests(ChaosCase):
         )
 
 
+@pytest.mark.chaos
 class NamedKillTests(ChaosCase):
     def test_a_kill_at_each_named_point_loses_and_repeats_nothing(self):
         with self.scene() as (bot, people):

@@ -226,3 +226,12 @@ def test_update_ids_go_on_growing_after_everything_was_acknowledged(tmp_path: Pa
         after.restore_acknowledgement(record)
 
     assert after.add("message", {}, lifetime_s=60).update_id == 2
+
+
+def test_in_disorder_a_batch_comes_twice_and_backwards(sandbox: httpx.Client) -> None:
+    for text in ("one", "two"):
+        say(sandbox, text)
+
+    assert sandbox.post("/telegram/disorder", json={"on": True}).json() == {"on": True}
+
+    assert update_ids(sandbox) == [2, 1, 1, 2]
