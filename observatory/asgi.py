@@ -17,7 +17,7 @@ from observatory.sandbox.app import create_app  # noqa: E402
 SANDBOX_ROOT = "/sandbox"
 # The pause lets a person see the stages; tests run the sandbox alone, without it.
 sandbox = (
-    create_app(journal=settings.DATA_DIR / "chats.jsonl", latency_s=0.6)
+    create_app(journal=settings.DATA_DIR / "chats.jsonl", latency_s=1.0)
     if settings.SANDBOX
     else None
 )

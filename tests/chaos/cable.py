@@ -34,18 +34,25 @@ class Cable:
 
     @contextmanager
     def connected(self) -> Iterator[Cable]:
-        server = asyncio.run_coroutine_threadsafe
         thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         thread.start()
-        listening = server(asyncio.start_server(self._relay, "127.0.0.1", 0), self._loop).result()
+        listening = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._relay, "127.0.0.1", 0), self._loop
+        ).result()
         self.port = listening.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
-            self.cut()
-            self._loop.call_soon_threadsafe(listening.close)
+            asyncio.run_coroutine_threadsafe(self._end(listening), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join(5)
+            self._loop.close()
+
+    async def _end(self, listening: asyncio.Server) -> None:
+        listening.close()
+        self._cut()
+        relays = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(relays, timeout=5) if relays else None
 
     def _cut(self) -> None:
         self._is_cut = True
