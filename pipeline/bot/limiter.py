@@ -8,6 +8,7 @@ https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,7 @@ GROUP = (15, 20 / 60)
 OVERALL = (30, 30.0)
 UNLIMITED = frozenset({"answerCallbackQuery", "sendChatAction", "deleteMessage"})
 KEPT_CHATS = 10_000
+DROPPED_AFTER_S = 0.3
 
 Clock = Callable[[], float]
 
@@ -36,6 +38,10 @@ class Bucket:
         self._next_at = now - self._burst_s
         self.held_until = now
 
+    def wait_s(self, now: float) -> float:
+        """Return how long a place would have to be waited for, without taking it."""
+        return max(self._next_at + 1 / self._per_s, self.held_until) - now
+
     def place(self, now: float) -> float:
         """Take the next place and return when it comes up."""
         self._next_at = max(self._next_at, now - self._burst_s) + 1 / self._per_s
@@ -45,8 +51,8 @@ class Bucket:
 class ChatRateLimiter(BaseRateLimiter[str]):
     """Spreads calls out; those of a chat that is told to wait are made again after the wait.
 
-    With `rate_limit_args="droppable"` a call that would have to wait for that raises RetryAfter
-    instead: nobody needs yesterday's progress.
+    With `rate_limit_args="droppable"` a call that would have to wait raises RetryAfter instead:
+    nobody needs yesterday's progress.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -75,8 +81,10 @@ class ChatRateLimiter(BaseRateLimiter[str]):
             return await callback(*args, **kwargs)
         bucket = self._bucket(chat_id)
         while True:
-            if rate_limit_args and bucket.held_until > self._clock():
-                raise RetryAfter(round(bucket.held_until - self._clock()) + 1)
+            if rate_limit_args:
+                wait_s = max(place.wait_s(self._clock()) for place in (bucket, self._overall))
+                if wait_s > DROPPED_AFTER_S:
+                    raise RetryAfter(math.ceil(wait_s))
             for place in (bucket, self._overall):
                 await asyncio.sleep(max(0.0, place.place(self._clock()) - self._clock()))
             try:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, Min, Q, QuerySet
 
 from agents.llm.keys import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
@@ -54,8 +54,8 @@ def _ready(kind: TaskKind, now: datetime) -> QuerySet[Task]:
     is_due = Q(due_at=None) | Q(due_at__lte=now) | Q(due_at__gt=now + MAX_PAUSE)
     ready = Task.objects.filter(is_due, kind=kind, status=TaskStatus.WAITING).order_by("pk")
     if kind is TaskKind.MESSAGE:
-        before = Task.objects.filter(lane=OuterRef("lane"), pk__lt=OuterRef("pk"))
-        ready = ready.filter(~Exists(before.filter(status__in=OPEN)))
+        lanes = Task.objects.filter(kind=kind, status__in=OPEN).values("lane").order_by()
+        ready = ready.filter(pk__in=lanes.annotate(first=Min("pk")).values("first"))
     return ready
 
 
