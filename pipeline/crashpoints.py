@@ -20,6 +20,7 @@ POINTS = (
     "foreground call answered",  # and its answer not yet on record
     "foreground step ended",  # between two steps
     "background call written",
+    "background step ended",  # and the queue does not know yet
     "placeholder sent",  # and its number not yet on record
     "answer kept",  # as outgoing messages, none of them sent
     "message sent",  # and not yet marked as sent

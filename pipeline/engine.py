@@ -119,12 +119,14 @@ class Engine:
             await records.run_ended(RunHold(kept.report.run_id, hold.token), RunStatus.CANCELLED)
 
     async def run_background_step(self, step_id: UUID, hold: TaskHold) -> None:
-        """Run a background step that a run has left to the queue.
+        """Run a background step that a run has left to the queue, unless it was run before.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
         """
         step = await StepRun.objects.select_related("run__member").aget(pk=step_id)
+        if await sync_to_async(resumption.has_ended)(step):
+            return  # its worker died between that and telling the queue
         kept = await sync_to_async(resumption.read_back)(step.run_id)
         await self._know_overrides()
         ctx = await self._context_of(kept, step.run.member)

@@ -20,6 +20,7 @@ from pipeline.holds import TaskHold
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, PromptText, RunStatus, StepRun
 from pipeline.models.runs import StepStatus as S
 from pipeline.reports import KeptRun, KeptStep, RunReport, StepReport
+from pipeline.rows import interrupt
 
 ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
 REOPENED = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
@@ -37,10 +38,18 @@ def take_over(update_id: int, hold: TaskHold) -> KeptRun | None:
     if run is None:
         return None
     run.attempt_token = hold.token
+    # What the worker before had begun; should it wake up, it can write no more.
+    interrupt(StepRun.objects.filter(run=run).exclude(mode=StepMode.BACKGROUND))
     if run.status in REOPENED:
         run.status, run.ended_at = RunStatus.RUNNING, None
     run.save(update_fields=["attempt_token", "status", "ended_at"])
     return _kept(run)
+
+
+def has_ended(step: StepRun) -> bool:
+    """Tell whether a step has its outcome, from this attempt or another."""
+    attempts = StepRun.objects.filter(run_id=step.run_id, position=step.position)
+    return attempts.filter(status__in=ENDED).exists()
 
 
 def read_back(run_id: UUID) -> KeptRun:

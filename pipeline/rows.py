@@ -22,7 +22,7 @@ from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.keys import scrub
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
-from pipeline.holds import Hold, RunHold, Superseded
+from pipeline.holds import Hold, RunHold, Superseded, progressed
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import (
     CallStatus,
@@ -66,6 +66,7 @@ def write_run(
         image_id=keep_text(ctx.image_b64 or ""),
         started_at=timezone.now(),
     )
+    progressed(hold.token)
 
 
 @transaction.atomic
@@ -83,7 +84,7 @@ def close_run_of(update_id: int, status: RunStatus) -> None:
     """Close the open run of an update whose task ends without it; without one do nothing."""
     run = PipelineRun.objects.filter(update_id=update_id, status=RunStatus.RUNNING).first()
     if run is not None:
-        _interrupt(StepRun.objects.filter(run=run, task=None))
+        interrupt(StepRun.objects.filter(run=run, task=None))
         PipelineRun.objects.filter(pk=run.pk).update(
             status=status, attempt_token=None, ended_at=timezone.now()
         )
@@ -96,7 +97,7 @@ def close_orphans() -> int:
         update__tasks__in=Task.objects.filter(ended_at=None)
     )
     ids = list(orphans.values_list("pk", flat=True))
-    _interrupt(StepRun.objects.filter(run__in=ids, task=None))
+    interrupt(StepRun.objects.filter(run__in=ids, task=None))
     return PipelineRun.objects.filter(pk__in=ids).update(
         status=RunStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )
@@ -126,6 +127,17 @@ def queue_step(
 
 
 @transaction.atomic
+def give_step_up(step_id: UUID) -> None:
+    """Close a background step that no worker could bring to an end."""
+    step = StepRun.objects.get(pk=step_id)
+    attempts = StepRun.objects.filter(run_id=step.run_id, position=step.position)
+    interrupt(attempts)
+    attempts.filter(status=StepStatus.WAITING).update(
+        status=StepStatus.FAILED, error="given up before it could begin", ended_at=timezone.now()
+    )
+
+
+@transaction.atomic
 def write_step(
     hold: Hold,
     run_id: UUID,
@@ -140,7 +152,7 @@ def write_step(
     """
     hold.check()
     attempts = StepRun.objects.filter(run_id=run_id, position=position)
-    _interrupt(attempts.filter(status=StepStatus.RUNNING))
+    interrupt(attempts.filter(status=StepStatus.RUNNING))
     row = attempts.filter(status=StepStatus.WAITING).first() or StepRun(
         id=uuid4(),
         run_id=run_id,
@@ -189,11 +201,10 @@ def close_step(
     )
     if not closed:
         raise Superseded(f"step run {step_id} is in other hands")
-    # What gets further each time is no crash loop: its attempts are counted anew.
-    Task.objects.filter(token=token, attempts__gt=1).update(attempts=1)
+    progressed(token)
 
 
-def _interrupt(steps: QuerySet[StepRun]) -> None:
+def interrupt(steps: QuerySet[StepRun]) -> None:
     """Close what a worker that is gone left open; should it wake up, it has lost its right."""
     running = list(steps.filter(status=StepStatus.RUNNING).values_list("pk", flat=True))
     if not running:

@@ -140,6 +140,7 @@ class PipelineRunner:
         report = StepReport(agent=config.agent, mode=config.mode, position=position)
         step = _StepRun(position, config, report, math.inf, hold)
         await self._run_step(run_id, step, ctx)
+        crashpoints.reach("background step ended")
         return report
 
     async def drain(self) -> None:

@@ -92,7 +92,7 @@ class _Process:
         await self._bot.connect(take_over=take_over)
         # Here the token is known to be good, and no run of this process can have begun.
         await _close_orphans()
-        await self._queue.start(self._perform, self._bot.give_up)
+        await self._queue.start(self._perform, self._given_up)
 
     async def _perform(self, claim: Claim) -> TaskStatus:
         """Do one task of the queue's."""
@@ -103,6 +103,14 @@ class _Process:
         if claim.kind is TaskKind.NOTICE:
             return await self._bot.announce(claim)
         return await self._bot.handle(claim)
+
+    async def _given_up(self, claim: Claim, why: str) -> None:
+        """Close what belongs to a task that was given up, and tell whom it concerns."""
+        if claim.step_id is None:
+            await self._bot.give_up(claim, why)
+            return
+        await sync_to_async(rows.give_step_up)(claim.step_id)
+        self._alerts.post(f"Background step {claim.step_id} was given up: {why}")
 
     async def _finish(self, within_s: float) -> None:
         """Finish what was begun or hand it back, then close everything; one deadline for all of it."""

@@ -24,7 +24,7 @@ from pipeline import crashpoints
 from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
-from pipeline.holds import Hold
+from pipeline.holds import Hold, progressed
 from pipeline.models.inbox import OutgoingMessage, SendStatus, TelegramUpdate
 from pipeline.rows import clean
 
@@ -250,6 +250,7 @@ class Outbox:
                 row.text, row.entities = kept["text"], kept["entities"]
                 row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
                 row.save()
+        progressed(self._hold.token)
 
     async def _mark(
         self, row: OutgoingMessage, status: SendStatus, *, message_id: int | None = None
@@ -262,6 +263,8 @@ class Outbox:
         row.status = status
         row.message_id = message_id or row.message_id
         row.save(update_fields=["status", "message_id", "changed_at"])
+        if status in (SendStatus.SHOWN, *_ENDED):
+            progressed(self._hold.token)
 
 
 def never_arrived(error: Exception) -> bool:

@@ -28,7 +28,7 @@ async def cancel(turn: Turn, member: Member) -> str:
     # The order that any other message of this place keeps.
     lane = lane_of({"message": {**message, "entities": []}})
     is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
-    return texts.STOPPED if is_stopping else texts.NOTHING_TO_STOP
+    return texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP
 
 
 async def show_again(update: Update, _: Any) -> None:

@@ -61,8 +61,10 @@ class Support:
             return
         turn.was_handled = True
         member = await admitted(turn, message, user, self._alert)
-        if member is not None:
-            await reply(turn, message, member)
+        if member is None:
+            await self._engine.stop(turn.hold, turn.row.pk)  # a run from before they were blocked
+            return
+        await reply(turn, message, member)
 
     async def _say(self, words: Line, turn: Turn, message: Message, member: Member) -> None:
         await turn.outbox.say(await words(turn, member))
