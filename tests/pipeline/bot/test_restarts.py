@@ -1,0 +1,211 @@
+"""What a restart finds is gone on with, once; what cannot be done is given up and told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.test import override_settings
+from telegram import Bot
+
+from agents.models import AgentModelConfig
+from pipeline.bot.application import BotRefused
+from pipeline.bot.outbox import Outbox
+from pipeline.bot.polling import Poller
+from pipeline.locks import locked
+from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
+from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+from pipeline.queue import inprocess
+from pipeline.queue.claims import try_again
+from pipeline.worker import serve
+from tests.canaries import BOT_TOKEN
+from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, TOM, BotCase, Chat, environment
+from tests.pipeline.bot.relay import Relay
+from tests.pipeline.bot.test_conversation import QUESTION
+from tests.sandbox.serving import running_sandbox
+
+OPEN_STATUSES = (TaskStatus.WAITING, TaskStatus.RUNNING)
+
+
+async def choose(agent: str, model_id: str) -> None:
+    await sync_to_async(AgentModelConfig.objects.upsert)(agent, model_id, "ana")
+
+
+async def until_none_is_open() -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while await Task.objects.filter(status__in=OPEN_STATUSES).aexists():
+        assert time.monotonic() < deadline, [task async for task in Task.objects.values()]
+        await asyncio.sleep(0.02)
+
+
+class ResumingTests(BotCase):
+    async def test_a_run_goes_on_from_the_first_step_that_had_not_ended(self):
+        await choose("strategist", "sandbox/hang")
+        with running_sandbox() as base_url:
+            async with self.bot_at(base_url, DRAIN_SECONDS=1) as chat:
+                await chat.say(MAYA, QUESTION)
+                await chat.sees_calls(lambda calls: len(calls) == 2)
+            await choose("strategist", "google/gemini-2.5-flash")
+            async with self.bot_at(base_url) as chat:
+                await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
+                await until_none_is_open()
+                calls = await chat.calls()
+                assert len(await chat.replies(MAYA)) == 1
+
+        assert [call["agent"] for call in calls] == [
+            "extraction",
+            "strategist",
+            "strategist",
+            "memory",
+        ]
+        attempts = StepRun.objects.filter(agent="strategist").order_by("attempt")
+        assert [(s.attempt, s.status, s.requested_model) async for s in attempts] == [
+            (1, StepStatus.CANCELLED, "sandbox/hang"),
+            (2, StepStatus.OK, "google/gemini-2.5-flash"),
+        ]
+        assert (await PipelineRun.objects.aget()).status == RunStatus.OK
+
+    async def test_a_background_step_goes_on_after_a_restart_and_delays_nobody(self):
+        await choose("memory", "sandbox/hang")
+        with running_sandbox() as base_url:
+            async with self.bot_at(base_url, DRAIN_SECONDS=1) as chat:
+                await chat.say(MAYA, QUESTION)
+                await chat.sees_text(MAYA, "Draft to send")
+                await chat.sees_calls(lambda calls: len(calls) == 3)
+                await chat.say(MAYA, QUESTION)
+                await chat.sees(MAYA, lambda s: len(s) == 2 and "Draft to send" in s[1])
+            await choose("memory", "openai/gpt-4.1")
+            async with self.bot_at(base_url):
+                await until_none_is_open()
+
+        ended = StepRun.objects.filter(agent="memory", status=StepStatus.OK)
+        assert [s.requested_model async for s in ended] == ["openai/gpt-4.1"] * 2
+        assert await ended.values("run").distinct().acount() == 2
+
+    async def test_a_message_from_before_the_start_is_answered(self):
+        with running_sandbox() as base_url:
+            early = Chat(base_url)
+            await early.say(MAYA, QUESTION)
+            await early.aclose()
+            async with self.bot_at(base_url) as chat:
+                await chat.sees_text(MAYA, "Draft to send")
+
+    async def test_a_run_that_ended_is_only_told(self):
+        with running_sandbox() as base_url:
+            async with self.bot_at(base_url) as chat:
+                await chat.say(MAYA, QUESTION)
+                await chat.sees_text(MAYA, "Draft to send")
+                await until_none_is_open()
+            await OutgoingMessage.objects.all().aupdate(text="", status="shown")
+            tasks = Task.objects.filter(kind=TaskKind.MESSAGE)
+            await tasks.aupdate(status=TaskStatus.WAITING, ended_at=None)
+            async with self.bot_at(base_url) as chat:
+                await until_none_is_open()
+                assert len(await chat.calls()) == 3
+                (answer,) = await chat.replies(MAYA)
+
+        assert "Draft to send" in answer
+        assert await PipelineRun.objects.acount() == 1
+
+
+class CancelTests(BotCase):
+    async def test_cancel_ends_a_running_pipeline_and_its_open_call(self):
+        async with self.bot(DEFAULT_MODEL="sandbox/hang", DRAIN_SECONDS=1) as chat:
+            await chat.say(MAYA, QUESTION)
+            await chat.sees_calls(lambda calls: len(calls) == 1)
+            await chat.say(MAYA, "/cancel")
+            await chat.sees_calls(lambda calls: calls[0]["status"] == 499)
+            await chat.sees_text(MAYA, "Stopped: no answer")
+            await until_none_is_open()
+
+        assert (await PipelineRun.objects.aget()).status == RunStatus.CANCELLED
+        assert (await StepRun.objects.aget()).status == StepStatus.CANCELLED
+        assert (await LLMCall.objects.aget()).status == CallStatus.UNKNOWN
+
+    async def test_the_next_message_in_line_is_answered_after_a_cancel(self):
+        await choose("extraction", "sandbox/hang")
+        async with self.bot() as chat:
+            await chat.say(MAYA, "the first")
+            await chat.sees_calls(lambda calls: len(calls) == 1)
+            await chat.say(MAYA, "the second")
+            await chat.sees_text(MAYA, "In line")
+            await choose("extraction", "openai/gpt-4.1")
+            await chat.say(MAYA, "/cancel")
+            answer = await chat.sees_text(MAYA, "Draft to send")
+
+        assert "the second" in answer
+
+    async def test_cancel_with_nothing_under_way_says_so_and_stops_nobody_elses(self):
+        async with self.bot(DEFAULT_MODEL="sandbox/hang", DRAIN_SECONDS=1) as chat:
+            await chat.say(MAYA, QUESTION)
+            await chat.sees_calls(lambda calls: len(calls) == 1)
+            await chat.say(TOM, "/cancel")
+            await chat.sees_text(TOM, "nothing to stop")
+
+            assert not await Task.objects.filter(stop_requested=True).aexists()
+
+
+class GivingUpTests(BotCase):
+    async def test_five_attempts_then_a_line_an_alert_and_a_dead_letter_to_try_again(self):
+        attempts = 0
+        keep = Outbox.keep
+
+        async def failing(outbox: Outbox, chunks: Any) -> None:
+            nonlocal attempts
+            if "Draft to send" in chunks[0][0]:
+                attempts += 1
+                raise RuntimeError("it never works")
+            await keep(outbox, chunks)
+
+        self.enterContext(patch.object(inprocess, "FIRST_PAUSE_S", 0.01))
+        async with self.bot() as chat:
+            assert await chat.add_operator() == OPERATOR
+            with patch.object(Outbox, "keep", failing):
+                await chat.say(MAYA, QUESTION)
+                await chat.sees_text(MAYA, "I tried 5 times")
+                await chat.sees_text(OPERATOR, "it never works")
+            dead = await Task.objects.aget(status=TaskStatus.DEAD)
+            run = await PipelineRun.objects.aget()
+            paid = len(await chat.calls())
+
+            assert await sync_to_async(try_again)(dead)
+            await chat.sees_text(MAYA, "Draft to send")
+            await until_none_is_open()
+
+            assert len(await chat.calls()) == paid
+        assert attempts == 5
+        assert "it never works" in dead.error
+        assert run.status == RunStatus.OK
+        await dead.arefresh_from_db()
+        assert dead.status == TaskStatus.DONE
+
+
+class ProcessTests(BotCase):
+    async def test_a_second_runbot_of_the_same_installation_is_refused(self):
+        with (
+            running_sandbox() as base_url,
+            override_settings(**environment(base_url)),
+            locked(settings.DATA_DIR / "runbot.lock"),
+            pytest.raises(BotRefused, match="Another runbot is at work here"),
+        ):
+            await serve(asyncio.Event())
+
+    async def test_polling_that_falls_silent_is_started_again(self):
+        with running_sandbox() as base_url:
+            async with Relay(base_url).running() as relay:
+                relay.hold(lambda method, fields: method == "getUpdates")
+                async with Bot(BOT_TOKEN, base_url=f"{relay.url}/telegram/bot") as bot:
+                    poller = Poller(bot, bot_id=1, silent_s=0.2)
+                    with self.assertLogs("pipeline.bot.polling", "ERROR") as logs:
+                        polling = asyncio.create_task(poller.poll())
+                        await relay.passed("getUpdates", times=3)
+                        polling.cancel()
+                        await asyncio.wait({polling})
+
+        assert "polling had stopped and is started again" in logs.output[0]
