@@ -25,7 +25,14 @@ from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.holds import Hold, progressed
-from pipeline.models.inbox import OutgoingMessage, SendStatus, TelegramUpdate
+from pipeline.models.inbox import (
+    OutgoingMessage,
+    SendStatus,
+    Task,
+    TaskKind,
+    TaskStatus,
+    TelegramUpdate,
+)
 from pipeline.rows import clean
 
 logger = logging.getLogger(__name__)
@@ -111,12 +118,14 @@ class Outbox:
             else:
                 await self._mark(row, SendStatus.SENT)
                 return
-        if row.status == SendStatus.SENDING and row.text:
+        if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
             await self._say_that_it_is_unknown(row)
             return
         await self._mark(row, SendStatus.SENDING)
         try:
-            message_id = await self._persistently_send(row.text, entities, may_repeat=False)
+            message_id = await self._persistently_send(
+                row.text, entities, may_repeat=row.text in texts.REFUSALS
+            )
         except NetworkError as error:
             if isinstance(error, BadRequest | Forbidden):
                 raise
@@ -226,9 +235,14 @@ class Outbox:
         return row
 
     async def _shown_by_another(self, row: OutgoingMessage) -> OutgoingMessage:
-        """Wait for the placeholder that an announcement is sending, but not for a dead one."""
+        """Wait for the placeholder that an announcement is sending; one cut off by a kill stays lost."""
+        announcing = Task.objects.filter(
+            update=self._update, kind=TaskKind.NOTICE, status=TaskStatus.RUNNING
+        )
         ends_at = time.monotonic() + NOTICE_WITHIN_S
-        while row.message_id is None and time.monotonic() < ends_at:
+        while row.message_id is None and await announcing.aexists():
+            if time.monotonic() > ends_at:
+                break
             await asyncio.sleep(LOOK_EVERY_S)
             await row.arefresh_from_db()
         return row

@@ -26,6 +26,7 @@ WAITING = (
 )
 STILL_WAITING = "An operator has not let you in yet."
 BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
+REFUSALS = (WAITING, STILL_WAITING, BLOCKED)  # heard twice they do no harm
 LOOKS_LIKE_A_KEY = (
     "That looks like an API key, so I have read no further, kept nothing and {deleted}. "
     "An operator can enter it for you."
