@@ -245,6 +245,7 @@ class Outbox:
                 break
             await asyncio.sleep(LOOK_EVERY_S)
             await row.arefresh_from_db()
+        await row.arefresh_from_db()  # it may have come just before the announcement ended
         return row
 
     @transaction.atomic
