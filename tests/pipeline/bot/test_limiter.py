@@ -1,0 +1,107 @@
+"""How fast the bot talks: a chat that is told to wait keeps no other waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.test import SimpleTestCase
+from telegram.error import RetryAfter
+
+from pipeline.bot import limiter
+from pipeline.bot.limiter import Bucket, ChatRateLimiter
+
+MAYA, TOM, GROUP = 1001, 1002, -1001
+
+
+class Telegram:
+    """Takes calls, and tells a chat to wait when a test says so."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        self.told_to_wait: dict[Any, list[float]] = {}
+
+    async def take(self, chat_id: Any) -> bool:
+        if self.told_to_wait.get(chat_id):
+            raise RetryAfter(self.told_to_wait[chat_id].pop())  # type: ignore[arg-type]
+        self.taken.append(chat_id)
+        return True
+
+
+class LimiterTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.telegram = Telegram()
+        self.limiter = ChatRateLimiter()
+
+    async def call(self, chat_id: Any, endpoint: str = "sendMessage", args: str = "") -> Any:
+        return await self.limiter.process_request(
+            self.telegram.take, [chat_id], {}, endpoint, {"chat_id": chat_id}, args or None
+        )
+
+    async def test_one_chat_waits_and_the_others_do_not(self):
+        self.telegram.told_to_wait[MAYA] = [0.3]
+        waiting = asyncio.create_task(self.call(MAYA))
+        await asyncio.sleep(0)
+
+        for _ in range(3):
+            await self.call(TOM)
+        assert self.telegram.taken == [TOM] * 3
+
+        await waiting
+        assert self.telegram.taken == [TOM] * 3 + [MAYA]
+
+    async def test_what_is_droppable_is_dropped_while_its_chat_waits(self):
+        self.telegram.told_to_wait[MAYA] = [60]
+        with pytest.raises(RetryAfter):
+            await self.call(MAYA, args="droppable")
+
+        with pytest.raises(RetryAfter):
+            await self.call(MAYA, args="droppable")
+        await self.call(TOM, args="droppable")
+        assert self.telegram.taken == [TOM]
+
+    async def test_answers_to_presses_are_not_limited(self):
+        with patch.object(limiter, "PRIVATE", (1, 0.001)):
+            for _ in range(5):
+                await self.call(MAYA, "answerCallbackQuery")
+
+        assert len(self.telegram.taken) == 5
+
+    async def test_all_chats_together_are_limited_too(self):
+        with patch.object(limiter, "OVERALL", (2, 50.0)):
+            self.limiter = ChatRateLimiter()
+        began = time.monotonic()
+
+        await asyncio.gather(*(self.call(chat_id) for chat_id in range(1, 8)))
+
+        assert time.monotonic() - began >= 5 / 50
+
+
+class BucketTests(SimpleTestCase):
+    def test_a_burst_goes_at_once_and_the_rest_at_the_steady_rate(self):
+        bucket = Bucket(burst=3, per_s=2.0, now=100.0)
+
+        assert [bucket.place(100.0) for _ in range(5)] == [100.0, 100.0, 100.0, 100.5, 101.0]
+
+    def test_a_pause_gives_the_burst_back_and_no_more(self):
+        bucket = Bucket(burst=2, per_s=1.0, now=0.0)
+        for _ in range(2):
+            bucket.place(0.0)
+
+        assert [bucket.place(1000.0) for _ in range(3)] == [1000.0, 1000.0, 1001.0]
+
+    def test_what_it_would_have_to_wait_is_told_without_taking_the_place(self):
+        bucket = Bucket(burst=1, per_s=1.0, now=0.0)
+        bucket.place(0.0)
+
+        assert (bucket.wait_s(0.0), bucket.wait_s(0.0), bucket.place(0.0)) == (1.0, 1.0, 1.0)
+
+    def test_a_group_is_slower_than_a_private_chat(self):
+        burst, private_per_s = limiter.PRIVATE
+        _, group_per_s = limiter.GROUP
+
+        assert group_per_s * 60 <= 20 < private_per_s * 60
+        assert burst <= 20  # what Telegram tolerates
