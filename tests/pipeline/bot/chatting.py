@@ -53,8 +53,27 @@ class Chat:
     async def messages(self, person: int) -> list[dict[str, Any]]:
         return list((await self._http.get(f"/chat/{person}/messages")).json()["messages"])
 
+    async def messages_of_the_bot(self, person: int) -> list[dict[str, Any]]:
+        return [m for m in await self.messages(person) if m["from"]["is_bot"]]
+
     async def replies(self, person: int) -> list[str]:
-        return [m.get("text", "") for m in await self.messages(person) if m["from"]["is_bot"]]
+        return [m.get("text", "") for m in await self.messages_of_the_bot(person)]
+
+    async def press(self, person: int, message_id: int, data: str) -> None:
+        """Press a button; as a stranger's client might, also one that is not there."""
+        query = {
+            "id": str(message_id),
+            "from": {"id": person, "is_bot": False, "first_name": "Somebody"},
+            "message": {
+                "message_id": message_id,
+                "date": 1_700_000_000,
+                "chat": {"id": person, "type": "private"},
+            },
+            "chat_instance": "1",
+            "data": data,
+        }
+        answer = await self._http.post("/telegram/updates", json={"callback_query": query})
+        assert answer.is_success, answer.text
 
     async def sees(self, person: int, has: Callable[[list[str]], bool]) -> list[str]:
         """Return the bot's messages as soon as they are as wanted."""

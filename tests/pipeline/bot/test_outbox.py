@@ -1,0 +1,193 @@
+"""What the bot says in return: decided once, said once, and offered where nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from telegram import Bot
+
+from pipeline.bot.outbox import Outbox
+from pipeline.holds import Superseded, TaskHold
+from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
+from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
+from pipeline.models.members import Access
+from tests.canaries import BOT_TOKEN
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
+from tests.pipeline.bot.relay import Relay
+from tests.sandbox.serving import running_sandbox
+
+FOR_EVER = 1_000_000
+
+
+async def statuses() -> list[str]:
+    return [row.status async for row in OutgoingMessage.objects.order_by("number")]
+
+
+class OutboxCase(BotCase):
+    """Tests with an outbox for one update of Maya's, and the chat it goes to."""
+
+    @asynccontextmanager
+    async def outbox(self, *, through: str = "") -> AsyncIterator[tuple[Outbox, Chat]]:
+        with running_sandbox() as base_url:
+            async with self.outbox_at(base_url, through or base_url) as both:
+                yield both
+
+    @asynccontextmanager
+    async def outbox_at(self, base_url: str, telegram: str) -> AsyncIterator[tuple[Outbox, Chat]]:
+        update = await TelegramUpdate.objects.acreate(
+            bot_id=1, update_id=1_000, kind="message", raw="{}", chat_id=MAYA, user_id=MAYA
+        )
+        self.task = await Task.objects.acreate(
+            kind=TaskKind.CONTROL, update=update, status=TaskStatus.RUNNING, token=uuid4()
+        )
+        assert self.task.token is not None
+        chat = Chat(base_url)
+        async with Bot(BOT_TOKEN, base_url=f"{telegram}/telegram/bot") as bot:
+            # Telegram lets a bot write to those who have written to it.
+            await chat.say(MAYA, "hello")
+            yield Outbox(bot, update, None, TaskHold(self.task.pk, self.task.token)), chat
+        await chat.aclose()
+
+
+class OnceTests(OutboxCase):
+    async def test_a_placeholder_is_shown_once_and_becomes_the_answer(self):
+        async with self.outbox() as (outbox, chat):
+            for _ in range(2):
+                await outbox.show_placeholder("One moment")
+            await outbox.keep([("The answer", []), ("Its second part", [])])
+            for _ in range(2):
+                await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["The answer", "Its second part"]
+        assert await statuses() == [SendStatus.SENT, SendStatus.SENT]
+
+    async def test_what_was_decided_first_is_what_is_said(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("first", [])])
+            await outbox.keep([("second", [])])
+            await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["first"]
+
+    async def test_whoever_has_lost_the_task_says_nothing(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            await Task.objects.aupdate(token=uuid4())
+            for speak in (
+                outbox.say("too late"),
+                outbox.edit_placeholder("too late"),
+                outbox.show_placeholder("too late"),
+            ):
+                with pytest.raises(Superseded):
+                    await speak
+
+            assert await chat.replies(MAYA) == ["One moment"]
+
+    async def test_an_answer_whose_placeholder_was_deleted_is_sent_anew(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            gone = "Bad Request: message to edit not found"
+            await chat.fault(method="editMessageText", error_code=400, description=gone)
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["One moment", "The answer"]
+
+
+class TroubleTests(OutboxCase):
+    async def test_a_server_error_is_tried_again(self):
+        async with self.outbox() as (outbox, chat):
+            await chat.fault(method="sendMessage", error_code=502, count=2)
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["The answer"]
+
+    async def test_what_is_refused_is_told_with_an_incident(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("The answer", []), ("Its second part", [])])
+            await outbox.show_placeholder("One moment")
+            await chat.fault(method="sendMessage", error_code=400)
+            await outbox.deliver()
+            answer, line = await chat.replies(MAYA)
+
+        assert answer == "The answer"
+        assert "The rest of this answer could not be sent" in line
+        assert await statuses() == [SendStatus.SENT, SendStatus.REFUSED]
+
+    async def test_a_member_who_blocked_the_bot_is_left_alone(self):
+        async with self.outbox() as (outbox, chat):
+            await chat.fault(method="sendMessage", error_code=403, count=FOR_EVER)
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == []
+        assert await statuses() == [SendStatus.REFUSED]
+
+    async def test_a_message_that_may_have_arrived_is_not_sent_again_but_offered(self):
+        with running_sandbox() as base_url:
+            async with Relay(base_url).running() as relay:
+                relay.hold(lambda method, fields: fields.get("text") == "The answer")
+                async with self.outbox_at(base_url, relay.url) as (outbox, chat):
+                    await asyncio.wait_for(outbox.say("The answer"), 15)
+                    (line,) = await chat.messages_of_the_bot(MAYA)
+
+        assert "I was cut off" in line["text"]
+        (button,) = line["reply_markup"]["inline_keyboard"][0]
+        row = await OutgoingMessage.objects.aget()
+        assert (button["callback_data"], row.status) == (f"again:{row.pk}", SendStatus.AMBIGUOUS)
+
+
+class ButtonTests(BotCase):
+    async def test_a_press_shows_the_message_in_place_and_only_to_its_owner(self):
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/help")
+            await chat.sees_text(MAYA, "/support")
+            row = await OutgoingMessage.objects.aget()
+            # As a kill between sending and noting it leaves them behind.
+            await OutgoingMessage.objects.aupdate(status=SendStatus.SENDING, message_id=None)
+            await Task.objects.aupdate(status=TaskStatus.WAITING, ended_at=None)
+            await chat.sees(MAYA, lambda seen: len(seen) == 2 and "I was cut off" in seen[1])
+            line = (await chat.messages_of_the_bot(MAYA))[-1]
+
+            for _ in range(2):
+                await chat.press(MAYA, line["message_id"], f"again:{row.pk}")
+                await chat.sees(MAYA, lambda seen: seen == [row.text, row.text])
+            for data in (f"again:{row.pk}", "again:nonsense", "again:" + "9" * 40):
+                message = await self._a_line_for(chat, TOM)
+                await chat.press(TOM, message["message_id"], data)
+            await _all_have_ended()
+
+            assert row.text not in (await chat.replies(TOM))[1:]
+
+    async def test_somebody_who_is_blocked_is_shown_nothing(self):
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/help")
+            await chat.sees_text(MAYA, "/support")
+            await Member.objects.filter(telegram_id=MAYA).aupdate(access=Access.BLOCKED)
+            line = (await chat.messages_of_the_bot(MAYA))[0]
+            row = await OutgoingMessage.objects.aget()
+            await OutgoingMessage.objects.aupdate(text="for members only")
+            await chat.press(MAYA, line["message_id"], f"again:{row.pk}")
+            await _all_have_ended(count=2)
+
+            assert "for members only" not in await chat.replies(MAYA)
+
+    async def _a_line_for(self, chat: Chat, person: int) -> dict[str, Any]:
+        if not await chat.replies(person):
+            await chat.say(person, "/start")
+            await chat.sees_text(person, "co-pilot")
+        return (await chat.messages_of_the_bot(person))[0]
+
+
+async def _all_have_ended(*, count: int = 1) -> None:
+    async def has_ended() -> bool:
+        is_there = await Task.objects.acount() >= count
+        return is_there and not await Task.objects.filter(ended_at=None).aexists()
+
+    deadline = asyncio.get_running_loop().time() + 10
+    while not await has_ended():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.02)
