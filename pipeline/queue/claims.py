@@ -37,10 +37,12 @@ def claim(
     """
     claims: list[Claim] = []
     for kind, count in room.items():
+        if count <= 0:
+            continue
         ready = _ready(kind, now)
-        wanted = list(ready.exclude(_SUSPECT)[: max(0, count)])
-        if not has_suspect and count > len(wanted):
-            wanted += ready.filter(_SUSPECT)[:1]
+        # The suspect goes first: it must have time to get somewhere before the next death.
+        wanted = [] if has_suspect else list(ready.filter(_SUSPECT)[:1])
+        wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
         for task in wanted:
             claimed = _claimed(task, worker, now)
             if claimed is not None:
