@@ -14,6 +14,7 @@ _PLACES = (
         [
             ("Overrides", "tune", "agents.agentmodelconfig"),
             ("Runs", "receipt_long", "pipeline.pipelinerun"),
+            ("Tasks", "inbox", "pipeline.task"),
         ],
     ),
     (

@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "observatory",
 ]
 MIDDLEWARE = [
+    "observatory.health.HealthMiddleware",  # first: nothing may be in the way of a probe
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,9 +1,10 @@
-"""The operator's pages for members, runs and content."""
+"""The operator's pages for members, tasks, runs and content."""
 
 from __future__ import annotations
 
 from pipeline.admin.content import PlaybookPageAdmin, ScenarioAdmin
 from pipeline.admin.members import MemberAdmin
 from pipeline.admin.runs import PipelineRunAdmin
+from pipeline.admin.tasks import TaskAdmin
 
-__all__ = ["MemberAdmin", "PipelineRunAdmin", "PlaybookPageAdmin", "ScenarioAdmin"]
+__all__ = ["MemberAdmin", "PipelineRunAdmin", "PlaybookPageAdmin", "ScenarioAdmin", "TaskAdmin"]

@@ -1,7 +1,6 @@
 """Runs, as they were: which model ran each step, why, on which purse, and the exact texts.
 
-A run's page shows what members and models wrote, so it is a page of its own: it extends none of
-the theme's templates, loads no script at all, and its policy allows none.
+A run's page shows what members and models wrote, so it is one of `pipeline.admin.text_pages`.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from pipeline.admin.text_pages import may_read_texts, text_page
 from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.models.runs import RunStatus
 
-TEXT_PAGE_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 _TEXTS = ("system_prompt", "user_message", "output")
 
 
@@ -45,7 +41,7 @@ class PipelineRunAdmin(ModelAdmin):
             super()
             .get_queryset(request)
             .select_related("member")
-            .prefetch_related(Prefetch("steps", StepRun.objects.order_by("position")))
+            .prefetch_related(Prefetch("steps", StepRun.objects.order_by("position", "attempt")))
             .annotate(
                 cost_usd=Sum(f"{calls}__cost_usd"),
                 mismatches=Count(calls, filter=Q(**{f"{calls}__is_mismatch": True})),
@@ -56,17 +52,22 @@ class PipelineRunAdmin(ModelAdmin):
     @display(
         description="status",
         ordering="status",
-        label={"Answered": "success", "Running": "info", "Failed": "danger"},
+        label={
+            RunStatus.OK.label: "success",
+            RunStatus.RUNNING.label: "info",
+            RunStatus.FAILED.label: "danger",
+            RunStatus.GIVEN_UP.label: "danger",
+        },
     )
     def status_label(self, run: PipelineRun) -> str:
         return run.get_status_display()
 
     @display(description="models")
     def models(self, run: PipelineRun) -> str:
-        agents: dict[str, list[str]] = {}
+        agents: dict[str, dict[str, None]] = {}  # in order, each agent once for all its attempts
         for step in run.steps.all():
             if step.requested_model:
-                agents.setdefault(f"{step.requested_model} ({step.purse})", []).append(step.agent)
+                agents.setdefault(f"{step.requested_model} ({step.purse})", {})[step.agent] = None
         return "; ".join(f"{model}: {', '.join(names)}" for model, names in agents.items())
 
     @display(description="cost", ordering="cost_usd")
@@ -96,7 +97,7 @@ class PipelineRunAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show one run; texts only to those who may read them."""
-        may_read = request.user.has_perm("pipeline.view_texts")
+        may_read = may_read_texts(request)
         runs = PipelineRun.objects.select_related(
             "member", *(["user_message", "answer"] if may_read else [])
         )
@@ -107,7 +108,7 @@ class PipelineRunAdmin(ModelAdmin):
         if not self.has_view_permission(request, run):
             raise PermissionDenied
         calls = LLMCall.objects.order_by("started_at")
-        steps = run.steps.order_by("position")
+        steps = run.steps.order_by("position", "attempt")
         if may_read:
             calls = calls.select_related(*_TEXTS)
             steps = steps.select_related("output")
@@ -120,9 +121,7 @@ class PipelineRunAdmin(ModelAdmin):
             ),
             "may_read": may_read,
         }
-        response = TemplateResponse(request, "pipeline/run.html", context)
-        response["Content-Security-Policy"] = TEXT_PAGE_POLICY
-        return response
+        return text_page(request, "pipeline/run.html", context)
 
 
 def _without_quotes(step: StepRun) -> StepRun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from datetime import timedelta
 
@@ -44,7 +45,7 @@ class Poller:
         self._offset: int | None = None
         self._trouble = ""
         self._tried_at = time.monotonic()
-        self._told_at = 0.0
+        self._told_at = -math.inf
 
     async def poll(self) -> None:
         """Fetch until cancelled; a loop that ends or falls silent is replaced.
@@ -73,13 +74,18 @@ class Poller:
         Raises:
             TelegramError: nothing was stored, and nothing is acknowledged.
         """
-        updates = await self._bot.get_updates(
-            offset=self._offset,
-            timeout=timedelta(seconds=wait_s),
-            allowed_updates=ALLOWED_UPDATES,
-        )
+        try:
+            updates = await self._bot.get_updates(
+                offset=self._offset,
+                timeout=timedelta(seconds=wait_s),
+                allowed_updates=ALLOWED_UPDATES,
+            )
+        except TelegramError as error:
+            await self._tell(error)
+            raise
         if updates:
             self._offset = max(update.update_id for update in updates) + 1
+        await self._tell(None)
 
     async def _poll(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -90,13 +96,11 @@ class Poller:
             except InvalidToken:
                 raise
             except TelegramError as error:
-                await self._tell(error)
                 wait_s = seconds(error) if isinstance(error, RetryAfter) else pause_s
                 await asyncio.sleep(min(wait_s, self._silent_s / 2))
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
                 pause_s = FIRST_PAUSE_S
-                await self._tell(None)
 
     def _silence_s(self) -> float:
         return time.monotonic() - self._tried_at

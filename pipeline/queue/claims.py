@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 from django.db.models import F, Min, Q, QuerySet
+from django.utils import timezone
 
 from agents.llm.keys import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
@@ -154,7 +155,7 @@ def try_again(task: Task) -> bool:
         dead.update(
             status=TaskStatus.WAITING,
             attempts=0,
-            due_at=None,
+            due_at=timezone.now(),
             ended_at=None,
             stop_requested=False,
         )

@@ -1,0 +1,159 @@
+"""`/healthz` and `/readyz`: what a supervisor, a load balancer or a person with curl asks first.
+
+A middleware that stands before all others, so that no host name, redirect to TLS or session is in
+the way of a probe from this machine: of the request it reads method and path only. The answers
+hold words and numbers, no text of any error, no name of any host.
+
+`/healthz`: this process answers. `/readyz`: 503 without a database or with a stalled queue; 200 and
+"degraded" when something else is not as it should be, because the members are answered even so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.db.models import Case, Count, F, Min, Q, When
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.utils import timezone
+
+from agents import revision
+from agents.process_report import living
+from agents.snapshot import close_connection, use_own_connection
+from pipeline.models import Poller, Task
+from pipeline.models.inbox import OPEN, TaskStatus
+
+METHODS = ["GET", "HEAD"]
+STALLED_AFTER = timedelta(seconds=120)  # four leases: time enough for a restart and a take-over
+SILENT_AFTER = timedelta(seconds=60)  # six times what one fetch from Telegram may take
+OK, DEGRADED, NOT_READY = "ok", "degraded", "not ready"
+UNHEALTHY = {"database": {"down"}, "queue": {"stalled"}}  # the rest is a degradation
+
+Part = dict[str, Any]
+
+
+class HealthMiddleware:
+    """Answers the probes, and hands on every other request."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+        self._probes = {"/healthz": _alive, "/readyz": _ready}
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        probe = self._probes.get(request.path_info)
+        if probe is None:
+            return self._get_response(request)
+        is_allowed = request.method in METHODS
+        response = probe() if is_allowed else HttpResponseNotAllowed(METHODS)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def _alive() -> HttpResponse:
+    return JsonResponse({"status": OK})
+
+
+def _ready() -> HttpResponse:
+    parts = readiness(timezone.now())
+    states = {name: part["state"] for name, part in parts.items()}
+    status = OK if set(states.values()) == {OK} else DEGRADED
+    if any(states[name] in words for name, words in UNHEALTHY.items()):
+        status = NOT_READY
+    return JsonResponse({"status": status, **parts}, status=503 if status == NOT_READY else 200)
+
+
+def readiness(now: datetime) -> dict[str, Part]:
+    """Return the state of every part, each a word, with the numbers behind it.
+
+    Takes at most a few seconds: the cache has timeouts of its own, the connection for these
+    queries has short ones, and after the first query that fails none is tried.
+    """
+    parts = {"database": {"state": OK}, "cache": _cache()}
+    asked = {"queue": _queue, "bot": _bot, "overrides": _overrides}
+    try:
+        with _short_patience():
+            return parts | {name: ask(now) for name, ask in asked.items()}
+    except DatabaseError:
+        unknown: dict[str, Part] = {name: {"state": "unknown"} for name in asked}
+        return parts | {"database": {"state": "down"}} | unknown
+
+
+def _cache() -> Part:
+    try:
+        revision.current_token()
+    except revision.CacheUnreachable:
+        return {"state": "down"}  # the resolver reads the database meanwhile
+    return {"state": OK}
+
+
+def _queue(now: datetime) -> Part:
+    """Stalled: something has been due for 120 s, and no worker shows any sign of life.
+
+    A long wait alone proves nothing, since messages of one chat wait for each other. A worker at
+    work has a lease that ends in the future; it leaves that to the task it ends or puts back, so
+    a probe in the moment between two tasks sees it as well. What a worker held when it died has
+    been waiting since its lease ended.
+    """
+    since = Case(
+        When(status=TaskStatus.RUNNING, then=F("lease_until")),
+        default=Coalesce("due_at", "created_at"),
+    )
+    tasks = Task.objects.annotate(since=since).filter(status__in=OPEN)
+    seen = tasks.aggregate(open=Count("pk"), oldest=Min("since", filter=Q(since__lte=now)))
+    dead = Task.objects.filter(status=TaskStatus.DEAD).count()
+    waited = now - seen["oldest"] if seen["oldest"] else timedelta()
+    is_stalled = waited > STALLED_AFTER and not Task.objects.filter(lease_until__gt=now).exists()
+    return {
+        "state": "stalled" if is_stalled else OK,
+        "open": seen["open"],
+        "oldest_due_s": _seconds(waited),
+        "dead": dead,
+    }
+
+
+def _bot(now: datetime) -> Part:
+    # A bot of a former token has a row, too: the one that was heard last is the one in use.
+    poller = Poller.objects.order_by("-heard_at").first()
+    if poller is None:
+        return {"state": "never"}
+    silence = now - poller.heard_at
+    trouble = re.match(r"\w{0,40}", poller.trouble)
+    return {
+        "state": "silent" if silence > SILENT_AFTER else OK,
+        "heard_s": _seconds(silence),
+        "trouble": trouble[0] if trouble else "",
+    }
+
+
+def _overrides(now: datetime) -> Part:
+    processes = living()
+    if not processes:
+        return {"state": "no process"}
+    ages = [now - process.read_at for process in processes if process.read_at]
+    return {
+        "state": "stale" if any(process.is_stale for process in processes) else OK,
+        "age_s": _seconds(max(ages)) if ages else None,
+        "processes": len(processes),
+    }
+
+
+def _seconds(duration: timedelta) -> float:
+    return round(max(0.0, duration.total_seconds()), 1)
+
+
+@contextmanager
+def _short_patience() -> Iterator[None]:
+    """Ask over a connection that gives up within 3 s; a probe does not wait for the site's 15."""
+    usual = connections["default"]
+    use_own_connection()
+    try:
+        yield
+    finally:
+        close_connection()
+        connections["default"] = usual

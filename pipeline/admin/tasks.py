@@ -1,0 +1,265 @@
+"""Tasks: what was given up, what waits, and the button that tries it again.
+
+The list is one of the theme's pages, with scripts, so of an error it shows the kind only: its text
+may quote a message. A task's own page shows texts, and is one of `pipeline.admin.text_pages`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import F, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, NullIf
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from pipeline.admin.text_pages import may_read_texts, text_page
+from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
+from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
+from pipeline.queue import claims
+
+COUNTED = 2000  # tasks: nobody pages further, and a large table is not counted to its end
+KIND_LENGTH = 80  # characters
+
+# A member as `Member.__str__` names them, if the table knows the Telegram id.
+_NAME = Coalesce(NullIf("name", Value("")), NullIf("username", Value("")))
+_MEMBER = Member.objects.filter(telegram_id=OuterRef("person")).values_list(_NAME)[:1]
+
+
+class Standing(admin.SimpleListFilter):
+    """What needs somebody's attention, unless asked for more."""
+
+    title = "status"
+    parameter_name = "show"
+    DEFAULT = "given_up"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(self.DEFAULT, "Given up"), ("open", "Open"), ("all", "All")]
+
+    def value(self) -> str:
+        value = super().value()
+        return value if value in {"open", "all"} else self.DEFAULT
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for value, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == value,
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": title,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        if self.value() == "open":
+            return queryset.filter(status__in=OPEN)
+        return queryset if self.value() == "all" else queryset.filter(status=TaskStatus.DEAD)
+
+
+class BoundedPaginator(Paginator):
+    """Pages of a table that is counted up to a limit only."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return rows.order_by().values("pk")[:COUNTED].count()
+
+
+@admin.register(Task)
+class TaskAdmin(ModelAdmin):
+    """Tasks: read only, but for another try."""
+
+    list_display = ["since", "what", "member", "chat", "attempts", "status_label", "failure"]
+    list_display_links = ["since"]
+    list_filter = [Standing, "kind"]
+    list_before_template = "pipeline/tasks_intro.html"
+    search_fields = ["=update__chat_id", "=update__user_id"]
+    search_help_text = "Chat or Telegram id"
+    ordering = ["-pk"]
+    list_per_page = 50
+    show_full_result_count = False
+    paginator = BoundedPaginator
+    actions = ["try_again"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        of_step = "step__run__update__"
+        by_whom = Coalesce("update__user_id", f"{of_step}user_id", "step__run__member__telegram_id")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                received_at=Coalesce("update__received_at", "created_at"),
+                update_kind=F("update__kind"),
+                agent=F("step__agent"),
+                chat_id=Coalesce("update__chat_id", f"{of_step}chat_id"),
+                person=by_whom,
+            )
+            .annotate(member_name=Subquery(_MEMBER))
+        )
+
+    @display(description="received", ordering="pk")
+    def since(self, task: Any) -> datetime:
+        received_at: datetime = task.received_at
+        return received_at
+
+    @display(description="what", header=True)
+    def what(self, task: Any) -> list[str]:
+        # Of the others the first line says it all.
+        is_special = task.kind in {TaskKind.STEP, TaskKind.NOTICE}
+        return [_what(task), task.get_kind_display() if is_special else ""]
+
+    @display(description="member", empty_value="unknown")
+    def member(self, task: Any) -> str | None:
+        return task.member_name or (str(task.person) if task.person else None)
+
+    @display(description="chat", empty_value="none")
+    def chat(self, task: Any) -> str | None:
+        return str(task.chat_id) if task.chat_id else None  # a string: an id has no thousands
+
+    @display(
+        description="status",
+        ordering="status",
+        label={
+            TaskStatus.DEAD.label: "danger",
+            TaskStatus.WAITING.label: "warning",
+            TaskStatus.RUNNING.label: "info",
+            TaskStatus.DONE.label: "success",
+        },
+    )
+    def status_label(self, task: Task) -> str:
+        return task.get_status_display()
+
+    @display(description="error", empty_value="")
+    def failure(self, task: Task) -> str:
+        return _kind_of(task.error)
+
+    @admin.action(description="Try again", permissions=["change"])
+    def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
+        revived = [self._revive(request, task) for task in tasks]
+        said = f"Trying again: {sum(revived)}."
+        if not all(revived):
+            said += f" Not given up, so left alone: {revived.count(False)}."
+        self.message_user(request, said)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changes = super().get_changelist_instance(request)
+        # Else the theme offers "Show all", which leads to this very list.
+        changes.full_result_count = changes.result_count
+        return changes
+
+    def get_urls(self) -> list[URLPattern]:
+        again = path(
+            "<path:object_id>/try-again/",
+            self.admin_site.admin_view(self.try_again_view),
+            name="pipeline_task_try_again",
+        )
+        return [again, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show one task; texts only to those who may read them."""
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        task = self._task(request, object_id)
+        may_read = may_read_texts(request)
+        may_revive = task.status == TaskStatus.DEAD and self.has_change_permission(request, task)
+        context = {
+            **_story(task, may_read=may_read),
+            "task": task,
+            "what": _what(task),
+            "error": task.error if may_read else _kind_of(task.error),
+            "may_read": may_read,
+            "may_revive": may_revive,
+            "may_see_run": request.user.has_perm("pipeline.view_pipelinerun"),
+        }
+        return text_page(request, "pipeline/task.html", context, has_button=may_revive)
+
+    def try_again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Try one task again, and return to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        task = self._task(request, object_id)
+        if self._revive(request, task):
+            self.message_user(request, "It is tried again as soon as a worker is free.")
+        else:
+            said = "It is not given up (any more), so nothing was changed."
+            self.message_user(request, said, messages.WARNING)
+        return redirect(reverse("admin:pipeline_task_change", args=[task.pk]))
+
+    def _task(self, request: HttpRequest, object_id: str) -> Any:
+        task = self.get_object(request, object_id)
+        if task is None:
+            raise Http404("there is no such task")
+        return task
+
+    def _revive(self, request: HttpRequest, task: Task) -> bool:
+        is_revived = claims.try_again(task)
+        if is_revived:
+            self.log_change(request, task, "Tried again.")
+        return is_revived
+
+
+def _what(task: Any) -> str:
+    """Return what came in, or which agent's step it is."""
+    return str(task.agent or task.update_kind.replace("_", " ") or "unreadable update")
+
+
+def _kind_of(error: str) -> str:
+    """Return what the queue says of a failure, without what the failure itself says.
+
+    The queue writes "TypeName: text" or a sentence of its own: before the first colon stand our
+    own words only.
+    """
+    return error.partition(":")[0][:KIND_LENGTH]
+
+
+def _story(task: Task, *, may_read: bool) -> dict[str, Any]:
+    """Return the rows around a task; those of a reader who may not read, without any text."""
+    if task.update_id is None:
+        runs = PipelineRun.objects.filter(steps=task.step_id)
+        return {"run": runs.first(), "update": None, "replies": []}
+    updates = TelegramUpdate.objects.filter(pk=task.update_id)
+    replies = OutgoingMessage.objects.filter(update=task.update_id).order_by("number")
+    if not may_read:
+        updates, replies = updates.defer("raw"), replies.defer("text", "entities")
+    update = updates.get()
+    return {
+        "run": PipelineRun.objects.filter(update=task.update_id).first(),
+        "update": update,
+        "raw": _indented(update.raw) if may_read else "",
+        "replies": replies,
+    }
+
+
+def _indented(raw: str) -> str:
+    """Return an update's JSON for a person's eyes; as it came, if it cannot be read."""
+    try:
+        text = json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = raw
+    # Telegram's JSON may hold half of a surrogate pair, which no page can be sent with.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""Tests of the queue: one contract, and each engine that is held to it."""

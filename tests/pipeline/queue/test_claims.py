@@ -1,0 +1,53 @@
+"""Whose message a request to stop is about."""
+
+from __future__ import annotations
+
+from asgiref.sync import sync_to_async
+from django.test import TestCase
+
+from pipeline.models import Task
+from pipeline.models.inbox import TaskStatus
+from pipeline.queue import claims
+from tests.pipeline.queue import rows
+
+MAYA, TOM = 5, 6
+stop = sync_to_async(claims.request_stop)
+
+
+class RequestStopTests(TestCase):
+    async def kept(self, lane: str = "1:", *, of: int = MAYA, **changes: object) -> Task:
+        task = await rows.message(lane, user_id=of)
+        for name, value in changes.items():
+            setattr(task, name, value)
+        await task.asave()
+        return task
+
+    async def test_the_askers_oldest_open_message_of_the_lane_is_stopped(self):
+        await self.kept(of=TOM)
+        oldest, newer = await self.kept(), await self.kept()
+
+        assert await stop(1, MAYA, "1:")
+
+        await oldest.arefresh_from_db()
+        await newer.arefresh_from_db()
+        assert (oldest.stop_requested, newer.stop_requested) == (True, False)
+
+    async def test_what_is_another_persons_or_elsewhere_or_over_is_left_alone(self):
+        await self.kept(of=TOM)
+        await self.kept("1:77")
+        await self.kept("2:")
+        await self.kept(status=TaskStatus.DONE)
+        await self.kept(status=TaskStatus.DEAD)
+
+        assert not await stop(1, MAYA, "1:")
+        assert not await Task.objects.filter(stop_requested=True).aexists()
+
+    async def test_a_second_request_is_about_the_next_message(self):
+        first, second = await self.kept(), await self.kept()
+
+        asked = [await stop(1, MAYA, "1:") for _ in range(3)]
+
+        assert asked == [True, True, False]
+        await first.arefresh_from_db()
+        await second.arefresh_from_db()
+        assert (first.stop_requested, second.stop_requested) == (True, True)

@@ -1,0 +1,68 @@
+"""The engine for one machine keeps the contract, also when several of them share a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from pipeline.cancelling import end
+from pipeline.models import Task
+from pipeline.models.inbox import TaskStatus
+from pipeline.queue.base import Claim, Queue
+from pipeline.queue.inprocess import InProcessQueue
+from tests.pipeline.queue import rows
+from tests.pipeline.queue.contract import QueueContract
+
+ENGINES, LANES, PER_LANE = 4, 25, 4
+
+
+class InProcessQueueTests(QueueContract, TransactionTestCase):
+    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
+        return InProcessQueue(worker, clock=clock)
+
+    async def kill(self, queue: Queue) -> None:
+        assert isinstance(queue, InProcessQueue)
+        await end(queue._loops)
+
+
+class RaceTests(TransactionTestCase):
+    """Engines in threads of their own, each with its own connections, as processes would be."""
+
+    async def test_every_task_is_claimed_by_one_worker_only(self):
+        tasks = [await rows.message(f"{lane}:") for _ in range(PER_LANE) for lane in range(LANES)]
+        await Task.objects.abulk_create(tasks)
+        done_by: list[tuple[int, str]] = []
+
+        async def life(worker: str) -> None:
+            async def perform(claim: Claim) -> TaskStatus:
+                done_by.append((claim.task_id, worker))
+                return TaskStatus.DONE
+
+            async def give_up(claim: Claim, why: str) -> None:
+                raise AssertionError(why)
+
+            async with ThreadSensitiveContext():
+                queue = InProcessQueue(worker, clock=timezone.now)
+                await queue.start(perform, give_up)
+                await rows.ended(*tasks)
+                await queue.close(1)
+                await sync_to_async(connections.close_all)()
+
+        def in_a_thread(number: int) -> None:
+            asyncio.run(life(f"worker {number}"))
+
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(loop.run_in_executor(None, in_a_thread, number) for number in range(ENGINES))
+        )
+
+        assert sorted(task_id for task_id, _ in done_by) == sorted(task.pk for task in tasks)
+        assert len({worker for _, worker in done_by}) > 1
+        async for task in Task.objects.all():
+            assert (task.status, task.attempts) == (TaskStatus.DONE, 1)
