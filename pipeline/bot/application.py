@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import reset_queries
 from telegram import BotCommand, LinkPreviewOptions, Update
-from telegram.error import InvalidToken, TelegramError
+from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
 from agents.llm.keys import scrub
@@ -122,7 +122,11 @@ class BotSide:
             await turn.outbox.deliver()
             return TaskStatus.DONE
         begin(turn)
-        await self._application.process_update(update)
+        try:
+            await self._application.process_update(update)
+        except Forbidden as error:
+            logger.warning("chat=%s: it wants no messages of the bot: %s", turn.row.chat_id, error)
+            return TaskStatus.IGNORED
         return TaskStatus.DONE if turn.was_handled else TaskStatus.IGNORED
 
     async def announce(self, claim: Claim) -> TaskStatus:

@@ -67,6 +67,7 @@ class Poller:
             if isinstance(error, InvalidToken):
                 raise error
             logger.error("polling had stopped and is started again", exc_info=error)
+            await asyncio.sleep(FIRST_PAUSE_S)
 
     async def fetch(self, wait_s: float) -> None:
         """Have the updates stored that there are, or come within `wait_s`; acknowledges the last.

@@ -28,8 +28,10 @@ from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, TOM, BotCase, Chat, environment
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import QUESTION
+from tests.pipeline.bot.test_outages import until
 from tests.sandbox.serving import running_sandbox
 
+FOR_EVER = 1_000_000
 OPEN_STATUSES = (TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
@@ -185,6 +187,30 @@ class GivingUpTests(BotCase):
         await dead.arefresh_from_db()
         assert dead.status == TaskStatus.DONE
 
+    async def test_what_cannot_be_read_or_always_fails_delays_nobody_else(self):
+        self.enterContext(patch.object(inprocess, "FIRST_PAUSE_S", 0.01))
+        async with self.bot() as chat:
+            await chat.post("/telegram/updates", message={"message_id": "x", "chat": 5, "from": []})
+            await chat.fault(method="sendMessage", chat_id=MAYA, error_code=400, count=FOR_EVER)
+            await chat.say(MAYA, QUESTION)
+            await chat.say(TOM, "/help")
+            await chat.sees_text(TOM, "/support")
+            await until_none_is_open()
+
+        dead = {task.error[:17] async for task in Task.objects.filter(status=TaskStatus.DEAD)}
+        assert dead == {"it cannot be read", "BadRequest: scrip"}
+
+    async def test_a_member_who_has_blocked_the_bot_costs_nothing(self):
+        async with self.bot() as chat:
+            await chat.fault(method="sendMessage", chat_id=MAYA, error_code=403, count=FOR_EVER)
+            await chat.say(MAYA, QUESTION)
+            await chat.say(TOM, "/help")
+            await chat.sees_text(TOM, "/support")
+            await until_none_is_open()
+            assert await chat.calls() == []
+
+        assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+
 
 class ProcessTests(BotCase):
     async def test_a_second_runbot_of_the_same_installation_is_refused(self):
@@ -209,3 +235,17 @@ class ProcessTests(BotCase):
                         await asyncio.wait({polling})
 
         assert "polling had stopped and is started again" in logs.output[0]
+
+    async def test_polling_that_dies_of_a_mistake_is_started_again(self):
+        class Broken(Bot):
+            async def get_updates(self, *args: Any, **options: Any) -> Any:
+                raise RuntimeError("a mistake, for the test")
+
+        poller = Poller(Broken(BOT_TOKEN), bot_id=1)
+        with self.assertLogs("pipeline.bot.polling", "ERROR") as logs:
+            polling = asyncio.create_task(poller.poll())
+            await until(lambda: len(logs.records) == 3)
+            polling.cancel()
+            await asyncio.wait({polling})
+
+        assert "polling had stopped and is started again" in logs.output[2]
