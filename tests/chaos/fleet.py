@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,7 +40,9 @@ class Bot:
         self.starts = 0
 
     def start(self, *, crash_point: str = "", is_awaited: bool = True) -> None:
-        """Start it and return once it polls, or has died before."""
+        """Start it and return once it polls, or has died before; one that still runs is killed."""
+        if self.is_running:
+            self.kill()
         self.starts += 1
         chaos = {**self._settings, "CRASH_POINT": crash_point}
         seen = len(self.log())
@@ -76,6 +79,13 @@ class Bot:
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(STOP_S)
+
+    def has_died(self, within_s: float) -> bool:
+        """Tell whether it ends by itself within that time."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_s)
+        return not self.is_running
 
     def dies(self, within_s: float = START_S) -> None:
         """Return once it has died by a SIGKILL of its own."""
