@@ -11,6 +11,8 @@ PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input install --quiet -
 STRICT := env PYTHONDEVMODE=1 $(PYTHON)
 # Most tests wait for a server or a process: four workers keep two cores busy.
 TESTS := $(PYTHON) -m pytest -n 4
+# What another database can break; make check runs everything on both.
+WITH_ROWS := tests/agents tests/leaks tests/observatory tests/pipeline
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers
 RUN_SET_UP := $(VENV)/installed-run
@@ -35,7 +37,7 @@ run: $(RUN_SET_UP) ## Run web and bot on this machine, in the sandbox unless .en
 .PHONY: test
 test: $(TEST_SET_UP) ## Run the tests: on SQLite, then on PostgreSQL and Redis; no browser, no kills
 	$(TESTS) -m "not browser and not chaos"
-	$(SERVERS) $(TESTS) -m "not browser and not chaos"
+	$(SERVERS) $(TESTS) -m "not browser and not chaos" $(WITH_ROWS)
 
 .PHONY: lint
 lint: $(TEST_SET_UP) ## Format the code and mend what can be mended

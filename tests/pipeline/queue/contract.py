@@ -330,27 +330,30 @@ class Dying(EngineMaker):
         assert len(hands.began) == 2
 
     async def test_a_task_that_kills_its_workers_is_given_up_and_the_innocent_are_not(self):
-        hands = Hands()
-        innocent = [await rows.message(f"{lane}:") for lane in range(1, 4)]
-        killer = await rows.message("9:")
+        hands, life = Hands(), 0
+        killer, innocent = (
+            await rows.message("9:"),
+            [await rows.message(f"{n}:") for n in (1, 2, 3)],
+        )
+
+        async def dying_beside_the_killer(claim):
+            await asyncio.sleep(0.05)  # longer than the killer takes
+            if hands.began.count(subject(killer)) == life:
+                await rows.hanging(claim)
+            return DONE
+
         hands.play(killer, rows.hanging)
-        tasks = [innocent[0], killer, *innocent[1:]]
         for task in innocent:
-            hands.play(task, rows.hanging)
-        queues = []
-        for life in range(1, MAX_ATTEMPTS + 1):
-            queue = self.engine("here", timezone.now)
-            queues.append(queue)
+            hands.play(task, dying_beside_the_killer)
+        queues = [self.engine("here", timezone.now) for _ in range(MAX_ATTEMPTS)]
+        await self.add(queues[0], innocent[0], killer, *innocent[1:])
+        for life, queue in enumerate(queues, start=1):
             await queue.start(hands.perform, hands.give_up)
-            if life == 1:
-                await self.add(queue, *tasks)
-            if life == 3:  # from then on one suspect at a time
-                for task in innocent:
-                    hands.play(task, rows.done)
             await hands.has_begun(killer, times=life)
-            for task in innocent if life <= 2 else ():
+            for task in innocent if life <= 2 else ():  # later one suspect at a time
                 await hands.has_begun(task, times=life)
             await self.kill(queue)
+        life += 1
         async with self.at_work(hands):
             assert await rows.ended(killer, *innocent) == [DEAD, DONE, DONE, DONE]
         for queue in queues:
