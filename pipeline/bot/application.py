@@ -177,7 +177,7 @@ class BotSide:
         if row.bot_id != self.bot_id:
             raise Hopeless("it came to another bot, whose token is not in use any more")
         if not row.kind:
-            raise Hopeless("it is nested too deeply to be read")
+            raise Hopeless("it cannot be read: it was of no shape that can be kept")
         try:
             update = Update.de_json(json.loads(row.raw), self._application.bot)
         except Exception as error:

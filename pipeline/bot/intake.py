@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from asgiref.sync import sync_to_async
@@ -20,6 +21,7 @@ from telegram.request import HTTPXRequest, RequestData
 from agents.llm.keys import scrub
 from pipeline import crashpoints
 from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
+from pipeline.rows import clean
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset({"cancel", "help", "start"})  # they do not wait for a run
 OPAQUE = frozenset({"file_id", "file_unique_id", "id"})  # random letters may look like a key
 
+UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
 _UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 
@@ -67,7 +70,10 @@ def updates_in(answer: str) -> list[Json]:
     """Return the updates in an answer; of one that cannot be read nothing but its id."""
     try:
         updates: list[Json] = json.loads(answer)["result"]
-    except RecursionError:  # nested a thousand deep: one update must not block the others
+    except (
+        RecursionError,
+        ValueError,
+    ):  # a thousand deep, a number of 5,000 digits: in one of them
         return [_read(text) for text in _parts_of(answer[answer.index("[") :])]
     return updates
 
@@ -91,8 +97,7 @@ def _parts_of(array: str) -> Iterator[str]:
 def _read(text: str) -> Json:
     try:
         update: Json = json.loads(text)
-        json.dumps(_without_keys(update))
-    except RecursionError:
+    except (RecursionError, ValueError):
         found = _UPDATE_ID.search(text)
         return {"update_id": int(found[1]) if found else 0}
     return update
@@ -111,27 +116,43 @@ def _store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
     known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)
     for update_id in known.values_list("update_id", flat=True):
         del by_id[update_id]
-    rows = [_row(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
-    TelegramUpdate.objects.bulk_create(rows)
-    lanes = {row.pk: lane_of(by_id[row.update_id]) for row in rows}
-    busy = set(
-        Task.objects.filter(lane__in={*lanes.values()} - {""}, status__in=OPEN).values_list(
-            "lane", flat=True
-        )
-    )
+    letters = [_opened(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
+    TelegramUpdate.objects.bulk_create(letter.row for letter in letters)
+    in_lanes = {letter.lane for letter in letters if letter.lane}
+    open_tasks = Task.objects.filter(lane__in=in_lanes, status__in=OPEN)
+    busy = set(open_tasks.values_list("lane", flat=True))
     tasks = []
-    for row in rows:
-        lane = lanes[row.pk]
-        tasks.append(
-            Task(kind=TaskKind.MESSAGE if lane else TaskKind.CONTROL, lane=lane, update=row)
-        )
-        if lane in busy and _may_be_told(by_id[row.update_id]):
-            tasks.append(Task(kind=TaskKind.NOTICE, update=row))
-        elif lane:
-            busy.add(lane)
+    for letter in letters:
+        kind = TaskKind.MESSAGE if letter.lane else TaskKind.CONTROL
+        tasks.append(Task(kind=kind, lane=letter.lane, update=letter.row))
+        if letter.lane in busy and letter.may_be_told:
+            tasks.append(Task(kind=TaskKind.NOTICE, update=letter.row))
+        busy |= {letter.lane} - {""}
     add_tasks(tasks)
     crashpoints.reach("storing updates")
-    return len(rows)
+    return len(letters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """An update as it is stored, and where it lines up."""
+
+    row: TelegramUpdate
+    lane: str = ""
+    may_be_told: bool = False
+
+
+def _opened(bot_id: int, update: Json) -> _Letter:
+    """Return what to store of an update; of one of no sensible shape its id, for a dead letter.
+
+    Whatever strange thing comes: it must not keep the others of its batch from being stored.
+    """
+    try:
+        row, lane = _row(bot_id, update), lane_of(update)
+        return _Letter(row, lane, bool(lane) and _may_be_told(update))
+    except UNREADABLE:
+        logger.exception("update %s cannot be kept as it is", update["update_id"])
+        return _Letter(TelegramUpdate(bot_id=bot_id, update_id=update["update_id"], raw="{}"))
 
 
 def lane_of(update: Json) -> str:
@@ -160,10 +181,10 @@ def _row(bot_id: int, update: Json) -> TelegramUpdate:
     return TelegramUpdate(
         bot_id=bot_id,
         update_id=update["update_id"],
-        kind=kind[:60],
+        kind=clean(kind)[:60],
         chat_id=_id_of(message, "chat"),
         user_id=_id_of(content, "from"),
-        album=str(message.get("media_group_id") or "")[:64] if _is_object(message) else "",
+        album=clean(str(message.get("media_group_id") or ""))[:64] if _is_object(message) else "",
         holds_key=cleaned != update,
         raw=json.dumps(cleaned),
     )

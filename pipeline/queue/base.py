@@ -39,7 +39,8 @@ class Hopeless(Exception):
 
 
 Perform = Callable[[Claim], Awaitable[TaskStatus]]  # DONE or IGNORED; raises to be tried again
-GivenUp = Callable[[Claim, str], Awaitable[None]]  # told after the task was marked dead, and why
+# Told why, before the task is marked dead: again should that fail, for nobody must be left without.
+GivenUp = Callable[[Claim, str], Awaitable[None]]
 
 
 class Queue(Protocol):

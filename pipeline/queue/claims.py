@@ -88,6 +88,12 @@ def _claimed(task: Task, worker: str, now: datetime) -> Claim | None:
     return claimed
 
 
+def attempts_of(held: Claim) -> int | None:
+    """Return how many attempts a task has had since it got further; None if it is somebody else's."""
+    mine = Task.objects.filter(pk=held.task_id, token=held.token, status=TaskStatus.RUNNING)
+    return mine.values_list("attempts", flat=True).first()
+
+
 def end(held: Claim, status: TaskStatus, now: datetime, error: str = "") -> bool:
     """Close a task for good; False when it is somebody else's by now."""
     return _change(held, status=status, error=_kept(error), token=None, ended_at=now)

@@ -172,20 +172,28 @@ class InProcessQueue:
             put_back = partial(claims.put_back, counts=False)
             await self._surely(put_back, claim, words, self._clock() + OUTAGE_PAUSE)
             return
+        attempts = await self._surely(claims.attempts_of, claim) or claim.attempt
         logger.error(
-            "task=%s attempt=%s failed: %s", claim.task_id, claim.attempt, words, exc_info=error
+            "task=%s attempt=%s failed: %s", claim.task_id, attempts, words, exc_info=error
         )
-        if claim.attempt >= MAX_ATTEMPTS:
+        if attempts >= MAX_ATTEMPTS:
             await self._bury(claim, words)
             return
-        pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (claim.attempt - 1))
+        pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (attempts - 1))
         await self._surely(claims.put_back, claim, words, self._clock() + pause)
 
     async def _bury(self, claim: Claim, why: str) -> None:
-        """Give a task up, and only then tell whom it concerns: telling may fail as well."""
-        if await self._surely(claims.end, claim, TaskStatus.DEAD, self._clock(), why):
-            logger.error("task=%s was given up: %s", claim.task_id, why)
+        """Tell whom it concerns, and only then give a task up: a kill in between leaves it to do."""
+        if await self._surely(claims.attempts_of, claim) is None:
+            return
+        logger.error("task=%s is given up: %s", claim.task_id, why)
+        try:
             await self._given_up(claim, why)
+        except OUTAGES:
+            put_back = partial(claims.put_back, counts=False)
+            await self._surely(put_back, claim, why, self._clock() + OUTAGE_PAUSE)
+            return
+        await self._surely(claims.end, claim, TaskStatus.DEAD, self._clock(), why)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         claim = self._running.pop(task)

@@ -107,6 +107,23 @@ class StoreTests(TransactionTestCase):
             json.loads(TelegramUpdate.objects.get(update_id=2).raw)["message"]["text"] == "\ud800"
         )
 
+    def test_a_strange_update_keeps_no_other_one_from_being_stored(self):
+        deep: Any = {}
+        for _ in range(600):
+            deep = {"a": deep}
+        strange: list[dict[str, Any]] = [
+            {"update_id": 1, "message": {"x": deep}},
+            said(2, "", media_group_id="\ud800\x00"),
+            {"update_id": 3, "a\x00\ud800": {}},
+            {"update_id": 4, "message": {"chat": {"id": 10**5000}, "from": None}},
+            {"update_id": 5, "message": {"message_id": 10**5000}},
+        ]
+
+        assert store(BOT_ID, [*strange, said(6, "hello")], add) == 6
+
+        unkept = TelegramUpdate.objects.filter(kind="").values_list("update_id", flat=True)
+        assert set(unkept) == {1, 4, 5}
+
     def test_a_kind_that_nobody_knows_yet_is_stored_and_waits_for_nothing(self):
         store(BOT_ID, [{"update_id": 1, "a_kind_to_come": {"chat": {"id": 5}}}], add)
 
@@ -135,6 +152,14 @@ class LaneTests(SimpleTestCase):
 
 
 class ReadingTests(SimpleTestCase):
+    def test_a_number_too_long_to_read_blocks_no_other_update(self):
+        before, after = (json.dumps(said(number, "hello")) for number in (6, 8))
+        long = '{"update_id": 7, "message": ' + "9" * 5000 + "}"
+
+        updates = updates_in(f'{{"ok": true, "result": [{before}, {long}, {after}]}}')
+
+        assert [len(update) for update in updates] == [2, 1, 2]
+
     def test_an_update_nested_too_deeply_blocks_no_other_one(self):
         deep = '{"update_id": 7, "message": {"text": "]}\\"{[", "x": ' + "[" * 10_000
         deep += "]" * 10_000 + "}}"
@@ -183,4 +208,4 @@ class RequestTests(BotCase):
                 await chat.replies(MAYA)
 
         dead = await Task.objects.aget(status=TaskStatus.DEAD)
-        assert "nested too deeply" in dead.error
+        assert "of no shape that can be kept" in dead.error

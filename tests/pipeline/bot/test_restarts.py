@@ -172,6 +172,7 @@ class GivingUpTests(BotCase):
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_text(MAYA, "I tried 5 times")
                 await chat.sees_text(OPERATOR, "it never works")
+                await until_none_is_open()
             dead = await Task.objects.aget(status=TaskStatus.DEAD)
             run = await PipelineRun.objects.aget()
             paid = len(await chat.calls())
