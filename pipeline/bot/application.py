@@ -6,8 +6,10 @@ updates come from the database (`pipeline.bot.intake`), and the queue decides wh
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import time
 from typing import Any, cast
 from uuid import uuid4
 
@@ -34,13 +36,14 @@ from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
 from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
-from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
 from pipeline.queue.base import MAX_ATTEMPTS, Claim, Hopeless
 
 logger = logging.getLogger(__name__)
 
+SHOWN_WITHIN_S = 2.0
 POOL_SIZE = 256
 UPDATES_POOL_SIZE = 4  # one connection can be torn and then hold the pool for ever
 
@@ -135,7 +138,10 @@ class BotSide:
         waiting = Task.objects.filter(
             update=turn.row, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
         )
-        if turn.row.holds_key or not await waiting.aexists() or not await _is_member(turn.row):
+        if turn.row.holds_key:
+            return TaskStatus.IGNORED
+        await _are_shown(turn.row)
+        if not await waiting.aexists() or not await _is_member(turn.row):
             return TaskStatus.IGNORED
         await turn.outbox.announce(texts.IN_LINE)
         return TaskStatus.DONE
@@ -206,6 +212,18 @@ class BotSide:
                 "Polling would remove it: start with --take-over if that is what you want."
             )
         await self._application.bot.delete_webhook()
+
+
+async def _are_shown(row: TelegramUpdate) -> None:
+    """Wait, but not for long, until what came before in this chat has its placeholder."""
+    unshown = (
+        Task.objects.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
+        .filter(update__chat_id=row.chat_id, update_id__lt=row.pk)
+        .exclude(update__replies__message_id__isnull=False)
+    )
+    ends_at = time.monotonic() + SHOWN_WITHIN_S
+    while await unshown.aexists() and time.monotonic() < ends_at:  # noqa: ASYNC110 - rows
+        await asyncio.sleep(SHOWN_WITHIN_S / 20)
 
 
 async def _is_member(row: TelegramUpdate) -> bool:

@@ -65,6 +65,17 @@ class LaneTests(BotCase):
         for number, text in enumerate(seen):
             assert f"prospect number {number}" in text
 
+    async def test_messages_of_one_batch_get_their_placeholders_in_their_order(self):
+        with running_sandbox() as base_url:
+            early = Chat(base_url)
+            for number in range(3):
+                await early.say(MAYA, f"prospect number {number}")
+            await early.aclose()
+            async with self.bot_at(base_url, DEFAULT_MODEL="sandbox/hang", DRAIN_SECONDS=1) as chat:
+                seen = await chat.sees(MAYA, lambda seen: len(seen) == 3)
+
+        assert ["One moment" in seen[0], *("In line" in text for text in seen[1:])] == [True] * 3
+
 
 class LifeTests(BotCase):
     async def test_the_start_says_that_overrides_are_enabled_and_on_which_key(self):
