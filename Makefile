@@ -57,6 +57,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m coverage run -m pytest
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+	$(SERVERS) $(STRICT) -m pytest -m chaos
 	$(SERVERS) $(STRICT) -m pytest -n 4 -m "not browser and not chaos"
 
 .PHONY: prove
