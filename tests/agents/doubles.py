@@ -170,4 +170,4 @@ def in_other_thread(act: Callable[[], T]) -> T:
             connections.close_all()
 
     with ThreadPoolExecutor(1, thread_name_prefix="test") as executor:
-        return executor.submit(act_and_close).result(timeout=30)
+        return executor.submit(act_and_close).result(timeout=60)

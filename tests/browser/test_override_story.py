@@ -102,7 +102,7 @@ def test_a_restart_loses_no_chat_and_leaves_no_process(
 def test_a_second_start_says_that_the_first_one_is_running(installation: Installation) -> None:
     second = installation.launch()
 
-    said, _ = second.communicate(timeout=30)
+    said, _ = second.communicate(timeout=60)
 
     assert second.returncode == 1
     assert "running already" in said

@@ -107,7 +107,7 @@ class People:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=20)
+        self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=60)
         self.said: dict[int, list[str]] = {}
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from agents.llm.base import Attempt, Outcome, StepScope
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.retries import RetryPolicy
-from tests.llm.loopback import SHARED_KEY, Canned
+from tests.llm.loopback import PATIENCE_S, SHARED_KEY, Canned
 
 MODEL = "anthropic/claude-sonnet-4.5"
 NO_WAIT = RetryPolicy(wait_initial_s=0, wait_jitter_s=0)
@@ -51,7 +51,7 @@ def provider(base_url: str, observer: Any = None, **changes: Any) -> OpenRouterP
         agent="strategist",
         step_id="step-7",
         observer=observer or Recorder(),
-        deadline_s=changes.pop("deadline_s", 5.0),
+        deadline_s=changes.pop("deadline_s", PATIENCE_S),
     )
     values = {
         "api_key": PlainKey(SHARED_KEY),

@@ -17,6 +17,7 @@ from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderU
 from agents.llm.keys import HIDDEN, PlainKey
 from tests.llm.calling import everything_logged
 from tests.llm.loopback import (
+    PATIENCE_S,
     SHARED_KEY,
     Canned,
     Loopback,
@@ -35,7 +36,7 @@ from tests.llm.loopback import (
 KEY = PlainKey(SHARED_KEY)
 
 
-async def post(base_url: str, *, deadline_s: float = 5.0, key: PlainKey = KEY) -> http.Reply:
+async def post(base_url: str, *, deadline_s: float = PATIENCE_S, key: PlainKey = KEY) -> http.Reply:
     request = http.Request(
         base_url=base_url,
         path="/chat/completions",
@@ -70,7 +71,7 @@ class Sending(SimpleTestCase):
         )
         async with loopback(Canned(body={})) as server:
             request = replace(request, base_url=server.base_url)
-            await http.send(request, api_key=KEY, deadline_s=5)
+            await http.send(request, api_key=KEY, deadline_s=PATIENCE_S)
 
         assert server.received[0].headers["x-api-key"] == SHARED_KEY
         assert "authorization" not in server.received[0].headers
@@ -79,7 +80,7 @@ class Sending(SimpleTestCase):
         request = http.Request(base_url="", path="/x", body={"text": "a\ud83d"})
         async with loopback(Canned(body={})) as server:
             request = replace(request, base_url=server.base_url)
-            await http.send(request, api_key=KEY, deadline_s=5)
+            await http.send(request, api_key=KEY, deadline_s=PATIENCE_S)
 
         assert server.received[0].body == {"text": "a\ud83d"}
 

@@ -22,6 +22,7 @@ from agents.llm.errors import (
 from agents.llm.retries import Deadline, RetryPolicy, retry_after_s, retrying
 from tests.llm.calling import NO_WAIT, Recorder, ok, provider, refused
 from tests.llm.loopback import (
+    PATIENCE_S,
     Canned,
     hang_up_before_answer,
     loopback,
@@ -204,7 +205,7 @@ class Deciding(SimpleTestCase):
         recorder = Recorder()
         async with loopback(Canned(status=429, body={}, headers={"Retry-After": "3"})) as server:
             call = asyncio.create_task(provider(server.base_url, recorder).complete("s", "u"))
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE_S):
                 while not recorder.ended:  # noqa: ASYNC110 - the wait begins right after it
                     await asyncio.sleep(0.001)
                 call.cancel()

@@ -154,7 +154,7 @@ class AgainstTheSandbox(SandboxTestCase):
             assert (await llm.complete("s", "u")).text
 
     async def test_many_calls_at_once_are_recorded_once_each(self):
-        llms = [self.llm(vendor, vendor.model, self.recorder) for vendor in VENDORS]
+        llms = [self.llm(vendor, vendor.model, self.recorder, deadline_s=60) for vendor in VENDORS]
         before = len(self.ledger())
         await asyncio.gather(*(llms[n % 3].complete("s", f"u {n}") for n in range(300)))
 

@@ -18,7 +18,7 @@ from agents.llm.openrouter import OpenRouterProvider, OpenRouterWire
 from agents.llm.vendor import VendorProvider
 from tests import canaries
 from tests.llm import calling
-from tests.llm.loopback import Canned, Received, loopback
+from tests.llm.loopback import PATIENCE_S, Canned, Received, loopback
 
 Body = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Vendor:
             agent="trainer",
             step_id="step-1",
             observer=observer or calling.Recorder(),
-            deadline_s=changes.pop("deadline_s", 5.0),
+            deadline_s=changes.pop("deadline_s", PATIENCE_S),
         )
         values = {
             "api_key": PlainKey(self.key),

@@ -34,6 +34,7 @@ from tests.pipeline.cases import (
     until,
 )
 from tests.pipeline.players import ask, asking, pipeline, player, raising, said, step
+from tests.pipeline.wire import WAIT_S
 
 PARALLEL, BACKGROUND = StepMode.PARALLEL, StepMode.BACKGROUND
 
@@ -45,7 +46,7 @@ class Meeting:
         self._barrier = asyncio.Barrier(expected)
 
     async def attend(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             await self._barrier.wait()
         return said("somebody", "We met.")
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.request import Request, urlopen
 
-WAIT_S = 5.0  # for a state that comes within milliseconds
+WAIT_S = 60.0  # for a state that comes within milliseconds, on a busy machine too
 LOOK_EVERY_S = 0.01
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from observatory.sandbox.app import create_app
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 TICK_S = 0.01
 
 

@@ -138,7 +138,7 @@ def test_a_polling_application_answers_a_command_and_a_button(sandbox: httpx.Cli
             await application.stop()
 
     async def text_of_answer(text: str) -> Json:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await asyncio.sleep(0.01)
                 for row in sent(sandbox):

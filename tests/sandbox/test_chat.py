@@ -349,7 +349,7 @@ def test_open_streams_and_polls_end_politely_when_the_server_stops(caplog) -> No
     is_open = threading.Event()
 
     def follow(base_url: str) -> None:
-        with httpx.stream("GET", f"{base_url}/chat/{MAYA}/events", timeout=10) as stream:
+        with httpx.stream("GET", f"{base_url}/chat/{MAYA}/events", timeout=60) as stream:
             is_open.set()
             ended.append(stream.read())
 

@@ -17,14 +17,14 @@ from tests.sandbox.serving import running_sandbox
 
 MAYA, TOM, NOOR = 1001, 1002, 1003
 OPERATOR = 1004  # the first person that a test adds
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class Chat:
     """What people type into the sandbox, and what they see."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10)
+        self._http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=60)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -33,7 +33,7 @@ class Relay:
 
     async def passed(self, method: str, *, times: int) -> None:
         """Return when this method has been called so often."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while sum(called == method for called, _ in self.calls) < times:
                 self._called.clear()
                 await self._called.wait()

@@ -18,7 +18,7 @@ from pipeline.models.runs import Source, StepStatus
 from pipeline.queue.base import Claim
 
 BOT_ID = 7000000001
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 Play = Callable[[Claim], Awaitable[TaskStatus]]
 _update_ids = count(1)
