@@ -4,15 +4,17 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
+# Without cached bytecode each of many test processes would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input install --quiet --quiet
 STRICT := env PYTHONDEVMODE=1 $(PYTHON)
 # Most tests wait for a server or a process: four workers keep two cores busy.
-TESTS := $(PYTHON) -m pytest -n 4
+AT_ONCE := -n 4 --dist worksteal
 # What another database can break; make check runs everything on both.
-WITH_ROWS := tests/agents tests/leaks tests/observatory tests/pipeline
+WITH_ROWS := tests/agents tests/pipeline/bot tests/pipeline/queue
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers
 RUN_SET_UP := $(VENV)/installed-run
@@ -36,8 +38,8 @@ run: $(RUN_SET_UP) ## Run web and bot on this machine, in the sandbox unless .en
 
 .PHONY: test
 test: $(TEST_SET_UP) ## Run the tests: on SQLite, then on PostgreSQL and Redis; no browser, no kills
-	$(TESTS) -m "not browser and not chaos"
-	$(SERVERS) $(TESTS) -m "not browser and not chaos" $(WITH_ROWS)
+	$(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
+	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos" $(WITH_ROWS)
 
 .PHONY: lint
 lint: $(TEST_SET_UP) ## Format the code and mend what can be mended
@@ -54,11 +56,12 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	@$(PRODUCTION) $(STRICT) manage.py check --deploy --fail-level WARNING
 	env DJANGO_DEBUG=true $(STRICT) manage.py makemigrations --check --dry-run
 	$(PYTHON) -m coverage erase
-	$(STRICT) -m coverage run -m pytest
+	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+	$(STRICT) -m pytest -m "browser or chaos"
 	$(SERVERS) $(STRICT) -m pytest -m chaos
-	$(SERVERS) $(STRICT) -m pytest -n 4 -m "not browser and not chaos"
+	$(SERVERS) $(STRICT) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
 prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long

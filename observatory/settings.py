@@ -163,6 +163,8 @@ else:
         "connect_timeout": 5,
         "options": "-c statement_timeout=15000 -c lock_timeout=5000"
         " -c idle_in_transaction_session_timeout=60000",
+        # A unit of work borrows a connection instead of making one; see CONN_HEALTH_CHECKS.
+        "pool": {"min_size": 1, "max_size": 10, "timeout": 5, "max_idle": 60},
     }
 
 CACHE_URL = env.cache_location("CACHE_URL", f"file://{DATA_DIR / 'cache'}")

@@ -94,9 +94,16 @@ class Bot:
 
     def limit_pages(self, count: int | None) -> None:
         """Let its SQLite use so many pages and no more, from its next connection on."""
-        draft = self._folder / "pages.new"
-        draft.write_text(str(count or ""))
-        draft.rename(self._folder / "pages")
+        self._tell("pages", str(count or ""))
+
+    def set_clock(self, ahead_s: float) -> None:
+        """Have its wall clock jump, to so many seconds before or after the true time."""
+        self._tell("clock", str(ahead_s))
+
+    def _tell(self, name: str, words: str) -> None:
+        draft = self._folder / f"{name}.new"
+        draft.write_text(words)
+        draft.rename(self._folder / name)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.db.backends.signals import connection_created
+from django.utils import timezone
 
 from tests.settings import *  # noqa: F403
 from tests.settings import LOGGING
@@ -19,7 +22,7 @@ from tests.settings import LOGGING
 globals().update(json.loads(os.environ["OBSERVATORY_CHAOS"]))
 DATA_DIR = Path(os.environ["OBSERVATORY_CHAOS_DIR"])
 LOGGING["root"]["level"] = "INFO"  # type: ignore[index]
-_PAGES = DATA_DIR / "pages"
+_PAGES, _CLOCK = DATA_DIR / "pages", DATA_DIR / "clock"
 
 
 def _limit_pages(sender: Any, connection: Any, **_: Any) -> None:
@@ -29,3 +32,15 @@ def _limit_pages(sender: Any, connection: Any, **_: Any) -> None:
 
 
 connection_created.connect(_limit_pages)
+
+# The wall clock of this process jumps when a test says so. Settings are read before anything of the
+# product is imported, so it all sees this clock; the monotonic one goes on, as the system's does.
+_now, _time = timezone.now, time.time
+
+
+def _ahead_s() -> float:
+    return float(_CLOCK.read_text()) if _CLOCK.exists() else 0.0
+
+
+timezone.now = lambda: _now() + timedelta(seconds=_ahead_s())
+time.time = lambda: _time() + _ahead_s()

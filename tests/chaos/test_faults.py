@@ -7,13 +7,15 @@ OBSERVATORY_PROVE=1 has the faults last as long as the reliability plan says.
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from pipeline.bot.intake import ALLOWED_UPDATES
-from pipeline.models import Task, TelegramUpdate
+from pipeline.models import StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
 from tests.canaries import BOT_TOKEN
 from tests.chaos.cable import Cable
@@ -26,6 +28,7 @@ from tests.sandbox.serving import running_sandbox
 
 WORLD = World(default_model=DEFAULT_MODEL)
 HELD_S, CUT_S = amount(4, proving=30), amount(3, proving=30)
+DAY_S = 86_400.0
 OLD_POLL = {"poll": {"id": "1", "question": "?", "options": [], "total_voter_count": 0}}
 
 
@@ -116,6 +119,24 @@ class FaultTests(ChaosCase):
             assert stored == sum(kind in ALLOWED_UPDATES for kind in ("message", "message"))
             assert all("cannot be read" in task.error for task in dead)
             self._ends_well(bot, people, World(default_model=DEFAULT_MODEL, may_die=dead.count()))
+
+    def test_a_clock_that_jumps_either_way_in_the_middle_of_the_work_changes_nothing(self):
+        with self.scene() as (bot, people):
+            bot.start()
+            for number, ahead_s in enumerate((DAY_S, -DAY_S, 90.0, -3600.0, 0.0)):
+                for person in (MAYA, TOM):
+                    people.say(person, f"prospect {person} number {number} end")
+                answered = len(people.calls())
+                wait_for(lambda: len(people.calls()) > answered, 20, bot.log)  # noqa: B023
+                bot.set_clock(ahead_s)  # with steps of a run under way
+                for person in (MAYA, TOM):
+                    people.say(person, f"prospect {person} after jump {number} end")
+                if number % 2:
+                    all_done(60, people, bot)
+
+            self._ends_well(bot, people)
+            tomorrow = timezone.now() + timedelta(seconds=DAY_S / 2)
+            assert StepRun.objects.filter(started_at__gt=tomorrow).exists(), "no clock jumped"
 
     @pytest.mark.postgresql
     def test_a_database_that_breaks_off_every_connection_is_survived(self):

@@ -1,9 +1,12 @@
-"""Whose message a request to stop is about."""
+"""Whose message a request to stop is about, and whose tasks are free once a lease is over."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from asgiref.sync import sync_to_async
 from django.test import TestCase
+from django.utils import timezone
 
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
@@ -51,3 +54,18 @@ class RequestStopTests(TestCase):
         await first.arefresh_from_db()
         await second.arefresh_from_db()
         assert (first.stop_requested, second.stop_requested) == (True, True)
+
+
+class FreeExpiredTests(TestCase):
+    async def test_a_clock_that_jumped_ahead_frees_no_task_of_ones_own(self):
+        mine, silent = [await rows.message(f"{lane}:") for lane in (1, 2)]
+        for task, worker in ((mine, "here"), (silent, "elsewhere")):
+            task.status, task.worker, task.lease_until = TaskStatus.RUNNING, worker, timezone.now()
+            await task.asave()
+
+        freed = await sync_to_async(claims.free_expired)("here", timezone.now() + timedelta(days=1))
+
+        assert freed == 1
+        await mine.arefresh_from_db()
+        await silent.arefresh_from_db()
+        assert (mine.status, silent.status) == (TaskStatus.RUNNING, TaskStatus.WAITING)
