@@ -211,7 +211,14 @@ SANDBOX_URL = f"http://127.0.0.1:{PORT}/sandbox"
 SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: S105
 SANDBOX_SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
 
-QUEUE = env.choice("QUEUE", "inprocess", ["inprocess"])
+QUEUE = env.choice("QUEUE", "inprocess", ["inprocess", "procrastinate"])
+if QUEUE == "procrastinate":
+    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(
+            "QUEUE: procrastinate needs PostgreSQL: set DATABASE_URL to postgres://…, or QUEUE to "
+            "inprocess (one machine)."
+        )
+    INSTALLED_APPS.append("procrastinate.contrib.django")  # its tables come with `migrate`
 TELEGRAM_BOT_TOKEN = env.bot_token("TELEGRAM_BOT_TOKEN")
 OPENROUTER_API_KEY = env.api_key("OPENROUTER_API_KEY")
 TELEGRAM_API_BASE_URL = env.url("TELEGRAM_API_BASE_URL", "https://api.telegram.org")

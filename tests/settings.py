@@ -40,13 +40,15 @@ os.environ.setdefault("DATABASE_URL", f"sqlite:///{_SUITE_DIR / 'observatory.sql
 os.environ.setdefault("CACHE_URL", f"file://{_SUITE_DIR / 'cache'}")
 
 from observatory.settings import *  # noqa: E402, F403
-from observatory.settings import DATABASES  # noqa: E402
+from observatory.settings import DATABASES, INSTALLED_APPS  # noqa: E402
 
 DEBUG = False
 # A file, not memory: the resolver and other processes read over connections of their own.
 DATABASES["default"].setdefault("TEST", {})
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["TEST"]["NAME"] = str(_SUITE_DIR / "test.sqlite3")
+else:
+    INSTALLED_APPS.append("procrastinate.contrib.django")  # for the tests that say QUEUE
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # What a process keeps beside the database is of this run, too.
 DATA_DIR = _SUITE_DIR

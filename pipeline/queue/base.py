@@ -31,6 +31,7 @@ class Claim:
     token: UUID
     attempt: int
     is_suspect: bool = False  # its workers have died before: perhaps because of it
+    job_id: int | None = None  # of the library's job that brought it, where there is one
     stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # somebody said /cancel
 
 

@@ -6,7 +6,7 @@ has taken over; what the late one comes to is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -18,7 +18,7 @@ from agents.llm.keys import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
 from pipeline.queue.base import SUSPECT_AFTER, Claim
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
 MAX_ERROR = 2000  # characters of an error that are kept
 
@@ -27,29 +27,139 @@ MAX_ERROR = 2000  # characters of an error that are kept
 _SUSPECT = Q(attempts__gte=SUSPECT_AFTER, due_at=None)
 
 
-@transaction.atomic
-def claim(
-    worker: str, room: Mapping[TaskKind, int], now: datetime, *, has_suspect: bool = False
-) -> list[Claim]:
-    """Claim what can be worked on now, oldest first, at most so many of each kind.
+class Claims:
+    """What one worker has in hand, and how it comes by more."""
 
-    Of the tasks that may be what kills workers, one at a time: then the innocent ones, which only
-    were there when it happened, do not share its fate.
-    """
-    claims: list[Claim] = []
-    for kind, count in room.items():
-        if count <= 0:
-            continue
-        ready = _ready(kind, now)
-        # The suspect goes first: it must have time to get somewhere before the next death.
-        wanted = [] if has_suspect else list(ready.filter(_SUSPECT)[:1])
-        wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
-        for task in wanted:
-            claimed = _claimed(task, worker, now)
-            if claimed is not None:
-                claims.append(claimed)
-                has_suspect = has_suspect or claimed.is_suspect
-    return claims
+    def __init__(self, worker: str, clock: Callable[[], datetime]) -> None:
+        """`worker` names the place, not the process: its successor finds what was left behind."""
+        self._worker = worker
+        self._clock = clock
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add tasks in the caller's transaction."""
+        Task.objects.bulk_create(tasks)
+
+    @transaction.atomic
+    def claim(self, room: Mapping[TaskKind, int], *, has_suspect: bool = False) -> list[Claim]:
+        """Claim what can be worked on now, oldest first, at most so many of each kind.
+
+        Of the tasks that may be what kills workers, one at a time and without company: then the
+        innocent ones, which only were there when it happened, do not share its fate.
+        """
+        claims: list[Claim] = []
+        now = self._clock()
+        for kind, count in room.items():
+            if count <= 0:
+                continue
+            ready = _ready(kind, now)
+            # The suspect goes first: it must have time to get somewhere before the next death.
+            wanted = [] if has_suspect else list(ready.filter(_SUSPECT)[:1])
+            wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
+            for task in wanted:
+                claimed = self._take(task, now)
+                if claimed is not None:
+                    claims.append(claimed)
+                    if claimed.is_suspect:
+                        return claims
+        return claims
+
+    def _take(self, task: Task, now: datetime, job_id: int | None = None) -> Claim | None:
+        """Return the claim to a task, None if another worker was there first."""
+        token = uuid4()
+        won = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING).update(
+            status=TaskStatus.RUNNING,
+            token=token,
+            worker=self._worker,
+            attempts=F("attempts") + 1,
+            lease_until=now + LEASE,
+        )
+        if not won:
+            return None
+        claimed = Claim(
+            task_id=task.pk,
+            kind=TaskKind(task.kind),
+            update_id=task.update_id,
+            step_id=task.step_id,
+            token=token,
+            attempt=task.attempts + 1,
+            is_suspect=is_suspect(task),
+            job_id=job_id,
+        )
+        if task.stop_requested:
+            claimed.stop.set()
+        return claimed
+
+    # --- what is in hand ----------------------------------------------------------------------
+
+    def attempts_of(self, held: Claim) -> int | None:
+        """Return how many attempts a task has had since it got further; None if it is not ours."""
+        return _held(held).values_list("attempts", flat=True).first()
+
+    def end(self, held: Claim, status: TaskStatus, error: str = "") -> bool:
+        """Close a task for good; False when it is somebody else's by now."""
+        return _change(held, status=status, error=_kept(error), token=None, ended_at=self._clock())
+
+    def put_back(
+        self, held: Claim, error: str, pause: timedelta, *, counts: bool = True
+    ) -> datetime | None:
+        """Have a task tried again after a pause; return when, None if it is somebody else's by now.
+
+        Without `counts` this attempt is none of those that a task has: the task is not to blame.
+        """
+        due_at = self._clock() + pause
+        is_ours = _change(
+            held,
+            status=TaskStatus.WAITING,
+            error=_kept(error),
+            token=None,
+            due_at=due_at,
+            attempts=F("attempts") - (0 if counts else 1),
+        )
+        return due_at if is_ours else None
+
+    def hand_back(self, held: Claim) -> bool:
+        """Leave a task to the next worker, as if this one had never had it."""
+        return _change(held, status=TaskStatus.WAITING, token=None, attempts=F("attempts") - 1)
+
+    def renew(self, tokens: Collection[UUID]) -> datetime:
+        """Prove that the worker of these claims lives; return when."""
+        now = self._clock()
+        Task.objects.filter(
+            worker=self._worker, token__in=tokens, status=TaskStatus.RUNNING
+        ).update(lease_until=now + LEASE)
+        return now
+
+    def look(self, task_ids: Collection[int]) -> dict[int, tuple[UUID | None, bool]]:
+        """Return who holds each task, and whether it is to be stopped."""
+        rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "token", "stop_requested")
+        return {pk: (token, stop) for pk, token, stop in rows}
+
+    # --- what was in other hands --------------------------------------------------------------
+
+    def free_mine(self) -> int:
+        """Free what an earlier process of this very worker had in hand; only at its start."""
+        return self._free(Task.objects.filter(worker=self._worker))
+
+    def free_expired(self) -> int:
+        """Free what other workers had in hand when they fell silent; return how much there is to do."""
+        # Not its own: a clock that jumped ahead makes every lease look old.
+        expired = Task.objects.filter(lease_until__lt=self._clock()).exclude(worker=self._worker)
+        return self._free(expired)
+
+    def _free(self, tasks: QuerySet[Task]) -> int:
+        return free(tasks)
+
+
+def is_suspect(task: Task) -> bool:
+    """Tell whether workers died while they worked on a task: it may be what kills them."""
+    return task.attempts >= SUSPECT_AFTER and task.due_at is None
+
+
+def free(tasks: QuerySet[Task]) -> int:
+    """Have tasks wait for another worker, those of them that still are in hand."""
+    return tasks.filter(status=TaskStatus.RUNNING).update(
+        status=TaskStatus.WAITING, token=None, due_at=None
+    )
 
 
 def _ready(kind: TaskKind, now: datetime) -> QuerySet[Task]:
@@ -62,96 +172,12 @@ def _ready(kind: TaskKind, now: datetime) -> QuerySet[Task]:
     return ready
 
 
-def _claimed(task: Task, worker: str, now: datetime) -> Claim | None:
-    """Return the claim, None if another worker was there first."""
-    token = uuid4()
-    won = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING).update(
-        status=TaskStatus.RUNNING,
-        token=token,
-        worker=worker,
-        attempts=F("attempts") + 1,
-        lease_until=now + LEASE,
-    )
-    if not won:
-        return None
-    claimed = Claim(
-        task_id=task.pk,
-        kind=TaskKind(task.kind),
-        update_id=task.update_id,
-        step_id=task.step_id,
-        token=token,
-        attempt=task.attempts + 1,
-        is_suspect=task.attempts >= SUSPECT_AFTER and task.due_at is None,
-    )
-    if task.stop_requested:
-        claimed.stop.set()
-    return claimed
-
-
-def attempts_of(held: Claim) -> int | None:
-    """Return how many attempts a task has had since it got further; None if it is somebody else's."""
-    mine = Task.objects.filter(pk=held.task_id, token=held.token, status=TaskStatus.RUNNING)
-    return mine.values_list("attempts", flat=True).first()
-
-
-def end(held: Claim, status: TaskStatus, now: datetime, error: str = "") -> bool:
-    """Close a task for good; False when it is somebody else's by now."""
-    return _change(held, status=status, error=_kept(error), token=None, ended_at=now)
-
-
-def put_back(held: Claim, error: str, due_at: datetime, *, counts: bool = True) -> bool:
-    """Have a task tried again, not before `due_at`; False when it is somebody else's by now.
-
-    Without `counts` this attempt is none of those that a task has: the task is not to blame.
-    """
-    return _change(
-        held,
-        status=TaskStatus.WAITING,
-        error=_kept(error),
-        token=None,
-        due_at=due_at,
-        attempts=F("attempts") - (0 if counts else 1),
-    )
-
-
-def hand_back(held: Claim) -> bool:
-    """Leave a task to the next worker, as if this one had never had it."""
-    return _change(held, status=TaskStatus.WAITING, token=None, attempts=F("attempts") - 1)
+def _held(held: Claim) -> QuerySet[Task]:
+    return Task.objects.filter(pk=held.task_id, token=held.token, status=TaskStatus.RUNNING)
 
 
 def _change(held: Claim, **fields: object) -> bool:
-    mine = Task.objects.filter(pk=held.task_id, token=held.token, status=TaskStatus.RUNNING)
-    return mine.update(**fields) == 1
-
-
-def renew(worker: str, tokens: Collection[UUID], now: datetime) -> None:
-    """Prove that the worker of these claims lives."""
-    Task.objects.filter(worker=worker, token__in=tokens, status=TaskStatus.RUNNING).update(
-        lease_until=now + LEASE
-    )
-
-
-def look(task_ids: Collection[int]) -> dict[int, tuple[UUID | None, bool]]:
-    """Return who holds each task, and whether it is to be stopped."""
-    rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "token", "stop_requested")
-    return {pk: (token, stop) for pk, token, stop in rows}
-
-
-def free_mine(worker: str) -> int:
-    """Free what an earlier process of this very worker had in hand; only at its start."""
-    return _free(Task.objects.filter(worker=worker))
-
-
-def free_expired(worker: str, now: datetime) -> int:
-    """Free what other workers had in hand when they fell silent."""
-    # Not its own: a clock that jumped ahead makes every lease look old.
-    return _free(Task.objects.filter(lease_until__lt=now).exclude(worker=worker))
-
-
-def _free(tasks: QuerySet[Task]) -> int:
-    return tasks.filter(status=TaskStatus.RUNNING).update(
-        status=TaskStatus.WAITING, token=None, due_at=None
-    )
+    return _held(held).update(**fields) == 1
 
 
 def try_again(task: Task) -> bool:

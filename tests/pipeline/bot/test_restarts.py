@@ -21,7 +21,7 @@ from pipeline.locks import locked
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from pipeline.queue import inprocess
+from pipeline.queue import dispatcher
 from pipeline.queue.claims import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
@@ -165,7 +165,7 @@ class GivingUpTests(BotCase):
                 raise RuntimeError("it never works")
             await keep(outbox, chunks)
 
-        self.enterContext(patch.object(inprocess, "FIRST_PAUSE_S", 0.01))
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             with patch.object(Outbox, "keep", failing):
@@ -189,7 +189,7 @@ class GivingUpTests(BotCase):
         assert dead.status == TaskStatus.DONE
 
     async def test_what_cannot_be_read_or_always_fails_delays_nobody_else(self):
-        self.enterContext(patch.object(inprocess, "FIRST_PAUSE_S", 0.01))
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
         async with self.bot() as chat:
             await chat.post("/telegram/updates", message={"message_id": "x", "chat": 5, "from": []})
             await chat.fault(method="sendMessage", chat_id=MAYA, error_code=400, count=FOR_EVER)

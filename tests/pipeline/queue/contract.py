@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from unittest.mock import patch
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
-from pipeline.queue import claims
+from pipeline.queue import claims, dispatcher
 from pipeline.queue.base import MAX_ATTEMPTS, Hopeless, Queue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.rows import Clock, Hands, subject
@@ -44,11 +45,12 @@ class EngineMaker:
     ) -> AsyncIterator[Queue]:
         """Run an engine until the block ends."""
         queue = self.engine(worker, clock)
-        await queue.start(hands.perform, hands.give_up)
-        try:
-            yield queue
-        finally:
-            await queue.close(0)
+        with patch.object(dispatcher, "SETTLE_S", 0.1):
+            await queue.start(hands.perform, hands.give_up)
+            try:
+                yield queue
+            finally:
+                await queue.close(0)
 
     async def add(self, queue: Queue, *tasks: Task) -> None:
         await sync_to_async(transaction.atomic(queue.add))(tasks)
@@ -273,7 +275,7 @@ class Dying(EngineMaker):
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
             await self.kill(queue)
-            soon = Clock(ahead=claims.LEASE - timedelta(seconds=10))
+            soon = Clock(rate=0, ahead=claims.LEASE / 2)
             async with self.at_work(hands, "elsewhere", soon) as second:
                 await self.add(second, other)
                 await rows.ended(other)

@@ -11,6 +11,7 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue import claims
+from pipeline.queue.claims import Claims
 from tests.pipeline.queue import rows
 
 MAYA, TOM = 5, 6
@@ -63,7 +64,8 @@ class FreeExpiredTests(TestCase):
             task.status, task.worker, task.lease_until = TaskStatus.RUNNING, worker, timezone.now()
             await task.asave()
 
-        freed = await sync_to_async(claims.free_expired)("here", timezone.now() + timedelta(days=1))
+        jumped = Claims("here", lambda: timezone.now() + timedelta(days=1))
+        freed = await sync_to_async(jumped.free_expired)()
 
         assert freed == 1
         await mine.arefresh_from_db()

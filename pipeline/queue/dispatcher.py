@@ -1,0 +1,279 @@
+"""What every engine does: claim tasks from the database, have them done, write down how that went.
+
+Engines differ in how tasks are claimed (`Claims`) and in what wakes them. A task is handed out as
+soon as it is committed, because `add` wakes the engine; a look every now and then finds the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import stamina
+from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+
+from agents.llm.keys import scrub
+from agents.model_config import OverridesUnknown
+from pipeline.cancelling import end
+from pipeline.holds import Superseded
+from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from pipeline.queue.base import MAX_ATTEMPTS, Claim, GivenUp, Hopeless, Perform
+from pipeline.queue.claims import LEASE, Claims
+
+logger = logging.getLogger(__name__)
+
+# Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
+ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.MESSAGE: 128, TaskKind.STEP: 16}
+AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP})  # they ask models
+# After a crash: few at first, more with every one that ends and every second that passes. If it
+# happens again, those few have got further; all at once, none would have.
+RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
+ALONE_S = 1.0  # so long has a suspect the process to itself: to get somewhere, or to kill no other
+LOOK_EVERY_S = 0.5
+STOP_EVERY_S = 0.3
+RENEW_EVERY_S = 2.5  # four times within a lease
+SETTLE_S = 5.0  # after an outage or a pause: then every worker that lives has renewed its leases
+GRACE_S = 0.3  # what was cancelled may still write down that it was
+FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
+OUTAGE_PAUSE = timedelta(seconds=2)
+OUTAGES = (OperationalError, InterfaceError, OverridesUnknown)
+T = TypeVar("T")
+
+
+class Dispatcher:
+    """A queue whose tasks are done by the process that holds it."""
+
+    look_every_s = LOOK_EVERY_S
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._lost: set[Claim] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._started_at = -math.inf
+        self._ended = 0
+        self._is_closing = False
+        self._alone_until = -math.inf
+        self._is_troubled = False
+        self._settled_at = math.inf
+        self._renewed_at: datetime | None = None
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add tasks in the caller's transaction; they are handed out once it is committed."""
+        self._claims.add(tasks)
+        transaction.on_commit(self._wake, robust=True)
+
+    async def start(self, perform: Perform, given_up: GivenUp) -> None:
+        """Begin to hand out tasks, those first that the last process was working on."""
+        self._perform, self._given_up = perform, given_up
+        self._loop = asyncio.get_running_loop()
+        left = await self._surely(self._claims.free_mine)
+        if left:
+            logger.warning("%s tasks were under way when the last process ended", left)
+            self._started_at = time.monotonic()
+        self._settled_at = time.monotonic() + SETTLE_S
+        self._loops = [
+            asyncio.create_task(self._go_on_with(loop))
+            for loop in (self._hand_out, self._watch, self._keep, *self._more_loops())
+        ]
+
+    async def close(self, within_s: float) -> None:
+        """Hand out no more, let what is being done end, and hand back what does not end in time."""
+        self._is_closing = True
+        ends_at = time.monotonic() + within_s
+        await end(self._loops[:1], GRACE_S)
+        if self._running:
+            left_s = ends_at - time.monotonic() - GRACE_S
+            await asyncio.wait(self._running, timeout=max(0.0, left_s))
+        await end(list(self._running), 2 * GRACE_S)
+        await end(self._loops, GRACE_S)
+
+    def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what else an engine does until it is closed."""
+        return ()
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():  # from whatever thread
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def _go_on_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have a loop begin anew should it end by a mistake: nobody else would take its place."""
+        while True:
+            try:
+                await loop()
+            except Exception:
+                logger.exception("the queue's %s ended by a mistake and begins anew", loop.__name__)
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                return
+
+    # --- three loops --------------------------------------------------------------------------
+
+    async def _hand_out(self) -> None:
+        """Claim what there is room for, whenever something was added or has ended."""
+        while not self._is_closing:
+            self._woken.clear()
+            has_suspect = any(claim.is_suspect for claim in self._running.values())
+            claim_more = partial(self._claims.claim, has_suspect=has_suspect)
+            for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
+                self._woken.set()  # there may be more
+                if claim.is_suspect:
+                    self._alone_until = time.monotonic() + ALONE_S
+                task = asyncio.create_task(self._work(claim))
+                self._running[task] = claim
+                task.add_done_callback(self._done)
+            try:
+                await asyncio.wait_for(self._woken.wait(), self.look_every_s)
+            except TimeoutError:
+                continue
+
+    def _room(self, *, has_suspect: bool) -> dict[TaskKind, int]:
+        """Return how many more tasks of each kind may be begun now."""
+        taken = [claim.kind for claim in self._running.values()]
+        most = self._most_at_once()
+        is_alone = has_suspect and time.monotonic() < self._alone_until
+        return {
+            kind: 0 if is_alone and kind in AT_LENGTH else min(count, most) - taken.count(kind)
+            for kind, count in ROOM.items()
+        }
+
+    def _most_at_once(self) -> int:
+        alive_s = min(time.monotonic() - self._started_at, RAMP_ENDS_AFTER_S)
+        return RAMP_FROM + RAMP_BY_ENDED * self._ended + round(RAMP_PER_S * alive_s)
+
+    async def _watch(self) -> None:
+        """Pass on requests to stop, and end work that is another worker's by now."""
+        while not self._is_closing or self._running:
+            await asyncio.sleep(STOP_EVERY_S)
+            held = {claim.task_id: (claim, task) for task, claim in self._running.items()}
+            rows = await self._try(self._claims.look, list(held)) if held else {}
+            for task_id, (token, is_stopped) in (rows or {}).items():
+                claim, task = held[task_id]
+                if is_stopped:
+                    claim.stop.set()
+                if token != claim.token and not task.done():
+                    self._lost.add(claim)
+                    task.cancel()
+
+    async def _keep(self) -> None:
+        """Renew the leases, and free what other workers have let go of."""
+        while not self._is_closing or self._running:
+            tokens = [claim.token for claim in self._running.values()]
+            now = await self._try(self._claims.renew, tokens)
+            if not self._is_steady(now):
+                # Others may not have got round to theirs: what they work on is not free yet.
+                self._settled_at = time.monotonic() + SETTLE_S
+            elif time.monotonic() >= self._settled_at:
+                freed = await self._try(self._claims.free_expired)
+                if freed:
+                    self._woken.set()
+            await asyncio.sleep(RENEW_EVERY_S)
+
+    def _is_steady(self, now: datetime | None) -> bool:
+        """Tell whether the leases were renewed in time: no outage, nor a machine that was asleep."""
+        before, self._renewed_at = self._renewed_at, now
+        return now is not None and (before is None or now - before < LEASE)
+
+    # --- one task -----------------------------------------------------------------------------
+
+    async def _work(self, claim: Claim) -> None:
+        """Have a task done, and write down how that went."""
+        try:
+            if claim.attempt > MAX_ATTEMPTS:
+                raise Hopeless(claim_died(claim))
+            status = await self._perform(claim)
+            await self._surely(self._claims.end, claim, status)
+        except asyncio.CancelledError:
+            if claim not in self._lost:
+                await self._surely(self._claims.hand_back, claim)
+            raise
+        except Superseded as error:
+            logger.warning("task=%s: too late, %s", claim.task_id, error)
+        except Hopeless as error:
+            await self._bury(claim, str(error))
+        except Exception as error:  # noqa: BLE001 - the worker's edge: `_failed` logs it
+            await self._failed(claim, error)
+
+    async def _failed(self, claim: Claim, error: Exception) -> None:
+        words = scrub(f"{type(error).__name__}: {error}")
+        if isinstance(error, OUTAGES):  # away or full: no task is given up for that
+            logger.warning("task=%s waits for the database: %s", claim.task_id, words)
+            put_back = partial(self._claims.put_back, counts=False)
+            await self._surely(put_back, claim, words, OUTAGE_PAUSE)
+            return
+        attempts = await self._surely(self._claims.attempts_of, claim) or claim.attempt
+        logger.error(
+            "task=%s attempt=%s failed: %s", claim.task_id, attempts, words, exc_info=error
+        )
+        if attempts >= MAX_ATTEMPTS:
+            await self._bury(claim, words)
+            return
+        pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (attempts - 1))
+        await self._surely(self._claims.put_back, claim, words, pause)
+
+    async def _bury(self, claim: Claim, why: str) -> None:
+        """Tell whom it concerns, and only then give a task up: a kill in between leaves it to do."""
+        if await self._surely(self._claims.attempts_of, claim) is None:
+            return
+        logger.error("task=%s is given up: %s", claim.task_id, why)
+        try:
+            await self._given_up(claim, why)
+        except OUTAGES:
+            put_back = partial(self._claims.put_back, counts=False)
+            await self._surely(put_back, claim, why, OUTAGE_PAUSE)
+            return
+        await self._surely(self._claims.end, claim, TaskStatus.DEAD, why)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        claim = self._running.pop(task)
+        self._ended += 1
+        self._lost.discard(claim)
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task=%s: its end is not recorded", claim.task_id, exc_info=error)
+
+    # --- the database -------------------------------------------------------------------------
+
+    async def _try(self, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Do something that is done again soon; an outage is logged once."""
+        try:
+            done = await sync_to_async(_afresh)(work, *arguments)
+        except DatabaseError as error:
+            if not self._is_troubled:
+                logger.error("the queue waits for the database: %s", scrub(str(error)))  # noqa: TRY400 - a stack would tell nothing
+            self._is_troubled = True
+            return None
+        if self._is_troubled:
+            logger.info("the database answers the queue again")
+            self._is_troubled = False
+        return done
+
+    async def _surely(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something as soon as the database allows it."""
+        async for attempt in stamina.retry_context(
+            on=DatabaseError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                return await sync_to_async(_afresh)(work, *arguments)
+        raise AssertionError("the loop above returns or raises")
+
+
+def claim_died(claim: Claim) -> str:
+    """Return the words for a task whose workers died each time."""
+    return f"its worker died {claim.attempt - 1} times while working on it"
+
+
+def _afresh(work: Callable[..., T], *arguments: Any) -> T:
+    # Nobody else closes a connection that has died: there are no requests here.
+    close_old_connections()
+    return work(*arguments)

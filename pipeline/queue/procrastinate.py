@@ -1,0 +1,262 @@
+"""The engine for many machines: procrastinate's jobs on PostgreSQL say whose turn it is.
+
+A task has one job, added in the same transaction; a lane is a job's lock. Job and task change hands
+in one transaction too, so they never disagree: waiting and to do, in hand and being done, ended and
+gone. Fetching, locks, retries and notifications are the library's; its worker is not used. That one
+stops at the first outage, and what it then waits for loses its heartbeat and is taken for dead.
+
+https://procrastinate.readthedocs.io/en/stable/discussions.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
+from procrastinate import sql
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.utils import connector_params
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+
+from agents.llm.keys import scrub
+from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from pipeline.queue.base import Claim
+from pipeline.queue.claims import Claims, free, is_suspect
+from pipeline.queue.dispatcher import Dispatcher
+
+logger = logging.getLogger(__name__)
+
+TASK_NAME = "pipeline.task"
+FETCH_EVERY_S = 0.2  # nobody is told when a lock is let go of
+FETCHED_AT_ONCE = 4  # of a kind: the other workers are to have their share
+SUSPECT_PAUSE = timedelta(seconds=0.5)
+LISTEN_AGAIN_S = 1.0
+SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so long
+AFTER_A_DEATH = 1  # priority: what was in hand when a worker died goes first
+_CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
+_JOBS = JobManager(_CONNECTOR)
+
+# A task whose job is gone: tried again by an operator, or left by another engine.
+_WITHOUT_A_JOB = """
+    SELECT task.id FROM pipeline_task AS task
+     WHERE task.status = 'waiting' AND NOT EXISTS (
+           SELECT 1 FROM procrastinate_jobs AS job
+            WHERE job.status IN ('todo', 'doing') AND (job.args->>'task_id')::bigint = task.id)
+     ORDER BY task.id LIMIT 500"""
+_IN_HAND = """
+    SELECT id FROM procrastinate_jobs
+     WHERE status = 'doing' AND (args->>'task_id')::bigint = ANY(%(tasks)s)"""
+# A job that nobody does any more: its task was erased, or somebody meddled with the rows.
+_WITHOUT_A_TASK = """
+    SELECT job.id FROM procrastinate_jobs AS job
+     WHERE job.status = 'doing' AND job.task_name = %(name)s AND NOT EXISTS (
+           SELECT 1 FROM pipeline_task AS task
+            WHERE task.id = (job.args->>'task_id')::bigint AND task.status = 'running')"""
+
+
+class ProcrastinateQueue(Dispatcher):
+    """A queue that any number of processes work on, on any number of machines."""
+
+    look_every_s = FETCH_EVERY_S
+
+    def __init__(self, worker: str, *, clock: Callable[[], datetime] | None = None) -> None:
+        """Leases go by the database's clock unless told otherwise: machines' clocks differ."""
+        super().__init__(JobClaims(worker, clock or _database_time))
+
+    def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        return (self._listen,)
+
+    async def _listen(self) -> None:
+        """Wake whenever a job is added anywhere; without it, jobs are found a little later."""
+        is_deaf = False
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    **connector_params(), autocommit=True
+                ) as listening:
+                    await listening.execute("LISTEN procrastinate_any_queue_v1")
+                    is_deaf = False
+                    while True:
+                        async for _ in listening.notifies(timeout=SIGN_OF_LIFE_S):
+                            self._woken.set()
+                        await listening.execute("SELECT 1")
+            except (psycopg.Error, OSError) as error:
+                if not is_deaf:
+                    logger.warning("new jobs are not announced: %s", scrub(str(error)).strip())
+                is_deaf = True
+                await asyncio.sleep(LISTEN_AGAIN_S)
+
+
+class JobClaims(Claims):
+    """Claims that come with a job; each change of a task changes its job in the same transaction."""
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add tasks and their jobs in the caller's transaction."""
+        super().add(tasks)
+        _defer(tasks)
+
+    def claim(self, room: Mapping[TaskKind, int], *, has_suspect: bool = False) -> list[Claim]:
+        """Claim what can be worked on now; see `Claims.claim`."""
+        claims: list[Claim] = []
+        for kind, count in room.items():
+            for _ in range(min(count, FETCHED_AT_ONCE)):
+                is_more, claimed = self._fetch(kind, has_suspect=has_suspect)
+                if claimed is not None:
+                    claims.append(claimed)
+                    if claimed.is_suspect:
+                        return claims
+                if not is_more:
+                    break
+        return claims
+
+    @transaction.atomic
+    def _fetch(self, kind: TaskKind, *, has_suspect: bool) -> tuple[bool, Claim | None]:
+        """Return whether there was a job of this kind, and the claim to its task."""
+        (job,) = _query("fetch_job", queues=[kind], worker_id=None)
+        if job["id"] is None:
+            return False, None
+        task_id = json.loads(job["args"])["task_id"]  # Django's connections leave JSON as it is
+        task = Task.objects.filter(pk=task_id, status=TaskStatus.WAITING).first()
+        if task is None:
+            _finish(job["id"])
+            return True, None
+        if has_suspect and is_suspect(task):
+            _retry(job["id"], SUSPECT_PAUSE)
+            return True, None
+        claimed = self._take(task, self._clock(), job["id"])
+        if claimed is None:
+            _retry(job["id"])
+        return True, claimed
+
+    @transaction.atomic
+    def end(self, held: Claim, status: TaskStatus, error: str = "") -> bool:
+        """Close a task and its job for good; False when it is somebody else's by now."""
+        is_ours = super().end(held, status, error)
+        if is_ours:
+            _finish(held.job_id)
+        return is_ours
+
+    @transaction.atomic
+    def put_back(
+        self, held: Claim, error: str, pause: timedelta, *, counts: bool = True
+    ) -> datetime | None:
+        """Have a task tried again after a pause; see `Claims.put_back`."""
+        due_at = super().put_back(held, error, pause, counts=counts)
+        if due_at is not None:
+            _retry(held.job_id, pause)
+        return due_at
+
+    @transaction.atomic
+    def hand_back(self, held: Claim) -> bool:
+        """Leave a task to the next worker, as if this one had never had it."""
+        is_ours = super().hand_back(held)
+        if is_ours:
+            _retry(held.job_id)
+        return is_ours
+
+    def free_expired(self) -> int:
+        """Free what silent workers had in hand, and see to tasks and jobs that lost one another."""
+        return super().free_expired() + _reunite()
+
+    @transaction.atomic
+    def _free(self, tasks: QuerySet[Task]) -> int:
+        held = tasks.filter(status=TaskStatus.RUNNING).select_for_update(skip_locked=True)
+        ids = list(held.values_list("pk", flat=True))
+        if not ids:
+            return 0
+        for job_id in _ids(_IN_HAND, tasks=ids):
+            _retry(job_id, priority=AFTER_A_DEATH)
+        return free(Task.objects.filter(pk__in=ids))
+
+
+@transaction.atomic
+def _reunite() -> int:
+    """Add jobs to tasks that have none, and free jobs whose task nobody works on."""
+    for job_id in _ids(_WITHOUT_A_TASK, name=TASK_NAME):
+        _retry(job_id)
+    lost = Task.objects.filter(pk__in=_ids(_WITHOUT_A_JOB)).order_by("pk")
+    # Two workers may come by at once: the second finds them locked.
+    tasks = list(lost.select_for_update(skip_locked=True))
+    _defer(tasks)
+    return len(tasks)
+
+
+# --- the library's jobs ---------------------------------------------------------------------------
+
+
+def _defer(tasks: Collection[Task]) -> None:
+    if tasks:
+        with _as_djangos():
+            _JOBS.batch_defer_jobs([_job(task) for task in tasks])
+
+
+def _job(task: Task) -> Job:
+    # A control update waits for nobody: no lock. Each kind has a queue, for it has a room.
+    is_in_line = task.kind == TaskKind.MESSAGE
+    return Job(
+        id=None,
+        queue=task.kind,
+        lock=f"lane:{task.lane}" if is_in_line else None,
+        queueing_lock=None,
+        task_name=TASK_NAME,
+        task_kwargs={"task_id": task.pk},
+    )
+
+
+def _finish(job_id: int | None) -> None:
+    if _is_being_done(job_id):
+        _query("finish_job", job_id=job_id, status="succeeded", delete_job=True)
+
+
+def _retry(job_id: int | None, pause: timedelta = timedelta(), priority: int | None = None) -> None:
+    if _is_being_done(job_id):
+        _query(
+            "retry_job",
+            job_id=job_id,
+            retry_at=_database_time() + pause,  # whose clock decides when it is due
+            new_priority=priority,
+            new_queue_name=None,
+            new_lock=None,
+        )
+
+
+def _is_being_done(job_id: int | None) -> bool:
+    """Tell whether a job is in hand: the library raises if it is not, and that undid the rest."""
+    doing = "SELECT id FROM procrastinate_jobs WHERE id = %(id)s AND status = 'doing' FOR UPDATE"
+    return bool(_ids(doing, id=job_id))
+
+
+def _ids(query: Any, **arguments: Any) -> list[int]:
+    with _as_djangos():
+        return [row["id"] for row in _CONNECTOR.execute_query_all(query, **arguments)]
+
+
+def _query(name: str, **arguments: Any) -> list[dict[str, Any]]:
+    with _as_djangos():
+        return _CONNECTOR.execute_query_all(sql.queries[name], **arguments)
+
+
+@contextlib.contextmanager
+def _as_djangos() -> Iterator[None]:
+    """Turn the library's errors back into those that the rest of the code knows."""
+    try:
+        yield
+    except ConnectorException as error:
+        raise OperationalError(str(error.__cause__ or error)) from error
+
+
+def _database_time() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return now  # type: ignore[no-any-return]

@@ -1,0 +1,104 @@
+"""The engine for many machines keeps the contract; and what only it has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+import time_machine
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from pipeline.cancelling import end
+from pipeline.models import Task
+from pipeline.models.inbox import TaskStatus
+from pipeline.queue.base import Queue
+from pipeline.queue.procrastinate import ProcrastinateQueue
+from tests.pipeline.queue import rows
+from tests.pipeline.queue.contract import QueueContract
+from tests.pipeline.queue.rows import Hands
+
+
+def jobs() -> list[tuple[str, str | None, str]]:
+    """Return queue, lock and status of every job."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT queue_name, lock, status FROM procrastinate_jobs ORDER BY id")
+        return list(cursor.fetchall())
+
+
+def delete_jobs() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs")
+
+
+@pytest.mark.postgresql
+class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
+    def setUp(self) -> None:
+        delete_jobs()  # the library's tables are not the suite's to flush
+
+    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
+        return ProcrastinateQueue(worker, clock=clock)
+
+    async def kill(self, queue: Queue) -> None:
+        assert isinstance(queue, ProcrastinateQueue)
+        await end(queue._loops)
+
+
+@pytest.mark.postgresql
+class JobTests(TransactionTestCase):
+    def setUp(self) -> None:
+        delete_jobs()
+
+    async def test_a_job_goes_with_its_task_and_only_messages_have_a_lock(self):
+        hands, queue = Hands(), ProcrastinateQueue("here")
+        tasks = [await rows.message("7:3"), await rows.control(), await rows.background_step()]
+        await sync_to_async(queue.add)(tasks)
+
+        assert await sync_to_async(jobs)() == [
+            ("message", "lane:7:3", "todo"),
+            ("control", None, "todo"),
+            ("step", None, "todo"),
+        ]
+        await queue.start(hands.perform, hands.give_up)
+        assert await rows.ended(*tasks) == [TaskStatus.DONE] * 3
+        await queue.close(1)
+        assert await sync_to_async(jobs)() == []
+
+    async def test_a_task_without_a_job_gets_one(self):
+        hands, queue = Hands(), ProcrastinateQueue("here")
+        task = await rows.message()
+        await task.asave()
+        await queue.start(hands.perform, hands.give_up)
+
+        assert await rows.ended(task) == [TaskStatus.DONE]
+        await queue.close(1)
+
+    async def test_a_job_whose_task_was_erased_lets_go_of_its_lane(self):
+        hands, queue = Hands(), ProcrastinateQueue("here")
+        erased, after = await rows.message(), await rows.message()
+        await sync_to_async(queue.add)([erased, after])
+        with_a_ghost = "UPDATE procrastinate_jobs SET status = 'doing' WHERE args->>'task_id' = %s"
+
+        def erase() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(with_a_ghost, [str(erased.pk)])
+            Task.objects.filter(pk=erased.pk).delete()
+
+        await sync_to_async(erase)()
+        await queue.start(hands.perform, hands.give_up)
+
+        assert await rows.ended(after) == [TaskStatus.DONE]
+        await queue.close(1)
+        assert await sync_to_async(jobs)() == []
+
+    async def test_leases_go_by_the_databases_clock(self):
+        queue = ProcrastinateQueue("here")
+
+        with time_machine.travel(timezone.now() + timedelta(days=2)):
+            renewed_at = await sync_to_async(queue._claims.renew)([])
+            ahead = timezone.now() - renewed_at
+
+        assert ahead > timedelta(days=1)
