@@ -85,6 +85,10 @@ class Environment:
     def api_key(self, name: str) -> str:
         return self._shaped(name, r"[!-~]{8,}", "an API key: 8 or more characters without spaces")
 
+    def webhook_secret(self, name: str) -> str:
+        what = "16 to 256 letters, digits, _ and -, as Telegram allows"
+        return self._shaped(name, r"[A-Za-z0-9_-]{16,256}", what)
+
     def hosts(self, name: str) -> list[str]:
         hosts = self.names(name)
         for host in hosts:

@@ -211,6 +211,7 @@ SANDBOX_URL = f"http://127.0.0.1:{PORT}/sandbox"
 SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: S105
 SANDBOX_SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
 
+WEBHOOK_PATH = "telegram/webhook"
 QUEUE = env.choice("QUEUE", "inprocess", ["inprocess", "procrastinate"])
 if QUEUE == "procrastinate":
     if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
@@ -220,6 +221,17 @@ if QUEUE == "procrastinate":
         )
     INSTALLED_APPS.append("procrastinate.contrib.django")  # its tables come with `migrate`
 TELEGRAM_BOT_TOKEN = env.bot_token("TELEGRAM_BOT_TOKEN")
+TELEGRAM_WEBHOOK_URL = env.url("TELEGRAM_WEBHOOK_URL")
+TELEGRAM_WEBHOOK_SECRET = env.webhook_secret("TELEGRAM_WEBHOOK_SECRET")
+if bool(TELEGRAM_WEBHOOK_URL) != bool(TELEGRAM_WEBHOOK_SECRET):
+    raise ImproperlyConfigured(
+        "TELEGRAM_WEBHOOK_URL, TELEGRAM_WEBHOOK_SECRET: set both, for Telegram to call this "
+        "installation, or neither, to poll."
+    )
+if TELEGRAM_WEBHOOK_URL and not TELEGRAM_WEBHOOK_URL.endswith(f"/{WEBHOOK_PATH}"):
+    raise ImproperlyConfigured(
+        f"TELEGRAM_WEBHOOK_URL: it must end in /{WEBHOOK_PATH}, where updates are taken in."
+    )
 OPENROUTER_API_KEY = env.api_key("OPENROUTER_API_KEY")
 TELEGRAM_API_BASE_URL = env.url("TELEGRAM_API_BASE_URL", "https://api.telegram.org")
 TELEGRAM_FILE_BASE_URL = env.url("TELEGRAM_FILE_BASE_URL", "https://api.telegram.org/file")
@@ -291,6 +303,7 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "telegram": {"level": "WARNING"},
+        "procrastinate": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
         "stamina": {"level": "ERROR"},  # its line says only that something is tried again
     },

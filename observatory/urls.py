@@ -7,7 +7,10 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from pipeline.views import webhook
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path(settings.WEBHOOK_PATH, webhook),
     path("", RedirectView.as_view(url="/sandbox/" if settings.SANDBOX else "/admin/")),
 ]

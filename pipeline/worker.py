@@ -1,19 +1,23 @@
-"""The bot's process: ties intake, queue, pipelines and replies together, and ends them in order.
+"""The bot's processes: tie intake, queue, pipelines and replies together, and end them in order.
 
     Telegram → intake (stored, then acknowledged) → queue → handlers → pipeline → outbox → Telegram
 
-Whatever kills it, the next one finds in the database what was stored and not yet done.
+On one machine `runbot` does all of it. With QUEUE=procrastinate it only takes updates in, and any
+number of `runworker` do the rest; with a webhook the web process takes them in, and nobody polls.
+Whatever kills a process, the next one finds in the database what was stored and not yet done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 import time
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -30,33 +34,48 @@ from pipeline.engine import Engine
 from pipeline.holds import TaskHold
 from pipeline.locks import LockTaken, locked
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.queue.base import Claim, Queue
-from pipeline.queue.inprocess import InProcessQueue
+from pipeline.queue.base import Claim
+from pipeline.queue.engines import create_queue, has_workers_of_its_own
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 0.6  # for what was cancelled
+MOST_WORKERS = 64  # on one machine
 
 
 async def run_bot(*, take_over: bool = False) -> None:
-    """Poll until SIGTERM or SIGINT; raises as `serve`."""
+    """Serve until SIGTERM or SIGINT; raises as `serve`."""
+    await serve(_signalled(), take_over=take_over)
+
+
+async def run_worker() -> None:
+    """Work until SIGTERM or SIGINT; raises as `work`."""
+    await work(_signalled())
+
+
+def _signalled() -> asyncio.Event:
     stopping = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
-    await serve(stopping, take_over=take_over)
+    return stopping
 
 
 async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
-    """Poll until told to stop, then finish within DRAIN_SECONDS and close everything.
+    """Poll and work, as the settings say, until told to stop; then finish and close everything.
+
+    Finishing takes at most DRAIN_SECONDS.
 
     Raises:
-        BotRefused: no token, a refused token, another installation's webhook is set, or another
-            process does the same from the same folder.
+        BotRefused: no token, a refused token, another installation's webhook is set, another
+            process does the same from the same folder, or there is nothing for this one to do.
     """
-    if not settings.TELEGRAM_BOT_TOKEN:
+    polls, works = not settings.TELEGRAM_WEBHOOK_URL, not has_workers_of_its_own()
+    if not polls and not works:
         raise BotRefused(
-            "TELEGRAM_BOT_TOKEN is not set: get one from @BotFather, or use SANDBOX=true."
+            "Nothing to do for runbot: the web process takes updates in (TELEGRAM_WEBHOOK_URL), "
+            "and runworker answers them (QUEUE=procrastinate)."
         )
+    _require_token()
     with ExitStack() as stack:
         place = settings.DATA_DIR / "runbot.lock"
         try:
@@ -64,35 +83,75 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
             stack.enter_context(locked(place))
         except LockTaken as error:
             raise BotRefused(f"Another runbot is at work here ({error}): stop it first.") from None
-        await _Process(f"{socket.gethostname()}:{place}").live(stopping, take_over=take_over)
+        process = _Process("bot", place, polls=polls, works=works)
+        await process.live(stopping, take_over=take_over)
+
+
+async def work(stopping: asyncio.Event) -> None:
+    """Work on what others took in until told to stop; then finish and close everything.
+
+    Raises:
+        BotRefused: no token, a refused token, or a queue whose tasks the bot's process does.
+    """
+    if not has_workers_of_its_own():
+        raise BotRefused(
+            f"QUEUE={settings.QUEUE} has its worker in runbot. For workers of their own, on any "
+            "number of machines, set QUEUE=procrastinate and DATABASE_URL to PostgreSQL."
+        )
+    _require_token()
+    with ExitStack() as stack:
+        place = _own_place(stack)
+        await _Process("worker", place, polls=False, works=True).live(stopping)
+
+
+def _require_token() -> None:
+    if not settings.TELEGRAM_BOT_TOKEN:
+        raise BotRefused(
+            "TELEGRAM_BOT_TOKEN is not set: get one from @BotFather, or use SANDBOX=true."
+        )
+
+
+def _own_place(stack: ExitStack) -> Path:
+    """Return the first free place of this machine: who takes it goes on with what is left there."""
+    for number in range(1, MOST_WORKERS + 1):
+        place: Path = settings.DATA_DIR / f"worker-{number}.lock"
+        with contextlib.suppress(LockTaken):
+            stack.enter_context(locked(place))
+            return place
+    raise BotRefused(
+        f"{MOST_WORKERS} workers are at work from {settings.DATA_DIR}: enough of them."
+    )
 
 
 class _Process:
-    """What a bot's process consists of, from its start to its end."""
+    """What a process of the bot's consists of, from its start to its end."""
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, role: str, place: Path, *, polls: bool, works: bool) -> None:
+        self._polls, self._works = polls, works
         self._alerts = Alerts()
-        self._queue: Queue = InProcessQueue(worker)
-        self._engine = Engine("bot", self._alerts.post, self._queue.add)
+        self._queue = create_queue(f"{socket.gethostname()}:{place}")
+        self._engine = Engine(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._engine, self._alerts, self._queue.add)
 
-    async def live(self, stopping: asyncio.Event, *, take_over: bool) -> None:
-        """Work until told to stop."""
+    async def live(self, stopping: asyncio.Event, *, take_over: bool = False) -> None:
+        """Do this process's part until told to stop."""
         try:
             if await _unless(stopping, self._start(take_over=take_over)):
-                await _unless(stopping, self._bot.poll())
+                await _unless(stopping, self._bot.poll() if self._polls else stopping.wait())
         finally:
             logger.info("stopping: no new messages are taken")
             await self._finish(within_s=settings.DRAIN_SECONDS)
             logger.info("stopped")
 
     async def _start(self, *, take_over: bool) -> None:
-        self._engine.start()
-        await _announce(self._engine)
-        await self._bot.connect(take_over=take_over)
-        # Here the token is known to be good, and no run of this process can have begun.
-        await _close_orphans()
-        await self._queue.start(self._perform, self._given_up)
+        if self._works:
+            self._engine.start()
+            await _announce(self._engine)
+        await self._bot.connect(polls=self._polls, take_over=take_over)
+        if self._works:
+            # Here the token is known to be good, and no run of this process can have begun.
+            await _close_orphans()
+            await self._queue.start(self._perform, self._given_up)
 
     async def _perform(self, claim: Claim) -> TaskStatus:
         """Do one task of the queue's."""
@@ -118,7 +177,8 @@ class _Process:
         await self._queue.close(_left(ends_at))
         await _until(ends_at, self._alerts.drain())
         await self._bot.close()
-        await self._engine.close(_left(ends_at))
+        if self._works:
+            await self._engine.close(_left(ends_at))
 
 
 async def _announce(engine: Engine) -> None:
@@ -151,7 +211,7 @@ async def _close_orphans() -> None:
 # --- time ---------------------------------------------------------------------------------------
 
 
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
     """Do the work; False when the process was told to stop before its end."""
     working = asyncio.create_task(work)
     stopped = asyncio.create_task(stopping.wait())

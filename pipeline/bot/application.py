@@ -76,14 +76,14 @@ class BotSide:
         add_handlers(self._application, Support(engine, alerts.post))
         self._poller = Poller(self._application.bot, self.bot_id)
 
-    async def connect(self, *, take_over: bool) -> None:
-        """Reach Telegram, however long it takes, and fetch a first time.
+    async def connect(self, *, polls: bool, take_over: bool) -> None:
+        """Reach Telegram, however long it takes; who is going to poll fetches a first time.
 
         Raises:
             BotRefused: another installation's webhook is set, or the token is refused.
         """
         try:
-            await self._connect(take_over=take_over)
+            await self._connect(polls=polls, take_over=take_over)
         except InvalidToken:
             raise TokenRefused from None
 
@@ -94,7 +94,7 @@ class BotSide:
         except InvalidToken:
             raise TokenRefused from None
 
-    async def _connect(self, *, take_over: bool) -> None:
+    async def _connect(self, *, polls: bool, take_over: bool) -> None:
         bot = self._application.bot
         async for attempt in stamina.retry_context(
             on=wait_before_next, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
@@ -105,12 +105,13 @@ class BotSide:
                         "Telegram does not answer at %s yet", settings.TELEGRAM_API_BASE_URL
                     )
                 await self._application.initialize()
-                if (await bot.get_webhook_info()).url:
-                    await self._remove_webhook(take_over)
                 await bot.set_my_commands([BotCommand(*command) for command in COMMANDS])
-                await self._poller.fetch(0)
+                if polls:
+                    if (await bot.get_webhook_info()).url:
+                        await self._remove_webhook(take_over)
+                    await self._poller.fetch(0)
         self._alerts.use(bot)
-        logger.info("polling as @%s", bot.username)
+        logger.info("%s as @%s", "polling" if polls else "working", bot.username)
 
     async def handle(self, claim: Claim) -> TaskStatus:
         """Handle an update: say what was decided before, or decide and say it.

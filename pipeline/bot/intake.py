@@ -60,7 +60,7 @@ class PersistingRequest(HTTPXRequest):
             return code, payload
         updates = updates_in(payload.decode("utf-8", "replace"))
         if updates:
-            await sync_to_async(store)(self._bot_id, updates, self._add_tasks)
+            await sync_to_async(_store_afresh)(self._bot_id, updates, self._add_tasks)
             crashpoints.reach("updates stored")
         hollow = [{"update_id": update["update_id"]} for update in updates]
         return code, json.dumps({"ok": True, "result": hollow}).encode()
@@ -103,14 +103,15 @@ def _read(text: str) -> Json:
     return update
 
 
-def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
-    """Commit updates with their tasks, each once however often it comes; return how many were new."""
+def _store_afresh(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> None:
+    # Nobody else closes a connection that has died: there are no requests here.
     close_old_connections()
-    return _store(bot_id, updates, add_tasks)
+    store(bot_id, updates, add_tasks)
 
 
 @transaction.atomic
-def _store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
+def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
+    """Commit updates with their tasks, each once however often it comes; return how many were new."""
     # Telegram counts up within a batch, so whatever came out of order is put right.
     by_id = {update["update_id"]: update for update in updates}
     known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)

@@ -61,6 +61,17 @@ def database_url() -> str:
     return f"postgres://{config['USER']}@/{config['HOST']}/{config['NAME']}"
 
 
+def migrate(env: dict[str, str]) -> None:
+    """Have a process of that environment make its tables."""
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+        env=env,
+        cwd=ROOT,
+        check=True,
+        timeout=120,
+    )
+
+
 class Child:
     """A running script, what it said, and a way to tell it something."""
 

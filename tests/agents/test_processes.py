@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -11,11 +9,11 @@ import pytest
 from django.test import SimpleTestCase, TransactionTestCase
 
 from tests.agents.processes import (
-    ROOT,
     Resolving,
     Saving,
     environment,
     family,
+    migrate,
     wait_for,
 )
 from tests.servers import RedisServer, Server, postgres, redis_server
@@ -152,7 +150,7 @@ class DatabaseFaultTest(SimpleTestCase):
     def test_processes_outlive_every_outage_of_postgresql(self):
         with postgres() as database, tempfile.TemporaryDirectory() as folder:
             env = environment(DATABASE_URL=database.url, CACHE_URL=f"file://{folder}/cache")
-            _migrate(env)
+            migrate(env)
             database.stop()
             with family(env, resolving=2, ttl_s=1.0) as (saving, others):
                 assert [other.seen[0].error for other in others] == ["unknown", "unknown"]
@@ -185,13 +183,3 @@ class DatabaseFaultTest(SimpleTestCase):
 
 def _all_stale(others: list[Resolving]) -> None:
     wait_for(lambda: all(other.last.is_stale for other in others), "every process to be stale")
-
-
-def _migrate(env: dict[str, str]) -> None:
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        env=env,
-        cwd=ROOT,
-        check=True,
-        timeout=60,
-    )

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("agents", "pipeline", "observatory", "manage.py", ".env.example")
@@ -28,7 +29,7 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.said: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -98,9 +99,3 @@ class Installation:
         with process.stdout as lines:
             for line in lines:
                 self.said.append(line.rstrip())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A bot as a process of its own, on the test's database, and people who write to it."""
+"""The bot's processes, each of its own, on the test's database, and people who write to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,45 @@ from tests.agents.processes import ROOT, environment
 from tests.conftest import suite_dir
 from tests.pipeline.bot.chatting import environment as bot_settings
 
-READY = "polling as @"
-START_S, STOP_S = 30.0, 40.0
+START_S, STOP_S = 60.0, 40.0
 LOOK_S = 0.05
 
 
-class Bot:
-    """One `manage.py runbot` at a time, started, killed and started again."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a process does: its command line, and the words that say that it is at it."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self._folder = folder
+    arguments: tuple[str, ...]
+    ready: str
+
+
+BOT = Job(("manage.py", "runbot"), "polling as @")
+WORKER = Job(("manage.py", "runworker"), "working as @")
+
+
+def web(port: int) -> Job:
+    """Return the job of a web process at that port."""
+    asgi = (
+        "-m",
+        "uvicorn",
+        "--port",
+        str(port),
+        "--lifespan",
+        "off",
+        "observatory.asgi:application",
+    )
+    return Job(asgi, "Uvicorn running on")
+
+
+class Bot:
+    """One process at a time, `manage.py runbot` unless told otherwise: started, killed, started again."""
+
+    def __init__(
+        self, folder: Path, job: Job = BOT, cache_url: str | None = None, **settings: Any
+    ) -> None:
+        self.folder = folder
+        self._job = job
+        self._environment = {"CACHE_URL": cache_url} if cache_url else {}
         self._settings = settings
         self._log = suite_dir() / f"chaos-{folder.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,12 +78,13 @@ class Bot:
         seen = len(self.log())
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "runbot"],
+                [sys.executable, *self._job.arguments],
                 cwd=ROOT,
                 env=environment(
                     DJANGO_SETTINGS_MODULE="tests.chaos.settings",
                     OBSERVATORY_CHAOS=json.dumps(chaos),
-                    OBSERVATORY_CHAOS_DIR=str(self._folder),
+                    OBSERVATORY_CHAOS_DIR=str(self.folder),
+                    **self._environment,
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,7 +92,11 @@ class Bot:
                 start_new_session=True,
             )
         if is_awaited:
-            wait_for(lambda: not self.is_running or READY in self.log()[seen:], START_S, self.log)
+            wait_for(
+                lambda: not self.is_running or self._job.ready in self.log()[seen:],
+                START_S,
+                self.log,
+            )
 
     @property
     def is_running(self) -> bool:
@@ -73,6 +108,15 @@ class Bot:
         if self.is_running:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Have it stand still, as a machine that swaps or sleeps; its connections stay open."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """End it in order; return its exit code."""
@@ -101,9 +145,9 @@ class Bot:
         self._tell("clock", str(ahead_s))
 
     def _tell(self, name: str, words: str) -> None:
-        draft = self._folder / f"{name}.new"
+        draft = self.folder / f"{name}.new"
         draft.write_text(words)
-        draft.rename(self._folder / name)
+        draft.rename(self.folder / name)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
@@ -201,10 +245,10 @@ def wait_for(is_true: Callable[[], bool], within_s: float, why_not: Callable[[],
 
 
 @contextmanager
-def running_bot(base_url: str, **settings: Any) -> Iterator[Bot]:
-    """Yield a bot that has not been started; whatever runs at the end is killed."""
+def running_bot(base_url: str, job: Job = BOT, **settings: Any) -> Iterator[Bot]:
+    """Yield a process that has not been started; whatever runs at the end is killed."""
     with tempfile.TemporaryDirectory(prefix="observatory-bot-") as name:
-        bot = Bot(Path(name), **{**bot_settings(base_url), **settings})
+        bot = Bot(Path(name), job, **{**bot_settings(base_url), **settings})
         try:
             yield bot
         finally:

@@ -47,7 +47,10 @@ class ChaosCase(TransactionTestCase):
 
     @contextmanager
     def scene_at(self, base_url: str, **settings: Any) -> Iterator[tuple[Bot, People]]:
-        models = {"DEFAULT_MODEL": DEFAULT_MODEL, "DEFAULT_MODELS": {"openrouter": DEFAULT_MODEL}}
+        models: dict[str, Any] = {
+            "DEFAULT_MODEL": DEFAULT_MODEL,
+            "DEFAULT_MODELS": {"openrouter": DEFAULT_MODEL},
+        }
         with running_bot(base_url, **models, **settings) as bot:
             people = People(base_url)
             self.addCleanup(people.close)

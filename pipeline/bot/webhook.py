@@ -1,0 +1,55 @@
+"""Where Telegram delivers updates: to this installation's webhook, or to whoever polls."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from telegram import Bot, WebhookInfo
+from telegram.error import TelegramError
+
+from pipeline.bot.intake import ALLOWED_UPDATES
+
+AT_ONCE = 40  # connections that Telegram opens; it delivers one chat's updates one by one
+
+
+class WebhookRefused(Exception):
+    """Telegram did not do it; the message says why."""
+
+
+async def set_webhook() -> WebhookInfo:
+    """Have updates delivered to TELEGRAM_WEBHOOK_URL; what waits is kept.
+
+    Raises:
+        WebhookRefused: Telegram cannot be reached or refuses.
+    """
+    try:
+        async with _bot() as bot:
+            await bot.set_webhook(
+                settings.TELEGRAM_WEBHOOK_URL,
+                secret_token=settings.TELEGRAM_WEBHOOK_SECRET,
+                allowed_updates=ALLOWED_UPDATES,
+                max_connections=AT_ONCE,
+            )
+            return await bot.get_webhook_info()
+    except TelegramError as error:
+        raise WebhookRefused(f"Telegram set no webhook: {error}") from None
+
+
+async def delete_webhook() -> None:
+    """Have updates wait for whoever polls; what waits is kept.
+
+    Raises:
+        WebhookRefused: Telegram cannot be reached or refuses.
+    """
+    try:
+        async with _bot() as bot:
+            await bot.delete_webhook(drop_pending_updates=False)
+    except TelegramError as error:
+        raise WebhookRefused(f"Telegram deleted no webhook: {error}") from None
+
+
+def _bot() -> Bot:
+    return Bot(
+        settings.TELEGRAM_BOT_TOKEN,
+        base_url=f"{settings.TELEGRAM_API_BASE_URL}/bot",
+        base_file_url=f"{settings.TELEGRAM_FILE_BASE_URL}/bot",
+    )
