@@ -35,6 +35,7 @@ class Job:
 
     arguments: tuple[str, ...]
     ready: str
+    ends_with: int = 0  # its exit code after SIGTERM
 
 
 BOT = Job(("manage.py", "runbot"), "polling as @")
@@ -52,7 +53,7 @@ def web(port: int) -> Job:
         "off",
         "observatory.asgi:application",
     )
-    return Job(asgi, "Uvicorn running on")
+    return Job(asgi, "Uvicorn running on", -signal.SIGTERM)  # uvicorn passes the signal on
 
 
 class Bot:
@@ -119,10 +120,10 @@ class Bot:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
-        """End it in order; return its exit code."""
+        """End it in order; return its exit code, 0 if that is the one which is in order."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(STOP_S)
+        return self._process.wait(STOP_S) - self._job.ends_with
 
     def has_died(self, within_s: float) -> bool:
         """Tell whether it ends by itself within that time."""

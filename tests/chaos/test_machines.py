@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from agents.models import AgentModelConfig
 from pipeline.models import LLMCall, Member, Task
@@ -60,7 +60,7 @@ class Machines:
             process.start()
 
     def log(self) -> str:
-        return "\n".join(process.log()[-1500:] for process in self.all)
+        return "\n".join(process.log()[-20_000:] for process in self.all)
 
     def end_well(self, world: World = WORLD) -> None:
         """Everything is answered, everybody stops in order, and every invariant holds."""
@@ -216,6 +216,26 @@ class ServersOutTests(MachinesCase):
             assert [process.starts for process in machines.all] == [1, 1, 1]
             machines.end_well()
 
+    def test_locks_that_last_too_long_and_a_migration_while_running_lose_nothing(self):
+        with self.machines() as machines:
+            people = machines.people
+            machines.start()
+            for number in range(3):
+                for person in (MAYA, TOM):
+                    people.say(person, f"prospect {person} number {number} end")
+            wait_for(lambda: bool(people.calls()), 60, machines.log)
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE pipeline_task, pipeline_telegramupdate")
+                people.say(MAYA, "prospect while all is locked end")
+                wait_for(lambda: "lock timeout" in machines.log(), 60, machines.log)
+            with connection.cursor() as cursor:
+                # What a migration does that adds a column and an index.
+                cursor.execute("ALTER TABLE pipeline_task ADD COLUMN later integer DEFAULT 7")
+                cursor.execute("CREATE INDEX CONCURRENTLY later_index ON pipeline_task (later)")
+                self.addCleanup(_drop_column)
+            people.say(TOM, "prospect on the new schema end")
+            machines.end_well()
+
     def test_redis_that_is_flushed_frozen_and_stopped_changes_no_model(self):
         with (
             redis_server() as redis,
@@ -264,6 +284,11 @@ def chats_of(bot: Bot) -> set[int]:
         status=TaskStatus.RUNNING, kind=TaskKind.MESSAGE, worker__contains=str(bot.folder)
     )
     return {chat_id for chat_id in running.values_list("update__chat_id", flat=True) if chat_id}
+
+
+def _drop_column() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE pipeline_task DROP COLUMN later")
 
 
 def crash_a_backend() -> None:
