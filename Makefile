@@ -69,8 +69,9 @@ prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
 	env OBSERVATORY_PROVE=1 $(SERVERS) $(PYTHON) -m pytest -s -m "not browser"
 
 .PHONY: bench
-bench: $(RUN_SET_UP) ## Measure how long it takes to look an override up
+bench: $(TEST_SET_UP) ## Measure how long a look-up takes, and what a second and a fourth worker bring
 	@$(PYTHON) -m bench.resolver
+	@$(SERVERS) $(PYTHON) -m bench.workers
 
 # --- set-up -----------------------------------------------------------------------------------------
 

@@ -260,6 +260,7 @@ RUN_DEADLINE_SECONDS = env.integer("RUN_DEADLINE_SECONDS", 300, lowest=5, highes
 SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
 ACCESS = env.choice("ACCESS", "closed", ["closed", "open"])
 OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
+RUNS_AT_ONCE = env.integer("RUNS_AT_ONCE", 128, lowest=1, highest=1000)
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
 
 CRASH_POINT = ""  # where to die in a fault test: `pipeline.crashpoints`

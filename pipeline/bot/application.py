@@ -32,6 +32,7 @@ from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
+from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
@@ -235,6 +236,8 @@ async def _is_member(row: TelegramUpdate) -> bool:
 
 
 def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
+    is_shared = settings.CACHE_URL.startswith(("redis", "rediss", "unix"))
+    shared = SharedPlaces(settings.CACHE_URL) if is_shared else None
     application = (
         ApplicationBuilder()
         .application_class(StrictApplication)
@@ -242,7 +245,7 @@ def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
         .base_url(f"{settings.TELEGRAM_API_BASE_URL}/bot")
         .base_file_url(f"{settings.TELEGRAM_FILE_BASE_URL}/bot")
         .defaults(Defaults(link_preview_options=LinkPreviewOptions(is_disabled=True)))
-        .rate_limiter(ChatRateLimiter())
+        .rate_limiter(ChatRateLimiter(shared=shared))
         .get_updates_request(
             PersistingRequest(bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE)
         )

@@ -18,6 +18,7 @@ from telegram.error import RetryAfter
 from telegram.ext import BaseRateLimiter
 
 from pipeline.bot.patience import seconds
+from pipeline.bot.shared_places import SharedPlaces
 
 PRIVATE = (15, 1.0)  # a burst of so many, then so many a second; Telegram tolerates short bursts
 GROUP = (15, 20 / 60)
@@ -55,8 +56,10 @@ class ChatRateLimiter(BaseRateLimiter[str]):
     nobody needs yesterday's progress.
     """
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, shared: SharedPlaces | None = None) -> None:
+        """With `shared` the rates hold for every process that shares it."""
         self._clock = clock
+        self._shared = shared
         self._overall = Bucket(*OVERALL, clock())
         self._chats: OrderedDict[Any, Bucket] = OrderedDict()
 
@@ -64,7 +67,9 @@ class ChatRateLimiter(BaseRateLimiter[str]):
         """Nothing to prepare."""
 
     async def shutdown(self) -> None:
-        """Nothing to release."""
+        """Let go of what is shared."""
+        if self._shared is not None:
+            await self._shared.close()
 
     async def process_request(
         self,
@@ -87,19 +92,35 @@ class ChatRateLimiter(BaseRateLimiter[str]):
                     raise RetryAfter(math.ceil(wait_s))
             for place in (bucket, self._overall):
                 await asyncio.sleep(max(0.0, place.place(self._clock()) - self._clock()))
+            await self._wait_for_others(str(chat_id), is_droppable=bool(rate_limit_args))
             try:
                 return await callback(*args, **kwargs)
             except RetryAfter as error:
                 bucket.held_until = max(bucket.held_until, self._clock() + seconds(error))
+                if self._shared is not None:
+                    await self._shared.hold(str(chat_id), seconds(error))
                 if rate_limit_args:
                     raise
+
+    async def _wait_for_others(self, chat: str, *, is_droppable: bool) -> None:
+        """Wait for a place among the calls of all processes."""
+        if self._shared is None:
+            return
+        rates = ((f"chat:{chat}", *_rate_of(chat)), ("overall", *OVERALL))
+        wait_s = await self._shared.wait_s(chat, rates)
+        if is_droppable and wait_s > DROPPED_AFTER_S:
+            raise RetryAfter(math.ceil(wait_s))
+        await asyncio.sleep(wait_s)
 
     def _bucket(self, chat_id: Any) -> Bucket:
         bucket = self._chats.pop(chat_id, None)
         if bucket is None:
-            is_group = str(chat_id).startswith(("-", "@"))
-            bucket = Bucket(*(GROUP if is_group else PRIVATE), self._clock())
+            bucket = Bucket(*_rate_of(str(chat_id)), self._clock())
         self._chats[chat_id] = bucket
         if len(self._chats) > KEPT_CHATS:
             self._chats.popitem(last=False)
         return bucket
+
+
+def _rate_of(chat: str) -> tuple[int, float]:
+    return GROUP if chat.startswith(("-", "@")) else PRIVATE

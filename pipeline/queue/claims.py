@@ -40,7 +40,7 @@ class Claims:
         Task.objects.bulk_create(tasks)
 
     @transaction.atomic
-    def claim(self, room: Mapping[TaskKind, int], *, has_suspect: bool = False) -> list[Claim]:
+    def claim(self, room: Mapping[TaskKind, int], *, takes_suspect: bool = True) -> list[Claim]:
         """Claim what can be worked on now, oldest first, at most so many of each kind.
 
         Of the tasks that may be what kills workers, one at a time and without company: then the
@@ -52,8 +52,7 @@ class Claims:
             if count <= 0:
                 continue
             ready = _ready(kind, now)
-            # The suspect goes first: it must have time to get somewhere before the next death.
-            wanted = [] if has_suspect else list(ready.filter(_SUSPECT)[:1])
+            wanted = list(ready.filter(_SUSPECT)[:1]) if takes_suspect else []
             wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
             for task in wanted:
                 claimed = self._take(task, now)

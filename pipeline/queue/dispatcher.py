@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import stamina
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
@@ -31,11 +32,12 @@ from pipeline.queue.claims import LEASE, Claims
 logger = logging.getLogger(__name__)
 
 # Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
-ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.MESSAGE: 128, TaskKind.STEP: 16}
+ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.STEP: 16}
 AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP})  # they ask models
 # After a crash: few at first, more with every one that ends and every second that passes. If it
 # happens again, those few have got further; all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
+CALM_S = 5.0  # a worker must have lived before it takes a suspect: many deaths are nobody's fault
 ALONE_S = 1.0  # so long has a suspect the process to itself: to get somewhere, or to kill no other
 LOOK_EVERY_S = 0.5
 STOP_EVERY_S = 0.3
@@ -60,9 +62,11 @@ class Dispatcher:
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._lost: set[Claim] = set()
         self._loops: list[asyncio.Task[None]] = []
-        self._started_at = -math.inf
+        self._began_at = math.inf
+        self._crashed_at = -math.inf
         self._ended = 0
         self._is_closing = False
+        self._at_once = {**ROOM, TaskKind.MESSAGE: settings.RUNS_AT_ONCE}
         self._alone_until = -math.inf
         self._is_troubled = False
         self._settled_at = math.inf
@@ -80,8 +84,9 @@ class Dispatcher:
         left = await self._surely(self._claims.free_mine)
         if left:
             logger.warning("%s tasks were under way when the last process ended", left)
-            self._started_at = time.monotonic()
-        self._settled_at = time.monotonic() + SETTLE_S
+            self._crashed_at = time.monotonic()
+        self._began_at = time.monotonic()
+        self._settled_at = self._began_at + SETTLE_S
         self._loops = [
             asyncio.create_task(self._go_on_with(loop))
             for loop in (self._hand_out, self._watch, self._keep, *self._more_loops())
@@ -124,7 +129,8 @@ class Dispatcher:
         while not self._is_closing:
             self._woken.clear()
             has_suspect = any(claim.is_suspect for claim in self._running.values())
-            claim_more = partial(self._claims.claim, has_suspect=has_suspect)
+            is_calm = time.monotonic() - self._began_at >= CALM_S
+            claim_more = partial(self._claims.claim, takes_suspect=is_calm and not has_suspect)
             for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
                 self._woken.set()  # there may be more
                 if claim.is_suspect:
@@ -144,11 +150,11 @@ class Dispatcher:
         is_alone = has_suspect and time.monotonic() < self._alone_until
         return {
             kind: 0 if is_alone and kind in AT_LENGTH else min(count, most) - taken.count(kind)
-            for kind, count in ROOM.items()
+            for kind, count in self._at_once.items()
         }
 
     def _most_at_once(self) -> int:
-        alive_s = min(time.monotonic() - self._started_at, RAMP_ENDS_AFTER_S)
+        alive_s = min(time.monotonic() - self._crashed_at, RAMP_ENDS_AFTER_S)
         return RAMP_FROM + RAMP_BY_ENDED * self._ended + round(RAMP_PER_S * alive_s)
 
     async def _watch(self) -> None:

@@ -42,7 +42,6 @@ FETCHED_AT_ONCE = 4  # of a kind: the other workers are to have their share
 SUSPECT_PAUSE = timedelta(seconds=0.5)
 LISTEN_AGAIN_S = 1.0
 SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so long
-AFTER_A_DEATH = 1  # priority: what was in hand when a worker died goes first
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
 _JOBS = JobManager(_CONNECTOR)
 
@@ -105,12 +104,12 @@ class JobClaims(Claims):
         super().add(tasks)
         _defer(tasks)
 
-    def claim(self, room: Mapping[TaskKind, int], *, has_suspect: bool = False) -> list[Claim]:
+    def claim(self, room: Mapping[TaskKind, int], *, takes_suspect: bool = True) -> list[Claim]:
         """Claim what can be worked on now; see `Claims.claim`."""
         claims: list[Claim] = []
         for kind, count in room.items():
             for _ in range(min(count, FETCHED_AT_ONCE)):
-                is_more, claimed = self._fetch(kind, has_suspect=has_suspect)
+                is_more, claimed = self._fetch(kind, takes_suspect=takes_suspect)
                 if claimed is not None:
                     claims.append(claimed)
                     if claimed.is_suspect:
@@ -120,7 +119,7 @@ class JobClaims(Claims):
         return claims
 
     @transaction.atomic
-    def _fetch(self, kind: TaskKind, *, has_suspect: bool) -> tuple[bool, Claim | None]:
+    def _fetch(self, kind: TaskKind, *, takes_suspect: bool) -> tuple[bool, Claim | None]:
         """Return whether there was a job of this kind, and the claim to its task."""
         (job,) = _query("fetch_job", queues=[kind], worker_id=None)
         if job["id"] is None:
@@ -130,7 +129,7 @@ class JobClaims(Claims):
         if task is None:
             _finish(job["id"])
             return True, None
-        if has_suspect and is_suspect(task):
+        if is_suspect(task) and not takes_suspect:
             _retry(job["id"], SUSPECT_PAUSE)
             return True, None
         claimed = self._take(task, self._clock(), job["id"])
@@ -175,7 +174,7 @@ class JobClaims(Claims):
         if not ids:
             return 0
         for job_id in _ids(_IN_HAND, tasks=ids):
-            _retry(job_id, priority=AFTER_A_DEATH)
+            _retry(job_id)
         return free(Task.objects.filter(pk__in=ids))
 
 
@@ -218,13 +217,13 @@ def _finish(job_id: int | None) -> None:
         _query("finish_job", job_id=job_id, status="succeeded", delete_job=True)
 
 
-def _retry(job_id: int | None, pause: timedelta = timedelta(), priority: int | None = None) -> None:
+def _retry(job_id: int | None, pause: timedelta = timedelta()) -> None:
     if _is_being_done(job_id):
         _query(
             "retry_job",
             job_id=job_id,
             retry_at=_database_time() + pause,  # whose clock decides when it is due
-            new_priority=priority,
+            new_priority=None,
             new_queue_name=None,
             new_lock=None,
         )

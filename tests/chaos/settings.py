@@ -1,7 +1,7 @@
 """The settings of a bot's process under test: those of the suite, and what the fault test says.
 
-OBSERVATORY_CHAOS holds the latter in JSON. OBSERVATORY_PAGES names a file with the number of pages
-that SQLite may use, for a disk that is full: read at each connection, so it can change meanwhile.
+OBSERVATORY_CHAOS holds the latter in JSON. Files in the process's folder change meanwhile: `pages`,
+the number of pages that SQLite may use, for a disk that is full; `clock`, how many seconds ahead.
 """
 
 from __future__ import annotations

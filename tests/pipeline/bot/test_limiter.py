@@ -13,6 +13,8 @@ from telegram.error import RetryAfter
 
 from pipeline.bot import limiter
 from pipeline.bot.limiter import Bucket, ChatRateLimiter
+from pipeline.bot.shared_places import SharedPlaces
+from tests.servers import redis_server
 
 MAYA, TOM, GROUP = 1001, 1002, -1001
 
@@ -105,3 +107,58 @@ class BucketTests(SimpleTestCase):
 
         assert group_per_s * 60 <= 20 < private_per_s * 60
         assert burst <= 20  # what Telegram tolerates
+
+
+class SharedTests(SimpleTestCase):
+    """Two processes' limiters on one Redis."""
+
+    def setUp(self) -> None:
+        self.telegram = Telegram()
+        self.redis = self.enterContext(redis_server())
+
+    async def call(self, by: ChatRateLimiter, chat_id: int, args: str = "droppable") -> Any:
+        return await by.process_request(
+            self.telegram.take, [chat_id], {}, "editMessageText", {"chat_id": chat_id}, args
+        )
+
+    def limiters(self) -> list[ChatRateLimiter]:
+        return [ChatRateLimiter(shared=SharedPlaces(self.redis.url)) for _ in range(2)]
+
+    async def test_what_one_process_says_counts_for_the_other(self):
+        one, other = self.limiters()
+        with patch.object(limiter, "GROUP", (3, 0.001)):
+            for _ in range(3):
+                await self.call(one, GROUP)
+            with pytest.raises(RetryAfter):
+                await self.call(other, GROUP)
+            await self.call(other, TOM)
+
+        assert self.telegram.taken == [GROUP] * 3 + [TOM]
+        await one.shutdown()
+        await other.shutdown()
+
+    async def test_a_chat_that_told_one_process_to_wait_is_left_alone_by_the_other(self):
+        one, other = self.limiters()
+        self.telegram.told_to_wait[MAYA] = [60]
+        with pytest.raises(RetryAfter):
+            await self.call(one, MAYA)
+
+        with pytest.raises(RetryAfter):
+            await self.call(other, MAYA)
+        await self.call(other, TOM)
+        assert self.telegram.taken == [TOM]
+        await one.shutdown()
+        await other.shutdown()
+
+    async def test_without_redis_the_bot_goes_on_talking_and_says_so_once(self):
+        one, _ = self.limiters()
+        await self.call(one, TOM)
+        self.redis.freeze()
+        with self.assertLogs("pipeline.bot.shared_places", "WARNING") as logs:
+            for _ in range(5):
+                await self.call(one, TOM, "")
+        self.redis.thaw()
+
+        assert self.telegram.taken == [TOM] * 6
+        assert len(logs.output) == 1
+        await one.shutdown()

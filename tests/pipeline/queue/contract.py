@@ -31,6 +31,11 @@ BEYOND_ROOM = 20  # of background steps: more than any engine works on at once
 class EngineMaker:
     """How a test gets its engines, and how they die."""
 
+    def setUp(self) -> None:
+        # What waits for calm after a death or an outage does so, but not for seconds.
+        for name in ("SETTLE_S", "CALM_S"):
+            self.enterContext(patch.object(dispatcher, name, 0.1))  # type: ignore[attr-defined]
+
     def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
         """Return an engine whose work is done by this process."""
         raise NotImplementedError
@@ -45,12 +50,11 @@ class EngineMaker:
     ) -> AsyncIterator[Queue]:
         """Run an engine until the block ends."""
         queue = self.engine(worker, clock)
-        with patch.object(dispatcher, "SETTLE_S", 0.1):
-            await queue.start(hands.perform, hands.give_up)
-            try:
-                yield queue
-            finally:
-                await queue.close(0)
+        await queue.start(hands.perform, hands.give_up)
+        try:
+            yield queue
+        finally:
+            await queue.close(0)
 
     async def add(self, queue: Queue, *tasks: Task) -> None:
         await sync_to_async(transaction.atomic(queue.add))(tasks)

@@ -37,6 +37,7 @@ def delete_jobs() -> None:
 @pytest.mark.postgresql
 class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
     def setUp(self) -> None:
+        super().setUp()
         delete_jobs()  # the library's tables are not the suite's to flush
 
     def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
