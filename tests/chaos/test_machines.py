@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from agents.models import AgentModelConfig
+from pipeline.crashpoints import POINTS
 from pipeline.models import LLMCall, Member, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
@@ -39,6 +40,7 @@ KILLS, CHATS, MESSAGES = amount(5, proving=50), amount(10, proving=50), amount(4
 ALIVE_S = (0.5, 3.0)
 OUTAGES, OUTAGE_S = amount(1, proving=8), 10.0
 SECRET = "the-secret-of-this-webhook"
+OF_INTAKE = {"storing updates", "updates stored"}
 SLOW_MODEL = "sandbox/latency-3000"
 WORLD = World(default_model=DEFAULT_MODEL)
 
@@ -148,6 +150,68 @@ class KilledMachinesTests(MachinesCase):
             f" at a kill; all done {took:.1f} s after the last, seed={SEED}\n"
         )
 
+    def test_a_kill_at_each_named_point_loses_and_repeats_nothing(self):
+        with self.machines() as machines:
+            for count in range(1, 1 + amount(1, proving=3)):
+                for point in POINTS:
+                    with self.subTest(point=point, count=count):
+                        self._die_and_go_on(machines, point, count)
+
+    def _die_and_go_on(self, machines: Machines, point: str, count: int) -> None:
+        people, name = machines.people, f"{point}-{count}".replace(" ", "-")
+        dying = machines.intake if point in OF_INTAKE else machines.workers[0]
+        people.say(MAYA, f"prospect {name} before end")
+        for process in machines.all[:2]:
+            process.start(crash_point=f"{point}:{count}" if process is dying else "")
+        for number in range(20):  # a few suffice to come by any point three times
+            for person in (TOM, MAYA):
+                people.say(person, f"prospect {name} number {number} end")
+            people.say(TOM, "/help")
+            if dying.has_died(within_s=2):
+                break
+        dying.dies(within_s=10)
+
+        for process in machines.all:
+            if not process.is_running:
+                process.start()
+        machines.end_well()
+
+    def test_a_message_that_kills_its_workers_is_given_up_and_the_others_go_on(self):
+        with self.machines() as machines:
+            people, worker = machines.people, machines.workers[0]
+            machines.intake.start()
+            others = [MAYA, *people.join(4)]
+            people.say(TOM, "prospect poison end")
+            for person in others:
+                people.say(person, "prospect harmless end")
+            for _ in range(5):
+                worker.start(crash_point="foreground call written@poison", is_awaited=False)
+                worker.dies()
+            worker.start(crash_point="foreground call written@poison")
+            machines.workers[1].start()
+            people.sees(TOM, "I tried 5 times", within_s=60)
+            for person in others:
+                people.sees(person, "Draft to send")
+            people.say(TOM, "prospect after it end")
+            people.said[TOM].remove("prospect poison end")
+            machines.end_well(World(default_model=DEFAULT_MODEL, may_die=1))
+
+    def test_cancel_ends_a_run_whichever_worker_has_it(self):
+        with self.machines(DEFAULT_MODEL="sandbox/latency-20000") as machines:
+            people = machines.people
+            chats = [TOM, *people.join(7)]
+            machines.start()
+            for person in chats:
+                people.say(person, f"prospect {person} end")
+            wait_for(lambda: len(people.calls()) == len(chats), 60, machines.log)
+            assert len(holders()) == 2
+            for person in chats:
+                people.say(person, "/cancel")
+            for person in chats:
+                people.sees(person, "Stopped")
+                people.said[person].remove(f"prospect {person} end")  # it has no answer
+            machines.end_well(World(default_model="sandbox/latency-20000"))
+
     def test_the_chats_of_a_killed_worker_go_on_and_the_others_never_stop(self):
         with self.machines(DEFAULT_MODEL=SLOW_MODEL) as machines:
             people, (killed, survivor) = machines.people, machines.workers
@@ -228,6 +292,10 @@ class ServersOutTests(MachinesCase):
                 cursor.execute("LOCK TABLE pipeline_task, pipeline_telegramupdate")
                 people.say(MAYA, "prospect while all is locked end")
                 wait_for(lambda: "lock timeout" in machines.log(), 60, machines.log)
+            for number in range(amount(5, proving=50)):
+                people.say(MAYA, f"prospect while statements are cancelled {number} end")
+                cancel_every_statement()
+                time.sleep(0.2)  # so often is what the fault is
             with connection.cursor() as cursor:
                 # What a migration does that adds a column and an index.
                 cursor.execute("ALTER TABLE pipeline_task ADD COLUMN later integer DEFAULT 7")
@@ -284,6 +352,15 @@ def chats_of(bot: Bot) -> set[int]:
         status=TaskStatus.RUNNING, kind=TaskKind.MESSAGE, worker__contains=str(bot.folder)
     )
     return {chat_id for chat_id in running.values_list("update__chat_id", flat=True) if chat_id}
+
+
+def cancel_every_statement() -> None:
+    """Have them all fail as at a statement timeout: to a client both are the same error."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def _drop_column() -> None:
