@@ -139,10 +139,13 @@ class Claims:
         """Free what an earlier process of this very worker had in hand; only at its start."""
         return self._free(Task.objects.filter(worker=self._worker))
 
-    def free_expired(self) -> int:
-        """Free what other workers had in hand when they fell silent; return how much there is to do."""
-        # Not its own: a clock that jumped ahead makes every lease look old.
-        expired = Task.objects.filter(lease_until__lt=self._clock()).exclude(worker=self._worker)
+    def free_expired(self, tokens: Collection[UUID]) -> int:
+        """Free what nobody proves to have in hand; return how much there is to do.
+
+        Not these tokens, which this worker has: a clock that jumped ahead makes every lease look
+        old. But what this worker claimed without ever hearing of it, when the database went away.
+        """
+        expired = Task.objects.filter(lease_until__lt=self._clock()).exclude(token__in=tokens)
         return self._free(expired)
 
     def _free(self, tasks: QuerySet[Task]) -> int:

@@ -180,7 +180,7 @@ class Dispatcher:
                 # Others may not have got round to theirs: what they work on is not free yet.
                 self._settled_at = time.monotonic() + SETTLE_S
             elif time.monotonic() >= self._settled_at:
-                freed = await self._try(self._claims.free_expired)
+                freed = await self._try(self._claims.free_expired, tokens)
                 if freed:
                     self._woken.set()
             await asyncio.sleep(RENEW_EVERY_S)

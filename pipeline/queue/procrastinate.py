@@ -17,9 +17,10 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from procrastinate import sql
 from procrastinate.contrib.django.django_connector import DjangoConnector
@@ -107,16 +108,25 @@ class JobClaims(Claims):
     def claim(self, room: Mapping[TaskKind, int], *, takes_suspect: bool = True) -> list[Claim]:
         """Claim what can be worked on now; see `Claims.claim`."""
         claims: list[Claim] = []
+        try:
+            for claimed in self._fetched(room, takes_suspect=takes_suspect):
+                claims.append(claimed)
+        except DatabaseError:
+            if not claims:
+                raise
+        return claims
+
+    def _fetched(self, room: Mapping[TaskKind, int], *, takes_suspect: bool) -> Iterator[Claim]:
+        """Yield claims, each of them committed; a suspect is the last."""
         for kind, count in room.items():
             for _ in range(min(count, FETCHED_AT_ONCE)):
                 is_more, claimed = self._fetch(kind, takes_suspect=takes_suspect)
                 if claimed is not None:
-                    claims.append(claimed)
+                    yield claimed
                     if claimed.is_suspect:
-                        return claims
+                        return
                 if not is_more:
                     break
-        return claims
 
     @transaction.atomic
     def _fetch(self, kind: TaskKind, *, takes_suspect: bool) -> tuple[bool, Claim | None]:
@@ -163,9 +173,9 @@ class JobClaims(Claims):
             _retry(held.job_id)
         return is_ours
 
-    def free_expired(self) -> int:
+    def free_expired(self, tokens: Collection[UUID]) -> int:
         """Free what silent workers had in hand, and see to tasks and jobs that lost one another."""
-        return super().free_expired() + _reunite()
+        return super().free_expired(tokens) + _reunite()
 
     @transaction.atomic
     def _free(self, tasks: QuerySet[Task]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.test import TestCase
@@ -58,16 +59,31 @@ class RequestStopTests(TestCase):
 
 
 class FreeExpiredTests(TestCase):
-    async def test_a_clock_that_jumped_ahead_frees_no_task_of_ones_own(self):
-        mine, silent = [await rows.message(f"{lane}:") for lane in (1, 2)]
-        for task, worker in ((mine, "here"), (silent, "elsewhere")):
-            task.status, task.worker, task.lease_until = TaskStatus.RUNNING, worker, timezone.now()
-            await task.asave()
+    async def running(self, lane: str, worker: str) -> Task:
+        task = await rows.message(lane)
+        task.status, task.worker, task.token = TaskStatus.RUNNING, worker, uuid4()
+        task.lease_until = timezone.now()
+        await task.asave()
+        return task
 
+    async def test_a_clock_that_jumped_ahead_frees_nothing_that_is_in_hand(self):
+        mine, silent = await self.running("1:", "here"), await self.running("2:", "elsewhere")
+
+        assert mine.token is not None
         jumped = Claims("here", lambda: timezone.now() + timedelta(days=1))
-        freed = await sync_to_async(jumped.free_expired)()
+        freed = await sync_to_async(jumped.free_expired)([mine.token])
 
         assert freed == 1
         await mine.arefresh_from_db()
         await silent.arefresh_from_db()
         assert (mine.status, silent.status) == (TaskStatus.RUNNING, TaskStatus.WAITING)
+
+    async def test_a_claim_that_its_worker_never_heard_of_is_freed(self):
+        """The database went away between the commit and its answer."""
+        unheard_of = await self.running("1:", "here")
+
+        later = Claims("here", lambda: timezone.now() + 2 * claims.LEASE)
+        await sync_to_async(later.free_expired)([uuid4()])
+
+        await unheard_of.arefresh_from_db()
+        assert unheard_of.status == TaskStatus.WAITING

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import time_machine
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import TransactionTestCase
 from django.utils import timezone
 
 from pipeline.cancelling import end
 from pipeline.models import Task
-from pipeline.models.inbox import TaskStatus
+from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue.base import Queue
-from pipeline.queue.procrastinate import ProcrastinateQueue
+from pipeline.queue.procrastinate import JobClaims, ProcrastinateQueue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.contract import QueueContract
 from tests.pipeline.queue.rows import Hands
@@ -94,6 +97,22 @@ class JobTests(TransactionTestCase):
         assert await rows.ended(after) == [TaskStatus.DONE]
         await queue.close(1)
         assert await sync_to_async(jobs)() == []
+
+    async def test_what_was_claimed_before_the_database_went_away_is_worked_on(self):
+        queue = ProcrastinateQueue("here")
+        tasks = [await rows.message(f"{lane}:") for lane in (1, 2)]
+        await sync_to_async(queue.add)(tasks)
+        fetch, seen = JobClaims._fetch, count(1)
+
+        def failing_the_second_time(claims: JobClaims, *arguments: Any, **more: Any) -> Any:
+            if next(seen) == 2:
+                raise OperationalError("the connection is gone")
+            return fetch(claims, *arguments, **more)
+
+        with patch.object(JobClaims, "_fetch", failing_the_second_time):
+            claims = await sync_to_async(queue._claims.claim)({TaskKind.MESSAGE: 5})
+
+        assert [claim.task_id for claim in claims] == [tasks[0].pk]
 
     async def test_leases_go_by_the_databases_clock(self):
         queue = ProcrastinateQueue("here")
