@@ -19,6 +19,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -123,13 +124,21 @@ def _own_place(stack: ExitStack) -> Path:
     )
 
 
+def _installation() -> str:
+    """Return what tells this folder from any other, also on a machine of the same name."""
+    kept: Path = settings.DATA_DIR / "installation"
+    with contextlib.suppress(FileExistsError), kept.open("x", encoding="ascii") as file:
+        file.write(uuid4().hex[:12])
+    return f"{socket.gethostname()}:{kept.read_text(encoding='ascii')}"
+
+
 class _Process:
     """What a process of the bot's consists of, from its start to its end."""
 
     def __init__(self, role: str, place: Path, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
-        self._queue = create_queue(f"{socket.gethostname()}:{place}")
+        self._queue = create_queue(f"{_installation()}:{place.name}")
         self._engine = Engine(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._engine, self._alerts, self._queue.add)
 

@@ -348,8 +348,9 @@ def holders() -> set[str]:
 
 def chats_of(bot: Bot) -> set[int]:
     """Return the chats of the messages that a worker has in hand."""
+    installation = (bot.folder / "installation").read_text()
     running = Task.objects.filter(
-        status=TaskStatus.RUNNING, kind=TaskKind.MESSAGE, worker__contains=str(bot.folder)
+        status=TaskStatus.RUNNING, kind=TaskKind.MESSAGE, worker__contains=installation
     )
     return {chat_id for chat_id in running.values_list("update__chat_id", flat=True) if chat_id}
 
