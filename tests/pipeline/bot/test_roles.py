@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from contextlib import ExitStack
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, override_settings
 
+from pipeline import worker
 from pipeline.bot.application import BotRefused
 from pipeline.worker import serve, work
 from tests.canaries import BOT_TOKEN
@@ -39,6 +43,27 @@ class RefusalTests(SimpleTestCase):
     async def test_a_worker_without_a_token_is_refused(self):
         with override_settings(TELEGRAM_BOT_TOKEN="", QUEUE="procrastinate"):
             assert "TELEGRAM_BOT_TOKEN is not set" in await self.refused(work)
+
+
+class PlaceTests(SimpleTestCase):
+    def test_each_worker_of_a_machine_has_a_place_which_its_successor_takes(self):
+        with tempfile.TemporaryDirectory() as folder, override_settings(DATA_DIR=Path(folder)):
+            with ExitStack() as one, ExitStack() as two:
+                places = [worker._own_place(one).name, worker._own_place(two).name]
+                one.close()
+                successor = worker._own_place(two).name
+
+        assert places == ["worker-1.lock", "worker-2.lock"]
+        assert successor == "worker-1.lock"
+
+    def test_the_same_folder_is_the_same_installation_and_another_one_is_not(self):
+        names = []
+        for _ in range(2):
+            with tempfile.TemporaryDirectory() as folder, override_settings(DATA_DIR=Path(folder)):
+                names.append([worker._installation(), worker._installation()])
+
+        assert [len(set(of_one)) for of_one in names] == [1, 1]
+        assert names[0] != names[1]
 
 
 class SetWebhookTests(SimpleTestCase):
