@@ -47,11 +47,15 @@ class RefusalTests(SimpleTestCase):
 
 class PlaceTests(SimpleTestCase):
     def test_each_worker_of_a_machine_has_a_place_which_its_successor_takes(self):
-        with tempfile.TemporaryDirectory() as folder, override_settings(DATA_DIR=Path(folder)):
-            with ExitStack() as one, ExitStack() as two:
-                places = [worker._own_place(one).name, worker._own_place(two).name]
-                one.close()
-                successor = worker._own_place(two).name
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            override_settings(DATA_DIR=Path(folder)),
+            ExitStack() as one,
+            ExitStack() as two,
+        ):
+            places = [worker._own_place(one).name, worker._own_place(two).name]
+            one.close()
+            successor = worker._own_place(two).name
 
         assert places == ["worker-1.lock", "worker-2.lock"]
         assert successor == "worker-1.lock"
