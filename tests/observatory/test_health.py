@@ -191,7 +191,7 @@ class DatabaseTest(ReadyTestCase):
 
             assert self.ready(503)["database"] == {"state": "down"}
 
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
 
 class CacheTest(ReadyTestCase):

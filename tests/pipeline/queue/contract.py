@@ -164,7 +164,7 @@ class HandingOut(EngineMaker):
             asked_at = time.monotonic()
             await asyncio.wait_for(hands.claims[subject(task)].stop.wait(), rows.PATIENCE_S)
 
-        assert time.monotonic() - asked_at < 1.5
+        assert time.monotonic() - asked_at < 5
 
     async def test_a_task_that_was_to_stop_before_it_began_hears_of_it(self):
         hands, task = Hands(), await rows.message()
