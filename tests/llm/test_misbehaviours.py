@@ -9,9 +9,11 @@ import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from agents.llm import calls as llm_calls
 from agents.llm.base import Completion, CostSource, Outcome, Purse
 from agents.llm.errors import (
     AnswerUnusable,
@@ -35,7 +37,7 @@ from observatory.sandbox.misbehaviours.openrouter import MISBEHAVIOURS as OF_OPE
 from observatory.sandbox.misbehaviours.texts import TEXTS
 from observatory.sandbox.misbehaviours.wire import WIRE
 from tests.llm.calling import Recorder, everything_logged
-from tests.llm.misbehaving import TABLES, Row
+from tests.llm.misbehaving import LONG_S, TABLES, Row
 from tests.llm.sandboxed import SandboxTestCase
 from tests.llm.vendors import OPENROUTER, VENDORS, Vendor
 
@@ -72,6 +74,11 @@ class Played:
 
 
 class Misbehaviours(SandboxTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # All play at once, so that none is answered quickly.
+        self.enterContext(patch.object(llm_calls, "SETTLING_S", LONG_S))
+
     async def test_each_ends_as_it_should(self):
         with everything_logged() as logged:
             played = await self.play_all()

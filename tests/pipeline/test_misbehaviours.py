@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from itertools import groupby
+from unittest.mock import patch
 
+from agents.llm import calls as llm_calls
 from agents.llm.base import Purse
 from agents.llm.keys import fingerprint
 from pipeline.config import StepMode
@@ -13,7 +15,7 @@ from pipeline.models import LLMCall
 from pipeline.models.runs import CallStatus, StepStatus
 from pipeline.reports import StepReport
 from tests.canaries import SHARED_KEY
-from tests.llm.misbehaving import OPENROUTER, Row
+from tests.llm.misbehaving import LONG_S, OPENROUTER, Row
 from tests.pipeline.cases import PipelineCase, override
 from tests.pipeline.players import asking, pipeline, step
 from tests.pipeline.wire import WireCall
@@ -22,6 +24,11 @@ MISMATCHED = {"other-model"}  # answered, but not by whom we asked
 
 
 class MisbehaviourTests(PipelineCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # All play at once, so that none is answered quickly.
+        self.enterContext(patch.object(llm_calls, "SETTLING_S", LONG_S))
+
     async def test_each_is_on_record_on_the_shared_key_and_told_to_member_and_operator(self):
         for row in OPENROUTER:
             await override(row.name, f"sandbox/{row.name}")
