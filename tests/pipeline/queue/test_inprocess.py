@@ -8,7 +8,7 @@ from datetime import datetime
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
 from pipeline.cancelling import end
@@ -19,7 +19,8 @@ from pipeline.queue.inprocess import InProcessQueue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.contract import QueueContract
 
-ENGINES, LANES, PER_LANE = 4, 150, 2  # more lanes than one engine has room for
+ENGINES, LANES, PER_LANE = 4, 25, 4
+AT_ONCE = 8  # of an engine: fewer than there are lanes, so that none can do without the others
 
 
 class InProcessQueueTests(QueueContract, TransactionTestCase):
@@ -31,6 +32,7 @@ class InProcessQueueTests(QueueContract, TransactionTestCase):
         await end(queue._loops)
 
 
+@override_settings(RUNS_AT_ONCE=AT_ONCE)
 class RaceTests(TransactionTestCase):
     """Engines in threads of their own, each with its own connections, as processes would be."""
 
@@ -51,10 +53,12 @@ class RaceTests(TransactionTestCase):
 
             async with ThreadSensitiveContext():
                 queue = InProcessQueue(worker, clock=timezone.now)
-                await queue.start(perform, give_up)
-                await rows.ended(*tasks)
-                await queue.close(1)
-                await sync_to_async(connections.close_all)()
+                try:
+                    await queue.start(perform, give_up)
+                    await rows.ended(*tasks)
+                finally:
+                    await queue.close(1)
+                    await sync_to_async(connections.close_all)()
 
         def in_a_thread(number: int) -> None:
             asyncio.run(life(f"worker {number}"))
