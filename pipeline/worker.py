@@ -127,8 +127,13 @@ def _own_place(stack: ExitStack) -> Path:
 def _installation() -> str:
     """Return what tells this folder from any other, also on a machine of the same name."""
     kept: Path = settings.DATA_DIR / "installation"
-    with contextlib.suppress(FileExistsError), kept.open("x", encoding="ascii") as file:
-        file.write(uuid4().hex[:12])
+    name = uuid4().hex[:12]
+    draft = kept.with_name(f"installation-{name}")
+    draft.write_text(name, encoding="ascii")
+    # A link is there with its content or not at all: of several that start, one gives the name.
+    with contextlib.suppress(FileExistsError):
+        kept.hardlink_to(draft)
+    draft.unlink()
     return f"{socket.gethostname()}:{kept.read_text(encoding='ascii')}"
 
 

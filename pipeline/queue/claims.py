@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agents.llm.keys import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
-from pipeline.queue.base import SUSPECT_AFTER, Claim
+from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim
 
 LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
@@ -40,11 +40,14 @@ class Claims:
         Task.objects.bulk_create(tasks)
 
     @transaction.atomic
-    def claim(self, room: Mapping[TaskKind, int], *, takes_suspect: bool = True) -> list[Claim]:
+    def claim(
+        self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS
+    ) -> list[Claim]:
         """Claim what can be worked on now, oldest first, at most so many of each kind.
 
         Of the tasks that may be what kills workers, one at a time and without company: then the
-        innocent ones, which only were there when it happened, do not share its fate.
+        innocent ones, which only were there when it happened, do not share its fate. None whose
+        workers died more than `most_deaths` times (see `too_many`); with 0, none at all.
         """
         claims: list[Claim] = []
         now = self._clock()
@@ -52,7 +55,8 @@ class Claims:
             if count <= 0:
                 continue
             ready = _ready(kind, now)
-            wanted = list(ready.filter(_SUSPECT)[:1]) if takes_suspect else []
+            suspects = ready.filter(_SUSPECT).exclude(attempts__in=too_many(most_deaths))
+            wanted = list(suspects[:1]) if most_deaths else []
             wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
             for task in wanted:
                 claimed = self._take(task, now)
@@ -155,6 +159,11 @@ class Claims:
 def is_suspect(task: Task) -> bool:
     """Tell whether workers died while they worked on a task: it may be what kills them."""
     return task.attempts >= SUSPECT_AFTER and task.due_at is None
+
+
+def too_many(most_deaths: int) -> range:
+    """Return how many deaths make a suspect wait; one that has had all attempts is only given up."""
+    return range(most_deaths + 1, MAX_ATTEMPTS)
 
 
 def free(tasks: QuerySet[Task]) -> int:

@@ -26,7 +26,7 @@ from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.holds import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
-from pipeline.queue.base import MAX_ATTEMPTS, Claim, GivenUp, Hopeless, Perform
+from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim, GivenUp, Hopeless, Perform
 from pipeline.queue.claims import LEASE, Claims
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP})  # they ask models
 # After a crash: few at first, more with every one that ends and every second that passes. If it
 # happens again, those few have got further; all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
-CALM_S = 5.0  # a worker must have lived before it takes a suspect: many deaths are nobody's fault
+# So long must a worker have lived before it takes a suspect, and twice as long after each further
+# death: a real culprit is still found out, and many deaths in a row are nobody's fault.
+CALM_S = 5.0
 ALONE_S = 1.0  # so long has a suspect the process to itself: to get somewhere, or to kill no other
 LOOK_EVERY_S = 0.5
 STOP_EVERY_S = 0.3
@@ -129,8 +131,8 @@ class Dispatcher:
         while not self._is_closing:
             self._woken.clear()
             has_suspect = any(claim.is_suspect for claim in self._running.values())
-            is_calm = time.monotonic() - self._began_at >= CALM_S
-            claim_more = partial(self._claims.claim, takes_suspect=is_calm and not has_suspect)
+            most_deaths = 0 if has_suspect else self._most_deaths()
+            claim_more = partial(self._claims.claim, most_deaths=most_deaths)
             for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
                 self._woken.set()  # there may be more
                 if claim.is_suspect:
@@ -152,6 +154,11 @@ class Dispatcher:
             kind: 0 if is_alone and kind in AT_LENGTH else min(count, most) - taken.count(kind)
             for kind, count in self._at_once.items()
         }
+
+    def _most_deaths(self) -> int:
+        """Return how often a suspect's workers may have died for this one to take it; 0 for none."""
+        calm = (time.monotonic() - self._began_at) / CALM_S
+        return SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
 
     def _most_at_once(self) -> int:
         alive_s = min(time.monotonic() - self._crashed_at, RAMP_ENDS_AFTER_S)

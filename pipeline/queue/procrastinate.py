@@ -31,8 +31,8 @@ from procrastinate.manager import JobManager
 
 from agents.llm.keys import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
-from pipeline.queue.base import Claim
-from pipeline.queue.claims import Claims, free, is_suspect
+from pipeline.queue.base import MAX_ATTEMPTS, Claim
+from pipeline.queue.claims import Claims, free, is_suspect, too_many
 from pipeline.queue.dispatcher import Dispatcher
 
 logger = logging.getLogger(__name__)
@@ -105,22 +105,24 @@ class JobClaims(Claims):
         super().add(tasks)
         _defer(tasks)
 
-    def claim(self, room: Mapping[TaskKind, int], *, takes_suspect: bool = True) -> list[Claim]:
+    def claim(
+        self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS
+    ) -> list[Claim]:
         """Claim what can be worked on now; see `Claims.claim`."""
         claims: list[Claim] = []
         try:
-            for claimed in self._fetched(room, takes_suspect=takes_suspect):
+            for claimed in self._fetched(room, most_deaths=most_deaths):
                 claims.append(claimed)
         except DatabaseError:
             if not claims:
                 raise
         return claims
 
-    def _fetched(self, room: Mapping[TaskKind, int], *, takes_suspect: bool) -> Iterator[Claim]:
+    def _fetched(self, room: Mapping[TaskKind, int], *, most_deaths: int) -> Iterator[Claim]:
         """Yield claims, each of them committed; a suspect is the last."""
         for kind, count in room.items():
             for _ in range(min(count, FETCHED_AT_ONCE)):
-                is_more, claimed = self._fetch(kind, takes_suspect=takes_suspect)
+                is_more, claimed = self._fetch(kind, most_deaths=most_deaths)
                 if claimed is not None:
                     yield claimed
                     if claimed.is_suspect:
@@ -129,7 +131,7 @@ class JobClaims(Claims):
                     break
 
     @transaction.atomic
-    def _fetch(self, kind: TaskKind, *, takes_suspect: bool) -> tuple[bool, Claim | None]:
+    def _fetch(self, kind: TaskKind, *, most_deaths: int) -> tuple[bool, Claim | None]:
         """Return whether there was a job of this kind, and the claim to its task."""
         (job,) = _query("fetch_job", queues=[kind], worker_id=None)
         if job["id"] is None:
@@ -139,7 +141,7 @@ class JobClaims(Claims):
         if task is None:
             _finish(job["id"])
             return True, None
-        if is_suspect(task) and not takes_suspect:
+        if is_suspect(task) and (not most_deaths or task.attempts in too_many(most_deaths)):
             _retry(job["id"], SUSPECT_PAUSE)
             return True, None
         claimed = self._take(task, self._clock(), job["id"])
