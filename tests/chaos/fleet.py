@@ -212,6 +212,17 @@ class People:
         return self._http.post(path, json=json_body)
 
 
+def write_until_it_dies(people: People, writers: tuple[int, int], dying: Bot, name: str) -> None:
+    """Have two people write until a process has come by its crash point."""
+    for number in range(20):  # a few suffice to come by any point three times
+        for person in writers:
+            people.say(person, f"prospect {name} number {number} end")
+        people.say(writers[0], "/help")
+        if dying.has_died(within_s=2):
+            break
+    dying.dies(within_s=10)
+
+
 def all_done(within_s: float, people: People, bot: Bot) -> None:
     """Return once every message that was said is stored and every task has ended."""
 

@@ -24,7 +24,7 @@ from pipeline.models.inbox import SendStatus, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import CallStatus
 from tests.canaries import MEMBER_KEY
-from tests.chaos.fleet import Bot, People, all_done, running_bot
+from tests.chaos.fleet import Bot, People, all_done, running_bot, write_until_it_dies
 from tests.chaos.invariants import World, assert_invariants
 from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM
@@ -124,13 +124,7 @@ class NamedKillTests(ChaosCase):
         name = crash_point.replace(" ", "-")
         people.say(MAYA, f"prospect {name} before end")
         bot.start(crash_point=crash_point)
-        for number in range(20):  # a few suffice to come by any point three times
-            for person in (TOM, MAYA):
-                people.say(person, f"prospect {name} number {number} end")
-            people.say(TOM, "/help")
-            if bot.has_died(within_s=2):
-                break
-        bot.dies(within_s=10)
+        write_until_it_dies(people, (TOM, MAYA), bot, name)
 
         bot.start()
         all_done(60, people, bot)

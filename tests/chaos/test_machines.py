@@ -28,7 +28,17 @@ from pipeline.models.runs import CallStatus
 from tests.agents.processes import environment, migrate
 from tests.canaries import MEMBER_KEY
 from tests.chaos.courier import Courier
-from tests.chaos.fleet import BOT, WORKER, Bot, People, all_done, running_bot, wait_for, web
+from tests.chaos.fleet import (
+    BOT,
+    WORKER,
+    Bot,
+    People,
+    all_done,
+    running_bot,
+    wait_for,
+    web,
+    write_until_it_dies,
+)
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import CHOICES, DEFAULT_MODEL, SEED, ChaosCase
 from tests.llm.proving import amount
@@ -163,13 +173,7 @@ class KilledMachinesTests(MachinesCase):
         people.say(MAYA, f"prospect {name} before end")
         for process in machines.all[:2]:
             process.start(crash_point=f"{point}:{count}" if process is dying else "")
-        for number in range(20):  # a few suffice to come by any point three times
-            for person in (TOM, MAYA):
-                people.say(person, f"prospect {name} number {number} end")
-            people.say(TOM, "/help")
-            if dying.has_died(within_s=2):
-                break
-        dying.dies(within_s=10)
+        write_until_it_dies(people, (TOM, MAYA), dying, name)
 
         for process in machines.all:
             if not process.is_running:

@@ -10,8 +10,9 @@ from django.test import TestCase
 from django.utils import timezone
 
 from pipeline.models import Task
-from pipeline.models.inbox import TaskStatus
+from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue import claims
+from pipeline.queue.base import MAX_ATTEMPTS
 from pipeline.queue.claims import Claims
 from tests.pipeline.queue import rows
 
@@ -87,3 +88,32 @@ class FreeExpiredTests(TestCase):
 
         await unheard_of.arefresh_from_db()
         assert unheard_of.status == TaskStatus.WAITING
+
+
+class SuspectTests(TestCase):
+    """Tasks whose workers died so often, claimed by a worker that takes so many deaths at most."""
+
+    async def claimed(self, deaths: int, most_deaths: int) -> bool:
+        task = await rows.message()
+        task.attempts = deaths
+        await task.asave()
+        claim = Claims("here", timezone.now).claim
+        found = await sync_to_async(claim)({TaskKind.MESSAGE: 5}, most_deaths=most_deaths)
+        await task.adelete()
+        return bool(found)
+
+    async def test_the_more_often_its_workers_died_the_longer_it_waits(self):
+        taken = {most: [await self.claimed(n, most) for n in (2, 3, 4)] for most in (0, 2, 3, 4)}
+
+        assert taken == {
+            0: [False, False, False],
+            2: [True, False, False],
+            3: [True, True, False],
+            4: [True, True, True],
+        }
+
+    async def test_one_that_has_had_all_attempts_waits_for_the_first_calm_only(self):
+        assert [await self.claimed(MAX_ATTEMPTS, most) for most in (0, 2)] == [False, True]
+
+    async def test_what_was_there_at_one_death_is_no_suspect(self):
+        assert await self.claimed(1, 0)
