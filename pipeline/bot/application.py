@@ -135,7 +135,12 @@ class BotSide:
         return TaskStatus.DONE if turn.was_handled else TaskStatus.IGNORED
 
     async def announce(self, claim: Claim) -> TaskStatus:
-        """Tell a member that their message waits for its turn, if it still does."""
+        """Tell a member that their message waits for its turn, if it still does.
+
+        A courtesy: where workers have died of it, or beside it, more than once, it is left out.
+        """
+        if claim.is_suspect:
+            return TaskStatus.IGNORED
         turn, _ = await self._turn(claim)
         waiting = Task.objects.filter(
             update=turn.row, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING

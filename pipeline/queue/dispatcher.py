@@ -135,7 +135,7 @@ class Dispatcher:
             claim_more = partial(self._claims.claim, most_deaths=most_deaths)
             for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
                 self._woken.set()  # there may be more
-                if claim.is_suspect:
+                if claim.is_suspect and claim.kind in AT_LENGTH:
                     self._alone_until = time.monotonic() + ALONE_S
                 task = asyncio.create_task(self._work(claim))
                 self._running[task] = claim

@@ -18,7 +18,7 @@ from pipeline.bot.application import BotRefused
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.polling import Poller
 from pipeline.locks import locked
-from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
+from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from pipeline.queue import dispatcher
@@ -211,6 +211,32 @@ class GivingUpTests(BotCase):
             assert await chat.calls() == []
 
         assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+
+    async def test_a_line_that_is_only_a_courtesy_is_left_out_after_two_deaths(self):
+        self.enterContext(patch.object(dispatcher, "CALM_S", 0.01))
+        await choose("extraction", "sandbox/hang")
+        async with self.bot() as chat:
+            await chat.say(MAYA, QUESTION)
+            await chat.sees_calls(lambda calls: len(calls) == 1)
+            first = await TelegramUpdate.objects.aget()
+            second = await TelegramUpdate.objects.acreate(
+                bot_id=first.bot_id,
+                update_id=first.update_id + 10**6,
+                kind="message",
+                chat_id=MAYA,
+                user_id=MAYA,
+                raw=first.raw,
+            )
+            await Task.objects.acreate(kind=TaskKind.MESSAGE, lane=f"{MAYA}:", update=second)
+            notice = await Task.objects.acreate(kind=TaskKind.NOTICE, update=second, attempts=2)
+            ignored = Task.objects.filter(pk=notice.pk, status=TaskStatus.IGNORED)
+            deadline = time.monotonic() + PATIENCE_S
+            while not await ignored.aexists():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+
+            assert not any("In line" in reply for reply in await chat.replies(MAYA))
+            await Task.objects.filter(kind=TaskKind.MESSAGE).aupdate(stop_requested=True)
 
 
 class ProcessTests(BotCase):

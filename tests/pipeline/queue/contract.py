@@ -19,7 +19,7 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue import claims, dispatcher
-from pipeline.queue.base import MAX_ATTEMPTS, Hopeless, Queue
+from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Hopeless, Queue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.rows import Clock, Hands, subject
 
@@ -367,6 +367,17 @@ class Dying(EngineMaker):
 
         assert [what for what, _ in hands.given_up] == [subject(killer)]
         assert hands.began.count(subject(killer)) == MAX_ATTEMPTS
+
+    async def test_a_short_task_that_may_kill_its_workers_holds_up_no_message(self):
+        hands, notice, after = Hands(), await rows.notice(), await rows.message("2:")
+        notice.attempts = SUSPECT_AFTER
+        hands.play(notice, rows.hanging)
+        with patch.object(dispatcher, "ALONE_S", 2 * rows.PATIENCE_S):
+            async with self.at_work(hands) as queue:
+                await self.add(queue, notice)
+                await hands.has_begun(notice)
+                await self.add(queue, after)
+                assert await rows.ended(after) == [DONE]
 
 
 class Clocks(EngineMaker):

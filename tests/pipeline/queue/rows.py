@@ -120,6 +120,10 @@ async def control() -> Task:
     return Task(kind=TaskKind.CONTROL, update=await stored())
 
 
+async def notice() -> Task:
+    return Task(kind=TaskKind.NOTICE, update=await stored())
+
+
 async def stored(lane: str = "1:", user_id: int = 1) -> TelegramUpdate:
     return await TelegramUpdate.objects.acreate(
         bot_id=BOT_ID,
