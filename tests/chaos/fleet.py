@@ -68,6 +68,7 @@ class Bot:
         self._settings = settings
         self._log = suite_dir() / f"chaos-{folder.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_before = 0
         self.starts = 0
 
     def start(self, *, crash_point: str = "", is_awaited: bool = True) -> None:
@@ -76,7 +77,7 @@ class Bot:
             self.kill()
         self.starts += 1
         chaos = {**self._settings, "CRASH_POINT": crash_point}
-        seen = len(self.log())
+        self._log_before = len(self.log())
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._job.arguments],
@@ -93,11 +94,14 @@ class Bot:
                 start_new_session=True,
             )
         if is_awaited:
-            wait_for(
-                lambda: not self.is_running or self._job.ready in self.log()[seen:],
-                START_S,
-                self.log,
-            )
+            self._be_ready()
+
+    def _be_ready(self) -> None:
+        wait_for(
+            lambda: not self.is_running or self._job.ready in self.log()[self._log_before :],
+            START_S,
+            self.log,
+        )
 
     @property
     def is_running(self) -> bool:
@@ -120,8 +124,12 @@ class Bot:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
-        """End it in order; return its exit code, 0 if that is the one which is in order."""
+        """End it in order; return its exit code, 0 if that is the one which is in order.
+
+        It is up by then: what is still starting has nothing in hand, and SIGTERM just ends it.
+        """
         assert self._process is not None
+        self._be_ready()
         self._process.terminate()
         return self._process.wait(STOP_S) - self._job.ends_with
 
