@@ -22,7 +22,7 @@ from agents.llm.errors import (
     RequestInvalid,
 )
 
-SHORT_S = 1.5  # for what never ends
+SHORT_S = 3.0  # for what never ends
 LONG_S = 30.0  # for what takes its time
 
 
