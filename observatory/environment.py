@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ SECRET_MIN_UNIQUE_CHARACTERS = 5
 EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no secret
 
 
+MOST_DOLLARS = 1_000_000
 CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
 MODEL_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
 
@@ -61,6 +63,12 @@ class Environment:
         value = self._cast(name, str(default), int, "a whole number")
         if not lowest <= value <= highest:
             raise _wrong(name, f"{value} is not between {lowest} and {highest}")
+        return value
+
+    def dollars(self, name: str, default: str) -> Decimal:
+        value = self._cast(name, default, _decimal, "an amount of dollars such as 1.00")
+        if not 0 < value < MOST_DOLLARS:
+            raise _wrong(name, f"{value} is not above 0 and below {MOST_DOLLARS}")
         return value
 
     def url(self, name: str, default: str = "") -> str:
@@ -148,6 +156,16 @@ class Environment:
             return cast(value)
         except ValueError:
             raise _wrong(name, f"{value!r} is not {what}") from None
+
+
+def _decimal(value: str) -> Decimal:
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise ValueError(value) from None
+    if not amount.is_finite():
+        raise ValueError(value)
+    return amount
 
 
 def is_strong_secret(secret: str) -> bool:

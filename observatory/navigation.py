@@ -21,6 +21,7 @@ _PLACES = (
         "People",
         [
             ("Members", "group", "pipeline.member"),
+            ("Invites", "mail", "pipeline.invite"),
             ("Operators", "badge", "auth.user"),
             ("Roles", "shield_person", "auth.group"),
         ],

@@ -13,10 +13,16 @@ from agents.llm.base import LLMProvider, Purse
 from agents.model_config import Choice, ModelConfigService
 
 
-class NoPurse(Exception):
+class NotRun(Exception):
+    """A run was not begun; `member_line` tells the member why."""
+
+    member_line = ""
+
+
+class NoPurse(NotRun):
     """Nobody may pay for a call: no override, no key of the member's, no leave for the shared one."""
 
-    member_line = "There is no API key for this. Ask an operator to enter yours."
+    member_line = "There is no API key for this. Send /start to add yours."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,13 @@ from uuid import UUID
 import stamina
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.utils import timezone
 
 from agents.llm.http import close_clients
 from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
-from pipeline import records, resumption
+from pipeline import limits, records, resumption
 from pipeline.briefing import brief, brief_again
 from pipeline.config import PipelineConfig, load_pipeline
 from pipeline.context import PipelineContext
@@ -75,10 +76,13 @@ class Engine:
         Raises:
             UnknownPipeline: there is none of that name.
             NoPurse: nobody may pay for one of its steps; nothing was run.
+            LimitReached: the member, writing in Telegram, has to wait; nothing was run.
             OverridesUnknown: the overrides could not be read for 30 s; nothing was run.
             Superseded: another worker has taken the origin's update over.
         """
         pipeline = load_pipeline(pipeline_name)
+        if member is not None and origin is not None:
+            await sync_to_async(limits.check)(member, now=timezone.now())
         ctx = await sync_to_async(brief)(
             pipeline, member, message, image_b64=image_b64, model_config=self.model_config
         )

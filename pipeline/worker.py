@@ -175,6 +175,8 @@ class _Process:
             return TaskStatus.DONE
         if claim.kind is TaskKind.NOTICE:
             return await self._bot.announce(claim)
+        if claim.kind is TaskKind.GREETING:
+            return await self._bot.greet(claim)
         return await self._bot.handle(claim)
 
     async def _given_up(self, claim: Claim, why: str) -> None:

@@ -154,6 +154,9 @@ class LLMProvider:
     retries: RetryPolicy = field(default=RetryPolicy(), repr=False)
 
     name: ClassVar[str] = "abstract"
+    title: ClassVar[str] = ""  # as people call it
+    key_shape: ClassVar[str] = ""  # a regular expression that a whole key matches
+    keys_page: ClassVar[str] = ""  # where one gets a key
 
     def for_step(self, scope: StepScope) -> Self:
         """Return the same provider, bound to one step."""

@@ -54,6 +54,9 @@ class ClaudeProvider(vendor.VendorProvider):
     base_url: str = field(default_factory=vendor.configured("ANTHROPIC_BASE_URL"))
 
     name: ClassVar[str] = "claude"
+    title: ClassVar[str] = "Claude"
+    key_shape: ClassVar[str] = r"sk-ant-[A-Za-z0-9_-]{12,}"
+    keys_page: ClassVar[str] = "console.anthropic.com/settings/keys"
 
     @property
     def wire(self) -> ClaudeWire:

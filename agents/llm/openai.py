@@ -52,6 +52,9 @@ class OpenAIProvider(vendor.VendorProvider):
     base_url: str = field(default_factory=vendor.configured("OPENAI_BASE_URL"))
 
     name: ClassVar[str] = "openai"
+    title: ClassVar[str] = "OpenAI"
+    key_shape: ClassVar[str] = r"sk-(?!or-|ant-)[A-Za-z0-9_-]{12,}"
+    keys_page: ClassVar[str] = "platform.openai.com/api-keys"
 
     @property
     def wire(self) -> OpenAIWire:

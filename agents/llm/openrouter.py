@@ -28,6 +28,9 @@ class OpenRouterProvider(vendor.VendorProvider):
     base_url: str = field(default_factory=vendor.configured("OPENROUTER_BASE_URL"))
 
     name: ClassVar[str] = "openrouter"
+    title: ClassVar[str] = "OpenRouter"
+    key_shape: ClassVar[str] = r"sk-or-v1-[A-Za-z0-9_-]{12,}"
+    keys_page: ClassVar[str] = "openrouter.ai/settings/keys"
 
     @property
     def wire(self) -> OpenRouterWire:

@@ -6,6 +6,8 @@ them, and its line in `PROVIDERS`.
 
 from __future__ import annotations
 
+import re
+
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
@@ -53,6 +55,14 @@ def create_provider(
         purse=purse,
         fallback_model=fallback_model.strip(),
     )
+
+
+def provider_of_key(key: str) -> str | None:
+    """Return the name of the provider whose keys look like this; None when it is none of them."""
+    for name, provider in PROVIDERS.items():
+        if re.fullmatch(provider.key_shape, key):
+            return name
+    return None
 
 
 def provider_names() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from observatory.sandbox.exchange import images_in
 from observatory.sandbox.vendor import Rejected
 from observatory.sandbox.web import Json, Refused, Request
 
-KEY = re.compile(r"sk-or-v1-.{12,}")
+KEY = re.compile(r"sk-or-v1-(?!.*revoked).{12,}")  # one with that word in it is refused
 
 
 def bearer(request: Request) -> str:

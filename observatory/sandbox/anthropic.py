@@ -15,7 +15,7 @@ from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
 from observatory.sandbox.vendor import Asked, vendor_route
 from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
 
-KEY = re.compile(r"sk-ant-.{12,}")
+KEY = re.compile(r"sk-ant-(?!.*revoked).{12,}")
 
 
 class Anthropic:

@@ -16,7 +16,7 @@ from observatory.sandbox.price_lists import OPENAI_MODELS, find_listed
 from observatory.sandbox.vendor import Asked, Rejected, vendor_route
 from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
 
-KEY = re.compile(r"sk-(?!or-|ant-).{12,}")
+KEY = re.compile(r"sk-(?!or-|ant-|.*revoked).{12,}")
 REASONING_MODELS = ("gpt-5-mini", "o4-mini")
 
 

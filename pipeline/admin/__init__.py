@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pipeline.admin.content import PlaybookPageAdmin, ScenarioAdmin
-from pipeline.admin.members import MemberAdmin
+from pipeline.admin.members import InviteAdmin, MemberAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
 
-__all__ = ["MemberAdmin", "PipelineRunAdmin", "PlaybookPageAdmin", "ScenarioAdmin", "TaskAdmin"]
+__all__ = [
+    "InviteAdmin",
+    "MemberAdmin",
+    "PipelineRunAdmin",
+    "PlaybookPageAdmin",
+    "ScenarioAdmin",
+    "TaskAdmin",
+]

@@ -8,11 +8,13 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from pipeline.models import Member
+from pipeline.admission import approve, greet, invite, link_of
+from pipeline.models import Invite, Member
 from pipeline.models.members import Access
 
 
@@ -55,7 +57,7 @@ class MemberAdmin(ModelAdmin):
     list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
     list_filter = ["access", "provider"]
     search_fields = ["name", "username", "telegram_id"]
-    actions = ["approve", "block"]
+    actions = ["approve_selected", "block"]
     readonly_fields = ["key_fingerprint"]
 
     @display(
@@ -73,8 +75,9 @@ class MemberAdmin(ModelAdmin):
         return "shared key, where allowed"
 
     @admin.action(description="Approve the selected members", permissions=["change"])
-    def approve(self, request: HttpRequest, members: QuerySet[Member]) -> None:
-        self.message_user(request, f"Approved: {members.update(access=Access.APPROVED)}.")
+    def approve_selected(self, request: HttpRequest, members: QuerySet[Member]) -> None:
+        approved = sum(approve(member) for member in members)
+        self.message_user(request, f"Approved: {approved}. The bot tells them now.")
 
     @admin.action(description="Block the selected members", permissions=["change"])
     def block(self, request: HttpRequest, members: QuerySet[Member]) -> None:
@@ -92,3 +95,33 @@ class MemberAdmin(ModelAdmin):
         if form.cleaned_data["new_key"]:
             obj.keep_key(form.cleaned_data["provider"], form.cleaned_data["new_key"])
         super().save_model(request, obj, form, change)
+        if change and "access" in form.changed_data and obj.access == Access.APPROVED:
+            greet(obj)
+
+
+@admin.register(Invite)
+class InviteAdmin(ModelAdmin):
+    """Invites: make a link, see who came by it, take one back."""
+
+    list_display = ["__str__", "state", "created_by", "created_at", "expires_at", "used_by"]
+    list_select_related = ["used_by"]
+    fields = ["note"]
+
+    @display(label={"Open": "info", "Used": "success", "Too old": "warning"}, description="state")
+    def state(self, invited: Invite) -> str:
+        if invited.used_at is not None:
+            return "Used"
+        return "Open" if invited.expires_at > timezone.now() else "Too old"
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Invite, form: Any, change: bool) -> None:
+        made, secret = invite(obj.note, request.user.get_username(), now=timezone.now())
+        obj.pk, obj.created_at = made.pk, made.created_at
+        link = link_of(secret)
+        way = f"{link} or, to the bot, /start {secret}" if link else f"/start {secret} to the bot"
+        self.message_user(
+            request,
+            f"Send this to one person; it is shown only now and is good for 7 days: {way}",
+        )

@@ -114,7 +114,7 @@ class TaskAdmin(ModelAdmin):
     @display(description="what", header=True)
     def what(self, task: Any) -> list[str]:
         # Of the others the first line says it all.
-        is_special = task.kind in {TaskKind.STEP, TaskKind.NOTICE}
+        is_special = task.kind in {TaskKind.STEP, TaskKind.NOTICE, TaskKind.GREETING}
         return [_what(task), task.get_kind_display() if is_special else ""]
 
     @display(description="member", empty_value="unknown")

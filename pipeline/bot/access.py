@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.utils import timezone
 from telegram import User
 
+from pipeline.admission import redeem
 from pipeline.bot import texts
 from pipeline.models import Member
 from pipeline.models.members import Access
@@ -22,12 +24,15 @@ class Visitor:
     is_new: bool = False  # an operator has to hear of them
 
 
-async def visitor(user: User) -> Visitor:
-    """Return the member behind a Telegram user; an unknown one is written down as waiting."""
-    return await sync_to_async(_visitor)(user)
+async def visitor(user: User, invite: str = "") -> Visitor:
+    """Return the member behind a Telegram user; an unknown one is written down as waiting.
+
+    `invite` is the secret that they came with, if any.
+    """
+    return await sync_to_async(_visitor)(user, invite)
 
 
-def _visitor(user: User) -> Visitor:
+def _visitor(user: User, invite: str) -> Visitor:
     is_open = settings.ACCESS == "open"
     member, is_new = Member.objects.get_or_create(
         telegram_id=user.id,
@@ -37,8 +42,12 @@ def _visitor(user: User) -> Visitor:
             "access": Access.APPROVED if is_open else Access.WAITING,
         },
     )
+    if invite and member.access == Access.WAITING:
+        redeem(invite, member, now=timezone.now())
     if member.access == Access.APPROVED:
         return Visitor(member)
     if member.access == Access.BLOCKED:
         return Visitor(member, texts.BLOCKED)
+    if settings.ACCESS == "invite":
+        return Visitor(member, texts.INVITE_REFUSED if invite else texts.NOT_INVITED)
     return Visitor(member, texts.WAITING if is_new else texts.STILL_WAITING, is_new)

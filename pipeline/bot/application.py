@@ -17,7 +17,7 @@ import stamina
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import reset_queries
-from telegram import BotCommand, LinkPreviewOptions, Update
+from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
@@ -26,6 +26,7 @@ from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
+from pipeline.bot.handlers.keys import forget_pasted
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
@@ -153,12 +154,21 @@ class BotSide:
         await turn.outbox.announce(texts.IN_LINE)
         return TaskStatus.DONE
 
+    async def greet(self, claim: Claim) -> TaskStatus:
+        """Tell a member that an operator has let them in, unless that has been taken back."""
+        turn, _ = await self._turn(claim)
+        if not await _is_member(turn.row):
+            return TaskStatus.IGNORED
+        await turn.outbox.say_later(texts.LET_IN)
+        return TaskStatus.DONE
+
     async def give_up(self, claim: Claim, why: str) -> None:
         """Close the run of an update that was given up, and tell the member and the operators."""
         if claim.update_id is None:
             return
         await sync_to_async(rows.close_run_of)(claim.update_id, RunStatus.GIVEN_UP)
         row = await TelegramUpdate.objects.aget(pk=claim.update_id)
+        await sync_to_async(forget_pasted)(row)
         incident = uuid4().hex[:8]
         logger.error("incident=%s task=%s was given up: %s", incident, claim.task_id, why)
         self._alerts.post(f"Update {row.update_id} was given up (incident {incident}): {why}")
@@ -196,7 +206,9 @@ class BotSide:
         except Exception as error:
             raise Hopeless(scrub(f"it cannot be read: {type(error).__name__}: {error}")) from error
         message = update.effective_message
-        topic = message.message_thread_id if message and message.is_topic_message else None
+        # A press may be about a message that Telegram hands out no more.
+        is_in_topic = isinstance(message, Message) and message.is_topic_message
+        topic = message.message_thread_id if message and is_in_topic else None
         outbox = Outbox(self._application.bot, row, topic, TaskHold(claim.task_id, claim.token))
         return Turn(claim=claim, row=row, outbox=outbox), update
 

@@ -18,9 +18,11 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from telegram.request import HTTPXRequest, RequestData
 
-from agents.llm.keys import scrub
+from agents.llm.keys import scrub, seal
+from agents.llm.router import provider_of_key
 from pipeline import crashpoints
 from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
+from pipeline.models.members import PastedKey, owner_of
 from pipeline.rows import clean
 
 logger = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
         del by_id[update_id]
     letters = [_opened(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
     TelegramUpdate.objects.bulk_create(letter.row for letter in letters)
+    PastedKey.objects.bulk_create(letter.pasted for letter in letters if letter.pasted)
     in_lanes = {letter.lane for letter in letters if letter.lane}
     open_tasks = Task.objects.filter(lane__in=in_lanes, status__in=OPEN)
     busy = set(open_tasks.values_list("lane", flat=True))
@@ -141,6 +144,7 @@ class _Letter:
     row: TelegramUpdate
     lane: str = ""
     may_be_told: bool = False
+    pasted: PastedKey | None = None
 
 
 def _opened(bot_id: int, update: Json) -> _Letter:
@@ -150,7 +154,7 @@ def _opened(bot_id: int, update: Json) -> _Letter:
     """
     try:
         row, lane = _row(bot_id, update), lane_of(update)
-        return _Letter(row, lane, bool(lane) and _may_be_told(update))
+        return _Letter(row, lane, bool(lane) and _may_be_told(update), _pasted(update, row))
     except UNREADABLE:
         logger.exception("update %s cannot be kept as it is", update["update_id"])
         return _Letter(TelegramUpdate(bot_id=bot_id, update_id=update["update_id"], raw="{}"))
@@ -188,6 +192,29 @@ def _row(bot_id: int, update: Json) -> TelegramUpdate:
         album=clean(str(message.get("media_group_id") or ""))[:64] if _is_object(message) else "",
         holds_key=cleaned != update,
         raw=json.dumps(cleaned),
+    )
+
+
+def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
+    """Return the key that is all of a message to the bot, sealed; None for any other message.
+
+    Not one that stands among words, which may be about anything, nor one that was forwarded, which
+    is somebody else's.
+    """
+    message = update.get("message")
+    if not row.holds_key or not _is_object(message) or "forward_origin" in message:
+        return None
+    key = str(message.get("text", "")).strip()
+    provider = provider_of_key(key)
+    if provider is None or row.chat_id is None or row.chat_id != row.user_id:
+        return None
+    sealed = seal(key, owner=owner_of(row.chat_id), provider=provider)
+    return PastedKey(
+        update=row,
+        telegram_id=row.chat_id,
+        provider=provider,
+        ciphertext=sealed.ciphertext,
+        fingerprint=sealed.fingerprint,
     )
 
 

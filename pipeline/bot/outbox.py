@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import stamina
@@ -40,8 +40,14 @@ logger = logging.getLogger(__name__)
 AGAIN = "again:"  # begins the data of the button that shows a message
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 LOOK_EVERY_S = 0.1
+LATER = 1000  # the number of what is said on a later occasion
 _ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
+
+
+# Rows of buttons: a label, and what comes back when it is pressed.
+Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
+Also: TypeAlias = Callable[[], object] | None
 
 
 class MessageGone(Exception):
@@ -59,12 +65,17 @@ class Outbox:
 
     async def has_text(self) -> bool:
         """Tell whether it was decided before what to say."""
-        return bool(await self._rows().exclude(text="").aexists())
+        return bool(await self._decided().aexists())
 
-    async def say(self, line: str) -> None:
-        """Reply by a line, in place of the placeholder if there is one."""
-        await self.keep([(line, [])])
+    async def say(self, line: str, buttons: Buttons = (), *, also: Also = None) -> None:
+        """Reply by a line, in place of the placeholder if there is one; `also` as `keep`."""
+        await self.keep([(line, [])], buttons, also=also)
         await self.deliver()
+
+    async def say_later(self, line: str, buttons: Buttons = ()) -> None:
+        """Say something on an occasion of its own, once, after whatever was said in reply."""
+        await sync_to_async(self._keep_later)(line, buttons)
+        await self._deliver_all(self._rows().filter(number=LATER))
 
     async def show_placeholder(self, line: str) -> None:
         """Have a placeholder in the chat; the one of an earlier attempt will do."""
@@ -91,15 +102,23 @@ class Outbox:
         if row is not None and row.message_id is not None:
             await self._edit(row.message_id, line, [], rate_limit_args="droppable")
 
-    async def keep(self, chunks: Sequence[Chunk]) -> None:
-        """Decide on what to say, before any of it is said; a former decision stays."""
-        await sync_to_async(self._keep)(chunks)
+    async def keep(
+        self, chunks: Sequence[Chunk], buttons: Buttons = (), *, also: Also = None
+    ) -> None:
+        """Decide on what to say, before any of it is said; a former decision stays.
+
+        The buttons go beneath the last chunk. `also` is done in the same transaction, so it is done
+        once, together with the decision.
+        """
+        await sync_to_async(self._keep)(chunks, buttons, also)
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
         """Say what was decided and has not been said; returns when Telegram has it or refused it."""
-        rows = [row async for row in self._rows().exclude(text="").order_by("number")]
-        for row in rows:
+        await self._deliver_all(self._decided())
+
+    async def _deliver_all(self, rows: Any) -> None:
+        for row in [row async for row in rows.order_by("number")]:
             if row.status in _ENDED:
                 continue
             try:
@@ -112,7 +131,9 @@ class Outbox:
         entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
         if row.message_id is not None:
             try:
-                await self._persistently_edit(row.message_id, row.text, entities)
+                await self._persistently_edit(
+                    row.message_id, row.text, entities, reply_markup=keyboard(row.buttons)
+                )
             except MessageGone:
                 row.message_id = None
             else:
@@ -124,7 +145,10 @@ class Outbox:
         await self._mark(row, SendStatus.SENDING)
         try:
             message_id = await self._persistently_send(
-                row.text, entities, may_repeat=row.text in texts.REFUSALS
+                row.text,
+                entities,
+                may_repeat=row.text in texts.REFUSALS,
+                reply_markup=keyboard(row.buttons),
             )
         except NetworkError as error:
             if isinstance(error, BadRequest | Forbidden):
@@ -135,10 +159,8 @@ class Outbox:
         await self._mark(row, SendStatus.SENT, message_id=message_id)
 
     async def _say_that_it_is_unknown(self, row: OutgoingMessage) -> None:
-        button = InlineKeyboardButton(texts.SHOW_AGAIN, callback_data=f"{AGAIN}{row.pk}")
-        await self._persistently_send(
-            texts.CUT_OFF, [], reply_markup=InlineKeyboardMarkup([[button]])
-        )
+        button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
+        await self._persistently_send(texts.CUT_OFF, [], reply_markup=button)
         await self._mark(row, SendStatus.AMBIGUOUS)
 
     async def _say_that_it_was_refused(self, row: OutgoingMessage, error: TelegramError) -> None:
@@ -188,12 +210,14 @@ class Outbox:
             raise
         return message.message_id
 
-    async def _persistently_edit(self, message_id: int, text: str, entities: Sequence[Any]) -> None:
+    async def _persistently_edit(
+        self, message_id: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> None:
         async for attempt in stamina.retry_context(
             on=wait_before_next, attempts=None, timeout=None, wait_max=5.0
         ):
             with attempt:
-                await self._edit(message_id, text, entities)
+                await self._edit(message_id, text, entities, **options)
 
     async def _edit(
         self, message_id: int, text: str, entities: Sequence[Any], **options: Any
@@ -217,6 +241,9 @@ class Outbox:
 
     def _rows(self) -> Any:
         return OutgoingMessage.objects.filter(update=self._update)
+
+    def _decided(self) -> Any:
+        return self._rows().exclude(text="").exclude(number=LATER)
 
     async def _opened(self) -> tuple[OutgoingMessage, bool]:
         return await sync_to_async(self._open)()
@@ -249,23 +276,35 @@ class Outbox:
         return row
 
     @transaction.atomic
-    def _keep(self, chunks: Sequence[Chunk]) -> None:
+    def _keep(self, chunks: Sequence[Chunk], buttons: Buttons, also: Also) -> None:
         self._hold.check()
-        if self._rows().exclude(text="").exists():
+        if self._decided().exists():
             return
+        if also is not None:
+            also()
         for number, (text, entities) in enumerate(chunks):
             kept: dict[str, Any] = {
                 "text": clean(text),
                 "entities": [entity.to_dict() for entity in entities],
+                "buttons": _as_lists(buttons) if number == len(chunks) - 1 else [],
             }
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
             )
             if not is_new:  # the placeholder; one that was never seen to arrive is left alone
-                row.text, row.entities = kept["text"], kept["entities"]
+                row.text, row.entities, row.buttons = kept.values()
                 row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
                 row.save()
         progressed(self._hold.token)
+
+    @transaction.atomic
+    def _keep_later(self, line: str, buttons: Buttons) -> None:
+        self._hold.check()
+        self._rows().get_or_create(
+            update=self._update,
+            number=LATER,
+            defaults={"text": clean(line), "buttons": _as_lists(buttons)},
+        )
 
     async def _mark(
         self, row: OutgoingMessage, status: SendStatus, *, message_id: int | None = None
@@ -280,6 +319,19 @@ class Outbox:
         row.save(update_fields=["status", "message_id", "changed_at"])
         if status in (SendStatus.SHOWN, *_ENDED):
             progressed(self._hold.token)
+
+
+def _as_lists(buttons: Buttons) -> list[list[list[str]]]:
+    return [[list(button) for button in row] for row in buttons]
+
+
+def keyboard(rows: Sequence[Sequence[Sequence[str]]]) -> InlineKeyboardMarkup | None:
+    """Return the buttons as Telegram takes them."""
+    if not rows:
+        return None
+    return InlineKeyboardMarkup(
+        [[InlineKeyboardButton(label, callback_data=press) for label, press in row] for row in rows]
+    )
 
 
 def never_arrived(error: Exception) -> bool:

@@ -121,11 +121,11 @@ class Poller:
             self._told_at = time.monotonic()
 
     def _note(self, trouble: str) -> None:
-        heard = {} if trouble else {"heard_at": timezone.now()}
+        heard = {} if trouble else {"heard_at": timezone.now(), "username": self._bot.username}
         PollerRow.objects.update_or_create(
             bot_id=self._bot_id,
             defaults={"trouble": trouble, **heard},
-            create_defaults={"trouble": trouble, "heard_at": timezone.now()},
+            create_defaults={"trouble": trouble, "heard_at": timezone.now(), **heard},
         )
 
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 WELCOME = """Hi {name}. I am your sales co-pilot.
 Tell me about a prospect in your own words, or send a screenshot of the conversation.
-I answer with an analysis, a closing strategy, next steps and a draft to copy."""
+I answer with an analysis, a closing strategy, next steps and a draft to copy.
+
+{payer}"""
+PAYS_OWN = "Your own {provider} key ({fingerprint}) pays for your answers."
+PAYS_SHARED = "The team's key pays for your answers. You can use your own instead:"
+PAYS_NOBODY = "Before you begin, choose whose API key is to pay for your answers:"
+OWN_KEY = "My {provider} key"
+TEAM_KEY = "The team's key"
+SEND_KEY = """Send me your {provider} key, in a message with nothing else in it.
+You get one at {page}. I ask {provider} whether it works, store it encrypted and delete your message."""
+ON_TEAM_KEY = "The team's key pays for your answers. Tell me about your prospect."
+TEAM_KEY_CLOSED = "The team's key is not for members here. Please use a key of your own."
+STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. An operator can remove it."
+LET_IN = "✅ You are in. Tell me about a prospect, or send /start to see what I do."
 
 HELP = """Describe a prospect, or send a screenshot. For example:
 /support VP of Strategy at a mid-size bank, worried about switching cost
@@ -25,14 +38,36 @@ WAITING = (
     "This bot is for our team. I have asked an operator to let you in; write again once they have."
 )
 STILL_WAITING = "An operator has not let you in yet."
-BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
-REFUSALS = (WAITING, STILL_WAITING, BLOCKED)  # heard twice they do no harm
-LOOKS_LIKE_A_KEY = (
-    "That looks like an API key, so I have read no further, kept nothing and {deleted}. "
-    "An operator can enter it for you."
+NOT_INVITED = "This bot is for our team. Ask an operator for an invite link."
+INVITE_REFUSED = (
+    "This invite link is used up or too old. Ask an operator for a new one; each is for one person."
 )
-DELETED = "deleted your message"
-NOT_DELETED = "could not delete your message: please delete it and make a new key"
+BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
+REFUSALS = (
+    WAITING,
+    STILL_WAITING,
+    NOT_INVITED,
+    INVITE_REFUSED,
+    BLOCKED,
+)  # heard twice they do no harm
+LOOKS_LIKE_A_KEY = (
+    "That holds what looks like an API key, so I have read no further and kept nothing. {deleted} "
+    "To use a key for your answers, send it to me in our private chat, with nothing else in the message."
+)
+KEY_KEPT = (
+    "✅ {provider} accepts this key. It pays for your answers from now on, stored encrypted; "
+    "you know it by its fingerprint {fingerprint}. {deleted}"
+)
+KEY_REFUSED = (
+    "⚠️ {provider} does not accept this key (fingerprint {fingerprint}), so I have not kept it. "
+    "{deleted} Please check it at {page} and send it again."
+)
+KEY_UNCHECKED = (
+    "⚠️ {provider} did not answer, so I could not check this key and have not kept it. {deleted} "
+    "Please send it again in a few minutes."
+)
+DELETED = "I have deleted your message."
+NOT_DELETED = "I could not delete your message: please delete it yourself, and then make a new key."
 NO_ANSWER = "⚠️ {line} (incident {incident})"
 REFUSED = "⚠️ Telegram did not take my answer. Please try again. (incident {incident})"
 REST_REFUSED = "⚠️ The rest of this answer could not be sent. (incident {incident})"

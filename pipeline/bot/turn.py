@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from pipeline.bot.outbox import Outbox
+from pipeline.bot.outbox import Buttons, Outbox
 from pipeline.holds import TaskHold
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.queue.base import Claim
@@ -23,6 +23,14 @@ class Turn:
     @property
     def hold(self) -> TaskHold:
         return TaskHold(self.claim.task_id, self.claim.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What answers a message without a run, and the buttons beneath it."""
+
+    text: str
+    buttons: Buttons = ()
 
 
 _current: ContextVar[Turn] = ContextVar("turn")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.utils import timezone
 from telegram import Bot, WebhookInfo
 from telegram.error import TelegramError
 
 from pipeline.bot.intake import ALLOWED_UPDATES
+from pipeline.models import Poller
 
 AT_ONCE = 40  # connections that Telegram opens; it delivers one chat's updates one by one
 
@@ -29,6 +32,7 @@ async def set_webhook() -> WebhookInfo:
                 allowed_updates=ALLOWED_UPDATES,
                 max_connections=AT_ONCE,
             )
+            await sync_to_async(_remember)(bot.id, bot.username)
             return await bot.get_webhook_info()
     except TelegramError as error:
         raise WebhookRefused(f"Telegram set no webhook: {error}") from None
@@ -45,6 +49,14 @@ async def delete_webhook() -> None:
             await bot.delete_webhook(drop_pending_updates=False)
     except TelegramError as error:
         raise WebhookRefused(f"Telegram deleted no webhook: {error}") from None
+
+
+def _remember(bot_id: int, username: str) -> None:
+    """Note the bot's name: invite links need it, and nobody polls who would."""
+    known = {"username": username}
+    Poller.objects.update_or_create(
+        bot_id=bot_id, defaults=known, create_defaults={**known, "heard_at": timezone.now()}
+    )
 
 
 def _bot() -> Bot:

@@ -41,6 +41,7 @@ class TaskKind(models.TextChoices):
     CONTROL = "control", "Update that waits for nothing"
     MESSAGE = "message", "Message, in the order of its chat"
     NOTICE = "notice", "Telling a member that a message is in line"
+    GREETING = "greeting", "Telling a member that they are let in"
     STEP = "step", "Background step"
 
 
@@ -113,6 +114,7 @@ class OutgoingMessage(models.Model):
     number = models.PositiveSmallIntegerField()
     text = models.TextField(blank=True)  # empty: only a placeholder so far
     entities = models.JSONField(default=list, blank=True)
+    buttons = models.JSONField(default=list, blank=True)  # rows of [label, callback data]
     message_id = models.BigIntegerField(null=True, blank=True)
     status = models.CharField(max_length=9, choices=SendStatus, default=SendStatus.PENDING)
     changed_at = models.DateTimeField(auto_now=True)
@@ -131,6 +133,7 @@ class Poller(models.Model):
     """When a bot last heard from Telegram; `/readyz` and the operators look here."""
 
     bot_id = models.BigIntegerField(primary_key=True)
+    username = models.CharField(max_length=64, blank=True)  # of the bot, for links to it
     heard_at = models.DateTimeField()
     trouble = models.TextField(blank=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from agents.llm.keys import SealedKey, seal
 from agents.llm.router import provider_names
@@ -57,7 +58,7 @@ class Member(models.Model):
         if not self.key_ciphertext:
             return None
         return SealedKey(
-            owner=self._owner,
+            owner=owner_of(self.telegram_id),
             provider=self.provider,
             ciphertext=self.key_ciphertext,
             fingerprint=self.key_fingerprint,
@@ -65,8 +66,11 @@ class Member(models.Model):
 
     def keep_key(self, provider: str, key: str) -> None:
         """Seal a key into this row; the caller saves."""
-        sealed = seal(key, owner=self._owner, provider=provider)
-        self.provider = provider
+        self.keep_sealed(seal(key, owner=owner_of(self.telegram_id), provider=provider))
+
+    def keep_sealed(self, sealed: SealedKey) -> None:
+        """Put a key into this row that was sealed for this member before; the caller saves."""
+        self.provider = sealed.provider
         self.key_ciphertext = sealed.ciphertext
         self.key_fingerprint = sealed.fingerprint
 
@@ -74,6 +78,55 @@ class Member(models.Model):
         """Take the key out of this row; the caller saves."""
         self.provider = self.key_ciphertext = self.key_fingerprint = ""
 
+
+class PastedKey(models.Model):
+    """A key that a person pasted into their chat with the bot, sealed, until the vendor has said yes.
+
+    It is stored in the transaction that stores the update, which itself never holds it.
+    """
+
+    update = models.OneToOneField(
+        "pipeline.TelegramUpdate", on_delete=models.CASCADE, related_name="pasted_key"
+    )
+    telegram_id = models.BigIntegerField()
+    provider = models.CharField(max_length=30)
+    ciphertext = models.TextField(editable=False)
+    fingerprint = models.CharField(max_length=8)
+
+    def __str__(self) -> str:
+        return f"{self.provider} key {self.fingerprint}"
+
     @property
-    def _owner(self) -> str:
-        return f"telegram:{self.telegram_id}"
+    def sealed(self) -> SealedKey:
+        """The key as its future owner's row will hold it."""
+        return SealedKey(
+            owner=owner_of(self.telegram_id),
+            provider=self.provider,
+            ciphertext=self.ciphertext,
+            fingerprint=self.fingerprint,
+        )
+
+
+class Invite(models.Model):
+    """A link that lets in whoever opens it first; of its secret only the hash is kept."""
+
+    secret_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    note = models.CharField(max_length=200, blank=True, help_text="For whom it is")
+    created_by = models.CharField(max_length=150, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    used_by = models.ForeignKey(
+        Member, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.note or f"Invite of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+def owner_of(telegram_id: int) -> str:
+    """Return the name under which a person's key is sealed."""
+    return f"telegram:{telegram_id}"

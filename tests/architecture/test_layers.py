@@ -30,8 +30,8 @@ PIPELINE_ORDER = (
     {"management", "views", "apps"},
     {"worker"},
     {"bot"},
-    {"engine"},
-    {"briefing", "runner", "queue", "resumption"},
+    {"engine", "admission"},
+    {"briefing", "limits", "runner", "queue", "resumption"},
     {"records"},
     {"rows", "exchange", "reports"},
     {"context", "config", "checks", "example_content", "pictures", "holds"},
@@ -51,8 +51,11 @@ MAY_TOUCH_OVERRIDES = (
     "agents.migrations",
 )
 SANDBOX = "observatory.sandbox"
-# "Try again" gives a task a new life, and what changes a task's state is written in one place only.
-ADMIN_SEES = ("pipeline.admin", "pipeline.models", "pipeline.runner", "pipeline.queue.claims")
+# "Try again" and "Approve" change more than a row, and what they change is written in one place only.
+ADMIN_SEES = (
+    *("pipeline.admin", "pipeline.models", "pipeline.runner"),
+    *("pipeline.queue.claims", "pipeline.admission"),
+)
 FORBIDDEN_IN_SANDBOX = ("django", "agents", "pipeline", "observatory")
 
 Rule = Callable[[Module], Iterator[str]]

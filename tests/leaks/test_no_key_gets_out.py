@@ -18,6 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.cache import caches
+from django.db import connection
 from django.test import AsyncClient, SimpleTestCase, override_settings
 from django.urls import reverse
 
@@ -28,7 +29,7 @@ from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from observatory.redaction import RedactingFilter, RedactingFormatter
 from pipeline.context import PipelineContext
-from pipeline.models import LLMCall, Member, PipelineRun
+from pipeline.models import LLMCall, Member, PastedKey, PipelineRun, Task
 from pipeline.models.members import Access
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, environment
@@ -51,10 +52,12 @@ class StoryTests(BotCase):
         chat_texts = await self._a_day_of_trouble()
 
         assert await LLMCall.objects.filter(error__contains=HIDDEN).aexists()  # it was echoed
+        assert not await PastedKey.objects.aexists()
         assert leaked_into(log.getvalue()) == []
         assert leaked_into(chat_texts) == []
         assert leaked_into(await sync_to_async(_database)()) == []
         assert leaked_into(_cache_files()) == []
+        assert leaked_into(_files()) == []
         with override_settings(OPENROUTER_API_KEY=SHARED_KEY, TELEGRAM_BOT_TOKEN=BOT_TOKEN):
             pages = [page async for page in self._admin_pages()]
         assert len(pages) > 10
@@ -78,6 +81,11 @@ class StoryTests(BotCase):
             for pasted in (CLAUDE_KEY, OPENAI_KEY, SHARED_KEY):
                 await chat.say(TOM, f"my key is {pasted}")
             await chat.sees(TOM, lambda seen: len(seen) == 3)
+            for pasted in (CLAUDE_KEY, OPENAI_KEY):
+                await chat.say(TOM, pasted)
+            await chat.sees(TOM, lambda seen: len(seen) == 5)
+            await chat.say(TOM, "and who pays now?")
+            await chat.sees(TOM, _is_done(6))
             await Member.objects.filter(telegram_id=MAYA).aupdate(model_id="sandbox/echo-key")
             await chat.say(MAYA, "and my own key echoed")
             await chat.sees(MAYA, lambda seen: len(seen) == 5 and "⚠️" in seen[4])
@@ -102,7 +110,10 @@ def _is_done(count: int) -> Callable[[list[str]], bool]:
 
 def _admin_urls() -> Iterator[str]:
     yield reverse("admin:index")
-    for model in ("agents_agentmodelconfig", "pipeline_member", "pipeline_pipelinerun"):
+    for model in (
+        *("agents_agentmodelconfig", "pipeline_invite", "pipeline_member"),
+        *("pipeline_pipelinerun", "pipeline_task"),
+    ):
         yield reverse(f"admin:{model}_changelist")
     for row in AgentModelConfig.objects.all():
         yield reverse("admin:agents_agentmodelconfig_change", args=[row.pk])
@@ -110,6 +121,8 @@ def _admin_urls() -> Iterator[str]:
     for member in Member.objects.all():
         yield reverse("admin:pipeline_member_change", args=[member.pk])
         yield reverse("admin:pipeline_member_history", args=[member.pk])
+    for task in Task.objects.all():
+        yield reverse("admin:pipeline_task_change", args=[task.pk])
     for run in PipelineRun.objects.all():
         yield reverse("admin:pipeline_pipelinerun_change", args=[run.pk])
 
@@ -128,6 +141,15 @@ def _cache_files() -> str:
         return str([client.get(key) for key in client.keys("*")])
     files = [path for path in Path(location).rglob("*") if path.is_file()]
     return "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+def _files() -> str:
+    """Return the bytes of the database's files and of all that a process keeps beside them."""
+    places = [Path(settings.DATA_DIR)]
+    if connection.vendor == "sqlite":
+        places.append(Path(str(connection.settings_dict["NAME"])).parent)
+    files = {path for place in places for path in place.rglob("*") if path.is_file()}
+    return "".join(path.read_bytes().decode("latin-1") for path in files if path.suffix != ".log")
 
 
 class ShownNowhereTests(SimpleTestCase):

@@ -7,8 +7,14 @@ from django.test import SimpleTestCase, override_settings
 from agents.llm.base import Purse
 from agents.llm.keys import PlainKey, fingerprint
 from agents.llm.openrouter import OpenRouterProvider
-from agents.llm.router import ProviderNotConfigured, create_provider, provider_names
+from agents.llm.router import (
+    ProviderNotConfigured,
+    create_provider,
+    provider_names,
+    provider_of_key,
+)
 from agents.llm.vendor import VendorProvider
+from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY
 
 KEY = "sk-or-v1-router-test-key"
 
@@ -48,6 +54,21 @@ class CreatingProviders(SimpleTestCase):
 
         assert (one.model_id, one.api_key) == (other.model_id, other.api_key)
         assert KEY not in repr(one)
+
+    def test_a_key_tells_by_its_shape_whose_it_is(self):
+        table = [
+            (MEMBER_KEY, "openrouter"),
+            (CLAUDE_KEY, "claude"),
+            (OPENAI_KEY, "openai"),
+            ("sk-0123456789abcdef0123456789abcdef", "openai"),
+            ("sk-or-v1-short", None),
+            (f"{CLAUDE_KEY} and more", None),
+            ("what is a key?", None),
+            ("", None),
+        ]
+        for key, provider in table:
+            with self.subTest(provider=provider):
+                assert provider_of_key(key) == provider
 
     def test_every_provider_says_its_own_name_and_has_a_default_model(self):
         assert provider_names() == ("openrouter", "claude", "openai")

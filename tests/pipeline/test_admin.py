@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from django.contrib.auth.models import Permission, User
 from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from pipeline.models import LLMCall, Member, PipelineRun, PromptText, StepRun
-from tests.canaries import MEMBER_KEY
+from pipeline.models import (
+    Invite,
+    LLMCall,
+    Member,
+    PipelineRun,
+    Poller,
+    PromptText,
+    StepRun,
+    Task,
+    TelegramUpdate,
+)
+from pipeline.models.inbox import TaskKind
+from pipeline.models.members import Access
+from tests.canaries import BOT_TOKEN, MEMBER_KEY
 
 SECRET_PROSPECT = "SECRET-PROSPECT <script>alert(1)</script>"
 
@@ -126,6 +140,47 @@ class MemberPageTests(TestCase):
         client.post(url, self.FORM | {"forget_key": "on"})
         dana.refresh_from_db()
         assert dana.api_key is None
+
+    def test_an_approval_has_the_bot_tell_the_member_and_only_who_was_out(self):
+        client = operator("ana", "view_member", "change_member")
+        for telegram_id in (42, 43, 44):
+            written = TelegramUpdate(
+                bot_id=7_000_000_001, update_id=telegram_id, chat_id=telegram_id, raw="{}"
+            )
+            written.user_id = telegram_id
+            written.save()
+        people = [
+            Member.objects.create(telegram_id=42, name="Dana", access=Access.WAITING),
+            Member.objects.create(telegram_id=43, name="Eli", access=Access.APPROVED),
+            Member.objects.create(telegram_id=44, name="Fay", access=Access.BLOCKED),
+        ]
+        with override_settings(TELEGRAM_BOT_TOKEN=BOT_TOKEN):
+            client.post(
+                reverse("admin:pipeline_member_changelist"),
+                {"action": "approve_selected", "_selected_action": [p.pk for p in people[:2]]},
+            )
+            fay = reverse("admin:pipeline_member_change", args=[people[2].pk])
+            client.post(fay, self.FORM | {"telegram_id": 44, "provider": ""})
+
+        assert not Member.objects.exclude(access=Access.APPROVED).exists()
+        greeted = Task.objects.filter(kind=TaskKind.GREETING).order_by("pk")
+        assert list(greeted.values_list("update__chat_id", flat=True)) == [42, 44]
+
+    def test_an_invite_is_shown_once_and_kept_as_a_hash(self):
+        client = operator("ana", "add_invite", "view_invite", "delete_invite")
+        Poller.objects.create(bot_id=7_000_000_001, username="our_bot", heard_at=timezone.now())
+        with override_settings(TELEGRAM_BOT_TOKEN=BOT_TOKEN):
+            shown = client.post(
+                reverse("admin:pipeline_invite_add"), {"note": "Dana, new"}, follow=True
+            ).content.decode()
+
+        secret = shown.partition("https://t.me/our_bot?start=")[2].split()[0]
+        later = client.get(reverse("admin:pipeline_invite_changelist")).content.decode()
+        made = Invite.objects.get()
+        assert len(secret) == 22
+        assert secret not in later
+        assert "Dana, new" in later
+        assert (made.created_by, made.secret_sha256) == ("ana", sha256(secret.encode()).hexdigest())
 
     def test_memory_is_a_text_like_those_of_the_runs(self):
         dana = Member.objects.create(telegram_id=42, name="Dana", memory=SECRET_PROSPECT)

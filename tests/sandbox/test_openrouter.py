@@ -131,7 +131,9 @@ def test_a_price_by_prompt_size_applies_above_its_threshold() -> None:
     assert large == 200_000 * Decimal("0.000006")
 
 
-@pytest.mark.parametrize("key", ["none", "sk-or-v1-short", "sk-ant-0123456789012345"])
+@pytest.mark.parametrize(
+    "key", ["none", "sk-or-v1-short", "sk-ant-0123456789012345", "sk-or-v1-revoked-0123456789"]
+)
 def test_a_bad_key_is_refused(shared_sandbox: httpx.Client, key: str) -> None:
     chat = complete(shared_sandbox, "openai/gpt-4.1", key=key)
     check = shared_sandbox.get("/openrouter/api/v1/key", headers={"authorization": f"Bearer {key}"})

@@ -14,6 +14,7 @@ from telegram.ext import (
 
 from pipeline.bot.handlers.asks import in_picture, in_text
 from pipeline.bot.handlers.control import cancel, show_again
+from pipeline.bot.handlers.keys import PAYER, choose_payer
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
 from pipeline.bot.outbox import AGAIN
@@ -41,5 +42,6 @@ def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support
             MessageHandler(private & filters.TEXT, support.run(in_text)),
             MessageHandler(private, support.line(show_not_understood)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
+            CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
         ]
     )

@@ -12,8 +12,8 @@ from telegram.error import BadRequest
 
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
-from pipeline.bot.outbox import AGAIN
-from pipeline.bot.turn import Turn, current_turn
+from pipeline.bot.outbox import AGAIN, keyboard
+from pipeline.bot.turn import Line, Turn, current_turn
 from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
 from pipeline.models.members import Access
@@ -22,13 +22,13 @@ from pipeline.queue.claims import request_stop
 logger = logging.getLogger(__name__)
 
 
-async def cancel(turn: Turn, member: Member) -> str:
+async def cancel(turn: Turn, member: Member) -> Line:
     """Ask whoever works on the member's oldest open message in this chat and topic to stop."""
     message = json.loads(turn.row.raw)["message"]
     # The order that any other message of this place keeps.
     lane = lane_of({"message": {**message, "entities": []}})
     is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
-    return texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP
+    return Line(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
 
 
 async def show_again(update: Update, _: Any) -> None:
@@ -38,12 +38,14 @@ async def show_again(update: Update, _: Any) -> None:
         return
     current_turn().was_handled = True
     row = await _asked_for(query)
-    await _answer(query, "" if row else texts.NOTHING_TO_SHOW)
+    await answer(query, "" if row else texts.NOTHING_TO_SHOW)
     if row is None:
         return
     entities = [MessageEntity.de_json(entity, query.get_bot()) for entity in row.entities]
     try:
-        await query.edit_message_text(row.text, entities=entities)
+        await query.edit_message_text(
+            row.text, entities=entities, reply_markup=keyboard(row.buttons)
+        )
     except BadRequest as error:
         if "not modified" not in str(error).lower():
             raise
@@ -62,7 +64,8 @@ async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
     ).afirst()
 
 
-async def _answer(query: CallbackQuery, toast: str) -> None:
+async def answer(query: CallbackQuery, toast: str = "") -> None:
+    """Tell Telegram that a press has been heard, with a line that shows for a moment."""
     try:
         await query.answer(toast or None)
     except BadRequest as error:  # pressed more than 150 s ago; the edit still helps

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 
 from telegram import Message, User
-from telegram.constants import ChatType
-from telegram.error import TelegramError
 
-from pipeline.bot import texts
 from pipeline.bot.access import visitor
+from pipeline.bot.handlers.keys import forget_pasted, take_key
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.records import Alert
-
-logger = logging.getLogger(__name__)
 
 
 async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Member | None:
@@ -22,25 +18,19 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
 
     Strangers get one line, and a message that holds a key is not read.
     """
-    who = await visitor(user)
+    who = await visitor(user, _invite_in(message))
     if who.is_new and who.refusal:
         alert(f"{who.member} (Telegram id {user.id}) asks to be let in.")
     if who.refusal:
-        await turn.outbox.say(who.refusal)
+        await turn.outbox.say(who.refusal, also=partial(forget_pasted, turn.row))
         return None
     if turn.row.holds_key:
-        await turn.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=await _put_away(message)))
+        await take_key(turn, message, who.member)
         return None
     return who.member
 
 
-async def _put_away(message: Message) -> str:
-    """Delete a message that held a key and return how that went; what it said is not kept."""
-    if message.chat.type != ChatType.PRIVATE:
-        return texts.NOT_DELETED
-    try:
-        await message.delete()
-    except TelegramError:
-        logger.warning("chat=%s: a message with a key could not be deleted", message.chat_id)
-        return texts.NOT_DELETED
-    return texts.DELETED
+def _invite_in(message: Message) -> str:
+    """Return the secret that Telegram hands over with /start when somebody opens an invite link."""
+    command, _, secret = (message.text or "").partition(" ")
+    return secret.strip() if command == "/start" else ""

@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from telegram import Message, Update
+from telegram import CallbackQuery, Message, Update
 from telegram.constants import ChatType
 
 from pipeline.bot import texts
+from pipeline.bot.access import visitor
 from pipeline.bot.handlers.asks import Ask
+from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.door import admitted
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply
-from pipeline.bot.turn import Turn, current_turn
+from pipeline.bot.turn import Line, Turn, current_turn
 from pipeline.cancelling import end
-from pipeline.context import NoPurse
+from pipeline.context import NotRun
 from pipeline.engine import Engine
 from pipeline.models import Member
 from pipeline.models.runs import RunStatus, StepStatus
@@ -27,7 +29,8 @@ from pipeline.reports import RunReport
 from pipeline.runner import Origin
 
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
-Line: TypeAlias = Callable[[Turn, Member], Awaitable[str]]
+Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]
+Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[str]]
 Reader: TypeAlias = Callable[[Turn, Message], Awaitable[Ask | str]]
 
 
@@ -42,13 +45,17 @@ class Support:
         self._engine = engine
         self._alert = alert
 
-    def line(self, words: Line) -> Callback:
+    def line(self, words: Words) -> Callback:
         """Return the callback for members' messages that a line answers."""
         return partial(self._handle, partial(self._say, words))
 
     def run(self, read: Reader) -> Callback:
         """Return the callback for members' messages that a pipeline answers."""
         return partial(self._handle, partial(self._answer, read))
+
+    def press(self, words: Press) -> Callback:
+        """Return the callback for members' presses of a button that a line answers."""
+        return partial(self._pressed, words)
 
     async def _handle(
         self,
@@ -66,8 +73,20 @@ class Support:
             return
         await reply(turn, message, member)
 
-    async def _say(self, words: Line, turn: Turn, message: Message, member: Member) -> None:
-        await turn.outbox.say(await words(turn, member))
+    async def _say(self, words: Words, turn: Turn, message: Message, member: Member) -> None:
+        line = await words(turn, member)
+        await turn.outbox.say(line.text, line.buttons)
+
+    async def _pressed(self, words: Press, update: Update, _: Any) -> None:
+        query, turn = update.callback_query, current_turn()
+        if query is None:
+            return
+        turn.was_handled = True
+        # At once, or the button keeps waiting; what is to be done may take longer.
+        who = await visitor(query.from_user)
+        await answer(query, who.refusal)
+        if not who.refusal:
+            await turn.outbox.say(await words(turn, who.member, query))
 
     async def _answer(self, read: Reader, turn: Turn, message: Message, member: Member) -> None:
         """Show that the message is being worked on, work on it, and reply."""
@@ -113,7 +132,7 @@ class Support:
             )
         except PictureRefused as refusal:
             return formatted(str(refusal))
-        except NoPurse as error:
+        except NotRun as error:
             return formatted(f"⚠️ {error.member_line}")
         return _words(report)
 

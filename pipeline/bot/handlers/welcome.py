@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from pipeline.bot import texts
-from pipeline.bot.turn import Turn
+from pipeline.bot.handlers.keys import payer_of, payers
+from pipeline.bot.turn import Line, Turn
 from pipeline.models import Member
 
 
-async def show_start(turn: Turn, member: Member) -> str:
-    """Say in three lines what this is."""
-    return texts.WELCOME.format(name=member.name.split(" ")[0] or "there")
+async def show_start(turn: Turn, member: Member) -> Line:
+    """Say in three lines what this is, and offer whose key is to pay."""
+    name = member.name.split(" ")[0] or "there"
+    return Line(texts.WELCOME.format(name=name, payer=payer_of(member)), payers(member))
 
 
-async def show_help(turn: Turn, member: Member) -> str:
+async def show_help(turn: Turn, member: Member) -> Line:
     """Say what can be sent."""
-    return texts.HELP
+    return Line(texts.HELP)
 
 
-async def show_unknown(turn: Turn, member: Member) -> str:
+async def show_unknown(turn: Turn, member: Member) -> Line:
     """Answer a command that there is not."""
-    return texts.UNKNOWN_COMMAND
+    return Line(texts.UNKNOWN_COMMAND)
 
 
-async def show_not_understood(turn: Turn, member: Member) -> str:
+async def show_not_understood(turn: Turn, member: Member) -> Line:
     """Answer what is neither text nor picture."""
-    return texts.NOT_UNDERSTOOD
+    return Line(texts.NOT_UNDERSTOOD)

@@ -59,8 +59,23 @@ class Chat:
     async def replies(self, person: int) -> list[str]:
         return [m.get("text", "") for m in await self.messages_of_the_bot(person)]
 
-    async def press(self, person: int, message_id: int, data: str) -> None:
-        """Press a button; as a stranger's client might, also one that is not there."""
+    async def press(self, person: int, label: str) -> None:
+        """Press the newest button of that label."""
+        for message in reversed(await self.messages_of_the_bot(person)):
+            for row in message.get("reply_markup", {}).get("inline_keyboard", []):
+                for button in row:
+                    if button["text"] == label:
+                        pressed = {
+                            "message_id": message["message_id"],
+                            "data": button["callback_data"],
+                        }
+                        answer = await self.post(f"/chat/{person}/press", **pressed)
+                        assert answer.is_success, answer.text
+                        return
+        raise AssertionError(f"{person} sees no button {label!r}")
+
+    async def press_unseen(self, person: int, message_id: int, data: str) -> None:
+        """Press as a stranger's client might: also a button that is not there."""
         query = {
             "id": str(message_id),
             "from": {"id": person, "is_bot": False, "first_name": "Somebody"},
@@ -144,11 +159,19 @@ def environment(base_url: str) -> dict[str, Any]:
         "TELEGRAM_API_BASE_URL": f"{base_url}/telegram",
         "TELEGRAM_FILE_BASE_URL": f"{base_url}/telegram/file",
         "OPENROUTER_BASE_URL": f"{base_url}/openrouter/api/v1",
+        "ANTHROPIC_BASE_URL": f"{base_url}/anthropic",
+        "OPENAI_BASE_URL": f"{base_url}/openai",
         "OPENROUTER_API_KEY": SHARED_KEY,
         "OPERATOR_CHAT_ID": str(OPERATOR),
         "SHARED_KEY_FOR_MEMBERS": True,
         "ACCESS": "open",
         "DEFAULT_MODEL": "openai/gpt-5-mini",
-        "DEFAULT_MODELS": {"openrouter": "openai/gpt-5-mini"},
+        "DEFAULT_MODELS": {
+            "openrouter": "openai/gpt-5-mini",
+            "claude": "claude-haiku-4-5",
+            "openai": "gpt-5-mini",
+        },
+        "RUNS_PER_HOUR": 100_000,
+        "SHARED_DOLLARS_PER_DAY": 1_000,
         "DRAIN_SECONDS": 5,
     }

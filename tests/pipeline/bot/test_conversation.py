@@ -147,7 +147,7 @@ class RefusalTests(BotCase):
             await chat.sees_text(NOOR, "cannot use this bot")
             assert await chat.calls() == []
 
-    async def test_a_pasted_key_is_deleted_and_goes_nowhere(self):
+    async def test_a_key_among_words_is_deleted_and_goes_nowhere(self):
         pasted = CLAUDE_KEY
         async with self.bot() as chat:
             await chat.say(MAYA, f"use {pasted} please")

@@ -153,11 +153,11 @@ class ButtonTests(BotCase):
             line = (await chat.messages_of_the_bot(MAYA))[-1]
 
             for _ in range(2):
-                await chat.press(MAYA, line["message_id"], f"again:{row.pk}")
+                await chat.press_unseen(MAYA, line["message_id"], f"again:{row.pk}")
                 await chat.sees(MAYA, lambda seen: seen == [row.text, row.text])
             for data in (f"again:{row.pk}", "again:nonsense", "again:" + "9" * 40):
                 message = await self._a_line_for(chat, TOM)
-                await chat.press(TOM, message["message_id"], data)
+                await chat.press_unseen(TOM, message["message_id"], data)
             await _all_have_ended()
 
             assert row.text not in (await chat.replies(TOM))[1:]
@@ -170,7 +170,7 @@ class ButtonTests(BotCase):
             line = (await chat.messages_of_the_bot(MAYA))[0]
             row = await OutgoingMessage.objects.aget()
             await OutgoingMessage.objects.aupdate(text="for members only")
-            await chat.press(MAYA, line["message_id"], f"again:{row.pk}")
+            await chat.press_unseen(MAYA, line["message_id"], f"again:{row.pk}")
             await _all_have_ended(count=2)
 
             assert "for members only" not in await chat.replies(MAYA)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
-from django.test import SimpleTestCase, override_settings
+from django.test import SimpleTestCase, TransactionTestCase, override_settings
 
 from pipeline import worker
 from pipeline.bot.application import BotRefused
+from pipeline.models import Poller
 from pipeline.worker import serve, work
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, BotCase, environment
@@ -70,7 +71,7 @@ class PlaceTests(SimpleTestCase):
         assert names[0] != names[1]
 
 
-class SetWebhookTests(SimpleTestCase):
+class SetWebhookTests(TransactionTestCase):
     async def call(self, *arguments: str) -> str:
         said = StringIO()
         await asyncio.to_thread(call_command, "setwebhook", *arguments, stdout=said)
@@ -80,6 +81,9 @@ class SetWebhookTests(SimpleTestCase):
         with running_sandbox() as base_url, override_settings(**environment(base_url) | WEBHOOK):
             assert f"delivers to {WEBHOOK['TELEGRAM_WEBHOOK_URL']}; 0 wait" in await self.call()
             assert "runbot can poll" in await self.call("--delete")
+
+        # Invite links need the bot's name, and no poller is there to learn it.
+        assert (await Poller.objects.aget()).username == "observatory_sandbox_bot"
 
     async def test_without_an_address_it_says_what_to_set(self):
         with (

@@ -1,0 +1,92 @@
+"""Who is let in, by whom, and how they hear of it: approval by an operator, or an invite.
+
+An invite's secret is shown once, when it is made; the database has its hash. It lets one person in,
+whoever opens the link first, and nobody after its end.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from django.conf import settings
+from django.db import transaction
+
+from pipeline.models import Invite, Member, Poller, Task, TelegramUpdate
+from pipeline.models.inbox import TaskKind
+from pipeline.models.members import Access
+from pipeline.queue.engines import create_queue
+
+INVITE_LASTS = timedelta(days=7)
+SECRET_BYTES = 16  # 128 bits: nobody guesses it
+MOST_SECRET = 64  # characters; Telegram hands over no more with /start
+
+
+@transaction.atomic
+def approve(member: Member) -> bool:
+    """Let a member in and have the bot tell them; False when they were in already."""
+    was_out = Member.objects.filter(pk=member.pk).exclude(access=Access.APPROVED)
+    if not was_out.update(access=Access.APPROVED):
+        return False
+    greet(member)
+    return True
+
+
+def greet(member: Member) -> None:
+    """Have the bot tell a member that they are in, where they have written to it themselves."""
+    last = (
+        TelegramUpdate.objects.filter(
+            chat_id=member.telegram_id, user_id=member.telegram_id, bot_id=_bot_id()
+        )
+        .order_by("-pk")
+        .first()
+    )
+    if last is None or last.tasks.filter(kind=TaskKind.GREETING).exists():
+        return
+    create_queue("web").add([Task(kind=TaskKind.GREETING, update=last)])
+
+
+def invite(note: str = "", created_by: str = "", *, now: datetime) -> tuple[Invite, str]:
+    """Return a new invite, and its secret, which cannot be had again."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    made = Invite.objects.create(
+        secret_sha256=_hash(secret),
+        note=note,
+        created_by=created_by,
+        created_at=now,
+        expires_at=now + INVITE_LASTS,
+    )
+    return made, secret
+
+
+def link_of(secret: str) -> str:
+    """Return the link that a guest opens; "" while the bot's name is not known."""
+    bot = Poller.objects.filter(bot_id=_bot_id()).first()
+    return f"https://t.me/{bot.username}?start={secret}" if bot and bot.username else ""
+
+
+@transaction.atomic
+def redeem(secret: str, member: Member, *, now: datetime) -> bool:
+    """Let a member in by an invite; False when it is none, used by another or too old.
+
+    A blocked member stays out. Opened again by the same member it changes nothing and is True.
+    """
+    if member.access == Access.BLOCKED or len(secret) > MOST_SECRET:
+        return False
+    meant = Invite.objects.filter(secret_sha256=_hash(secret))
+    # The count decides: of two who open the link at once, one is let in.
+    won = meant.filter(used_at=None, expires_at__gt=now).update(used_at=now, used_by=member)
+    if not won and not meant.filter(used_by=member).exists():
+        return False
+    Member.objects.filter(pk=member.pk, access=Access.WAITING).update(access=Access.APPROVED)
+    member.refresh_from_db()
+    return member.access == Access.APPROVED
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+def _bot_id() -> int:
+    return int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0] or 0)

@@ -1,0 +1,125 @@
+"""Whose key pays for a member: the offer at the start, and a key that they paste.
+
+A pasted key has been sealed on its way in (`pipeline.bot.intake`), and nothing else has seen it.
+Here the vendor is asked, the message is deleted, and the key moves to its owner's row.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from django.conf import settings
+from telegram import CallbackQuery, Message
+from telegram.constants import ChatType
+from telegram.error import TelegramError
+
+from agents.llm.base import Purse
+from agents.llm.errors import KeyRejected, ProviderUnavailable
+from agents.llm.router import PROVIDERS, create_provider
+from pipeline.bot import texts
+from pipeline.bot.outbox import Buttons
+from pipeline.bot.turn import Turn
+from pipeline.models import Member, PastedKey, TelegramUpdate
+
+logger = logging.getLogger(__name__)
+
+PAYER = "payer:"  # begins the data of a button that chooses who pays
+TEAM = "team"
+
+
+def payer_of(member: Member) -> str:
+    """Say in one line who pays for a member's answers."""
+    if member.key_ciphertext:
+        return texts.PAYS_OWN.format(
+            provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
+        )
+    return texts.PAYS_SHARED if _may_use_shared() else texts.PAYS_NOBODY
+
+
+def payers(member: Member) -> Buttons:
+    """Return the buttons with which a member without a key chooses who pays."""
+    if member.key_ciphertext:
+        return []
+    own = [
+        [(texts.OWN_KEY.format(provider=provider.title), f"{PAYER}{name}")]
+        for name, provider in PROVIDERS.items()
+    ]
+    return [*own, [(texts.TEAM_KEY, f"{PAYER}{TEAM}")]] if _may_use_shared() else own
+
+
+async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> str:
+    """Say what to do next for the payer whose button was pressed."""
+    chosen = (query.data or "").removeprefix(PAYER)
+    provider = PROVIDERS.get(chosen)
+    if provider is not None:
+        return texts.SEND_KEY.format(provider=provider.title, page=provider.keys_page)
+    if member.key_ciphertext:
+        return texts.STILL_OWN_KEY.format(
+            provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
+        )
+    return texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED
+
+
+async def take_key(turn: Turn, message: Message, member: Member) -> None:
+    """Have the vendor check a pasted key, keep it if it works, and say how that went."""
+    deleted = await _put_away(message)
+    pasted = await PastedKey.objects.filter(update=turn.row).afirst()
+    if pasted is None:
+        await turn.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=deleted))
+        return
+    provider = PROVIDERS[pasted.provider]
+    words, settle = texts.KEY_KEPT, partial(_keep, member, pasted)
+    try:
+        # Which model is asked later does not matter for the check.
+        await create_provider(
+            pasted.provider,
+            pasted.sealed,
+            settings.DEFAULT_MODELS[pasted.provider],
+            purse=Purse.MEMBER,
+        ).validate_key()
+    except KeyRejected:
+        words, settle = texts.KEY_REFUSED, partial(forget_pasted, turn.row)
+    except ProviderUnavailable as error:
+        logger.warning("a pasted key could not be checked: %s", error)
+        words, settle = texts.KEY_UNCHECKED, partial(forget_pasted, turn.row)
+    line = words.format(
+        provider=provider.title,
+        fingerprint=pasted.fingerprint,
+        page=provider.keys_page,
+        deleted=deleted,
+    )
+    await turn.outbox.say(line, also=settle)
+
+
+def forget_pasted(row: TelegramUpdate) -> None:
+    """Erase the key that came with an update, if one did."""
+    PastedKey.objects.filter(update=row).delete()
+
+
+def _keep(member: Member, pasted: PastedKey) -> None:
+    # Read again: an operator may have changed the row while the vendor was asked.
+    owner = Member.objects.select_for_update().get(pk=member.pk)
+    fields = ["provider", "key_ciphertext", "key_fingerprint"]
+    if owner.provider != pasted.provider:
+        owner.model_id = ""  # it was another provider's
+        fields.append("model_id")
+    owner.keep_sealed(pasted.sealed)
+    owner.save(update_fields=fields)
+    pasted.delete()
+
+
+async def _put_away(message: Message) -> str:
+    """Delete a message that held a key and return how that went."""
+    if message.chat.type != ChatType.PRIVATE:
+        return texts.NOT_DELETED
+    try:
+        await message.delete()
+    except TelegramError:
+        logger.warning("chat=%s: a message with a key could not be deleted", message.chat_id)
+        return texts.NOT_DELETED
+    return texts.DELETED
+
+
+def _may_use_shared() -> bool:
+    return bool(settings.SHARED_KEY_FOR_MEMBERS and settings.OPENROUTER_API_KEY)
