@@ -451,7 +451,7 @@ class PurseTests(PipelineCase):
             " and the shared key is not for members"
         )
         assert of(report, "poor").member_line == (
-            "There is no API key for this. Ask an operator to enter yours."
+            "There is no API key for this. Send /start to add yours."
         )
         assert [call.key for call in self.wire.calls()] == [SHARED_KEY]
 
