@@ -30,6 +30,7 @@ _PLACES = (
         "Content",
         [
             ("Playbook", "menu_book", "pipeline.playbookpage"),
+            ("Casebook", "bookmark", "pipeline.casebookentry"),
             ("Scenarios", "school", "pipeline.scenario"),
         ],
     ),

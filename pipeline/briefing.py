@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from django.conf import settings
 
 from agents.llm.base import LLMProvider, Purse
@@ -9,16 +11,27 @@ from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
 from pipeline.config import PipelineConfig
 from pipeline.context import PipelineContext
-from pipeline.models import Member, PlaybookPage, Scenario
+from pipeline.models import CasebookEntry, Member, PlaybookPage, Scenario
 from pipeline.reports import KeptRun
+
+MOST_CASES = 10  # the newest: what a deal was like last year says less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a member wants to know."""
+
+    text: str = ""  # their own words
+    forwarded: str = field(default="", repr=False)  # somebody else's
+    conversation: str = field(default="", repr=False)  # what was said before
+    image_b64: str | None = field(default=None, repr=False)
 
 
 def brief(
     pipeline: PipelineConfig,
     member: Member | None,
-    message: str,
+    question: Question,
     *,
-    image_b64: str | None = None,
     model_config: ModelConfigService | None,
 ) -> PipelineContext:
     """Return the context of a run; without a member it is the team's own, on the shared key.
@@ -29,10 +42,13 @@ def brief(
     return PipelineContext(
         default_llm=default_provider(member),
         model_config=model_config,
-        user_message=message,
-        image_b64=image_b64,
+        user_message=question.text,
+        forwarded=question.forwarded,
+        conversation=question.conversation,
+        image_b64=question.image_b64,
         knowledge_base=_playbook(),
         user_memory=member.memory if member else "",
+        casebook_text=_casebook(),
         scenario=_scenario() if needs_scenario else "",
     )
 
@@ -46,6 +62,8 @@ def brief_again(
         default_llm=default_provider(member),
         model_config=model_config,
         user_message=seen["user_message"],
+        forwarded=seen.get("forwarded", ""),
+        conversation=seen.get("conversation", ""),
         image_b64=seen["image_b64"] or None,
         knowledge_base=seen.get("knowledge_base", ""),
         user_memory=seen.get("user_memory", ""),
@@ -69,6 +87,11 @@ def default_provider(member: Member | None) -> LLMProvider | None:
 def _playbook() -> str:
     pages = PlaybookPage.objects.filter(is_active=True)
     return "\n\n".join(f"# {page.title}\n\n{page.text.strip()}" for page in pages)
+
+
+def _casebook() -> str:
+    cases = CasebookEntry.objects.filter(is_active=True).order_by("-created_at")[:MOST_CASES]
+    return "\n\n".join(f"## {case.title}\n{case.text.strip()}" for case in cases)
 
 
 def _scenario() -> str:

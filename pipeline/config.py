@@ -23,6 +23,8 @@ DEFINITIONS_DIR = Path(__file__).parent / "definitions"
 MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
 CONTEXT_FIELDS = (
     "user_message",
+    "forwarded",
+    "conversation",
     "image_b64",
     "knowledge_base",
     "user_memory",

@@ -48,6 +48,8 @@ class PipelineContext:
     default_llm: LLMProvider | None = field(repr=False)
     model_config: ModelConfigService | None = None
     user_message: str = ""
+    forwarded: str = field(default="", repr=False)  # what others wrote and the member passed on
+    conversation: str = field(default="", repr=False)  # what the message goes on from
     image_b64: str | None = field(default=None, repr=False)
     knowledge_base: str = field(default="", repr=False)
     user_memory: str = field(default="", repr=False)

@@ -16,7 +16,7 @@ from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
 from pipeline import limits, records, resumption
-from pipeline.briefing import brief, brief_again
+from pipeline.briefing import Question, brief, brief_again
 from pipeline.config import PipelineConfig, load_pipeline
 from pipeline.context import PipelineContext
 from pipeline.holds import RunHold, TaskHold
@@ -65,13 +65,12 @@ class Engine:
         self,
         pipeline_name: str,
         member: Member | None,
-        message: str,
+        question: Question,
         *,
-        image_b64: str | None = None,
         origin: Origin | None = None,
         on_stage: OnStage | None = None,
     ) -> RunReport:
-        """Run a pipeline on a member's message; without an origin it came from the shell.
+        """Run a pipeline on a member's question; without an origin it came from the shell.
 
         Raises:
             UnknownPipeline: there is none of that name.
@@ -83,9 +82,7 @@ class Engine:
         pipeline = load_pipeline(pipeline_name)
         if member is not None and origin is not None:
             await sync_to_async(limits.check)(member, now=timezone.now())
-        ctx = await sync_to_async(brief)(
-            pipeline, member, message, image_b64=image_b64, model_config=self.model_config
-        )
+        ctx = await sync_to_async(brief)(pipeline, member, question, model_config=self.model_config)
         await self._know_overrides()
         if ctx.default_llm is None:
             # Find out before the first call: half a run is paid for and answers nothing.

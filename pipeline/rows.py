@@ -35,7 +35,10 @@ from pipeline.models.runs import (
     StepStatus,
 )
 
-BACKGROUND_FIELDS = ("knowledge_base", "user_memory", "casebook_text", "scenario")
+BACKGROUND_FIELDS = (
+    *("forwarded", "conversation"),
+    *("knowledge_base", "user_memory", "casebook_text", "scenario"),
+)
 
 
 # --- runs ---------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.admin.content import PlaybookPageAdmin, ScenarioAdmin
+from pipeline.admin.content import CasebookEntryAdmin, PlaybookPageAdmin, ScenarioAdmin
 from pipeline.admin.members import InviteAdmin, MemberAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
 
 __all__ = [
+    "CasebookEntryAdmin",
     "InviteAdmin",
     "MemberAdmin",
     "PipelineRunAdmin",

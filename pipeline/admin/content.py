@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from pipeline.models import PlaybookPage, Scenario
+from pipeline.models import CasebookEntry, PlaybookPage, Scenario
 
 
 @admin.register(PlaybookPage)
@@ -24,3 +27,25 @@ class ScenarioAdmin(ModelAdmin):
     list_display = ["title", "difficulty", "is_active"]
     list_filter = ["difficulty", "is_active"]
     search_fields = ["title", "text"]
+
+
+@admin.register(CasebookEntry)
+class CasebookEntryAdmin(ModelAdmin):
+    """Cases that members saved; texts of theirs, so for those who may read texts."""
+
+    list_display = ["title", "member", "is_active", "created_at"]
+    list_filter = ["is_active"]
+    list_select_related = ["member"]
+    search_fields = ["title", "text"]
+    fields = ["title", "text", "is_active", "member"]
+    readonly_fields = ["member"]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_view_permission(request, obj) and _may_read(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_read(request)
+
+
+def _may_read(request: HttpRequest) -> bool:
+    return request.user.has_perm("pipeline.view_texts")

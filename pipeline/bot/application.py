@@ -75,7 +75,7 @@ class BotSide:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
         self._alerts = alerts
         self._application = _application(self.bot_id, add_tasks)
-        add_handlers(self._application, Support(engine, alerts.post))
+        add_handlers(self._application, Support(engine, alerts.post, add_tasks))
         self._poller = Poller(self._application.bot, self.bot_id)
 
     async def connect(self, *, polls: bool, take_over: bool) -> None:
@@ -149,6 +149,9 @@ class BotSide:
         if turn.row.holds_key:
             return TaskStatus.IGNORED
         await _are_shown(turn.row)
+        await turn.row.arefresh_from_db(fields=["joined_to"])
+        if turn.row.joined_to_id is not None:
+            return TaskStatus.IGNORED  # what came before is answered together with it
         if not await waiting.aexists() or not await _is_member(turn.row):
             return TaskStatus.IGNORED
         await turn.outbox.announce(texts.IN_LINE)

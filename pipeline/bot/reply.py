@@ -17,7 +17,7 @@ from telegram.error import RetryAfter, TelegramError
 
 from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
-from pipeline.bot.outbox import MessageGone, Outbox
+from pipeline.bot.outbox import Buttons, MessageGone, Outbox
 from pipeline.bot.patience import seconds
 from pipeline.holds import Superseded
 
@@ -58,9 +58,9 @@ class LiveReply:
         self._stages.append(title)
         self._changed.set()
 
-    async def close(self, chunks: Sequence[Chunk]) -> None:
+    async def close(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
         """Turn the placeholder into the answer and send what does not fit into it."""
-        await self._outbox.keep(chunks)
+        await self._outbox.keep(chunks, buttons)
         if self._has_edited:
             pause_s = self._next_edit_at - time.monotonic()
             await asyncio.sleep(min(pause_s, self._edit_every_s))

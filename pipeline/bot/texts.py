@@ -19,8 +19,11 @@ TEAM_KEY_CLOSED = "The team's key is not for members here. Please use a key of y
 STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. An operator can remove it."
 LET_IN = "✅ You are in. Tell me about a prospect, or send /start to see what I do."
 
-HELP = """Describe a prospect, or send a screenshot. For example:
+HELP = """Describe a prospect, send a screenshot, or forward me what they wrote. For example:
 /support VP of Strategy at a mid-size bank, worried about switching cost
+
+Reply to an answer of mine to go on from it. The buttons beneath it make it anew, make it shorter, save the case for \
+the team, or tell why these models answered.
 
 /support: analysis, strategy, steps and a draft
 /cancel: stop what I am working on
@@ -74,6 +77,11 @@ REST_REFUSED = "⚠️ The rest of this answer could not be sent. (incident {inc
 GIVEN_UP = (
     "⚠️ I tried {attempts} times and could not answer this. Please ask again. (incident {incident})"
 )
+SHORTER_WANTED = "The same in fewer words, please."
+ON_IT = "On it…"
+DONE_BEFORE = "I have done that already: see below."
+SAVED = "📌 Saved. The team's agents know this case from now on."
+NOT_YOURS = "This button is not for you, or its answer is no longer kept."
 CUT_OFF = "⚠️ I was cut off while sending you a message. If it did not arrive, let me show it here."
 SHOW_AGAIN = "Show it here"
 NOTHING_TO_SHOW = "This message is no longer kept."

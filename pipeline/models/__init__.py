@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.models.inbox import OutgoingMessage, Poller, Task, TelegramUpdate
-from pipeline.models.knowledge import PlaybookPage
+from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, TelegramUpdate
+from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Invite, Member, PastedKey
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.training import Scenario
 
 __all__ = [
+    "Action",
+    "CasebookEntry",
     "Invite",
     "LLMCall",
     "Member",
@@ -17,6 +19,7 @@ __all__ = [
     "PipelineRun",
     "PlaybookPage",
     "Poller",
+    "Press",
     "PromptText",
     "Scenario",
     "StepRun",

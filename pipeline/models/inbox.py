@@ -21,6 +21,10 @@ class TelegramUpdate(models.Model):
     user_id = models.BigIntegerField(null=True, blank=True)
     album = models.CharField(max_length=64, blank=True)
     holds_key = models.BooleanField("held an API key, which is not kept", default=False)
+    # The message that this one was sent together with, and is answered with.
+    joined_to = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="joined"
+    )
     raw = models.TextField()  # JSON in ASCII: PostgreSQL's own JSON type takes no NUL
     received_at = models.DateTimeField(default=timezone.now)
 
@@ -127,6 +131,34 @@ class OutgoingMessage(models.Model):
 
     def __str__(self) -> str:
         return f"reply {self.number} to {self.update}"
+
+
+class Action(models.TextChoices):
+    """What a button beneath an answer does."""
+
+    AGAIN = "again", "🔄 Regenerate"
+    SHORTER = "shorter", "✂️ Shorter"
+    SAVE = "save", "📌 Save to casebook"
+    WHY = "why", "❔ Why this model?"
+
+
+class Press(models.Model):
+    """A button beneath an answer that was pressed: done once, however often it is pressed."""
+
+    run = models.ForeignKey(
+        "pipeline.PipelineRun", on_delete=models.CASCADE, related_name="presses"
+    )
+    action = models.CharField(max_length=8, choices=Action)
+    update = models.OneToOneField(
+        TelegramUpdate, on_delete=models.CASCADE, related_name="counted_press"
+    )
+
+    class Meta:
+        verbose_name_plural = "presses"
+        constraints = [models.UniqueConstraint(fields=["run", "action"], name="press_counts_once")]
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.run}"
 
 
 class Poller(models.Model):

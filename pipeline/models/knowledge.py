@@ -1,8 +1,9 @@
-"""What the team knows: the playbook that every agent may read."""
+"""What the team knows: the playbook, and past cases; every agent may read them."""
 
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 
 
 class PlaybookPage(models.Model):
@@ -15,6 +16,33 @@ class PlaybookPage(models.Model):
 
     class Meta:
         ordering = ["position", "title"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class CasebookEntry(models.Model):
+    """A case that a member thought worth keeping for the team."""
+
+    title = models.CharField(max_length=200)
+    text = models.TextField()
+    is_active = models.BooleanField("in use", default=True)
+    run = models.OneToOneField(
+        "pipeline.PipelineRun",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="case",
+    )
+    member = models.ForeignKey(
+        "pipeline.Member", null=True, blank=True, on_delete=models.CASCADE, related_name="cases"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = "case"
+        ordering = ["-created_at"]
 
     def __str__(self) -> str:
         return self.title

@@ -30,7 +30,7 @@ PIPELINE_ORDER = (
     {"management", "views", "apps"},
     {"worker"},
     {"bot"},
-    {"engine", "admission"},
+    {"engine", "admission", "conversation"},
     {"briefing", "limits", "runner", "queue", "resumption"},
     {"records"},
     {"rows", "exchange", "reports"},

@@ -43,7 +43,10 @@ steps:
       profile: result.extraction
 """
 KNOWN = "extraction, strategist, trainer, memory"
-FIELDS = "user_message, image_b64, knowledge_base, user_memory, casebook_text, scenario"
+FIELDS = (
+    "user_message, forwarded, conversation, image_b64, knowledge_base, user_memory, casebook_text, "
+    "scenario"
+)
 
 # Each changes GOOD: what is replaced, by what, and what must then be said.
 MISTAKES: dict[str, tuple[str, str, list[str]]] = {
@@ -260,8 +263,15 @@ class ReadingTests(SimpleTestCase):
 
 
 class ShippedTests(SimpleTestCase):
-    def test_the_four_shipped_definitions_load(self):
-        assert pipeline_names() == ["learn", "support", "support_photo", "train"]
+    def test_the_shipped_definitions_load(self):
+        assert pipeline_names() == [
+            "learn",
+            "support",
+            "support_forwarded",
+            "support_photo",
+            "support_shorter",
+            "train",
+        ]
         assert problems() == []
         for name in pipeline_names():
             assert load_pipeline(name).name == name
@@ -271,7 +281,8 @@ class ShippedTests(SimpleTestCase):
             load_pipeline("sell")
 
         assert str(refused.value) == (
-            "there is no pipeline 'sell'; known are learn, support, support_photo, train"
+            "there is no pipeline 'sell'; known are learn, support, support_forwarded, "
+            "support_photo, support_shorter, train"
         )
 
     def test_a_name_is_no_path(self):

@@ -6,6 +6,7 @@ import json
 
 from asgiref.sync import sync_to_async
 
+from pipeline.briefing import Question
 from pipeline.engine import Engine
 from pipeline.models import PipelineRun, PlaybookPage
 from pipeline.models.runs import RunStatus, StepStatus
@@ -25,7 +26,7 @@ class GoldenProspectTests(SandboxCase):
                     await sync_to_async(PipelineRun.objects.all().delete)()
                     self.wire.clear()
 
-                    report = await engine.answer("support", None, prospect.message)
+                    report = await engine.answer("support", None, Question(text=prospect.message))
                     await engine.drain()
 
                     rows = await step_rows()

@@ -67,6 +67,8 @@ class BareContext:
 
     llm: LLMProvider
     user_message: str = ""
+    forwarded: str = ""
+    conversation: str = ""
     image_b64: str | None = None
     knowledge_base: str = ""
     user_memory: str = ""

@@ -16,8 +16,11 @@ from tests.team.examples import ANSWERS, FEEDBACK, PLAN
 from tests.team.scripted import BareContext, ScriptedModel
 
 PASSAGES = {
-    "extraction": {"message", "memory"},
-    "strategist": {"message", "profile", "playbook", "casebook", "memory"},
+    "extraction": {"message", "forwarded", "conversation", "memory"},
+    "strategist": {
+        *("message", "forwarded", "conversation", "task"),
+        *("profile", "playbook", "casebook", "memory"),
+    },
     "trainer": {"message", "scenario", "playbook", "memory"},
     "memory": {"message", "memory", "profile"},
 }

@@ -12,7 +12,8 @@ from telegram.ext import (
     filters,
 )
 
-from pipeline.bot.handlers.asks import in_picture, in_text
+from pipeline.bot.handlers.asks import in_command, in_message
+from pipeline.bot.handlers.buttons import RUN
 from pipeline.bot.handlers.control import cancel, show_again
 from pipeline.bot.handlers.keys import PAYER, choose_payer
 from pipeline.bot.handlers.support import Support
@@ -36,12 +37,13 @@ def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support
             CommandHandler("start", support.line(show_start)),
             CommandHandler("help", support.line(show_help)),
             CommandHandler("cancel", support.line(cancel)),
-            CommandHandler("support", support.run(in_text)),
-            MessageHandler(private & picture, support.run(in_picture)),
+            CommandHandler("support", support.run(in_command)),
+            MessageHandler(private & picture, support.run(in_message)),
             MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
-            MessageHandler(private & filters.TEXT, support.run(in_text)),
+            MessageHandler(private & filters.TEXT, support.run(in_message)),
             MessageHandler(private, support.line(show_not_understood)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
+            CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
             CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
         ]
     )

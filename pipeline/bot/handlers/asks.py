@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from telegram import Document, Message, MessageEntity, PhotoSize
+from asgiref.sync import sync_to_async
+from telegram import Document, Message, MessageEntity, MessageOriginUser, PhotoSize
 from telegram.error import BadRequest
 
 from pipeline.bot import texts
+from pipeline.bot.handlers.together import joined
 from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
+from pipeline.briefing import Question
+from pipeline.conversation import conversation_of, run_behind
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.pictures import MAX_BYTES, TOO_LARGE, PictureRefused, prepared
 
@@ -23,40 +27,88 @@ class Ask:
     """A run that a member wants."""
 
     pipeline: str
-    text: str
-    picture: PhotoSize | Document | None = None
+    question: Question
+    picture: PhotoSize | Document | None = None  # not fetched yet
 
-    async def image_b64(self) -> str | None:
-        """Fetch the picture and return it as agents take it; None without one.
+    async def whole_question(self) -> Question:
+        """Return the question with its picture, as agents take it.
 
         Raises:
             PictureRefused: it is not a picture that can be read, or Telegram has it no more.
             TelegramError: Telegram does not hand it out now.
         """
         if self.picture is None:
-            return None
+            return self.question
         try:
             content = await patiently(partial(_download, self.picture), FETCH_WITHIN_S)
         except BadRequest:
             raise PictureRefused(texts.PICTURE_GONE) from None
-        return await asyncio.to_thread(prepared, content)
+        return replace(self.question, image_b64=await asyncio.to_thread(prepared, content))
 
 
-async def in_text(turn: Turn, message: Message) -> Ask | str:
-    """Read a text, or a command with one; a line instead of an Ask is all that there is to say."""
-    text = _words(message)
-    return Ask(pipeline="support", text=text) if text else texts.NOTHING_TO_DO
+async def in_command(turn: Turn, message: Message) -> Ask | str:
+    """Read a /support; a line instead of an Ask is all that there is to say."""
+    return await _ask(turn, message, [message])
 
 
-async def in_picture(turn: Turn, message: Message) -> Ask | str:
-    """Read a picture, sent as a photo or as a file; of an album the first one, "" for the others."""
+async def in_message(turn: Turn, message: Message) -> Ask | str:
+    """Read words, pictures and what was forwarded; "" for what another message answers for.
+
+    A picture is sent as a photo or as a file; of an album the first one is looked at.
+    """
+    if turn.row.joined_to_id is not None:
+        return ""
     number = await _number_in_album(turn.row)
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
-    picture = message.photo[-1] if message.photo else message.document
+    return await _ask(turn, message, await joined(turn, message))
+
+
+async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
+    own = [_words(one) for one in together if one.forward_origin is None]
+    passed_on = [_quoted(one) for one in together if one.forward_origin is not None]
+    picture = next((found for one in together if (found := _picture(one)) is not None), None)
     if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
         return TOO_LARGE
-    return Ask(pipeline="support_photo", text=_words(message), picture=picture)
+    question = Question(
+        text="\n\n".join(filter(None, own)),
+        forwarded="\n\n".join(filter(None, passed_on)),
+        conversation=await _before(turn, message),
+    )
+    if picture is not None:
+        return Ask(pipeline="support_photo", question=question, picture=picture)
+    if question.text:
+        return Ask(pipeline="support", question=question)
+    if question.forwarded:
+        return Ask(pipeline="support_forwarded", question=question)
+    return texts.NOTHING_TO_DO
+
+
+async def _before(turn: Turn, message: Message) -> str:
+    """Return what a reply goes on from: a whole conversation with the bot, or just what it quotes."""
+    original = message.reply_to_message
+    row = turn.row
+    if original is None or row.chat_id is None or row.user_id is None:
+        return ""
+    run = await sync_to_async(run_behind)(row.chat_id, row.user_id, original.message_id)
+    if run is not None:
+        return await sync_to_async(conversation_of)(run)
+    quoted = original.text or original.caption or ""
+    return f"The salesperson replies to: {quoted}" if quoted else ""
+
+
+def _picture(message: Message) -> PhotoSize | Document | None:
+    return message.photo[-1] if message.photo else message.document
+
+
+def _quoted(message: Message) -> str:
+    """Return what a forwarded message says, and who said it as far as Telegram tells."""
+    words = _words(message)
+    origin = message.forward_origin
+    who = getattr(origin, "sender_user_name", "")
+    if isinstance(origin, MessageOriginUser):
+        who = origin.sender_user.full_name
+    return f"{who or 'Somebody'}: {words}" if words else ""
 
 
 async def _number_in_album(row: TelegramUpdate) -> int:

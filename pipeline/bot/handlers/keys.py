@@ -18,6 +18,7 @@ from agents.llm.base import Purse
 from agents.llm.errors import KeyRejected, ProviderUnavailable
 from agents.llm.router import PROVIDERS, create_provider
 from pipeline.bot import texts
+from pipeline.bot.handlers.control import answer
 from pipeline.bot.outbox import Buttons
 from pipeline.bot.turn import Turn
 from pipeline.models import Member, PastedKey, TelegramUpdate
@@ -50,6 +51,7 @@ def payers(member: Member) -> Buttons:
 
 async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> str:
     """Say what to do next for the payer whose button was pressed."""
+    await answer(query)  # at once, or the button keeps waiting
     chosen = (query.data or "").removeprefix(PAYER)
     provider = PROVIDERS.get(chosen)
     if provider is not None:

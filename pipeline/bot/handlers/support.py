@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from telegram import CallbackQuery, Message, Update
+from asgiref.sync import sync_to_async
+from telegram import CallbackQuery, Chat, Message, Update
 from telegram.constants import ChatType
 
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
 from pipeline.bot.handlers.asks import Ask
+from pipeline.bot.handlers.buttons import WANTS_A_RUN, AddTasks, buttons_of, noted, wanted
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.door import admitted
 from pipeline.bot.messages import Chunk, formatted
+from pipeline.bot.outbox import Buttons
 from pipeline.bot.reply import LiveReply
 from pipeline.bot.turn import Line, Turn, current_turn
 from pipeline.cancelling import end
 from pipeline.context import NotRun
+from pipeline.conversation import reasons, save_case
 from pipeline.engine import Engine
-from pipeline.models import Member
+from pipeline.models import Action, Member
+from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus, StepStatus
 from pipeline.pictures import PictureRefused
 from pipeline.records import Alert
@@ -34,6 +40,14 @@ Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[str]]
 Reader: TypeAlias = Callable[[Turn, Message], Awaitable[Ask | str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run came to, as messages, and the buttons beneath the last."""
+
+    chunks: list[Chunk]
+    buttons: Buttons = ()
+
+
 class Support:
     """Answers members, by a line or by a pipeline.
 
@@ -41,9 +55,10 @@ class Support:
     when that has no end.
     """
 
-    def __init__(self, engine: Engine, alert: Alert) -> None:
+    def __init__(self, engine: Engine, alert: Alert, add_tasks: AddTasks) -> None:
         self._engine = engine
         self._alert = alert
+        self._add_tasks = add_tasks
 
     def line(self, words: Words) -> Callback:
         """Return the callback for members' messages that a line answers."""
@@ -51,11 +66,20 @@ class Support:
 
     def run(self, read: Reader) -> Callback:
         """Return the callback for members' messages that a pipeline answers."""
-        return partial(self._handle, partial(self._answer, read))
+        return partial(self._handle, partial(self._read_and_answer, read))
 
     def press(self, words: Press) -> Callback:
         """Return the callback for members' presses of a button that a line answers."""
         return partial(self._pressed, words)
+
+    async def press_of_answer(self, update: Update, _: Any) -> None:
+        """Do what a button beneath an answer says: at once, or in its turn in the chat."""
+        if current_turn().claim.kind is TaskKind.MESSAGE:
+            await self._answer_press(update)
+        else:
+            await self._pressed(self._act, update, _)
+
+    # --- messages -----------------------------------------------------------------------------
 
     async def _handle(
         self,
@@ -77,32 +101,69 @@ class Support:
         line = await words(turn, member)
         await turn.outbox.say(line.text, line.buttons)
 
+    async def _read_and_answer(
+        self, read: Reader, turn: Turn, message: Message, member: Member
+    ) -> None:
+        ask = await read(turn, message)
+        if isinstance(ask, Ask):
+            await self._answer(ask, turn, member, message.chat)
+        elif ask:
+            await turn.outbox.say(ask)
+
+    # --- presses ------------------------------------------------------------------------------
+
     async def _pressed(self, words: Press, update: Update, _: Any) -> None:
         query, turn = update.callback_query, current_turn()
         if query is None:
             return
         turn.was_handled = True
-        # At once, or the button keeps waiting; what is to be done may take longer.
         who = await visitor(query.from_user)
-        await answer(query, who.refusal)
-        if not who.refusal:
-            await turn.outbox.say(await words(turn, who.member, query))
-
-    async def _answer(self, read: Reader, turn: Turn, message: Message, member: Member) -> None:
-        """Show that the message is being worked on, work on it, and reply."""
-        ask = await read(turn, message)
-        if isinstance(ask, str):
-            if ask:
-                await turn.outbox.say(ask)
+        if who.refusal:
+            await answer(query, who.refusal)
             return
-        reply = LiveReply(turn.outbox, is_private=message.chat.type == ChatType.PRIVATE)
-        async with reply.shown():
-            chunks = await self._unless_stopped(turn, self._chunks(turn, member, ask, reply))
-        await reply.close(chunks)
+        said = await words(turn, who.member, query)
+        if said:
+            await turn.outbox.say(said)
 
-    async def _unless_stopped(
-        self, turn: Turn, work: Coroutine[Any, Any, list[Chunk]]
-    ) -> list[Chunk]:
+    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> str:
+        """Note a press, tell Telegram that it was heard, and do what needs no run."""
+        pressed = await noted(turn.row, member, query.data or "", self._add_tasks)
+        if pressed is None:
+            await answer(query, texts.NOT_YOURS)
+            return ""
+        if not pressed.is_first:
+            await answer(query, texts.DONE_BEFORE)
+            return ""
+        await answer(query, texts.ON_IT if pressed.action in WANTS_A_RUN else "")
+        if pressed.action is Action.SAVE:
+            await sync_to_async(save_case)(pressed.run, member)
+            return texts.SAVED
+        if pressed.action is Action.WHY:
+            return await sync_to_async(reasons)(pressed.run)
+        return ""
+
+    async def _answer_press(self, update: Update) -> None:
+        query, turn = update.callback_query, current_turn()
+        if query is None or query.message is None:
+            return
+        turn.was_handled = True
+        who = await visitor(query.from_user)
+        ask = await wanted(turn.row)
+        if who.refusal or ask is None:
+            await self._engine.stop(turn.hold, turn.row.pk)
+            return
+        await self._answer(ask, turn, who.member, query.message.chat)
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    async def _answer(self, ask: Ask, turn: Turn, member: Member, chat: Chat) -> None:
+        """Show that the message is being worked on, work on it, and reply."""
+        reply = LiveReply(turn.outbox, is_private=chat.type == ChatType.PRIVATE)
+        async with reply.shown():
+            answer = await self._unless_stopped(turn, self._run(turn, member, ask, reply))
+        await reply.close(answer.chunks, answer.buttons)
+
+    async def _unless_stopped(self, turn: Turn, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Return what the work comes to; or, once the member wants it to stop, a line that it did."""
         working = asyncio.create_task(work)
         stopped = asyncio.create_task(turn.claim.stop.wait())
@@ -113,40 +174,40 @@ class Support:
         finally:
             await end([working, stopped])
         await self._engine.stop(turn.hold, turn.row.pk)
-        return formatted(texts.NO_ANSWER_STOPPED)
+        return Answer(formatted(texts.NO_ANSWER_STOPPED))
 
-    async def _chunks(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> list[Chunk]:
+    async def _run(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> Answer:
         """Return the answer: of a run that began before a restart, or of a new one."""
         update_id = turn.row.pk
         report = await self._engine.go_on(turn.hold, update_id, member, on_stage=reply.stage)
         if report is not None:
-            return _words(report)
+            return _told(report)
         try:
             report = await self._engine.answer(
                 ask.pipeline,
                 member,
-                ask.text,
-                image_b64=await ask.image_b64(),
+                await ask.whole_question(),
                 origin=Origin(update_id=update_id, token=turn.claim.token),
                 on_stage=reply.stage,
             )
         except PictureRefused as refusal:
-            return formatted(str(refusal))
+            return Answer(formatted(str(refusal)))
         except NotRun as error:
-            return formatted(f"⚠️ {error.member_line}")
-        return _words(report)
+            return Answer(formatted(f"⚠️ {error.member_line}"))
+        return _told(report)
 
 
-def _words(report: RunReport) -> list[Chunk]:
+def _told(report: RunReport) -> Answer:
     """Return the answer with what the member must know of it, or one line why there is none."""
     if report.status is RunStatus.CANCELLED:
-        return formatted(texts.NO_ANSWER_STOPPED)
+        return Answer(formatted(texts.NO_ANSWER_STOPPED))
     if report.status is not RunStatus.OK:
         line = next((s.member_line for s in report.steps if s.status is StepStatus.FAILED), "")
-        return formatted(texts.NO_ANSWER.format(line=line, incident=str(report.run_id)[:8]))
+        failed = texts.NO_ANSWER.format(line=line, incident=str(report.run_id)[:8])
+        return Answer(formatted(failed))
     notes = [
         texts.FELL_BACK.format(agent=step.agent, model=step.fell_back_to)
         for step in report.steps
         if step.fell_back_to
     ]
-    return formatted("\n\n".join([report.answer, *notes]))
+    return Answer(formatted("\n\n".join([report.answer, *notes])), buttons_of(report.run_id))

@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from agents.model_config import OverridesUnknown
+from pipeline.briefing import Question
 from pipeline.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
 from pipeline.context import NoPurse
 from pipeline.engine import Engine
@@ -68,7 +69,7 @@ class Command(BaseCommand):
 
 async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:
     async with Engine("shell") as engine:
-        report = await engine.answer(name, member, text, image_b64=image_b64)
+        report = await engine.answer(name, member, Question(text=text, image_b64=image_b64))
         await engine.drain()
         return report
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from tests.sandbox.serving import running_sandbox
 MAYA, TOM, NOOR = 1001, 1002, 1003
 OPERATOR = 1004  # the first person that a test adds
 PATIENCE_S = 60.0
+_message_ids = count(1)
 
 
 class Chat:
@@ -29,8 +31,9 @@ class Chat:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def say(self, person: int, text: str) -> int:
-        answer = await self._http.post(f"/chat/{person}/messages", json={"text": text})
+    async def say(self, person: int, text: str, reply_to: int | None = None) -> int:
+        said = {"text": text, "reply_to_message_id": reply_to}
+        answer = await self._http.post(f"/chat/{person}/messages", json=said)
         assert answer.is_success, answer.text
         return int(answer.json()["message_id"])
 
@@ -40,6 +43,22 @@ class Chat:
             files={"photo": ("photo.png", content)},
             data={"caption": caption},
         )
+        assert answer.is_success, answer.text
+
+    async def forward(self, person: int, text: str, **message: Any) -> None:
+        """Pass on what a prospect wrote, as Telegram delivers it."""
+        origin = {"type": "hidden_user", "sender_user_name": "Pia Prospect", "date": 1_700_000_000}
+        await self.inject(person, text=text, forward_origin=origin, **message)
+
+    async def inject(self, person: int, **message: Any) -> None:
+        """Have Telegram deliver a message that the chat page cannot write."""
+        usual = {
+            "message_id": 900_000 + next(_message_ids),
+            "date": 1_700_000_000,
+            "chat": {"id": person, "type": "private"},
+            "from": {"id": person, "is_bot": False, "first_name": "Somebody"},
+        }
+        answer = await self.post("/telegram/updates", message=usual | message)
         assert answer.is_success, answer.text
 
     async def add_operator(self) -> int:

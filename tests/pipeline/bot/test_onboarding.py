@@ -16,7 +16,7 @@ from pipeline.models import Invite, LLMCall, Member, PastedKey, PipelineRun, Tas
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY, canary
-from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase
 from tests.pipeline.cases import until
 from tests.servers import free_port
 
@@ -194,10 +194,10 @@ class WhoPaysTests(BotCase):
         async with self.bot() as chat:
             await chat.say(TOM, f"is {CLAUDE_KEY} still good?")
             await chat.sees_text(TOM, "looks like an API key")
-            await self._inject(chat, text=CLAUDE_KEY, forward_origin=forwarded)
-            await self._inject(chat, text=f"{CLAUDE_KEY} {OPENAI_KEY}")
+            await chat.inject(TOM, text=CLAUDE_KEY, forward_origin=forwarded)
+            await chat.inject(TOM, text=f"{CLAUDE_KEY} {OPENAI_KEY}")
             await chat.sees(TOM, times(3, "looks like"))
-            await self._inject(chat, text=CLAUDE_KEY, chat=group)
+            await chat.inject(TOM, text=CLAUDE_KEY, chat=group)
             in_group = Task.objects.filter(update__chat_id=-100, ended_at__isnull=False)
             await until(in_group.aexists)
 
@@ -234,17 +234,6 @@ class WhoPaysTests(BotCase):
             }
             await chat.post("/telegram/updates", callback_query=query)
             await chat.sees_text(TOM, "Send me your OpenAI key")
-
-    async def _inject(self, sandbox: Chat, **message: object) -> None:
-        tom = {"id": TOM, "is_bot": False, "first_name": "Tom"}
-        usual = {
-            "message_id": 900,
-            "date": 1_700_000_000,
-            "chat": {"id": TOM, "type": "private"},
-            "from": tom,
-        }
-        answer = await sandbox.post("/telegram/updates", message=usual | message)
-        assert answer.is_success, answer.text
 
     async def _assert_nothing_else_holds(self, key: str) -> None:
         assert not await PastedKey.objects.aexists()

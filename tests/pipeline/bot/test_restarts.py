@@ -158,12 +158,12 @@ class GivingUpTests(BotCase):
         attempts = 0
         keep = Outbox.keep
 
-        async def failing(outbox: Outbox, chunks: Any) -> None:
+        async def failing(outbox: Outbox, chunks: Any, *more: Any, **options: Any) -> None:
             nonlocal attempts
             if "Draft to send" in chunks[0][0]:
                 attempts += 1
                 raise RuntimeError("it never works")
-            await keep(outbox, chunks)
+            await keep(outbox, chunks, *more, **options)
 
         self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
         async with self.bot() as chat:

@@ -1,0 +1,97 @@
+"""The buttons beneath an answer: each does its part once, for the member whose answer it is.
+
+What a press carries is only a name and an id; whether it may, the rows say. A press that wants another
+run lines up in its chat like a message, so that two answers never mix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from pipeline.bot import texts
+from pipeline.bot.handlers.asks import Ask
+from pipeline.bot.intake import lane_of
+from pipeline.bot.outbox import Buttons
+from pipeline.briefing import Question
+from pipeline.conversation import conversation_of
+from pipeline.models import Action, Member, PipelineRun, Press, Task, TelegramUpdate
+from pipeline.models.inbox import TaskKind
+from pipeline.models.runs import RunStatus
+from pipeline.resumption import read_back
+
+RUN = "run:"  # begins the data of these buttons
+WANTS_A_RUN = {Action.AGAIN, Action.SHORTER}
+
+AddTasks = Callable[[Sequence[Task]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """What a press is about, and whether it is the first of its kind."""
+
+    run: PipelineRun
+    action: Action
+    is_first: bool
+
+
+def buttons_of(run_id: UUID) -> Buttons:
+    """Return the buttons for the answer of a run."""
+    pairs = ((Action.AGAIN, Action.SHORTER), (Action.SAVE, Action.WHY))
+    return [[(action.label, f"{RUN}{action}:{run_id.hex}") for action in pair] for pair in pairs]
+
+
+async def noted(
+    row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks
+) -> Pressed | None:
+    """Note a press, with a place in line where it wants a run; None if it is not theirs to press."""
+    return await sync_to_async(_note)(row, member, data, add_tasks)
+
+
+async def wanted(row: TelegramUpdate) -> Ask | None:
+    """Return the run that a press in line asks for; None if it did not count."""
+    press = await Press.objects.select_related("run").filter(update=row).afirst()
+    return await sync_to_async(_ask)(press) if press is not None else None
+
+
+@transaction.atomic
+def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -> Pressed | None:
+    name, _, run_id = data.removeprefix(RUN).partition(":")
+    if name not in Action.values or len(run_id) != 32 or not run_id.isalnum():
+        return None
+    try:
+        wanted_id = UUID(run_id)
+    except ValueError:
+        return None
+    run = PipelineRun.objects.filter(
+        pk=wanted_id, member=member, update__chat_id=row.chat_id, status=RunStatus.OK
+    ).first()
+    if run is None:
+        return None
+    action = Action(name)
+    press, is_new = Press.objects.get_or_create(run=run, action=action, defaults={"update": row})
+    if is_new and action in WANTS_A_RUN:
+        message = json.loads(row.raw)["callback_query"]["message"]
+        lane = lane_of({"message": {**message, "entities": []}})
+        add_tasks([Task(kind=TaskKind.MESSAGE, lane=lane, update=row)])
+    return Pressed(run, action, is_first=press.update_id == row.pk)
+
+
+def _ask(press: Press) -> Ask:
+    seen = read_back(press.run_id)
+    pipeline = press.run.pipeline
+    question = Question(
+        text=seen.inputs["user_message"],
+        forwarded=seen.inputs.get("forwarded", ""),
+        conversation=seen.inputs.get("conversation", ""),
+        image_b64=seen.inputs["image_b64"] or None,
+    )
+    if press.action == Action.SHORTER:
+        pipeline = "support_shorter"
+        question = Question(text=texts.SHORTER_WANTED, conversation=conversation_of(press.run))
+    return Ask(pipeline=pipeline, question=question)

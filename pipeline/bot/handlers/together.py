@@ -1,0 +1,101 @@
+"""Messages that belong together: what a member forwards, and their comment on it.
+
+Telegram sends them one by one, in either order and a moment apart. The first of them waits that
+moment, takes the others along, and is answered for all; theirs is then no answer of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.utils import timezone
+from telegram import Message
+
+from pipeline.bot.turn import Turn
+from pipeline.holds import Hold
+from pipeline.models import PipelineRun, Task, TelegramUpdate
+from pipeline.models.inbox import TaskKind, TaskStatus
+
+APART = timedelta(seconds=1)  # what comes later is a message of its own
+COMES_WITHIN = timedelta(seconds=0.3)  # so long is a next one waited for
+MOST_WAIT = timedelta(seconds=2)
+MOST = 20
+
+
+async def joined(turn: Turn, message: Message) -> list[Message]:
+    """Return a message and those that were sent together with it, in their order."""
+    row = turn.row
+    if not await PipelineRun.objects.filter(update=row).aexists():
+        await _wait_for_more(row)
+        await sync_to_async(_join)(row, turn.hold)
+    others = [other.raw async for other in row.joined.order_by("pk")]
+    bot = message.get_bot()
+    return [message, *(Message.de_json(json.loads(raw)["message"], bot) for raw in others)]
+
+
+async def _wait_for_more(row: TelegramUpdate) -> None:
+    """Wait until nothing has come for a moment, at most two seconds in all."""
+    ends_at = row.received_at + MOST_WAIT
+    while True:
+        newest = await sync_to_async(_newest)(row)
+        wait = min(newest + COMES_WITHIN, ends_at) - timezone.now()
+        if wait <= timedelta():
+            return
+        await asyncio.sleep(min(wait, COMES_WITHIN).total_seconds())
+
+
+def _newest(row: TelegramUpdate) -> datetime:
+    return max(one.received_at for one in (row, *_followers(row)))
+
+
+@transaction.atomic
+def _join(row: TelegramUpdate, hold: Hold) -> None:
+    """Take along what belongs to a message and nobody has begun to answer."""
+    hold.check()
+    for follower in _followers(row):
+        task = Task.objects.select_for_update().filter(update=follower, kind=TaskKind.MESSAGE)
+        if not task.filter(status=TaskStatus.WAITING).exists():
+            return
+        TelegramUpdate.objects.filter(pk=follower.pk).update(joined_to=row)
+
+
+def _followers(row: TelegramUpdate) -> Iterator[TelegramUpdate]:
+    """Yield the messages that follow and belong to this one: of a comment and what it is about."""
+    rows = TelegramUpdate.objects.filter(
+        bot_id=row.bot_id, chat_id=row.chat_id, user_id=row.user_id, kind="message"
+    )
+    first = _message(row)
+    comments, pictures = int(not _is_forwarded(first)), int("photo" in first)
+    before = row.received_at
+    for follower in rows.filter(pk__gt=row.pk).order_by("pk")[:MOST]:
+        message = _message(follower)
+        comments += not _is_forwarded(message)
+        pictures += "photo" in message
+        is_soon = follower.received_at - before <= APART
+        belongs = is_soon and comments <= 1 and pictures <= 1
+        if not belongs or not _may_be_joined(follower, message):
+            return
+        before = follower.received_at
+        yield follower
+
+
+def _may_be_joined(row: TelegramUpdate, message: dict[str, Any]) -> bool:
+    if row.joined_to_id is not None or row.holds_key or row.album:
+        return False
+    text = str(message.get("text") or "")
+    return bool(text or message.get("photo")) and not text.startswith("/")
+
+
+def _is_forwarded(message: dict[str, Any]) -> bool:
+    return "forward_origin" in message
+
+
+def _message(row: TelegramUpdate) -> dict[str, Any]:
+    message = json.loads(row.raw).get("message")
+    return message if isinstance(message, dict) else {}

@@ -1,0 +1,91 @@
+"""What was said before, in words for agents and for members: an answer gone on from, its reasons, a case.
+
+Read from the records of runs, which nothing here changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from pipeline.config import StepMode
+from pipeline.models import CasebookEntry, Member, PipelineRun
+from pipeline.models.runs import RunStatus, StepRun, StepStatus
+from pipeline.resumption import read_back
+
+MOST_CHARACTERS = 12_000  # of a conversation: about three exchanges
+MOST_OF_A_CASE = 4_000
+TITLE_LENGTH = 80
+
+
+def conversation_of(run: PipelineRun) -> str:
+    """Return what was said up to the end of a run, the newest whole and the oldest cut off."""
+    seen = read_back(run.pk)
+    said = {
+        "The salesperson": seen.inputs["user_message"],
+        "Forwarded by the salesperson": seen.inputs.get("forwarded", ""),
+        "You": seen.report.answer,
+    }
+    exchange = "\n\n".join(f"{who}: {text.strip()}" for who, text in said.items() if text.strip())
+    before = seen.inputs.get("conversation", "")
+    whole = f"{before}\n\n{exchange}".strip()
+    return whole if len(whole) <= MOST_CHARACTERS else f"…{whole[-MOST_CHARACTERS:]}"
+
+
+def run_behind(chat_id: int, user_id: int, message_id: int) -> PipelineRun | None:
+    """Return the run whose answer is this message, if it was made for that person."""
+    return (
+        PipelineRun.objects.filter(
+            status=RunStatus.OK,
+            member__telegram_id=user_id,
+            update__chat_id=chat_id,
+            update__replies__message_id=message_id,
+        )
+        .order_by("-started_at")
+        .first()
+    )
+
+
+def reasons(run: PipelineRun) -> str:
+    """Return for each step which model ran, why, and who paid."""
+    steps = StepRun.objects.filter(run=run, status__in=(StepStatus.OK, StepStatus.FAILED))
+    lines = [
+        f"• {step.agent} {_why(step)}"
+        for step in steps.exclude(mode=StepMode.BACKGROUND)
+        .order_by("position", "attempt")
+        .prefetch_related("calls")
+    ]
+    return "\n".join([f"Why these models answered (run {str(run.pk)[:8]}):", *lines])
+
+
+@transaction.atomic
+def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
+    """Keep a run's question and plan for the team, once."""
+    seen = read_back(run.pk)
+    asked = seen.inputs["user_message"] or seen.inputs.get("forwarded", "") or "A picture"
+    plan: dict[str, Any] = {}
+    for step in seen.steps:
+        plan |= step.output.data
+    parts = {
+        "Situation": plan.get("summary") or asked,
+        "What held it up": plan.get("analysis", ""),
+        "Approach": plan.get("strategy", ""),
+    }
+    text = "\n\n".join(f"{name}: {said}" for name, said in parts.items() if said)
+    case, _ = CasebookEntry.objects.get_or_create(
+        run=run,
+        defaults={
+            "member": member,
+            "title": " ".join(asked.split())[:TITLE_LENGTH],
+            "text": text[:MOST_OF_A_CASE],
+        },
+    )
+    return case
+
+
+def _why(step: StepRun) -> str:
+    """Return the decision without what only operators need: the snapshot and its age."""
+    decision, _, _ = step.decision.partition("; snapshot")
+    costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
+    return f"{decision}; ${sum(costs):.4f}" if costs else decision
