@@ -11,6 +11,7 @@ from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
 from pipeline.config import PipelineConfig
 from pipeline.context import PipelineContext
+from pipeline.memory import profile_of
 from pipeline.models import CasebookEntry, Member, PlaybookPage, Scenario
 from pipeline.reports import KeptRun
 
@@ -47,7 +48,7 @@ def brief(
         conversation=question.conversation,
         image_b64=question.image_b64,
         knowledge_base=_playbook(),
-        user_memory=member.memory if member else "",
+        user_memory=profile_of(member) if member else "",
         casebook_text=_casebook(),
         scenario=_scenario() if needs_scenario else "",
     )

@@ -47,6 +47,12 @@ def run_behind(chat_id: int, user_id: int, message_id: int) -> PipelineRun | Non
     )
 
 
+def last_run(chat_id: int, member: Member) -> PipelineRun | None:
+    """Return the run of a member's last answer in a chat."""
+    runs = PipelineRun.objects.filter(status=RunStatus.OK, member=member, update__chat_id=chat_id)
+    return runs.order_by("-started_at").first()
+
+
 def reasons(run: PipelineRun) -> str:
     """Return for each step which model ran, why, and who paid."""
     steps = StepRun.objects.filter(run=run, status__in=(StepStatus.OK, StepStatus.FAILED))

@@ -16,9 +16,9 @@ from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
 from pipeline import limits, records, resumption
-from pipeline.briefing import Question, brief, brief_again
+from pipeline.briefing import Question, brief, brief_again, default_provider
 from pipeline.config import PipelineConfig, load_pipeline
-from pipeline.context import PipelineContext
+from pipeline.context import NoPurse, PipelineContext
 from pipeline.holds import RunHold, TaskHold
 from pipeline.models import Member, StepRun
 from pipeline.models.inbox import Task
@@ -42,8 +42,9 @@ class Engine:
     ) -> None:
         self.model_config = service_from_settings()
         self._report = ProcessReport(self.model_config, role)
+        self._registry = default_registry()
         self._runner = PipelineRunner(
-            default_registry(),
+            self._registry,
             step_deadline_s=settings.STEP_DEADLINE_SECONDS,
             run_deadline_s=settings.RUN_DEADLINE_SECONDS,
             alert=alert,
@@ -96,6 +97,25 @@ class Engine:
             origin=origin,
             on_stage=on_stage,
         )
+
+    async def decisions(self, member: Member) -> dict[str, str]:
+        """Return for each agent what it would run on for this member now, and why.
+
+        Raises:
+            OverridesUnknown: they could not be read for 30 s.
+        """
+        await self._know_overrides()
+        ctx = PipelineContext(
+            default_llm=await sync_to_async(default_provider)(member),
+            model_config=self.model_config,
+        )
+        found = {}
+        for agent in self._registry:
+            try:
+                found[agent.name] = (await ctx.decide(agent.name)).sentence
+            except NoPurse as error:
+                found[agent.name] = error.member_line
+        return found
 
     async def go_on(
         self, hold: TaskHold, update_id: int, member: Member, *, on_stage: OnStage

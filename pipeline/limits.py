@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from agents.llm.base import Purse
 from pipeline.context import NotRun
@@ -34,18 +34,15 @@ def check(member: Member, *, now: datetime) -> None:
     Raises:
         LimitReached: RUNS_PER_HOUR, or SHARED_DOLLARS_PER_DAY for a member without a key.
     """
-    runs = PipelineRun.objects.filter(member=member)
     most = settings.RUNS_PER_HOUR
-    recent = runs.filter(started_at__gt=now - HOUR).order_by("-started_at")
-    counted = list(recent.values_list("started_at", flat=True)[:most])
-    if len(counted) == most:
+    if runs_within_an_hour(member, now=now) >= most:
         raise LimitReached(
             f"That is {most} messages within an hour, as many as I may answer one person. "
-            f"The next one can come in {_minutes(counted[-1] + HOUR - now)}."
+            f"The next one can come in {_minutes(_next_run_at(member, now=now) - now)}."
         )
     if member.api_key is not None:
         return
-    spent = spent_of_shared(member, since=now - DAY)
+    spent = spent_within_a_day(member, now=now)
     if spent >= settings.SHARED_DOLLARS_PER_DAY:
         raise LimitReached(
             f"You have used ${spent:.2f} of the team's key within 24 hours; "
@@ -54,12 +51,34 @@ def check(member: Member, *, now: datetime) -> None:
         )
 
 
-def spent_of_shared(member: Member, *, since: datetime) -> Decimal:
-    """Return the dollars that the shared key has paid for a member since then, as far as known."""
+def runs_within_an_hour(member: Member, *, now: datetime) -> int:
+    """Return how many runs a member has had, those before an erasure included."""
+    is_recent = member.forgotten_at is not None and member.forgotten_at > now - HOUR
+    return _runs(member, now=now).count() + (member.forgotten_runs if is_recent else 0)
+
+
+def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
+    """Return the dollars that the shared key has paid for a member, as far as known."""
     calls = LLMCall.objects.filter(
-        step__run__member=member, purse=Purse.SHARED.value, started_at__gt=since
+        step__run__member=member, purse=Purse.SHARED.value, started_at__gt=now - DAY
     )
-    return calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
+    spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
+    is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
+    return spent + (member.forgotten_usd if is_recent else 0)
+
+
+def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:
+    return PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
+
+
+def _next_run_at(member: Member, *, now: datetime) -> datetime:
+    """Return when one of the runs that count will be an hour old, the others being too few then."""
+    starts = list(
+        _runs(member, now=now).order_by("-started_at").values_list("started_at", flat=True)
+    )
+    most = settings.RUNS_PER_HOUR
+    oldest = starts[most - 1] if len(starts) >= most else member.forgotten_at or now
+    return oldest + HOUR
 
 
 def _minutes(wait: timedelta) -> str:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.keys import scrub
+from pipeline import memory
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold, Superseded, progressed
@@ -204,6 +205,9 @@ def close_step(
     )
     if not closed:
         raise Superseded(f"step run {step_id} is in other hands")
+    step = StepRun.objects.select_related("run").get(pk=step_id)
+    if step.agent == memory.AGENT and status is StepStatus.OK:
+        memory.learn(step, output.data)
     progressed(token)
 
 
@@ -272,6 +276,10 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         fields["generation_id"] = clean(outcome.error.generation_id)[:200]
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
+    call = LLMCall.objects.select_for_update().filter(id=call_id)
+    if call.filter(user_message=None).exists():
+        # Its member has had everything erased meanwhile: figures only.
+        fields |= {"output_id": None, "error": ""}
     LLMCall.objects.filter(id=call_id).update(**fields)
 
 

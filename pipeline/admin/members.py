@@ -9,12 +9,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from pipeline.admission import approve, greet, invite, link_of
-from pipeline.models import Invite, Member
+from pipeline.models import Fact, Invite, Member
 from pipeline.models.members import Access
 
 
@@ -33,7 +33,7 @@ class MemberForm(forms.ModelForm):
 
     class Meta:
         model = Member
-        fields = ["telegram_id", "name", "username", "access", "provider", "model_id", "memory"]
+        fields = ["telegram_id", "name", "username", "access", "provider", "model_id"]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -47,6 +47,28 @@ class MemberForm(forms.ModelForm):
         if has_key and not cleaned.get("new_key") and sealed_for & set(self.changed_data):
             self.add_error("new_key", "Enter the key again: it was stored for the former values.")
         return cleaned
+
+
+class FactInline(TabularInline):
+    """What is remembered of a member: a text like those of the runs, to be read or taken out."""
+
+    model = Fact
+    fields = readonly_fields = ["kind", "text", "noted_at", "until_version"]
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("pipeline.view_texts")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("pipeline.view_texts") and request.user.has_perm(
+            "pipeline.change_member"
+        )
 
 
 @admin.register(Member)
@@ -83,11 +105,11 @@ class MemberAdmin(ModelAdmin):
     def block(self, request: HttpRequest, members: QuerySet[Member]) -> None:
         self.message_user(request, f"Blocked: {members.update(access=Access.BLOCKED)}.")
 
-    def get_fields(self, request: HttpRequest, obj: Member | None = None) -> list[str]:
-        fields = ["telegram_id", "name", "username", "access", "provider", "model_id"]
-        fields += ["key_fingerprint", "new_key", "forget_key"]
-        # Memory is what agents wrote of a person: a text like those of the runs.
-        return [*fields, "memory"] if request.user.has_perm("pipeline.view_texts") else fields
+    fields = [
+        *("telegram_id", "name", "username", "access", "provider", "model_id"),
+        *("key_fingerprint", "new_key", "forget_key"),
+    ]
+    inlines = [FactInline]
 
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
         if form.cleaned_data["forget_key"]:

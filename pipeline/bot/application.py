@@ -26,18 +26,20 @@ from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
+from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
+from pipeline.bot.handlers.mine import Mine
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
-from pipeline.bot.outbox import Outbox
+from pipeline.bot.outbox import Outbox, keyboard
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
 from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
-from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
+from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
@@ -75,7 +77,8 @@ class BotSide:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
         self._alerts = alerts
         self._application = _application(self.bot_id, add_tasks)
-        add_handlers(self._application, Support(engine, alerts.post, add_tasks))
+        support = Support(engine, alerts.post, add_tasks)
+        add_handlers(self._application, support, Mine(engine))
         self._poller = Poller(self._application.bot, self.bot_id)
 
     async def connect(self, *, polls: bool, take_over: bool) -> None:
@@ -213,7 +216,9 @@ class BotSide:
         is_in_topic = isinstance(message, Message) and message.is_topic_message
         topic = message.message_thread_id if message and is_in_topic else None
         outbox = Outbox(self._application.bot, row, topic, TaskHold(claim.task_id, claim.token))
-        return Turn(claim=claim, row=row, outbox=outbox), update
+        original = message.reply_to_message if isinstance(message, Message) else None
+        replied_to = original.message_id if original else None
+        return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
 
     async def _show_last(self, row: TelegramUpdate, line: str) -> None:
         bot, chat_id = self._application.bot, row.chat_id
@@ -222,10 +227,12 @@ class BotSide:
         ).afirst()
         if chat_id is None:
             return
+        run = await PipelineRun.objects.filter(update=row).afirst()
+        button = keyboard(retry_of(run.pk)) if run is not None else None
         if placeholder is not None and placeholder.message_id is not None:
-            await bot.edit_message_text(line, chat_id, placeholder.message_id)
+            await bot.edit_message_text(line, chat_id, placeholder.message_id, reply_markup=button)
         else:
-            await bot.send_message(chat_id, line)
+            await bot.send_message(chat_id, line, reply_markup=button)
 
     async def _remove_webhook(self, take_over: bool) -> None:
         if not take_over:

@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 # What Telegram is asked for; other kinds are stored all the same should they come.
 ALLOWED_UPDATES = ["message", "callback_query"]
-CONTROL_COMMANDS = frozenset({"cancel", "help", "start"})  # they do not wait for a run
+CONTROL_COMMANDS = frozenset(  # they do not wait for a run
+    {"cancel", "forget", "help", "memory", "model", "settings", "start"}
+)
 OPAQUE = frozenset({"file_id", "file_unique_id", "id"})  # random letters may look like a key
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)

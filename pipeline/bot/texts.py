@@ -16,7 +16,7 @@ SEND_KEY = """Send me your {provider} key, in a message with nothing else in it.
 You get one at {page}. I ask {provider} whether it works, store it encrypted and delete your message."""
 ON_TEAM_KEY = "The team's key pays for your answers. Tell me about your prospect."
 TEAM_KEY_CLOSED = "The team's key is not for members here. Please use a key of your own."
-STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. An operator can remove it."
+STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. You can remove it: /settings."
 LET_IN = "✅ You are in. Tell me about a prospect, or send /start to see what I do."
 
 HELP = """Describe a prospect, send a screenshot, or forward me what they wrote. For example:
@@ -26,6 +26,11 @@ Reply to an answer of mine to go on from it. The buttons beneath it make it anew
 the team, or tell why these models answered.
 
 /support: analysis, strategy, steps and a draft
+/model: which models answer now, and who pays
+/why: why these models answered; also as a reply to an answer
+/memory: what I remember of you
+/settings: your API key and model
+/forget: erase your key, memory and texts
 /cancel: stop what I am working on
 /start: what I do
 /help: this list"""
@@ -82,6 +87,24 @@ ON_IT = "On it…"
 DONE_BEFORE = "I have done that already: see below."
 SAVED = "📌 Saved. The team's agents know this case from now on."
 NOT_YOURS = "This button is not for you, or its answer is no longer kept."
+TRY_AGAIN = "↻ Try again"
+MODELS_NOW = "If you asked now:"
+NO_ANSWER_TO_EXPLAIN = "There is no answer of mine to explain here. Reply with /why to one of them."
+SETTINGS = """{payer}
+Your model: {model}. Where an operator has chosen a model for an agent, that one runs on the team's key: see /model."""
+DEFAULT_MODEL = "the provider's usual one"
+FORGET_KEY = "Remove my {provider} key"
+KEY_FORGOTTEN = "Your key is removed. Send /start to choose whose key is to pay."
+NOTHING_REMEMBERED = (
+    "I remember nothing of you yet. I note what you tell me about yourself and your work."
+)
+REMEMBERED = "What I remember of you (version {version}):"
+FORGET_MEMORY = "Forget all of this"
+MEMORY_FORGOTTEN = "Forgotten. I remember nothing of you now."
+FORGET = """This erases your API key, what I remember of you, your saved cases, and the texts of everything you asked and I \
+answered. Figures of cost stay, without your name. It cannot be undone; messages in this chat are yours to delete."""
+FORGET_ALL = "Erase everything"
+ALL_FORGOTTEN = "Erased: your key, memory, cases and texts. You may go on at any time: send /start."
 CUT_OFF = "⚠️ I was cut off while sending you a message. If it did not arrive, let me show it here."
 SHOW_AGAIN = "Show it here"
 NOTHING_TO_SHOW = "This message is no longer kept."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from pipeline.bot.outbox import Buttons, Outbox
+from pipeline.bot.outbox import Also, Buttons, Outbox
 from pipeline.holds import TaskHold
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.queue.base import Claim
@@ -18,6 +18,7 @@ class Turn:
     claim: Claim
     row: TelegramUpdate
     outbox: Outbox
+    replied_to: int | None = None  # the message that this one is a reply to
     was_handled: bool = field(default=False)
 
     @property
@@ -31,6 +32,7 @@ class Line:
 
     text: str
     buttons: Buttons = ()
+    also: Also = None  # done once, in the transaction that decides on the line
 
 
 _current: ContextVar[Turn] = ContextVar("turn")

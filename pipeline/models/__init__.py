@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, TelegramUpdate
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
-from pipeline.models.members import Invite, Member, PastedKey
+from pipeline.models.members import Fact, Invite, Member, PastedKey
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.training import Scenario
 
 __all__ = [
     "Action",
     "CasebookEntry",
+    "Fact",
     "Invite",
     "LLMCall",
     "Member",

@@ -38,7 +38,12 @@ class Member(models.Model):
     )
     key_ciphertext = models.TextField(blank=True, editable=False)
     key_fingerprint = models.CharField("own key", max_length=8, blank=True, editable=False)
-    memory = models.TextField(blank=True, help_text="What the memory agent keeps of the member")
+    memory_version = models.PositiveIntegerField(default=0, editable=False)
+    memory_erased_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What was used before the member had everything erased still counts towards today's limits.
+    forgotten_at = models.DateTimeField(null=True, blank=True, editable=False)
+    forgotten_runs = models.PositiveIntegerField(default=0, editable=False)
+    forgotten_usd = models.DecimalField(max_digits=20, decimal_places=12, default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -77,6 +82,27 @@ class Member(models.Model):
     def forget_key(self) -> None:
         """Take the key out of this row; the caller saves."""
         self.provider = self.key_ciphertext = self.key_fingerprint = ""
+
+
+class Fact(models.Model):
+    """One thing that the memory agent has noted about a member, from a version of their memory on."""
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="facts")
+    kind = models.CharField(max_length=20)
+    text = models.CharField(max_length=200)
+    run = models.ForeignKey(
+        "pipeline.PipelineRun", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    since_version = models.PositiveIntegerField()
+    until_version = models.PositiveIntegerField(null=True, blank=True)  # None: it holds
+    noted_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["since_version", "pk"]
+        indexes = [models.Index(fields=["member", "until_version"], name="fact_that_holds")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
 
 
 class PastedKey(models.Model):

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from pipeline.models import (
+    Fact,
     Invite,
     LLMCall,
     Member,
@@ -183,7 +184,8 @@ class MemberPageTests(TestCase):
         assert (made.created_by, made.secret_sha256) == ("ana", sha256(secret.encode()).hexdigest())
 
     def test_memory_is_a_text_like_those_of_the_runs(self):
-        dana = Member.objects.create(telegram_id=42, name="Dana", memory=SECRET_PROSPECT)
+        dana = Member.objects.create(telegram_id=42, name="Dana")
+        Fact.objects.create(member=dana, kind="goal", text=SECRET_PROSPECT, since_version=1)
         url = reverse("admin:pipeline_member_change", args=[dana.pk])
 
         assert "SECRET-PROSPECT" not in operator("bo", "view_member").get(url).content.decode()

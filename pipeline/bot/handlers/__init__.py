@@ -16,19 +16,35 @@ from pipeline.bot.handlers.asks import in_command, in_message
 from pipeline.bot.handlers.buttons import RUN
 from pipeline.bot.handlers.control import cancel, show_again
 from pipeline.bot.handlers.keys import PAYER, choose_payer
+from pipeline.bot.handlers.mine import (
+    MINE,
+    Mine,
+    forget,
+    offer_to_forget,
+    show_memory,
+    show_settings,
+    show_why,
+)
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
 from pipeline.bot.outbox import AGAIN
 
 COMMANDS = [
     ("support", "Analysis, strategy, steps and a draft"),
+    ("model", "Which models answer now, and who pays"),
+    ("why", "Why these models answered; also as a reply"),
+    ("memory", "What I remember of you"),
+    ("settings", "Your API key and model"),
+    ("forget", "Erase your key, memory and texts"),
     ("cancel", "Stop what I am working on"),
     ("start", "What I do"),
     ("help", "What you can send"),
 ]
 
 
-def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support: Support) -> None:
+def add_handlers(
+    application: Application[Any, Any, Any, Any, Any, Any], support: Support, mine: Mine
+) -> None:
     """Register every handler; the first that matches an update takes it."""
     private = filters.ChatType.PRIVATE & filters.UpdateType.MESSAGE
     picture = filters.PHOTO | filters.Document.IMAGE
@@ -37,6 +53,11 @@ def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support
             CommandHandler("start", support.line(show_start)),
             CommandHandler("help", support.line(show_help)),
             CommandHandler("cancel", support.line(cancel)),
+            CommandHandler("model", support.line(mine.show_models)),
+            CommandHandler("why", support.line(show_why)),
+            CommandHandler("memory", support.line(show_memory)),
+            CommandHandler("settings", support.line(show_settings)),
+            CommandHandler("forget", support.line(offer_to_forget)),
             CommandHandler("support", support.run(in_command)),
             MessageHandler(private & picture, support.run(in_message)),
             MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
@@ -44,6 +65,7 @@ def add_handlers(application: Application[Any, Any, Any, Any, Any, Any], support
             MessageHandler(private, support.line(show_not_understood)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
+            CallbackQueryHandler(support.press(forget), pattern=f"^{MINE}"),
             CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
         ]
     )

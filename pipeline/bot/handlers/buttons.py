@@ -26,6 +26,7 @@ from pipeline.models.runs import RunStatus
 from pipeline.resumption import read_back
 
 RUN = "run:"  # begins the data of these buttons
+FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)
 WANTS_A_RUN = {Action.AGAIN, Action.SHORTER}
 
 AddTasks = Callable[[Sequence[Task]], None]
@@ -44,6 +45,11 @@ def buttons_of(run_id: UUID) -> Buttons:
     """Return the buttons for the answer of a run."""
     pairs = ((Action.AGAIN, Action.SHORTER), (Action.SAVE, Action.WHY))
     return [[(action.label, f"{RUN}{action}:{run_id.hex}") for action in pair] for pair in pairs]
+
+
+def retry_of(run_id: UUID) -> Buttons:
+    """Return the button beneath a line that says why there is no answer."""
+    return [[(texts.TRY_AGAIN, f"{RUN}{Action.AGAIN}:{run_id.hex}")]]
 
 
 async def noted(
@@ -68,8 +74,10 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
         wanted_id = UUID(run_id)
     except ValueError:
         return None
+    # Of what failed there is nothing to shorten, to save or to explain.
+    endings = (RunStatus.OK, *FAILED) if name == Action.AGAIN else (RunStatus.OK,)
     run = PipelineRun.objects.filter(
-        pk=wanted_id, member=member, update__chat_id=row.chat_id, status=RunStatus.OK
+        pk=wanted_id, member=member, update__chat_id=row.chat_id, status__in=endings
     ).first()
     if run is None:
         return None

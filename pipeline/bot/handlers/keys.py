@@ -20,7 +20,7 @@ from agents.llm.router import PROVIDERS, create_provider
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.outbox import Buttons
-from pipeline.bot.turn import Turn
+from pipeline.bot.turn import Line, Turn
 from pipeline.models import Member, PastedKey, TelegramUpdate
 
 logger = logging.getLogger(__name__)
@@ -49,18 +49,20 @@ def payers(member: Member) -> Buttons:
     return [*own, [(texts.TEAM_KEY, f"{PAYER}{TEAM}")]] if _may_use_shared() else own
 
 
-async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> str:
+async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> Line:
     """Say what to do next for the payer whose button was pressed."""
     await answer(query)  # at once, or the button keeps waiting
     chosen = (query.data or "").removeprefix(PAYER)
     provider = PROVIDERS.get(chosen)
     if provider is not None:
-        return texts.SEND_KEY.format(provider=provider.title, page=provider.keys_page)
+        return Line(texts.SEND_KEY.format(provider=provider.title, page=provider.keys_page))
     if member.key_ciphertext:
-        return texts.STILL_OWN_KEY.format(
-            provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
+        return Line(
+            texts.STILL_OWN_KEY.format(
+                provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
+            )
         )
-    return texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED
+    return Line(texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED)
 
 
 async def take_key(turn: Turn, message: Message, member: Member) -> None:

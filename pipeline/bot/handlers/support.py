@@ -15,7 +15,14 @@ from telegram.constants import ChatType
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
 from pipeline.bot.handlers.asks import Ask
-from pipeline.bot.handlers.buttons import WANTS_A_RUN, AddTasks, buttons_of, noted, wanted
+from pipeline.bot.handlers.buttons import (
+    WANTS_A_RUN,
+    AddTasks,
+    buttons_of,
+    noted,
+    retry_of,
+    wanted,
+)
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.door import admitted
 from pipeline.bot.messages import Chunk, formatted
@@ -36,7 +43,7 @@ from pipeline.runner import Origin
 
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]
-Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[str]]
+Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Line | None]]
 Reader: TypeAlias = Callable[[Turn, Message], Awaitable[Ask | str]]
 
 
@@ -99,7 +106,7 @@ class Support:
 
     async def _say(self, words: Words, turn: Turn, message: Message, member: Member) -> None:
         line = await words(turn, member)
-        await turn.outbox.say(line.text, line.buttons)
+        await turn.outbox.say(line.text, line.buttons, also=line.also)
 
     async def _read_and_answer(
         self, read: Reader, turn: Turn, message: Message, member: Member
@@ -121,26 +128,22 @@ class Support:
         if who.refusal:
             await answer(query, who.refusal)
             return
-        said = await words(turn, who.member, query)
-        if said:
-            await turn.outbox.say(said)
+        line = await words(turn, who.member, query)
+        if line is not None:
+            await turn.outbox.say(line.text, line.buttons, also=line.also)
 
-    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> str:
+    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> Line | None:
         """Note a press, tell Telegram that it was heard, and do what needs no run."""
         pressed = await noted(turn.row, member, query.data or "", self._add_tasks)
-        if pressed is None:
-            await answer(query, texts.NOT_YOURS)
-            return ""
-        if not pressed.is_first:
-            await answer(query, texts.DONE_BEFORE)
-            return ""
+        if pressed is None or not pressed.is_first:
+            await answer(query, texts.NOT_YOURS if pressed is None else texts.DONE_BEFORE)
+            return None
         await answer(query, texts.ON_IT if pressed.action in WANTS_A_RUN else "")
         if pressed.action is Action.SAVE:
-            await sync_to_async(save_case)(pressed.run, member)
-            return texts.SAVED
+            return Line(texts.SAVED, also=partial(save_case, pressed.run, member))
         if pressed.action is Action.WHY:
-            return await sync_to_async(reasons)(pressed.run)
-        return ""
+            return Line(await sync_to_async(reasons)(pressed.run))
+        return None
 
     async def _answer_press(self, update: Update) -> None:
         query, turn = update.callback_query, current_turn()
@@ -204,7 +207,7 @@ def _told(report: RunReport) -> Answer:
     if report.status is not RunStatus.OK:
         line = next((s.member_line for s in report.steps if s.status is StepStatus.FAILED), "")
         failed = texts.NO_ANSWER.format(line=line, incident=str(report.run_id)[:8])
-        return Answer(formatted(failed))
+        return Answer(formatted(failed), retry_of(report.run_id))
     notes = [
         texts.FELL_BACK.format(agent=step.agent, model=step.fell_back_to)
         for step in report.steps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from pipeline.models.inbox import TaskKind, TaskStatus
 
 APART = timedelta(seconds=1)  # what comes later is a message of its own
 COMES_WITHIN = timedelta(seconds=0.3)  # so long is a next one waited for
-MOST_WAIT = timedelta(seconds=2)
+MOST_WAIT_S = 2.0
 MOST = 20
 
 
@@ -41,13 +42,13 @@ async def joined(turn: Turn, message: Message) -> list[Message]:
 
 async def _wait_for_more(row: TelegramUpdate) -> None:
     """Wait until nothing has come for a moment, at most two seconds in all."""
-    ends_at = row.received_at + MOST_WAIT
-    while True:
-        newest = await sync_to_async(_newest)(row)
-        wait = min(newest + COMES_WITHIN, ends_at) - timezone.now()
-        if wait <= timedelta():
+    ends_at = time.monotonic() + MOST_WAIT_S
+    while time.monotonic() < ends_at:
+        wait = await sync_to_async(_newest)(row) + COMES_WITHIN - timezone.now()
+        # A clock that was set back would have it wait for a time that is far ahead.
+        if not timedelta() < wait <= COMES_WITHIN:
             return
-        await asyncio.sleep(min(wait, COMES_WITHIN).total_seconds())
+        await asyncio.sleep(wait.total_seconds())
 
 
 def _newest(row: TelegramUpdate) -> datetime:

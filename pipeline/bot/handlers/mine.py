@@ -1,0 +1,96 @@
+"""What a member may see and change of their own: models and reasons, settings, memory, and its erasure."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+from telegram import CallbackQuery
+
+from agents.llm.router import PROVIDERS
+from pipeline import erasure, memory
+from pipeline.bot import texts
+from pipeline.bot.handlers.control import answer
+from pipeline.bot.handlers.keys import payer_of, payers
+from pipeline.bot.turn import Line, Turn
+from pipeline.conversation import last_run, reasons, run_behind
+from pipeline.engine import Engine
+from pipeline.models import Member
+
+MINE = "mine:"  # begins the data of these buttons
+FORGET_KEY, FORGET_MEMORY, FORGET_ALL = f"{MINE}key", f"{MINE}memory", f"{MINE}all"
+
+
+class Mine:
+    """The commands about a member's own matters."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def show_models(self, turn: Turn, member: Member) -> Line:
+        """Say for each agent which model would run now, why, and who would pay."""
+        decisions = await self._engine.decisions(member)
+        lines = [f"• {agent}: {_now(decision)}" for agent, decision in decisions.items()]
+        return Line("\n".join([texts.MODELS_NOW, *lines]))
+
+
+async def show_why(turn: Turn, member: Member) -> Line:
+    """Say why the models of an answer answered: of the one replied to, or the last."""
+    row = turn.row
+    run = None
+    if turn.replied_to is not None and row.chat_id is not None:
+        run = await sync_to_async(run_behind)(row.chat_id, member.telegram_id, turn.replied_to)
+    elif row.chat_id is not None:
+        run = await sync_to_async(last_run)(row.chat_id, member)
+    return Line(await sync_to_async(reasons)(run) if run else texts.NO_ANSWER_TO_EXPLAIN)
+
+
+async def show_settings(turn: Turn, member: Member) -> Line:
+    """Say who pays, with which model, and offer to change it."""
+    own_model = member.model_id or texts.DEFAULT_MODEL
+    text = texts.SETTINGS.format(payer=payer_of(member), model=own_model)
+    if member.key_ciphertext:
+        title = PROVIDERS[member.provider].title
+        return Line(text, [[(texts.FORGET_KEY.format(provider=title), FORGET_KEY)]])
+    return Line(text, payers(member))
+
+
+async def show_memory(turn: Turn, member: Member) -> Line:
+    """Show all that is remembered of a member, and offer to erase it."""
+    facts = await sync_to_async(memory.holding)(member)
+    if not facts:
+        return Line(texts.NOTHING_REMEMBERED)
+    lines = [f"• {fact.text} ({fact.kind}, {fact.noted_at:%Y-%m-%d})" for fact in facts]
+    text = "\n".join([texts.REMEMBERED.format(version=member.memory_version), *lines])
+    return Line(text, [[(texts.FORGET_MEMORY, FORGET_MEMORY)]])
+
+
+async def offer_to_forget(turn: Turn, member: Member) -> Line:
+    """Say what /forget erases; only the button does it."""
+    return Line(texts.FORGET, [[(texts.FORGET_ALL, FORGET_ALL)]])
+
+
+async def forget(turn: Turn, member: Member, query: CallbackQuery) -> Line:
+    """Erase what the pressed button says."""
+    await answer(query)
+    if query.data == FORGET_KEY:
+        return Line(texts.KEY_FORGOTTEN, also=partial(_forget_key, member))
+    if query.data == FORGET_MEMORY:
+        return Line(texts.MEMORY_FORGOTTEN, also=partial(memory.erase, member))
+    if query.data == FORGET_ALL:
+        erase = partial(erasure.erase, member, now=timezone.now(), but=turn.claim.task_id)
+        return Line(texts.ALL_FORGOTTEN, also=erase)
+    return Line(texts.NOT_YOURS)
+
+
+def _forget_key(member: Member) -> None:
+    member.forget_key()
+    member.model_id = ""  # it was that provider's
+    fields = ["provider", "key_ciphertext", "key_fingerprint", "model_id"]
+    member.save(update_fields=fields)
+
+
+def _now(decision: str) -> str:
+    """Return a decision as it would be made now, without what only operators need."""
+    return decision.removeprefix("ran ").partition("; snapshot")[0]

@@ -1,0 +1,113 @@
+"""Everything that is kept of a member, erased at their wish; what it cost stays, as nobody's figures.
+
+Kept is only what decides about access and limits: the Telegram id, whether the person is let in, and
+how much they have used today. Whatever runs for them at that moment writes nothing back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from django.db import models, transaction
+
+from pipeline import limits, memory
+from pipeline.models import (
+    CasebookEntry,
+    LLMCall,
+    Member,
+    OutgoingMessage,
+    PastedKey,
+    PipelineRun,
+    Press,
+    PromptText,
+    StepRun,
+    Task,
+    TelegramUpdate,
+)
+from pipeline.models.inbox import OPEN, TaskStatus
+from pipeline.models.runs import RunStatus
+from pipeline.rows import interrupt
+
+TEXTS_OF_A_RUN = ("user_message", "background", "image", "answer")
+TEXTS_OF_A_STEP = ("inputs", "output", "reply")
+TEXTS_OF_A_CALL = ("user_message", "output")
+
+
+@transaction.atomic
+def erase(member: Member, *, now: datetime, but: int = 0) -> None:
+    """Erase a member's key, memory, cases and texts; `but` is the task that goes on with it."""
+    row = Member.objects.select_for_update().get(pk=member.pk)
+    row.forgotten_runs = limits.runs_within_an_hour(row, now=now)
+    row.forgotten_usd = limits.spent_within_a_day(row, now=now)
+    row.forgotten_at = now
+    row.forget_key()
+    row.name = row.username = row.model_id = ""
+    row.save()
+    memory.erase(row)
+    CasebookEntry.objects.filter(member=row).delete()
+    PastedKey.objects.filter(telegram_id=row.telegram_id).delete()
+    _end_what_is_under_way(row, now=now, but=but)
+    _erase_texts(PipelineRun.objects.filter(member=row))
+    PipelineRun.objects.filter(member=row).update(member=None, update=None)
+    _erase_messages(row, but=but)
+
+
+def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
+    """Take every open task and run out of its worker's hands: what it comes to is dropped."""
+    mine = Task.objects.filter(update__user_id=member.telegram_id) | Task.objects.filter(
+        step__run__member=member
+    )
+    ids = list(mine.filter(status__in=OPEN).exclude(pk=but).values_list("pk", flat=True))
+    Task.objects.filter(pk__in=ids).update(
+        status=TaskStatus.IGNORED, token=None, stop_requested=True, ended_at=now
+    )
+    runs = PipelineRun.objects.filter(member=member)
+    interrupt(StepRun.objects.filter(run__in=runs))
+    StepRun.objects.filter(run__in=runs).update(attempt_token=None)
+    runs.update(attempt_token=None)
+    runs.filter(status=RunStatus.RUNNING).update(status=RunStatus.CANCELLED, ended_at=now)
+
+
+def _erase_messages(member: Member, *, but: int) -> None:
+    """Leave of what came in its number, lest it come in again, and of what was said nothing."""
+    own = TelegramUpdate.objects.filter(tasks=but)
+    updates = TelegramUpdate.objects.filter(user_id=member.telegram_id).exclude(tasks=but)
+    OutgoingMessage.objects.filter(update__in=updates).delete()
+    Press.objects.filter(update__in=updates).delete()
+    Task.objects.filter(update__in=updates).update(error="")
+    updates.update(chat_id=None, user_id=None, album="", raw="{}")
+    for update_id in own.values_list("update_id", flat=True):
+        own.update(raw=json.dumps({"update_id": update_id}))  # can still be replied to
+
+
+def _erase_texts(runs: models.QuerySet[PipelineRun]) -> None:
+    """Take the texts out of runs, and drop those that nothing else refers to."""
+    steps = StepRun.objects.filter(run__in=runs)
+    calls = LLMCall.objects.filter(step__run__in=runs)
+    for rows in (runs, steps, calls):  # what is being written now ends before, or sees the end
+        list(rows.select_for_update().values_list("pk"))
+    holders: list[tuple[models.QuerySet[Any], Collection[str]]] = [
+        (runs, TEXTS_OF_A_RUN),
+        (steps, TEXTS_OF_A_STEP),
+        (calls, TEXTS_OF_A_CALL),
+    ]
+    texts = {
+        text
+        for rows, names in holders
+        for name in names
+        for text in rows.exclude(**{name: None}).values_list(f"{name}_id", flat=True)
+    }
+    steps.update(error="", member_line="")
+    calls.update(error="")
+    for rows, names in holders:
+        rows.update(**dict.fromkeys(names))
+    unused = PromptText.objects.filter(pk__in=texts)
+    for holder in (PipelineRun, StepRun, LLMCall):
+        for field in holder._meta.get_fields():
+            if field.is_relation and field.related_model is PromptText:
+                used = holder._default_manager.filter(**{f"{field.name}__in": texts})
+                unused = unused.exclude(pk__in=used.values(f"{field.name}_id"))
+    unused.delete()

@@ -1,0 +1,98 @@
+"""What is remembered of a member: facts that the memory agent proposes, and the rules for keeping them.
+
+A proposal is a model's text. What of it is kept, for whom and for how long is decided here and
+nowhere else: a bounded number of short facts of known kinds, about the member whose run it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from django.db import transaction
+from django.db.models import Count, F
+from django.utils import timezone
+
+from agents.llm.keys import HIDDEN, scrub
+from agents.team.memory import FactKind, MemoryAgent
+from pipeline.models import Fact, Member, StepRun
+
+AGENT = MemoryAgent.name
+KINDS = get_args(FactKind)
+MOST_OF_A_KIND = 8  # the newest ones
+MOST_CHARACTERS = 200
+MOST_KEPT_VERSIONS = 20  # of what no longer holds
+
+
+def learn(step: StepRun, data: Mapping[str, Any]) -> None:
+    """Keep what a memory step found out about its run's member, in the caller's transaction.
+
+    A run that began before the member had their memory erased teaches nothing any more.
+    """
+    run = step.run
+    if run.member_id is None:
+        return
+    member = Member.objects.select_for_update().filter(pk=run.member_id).first()
+    if member is None or (member.memory_erased_at and run.started_at <= member.memory_erased_at):
+        return
+    known = {_folded(fact.text) for fact in holding(member)}
+    new: dict[str, tuple[str, str]] = {}
+    for proposal in data.get("facts", []):
+        kind, text = proposal.get("kind"), _one_line(proposal.get("text", ""))
+        if kind in KINDS and text and HIDDEN not in text and _folded(text) not in known:
+            new.setdefault(_folded(text), (kind, text))
+    if not new:
+        return
+    member.memory_version += 1
+    member.save(update_fields=["memory_version"])
+    Fact.objects.bulk_create(
+        Fact(member=member, kind=kind, text=text, run=run, since_version=member.memory_version)
+        for kind, text in new.values()
+    )
+    _keep_bounds(member)
+
+
+def holding(member: Member) -> list[Fact]:
+    """Return the facts that hold, the oldest first."""
+    return list(Fact.objects.filter(member=member, until_version=None))
+
+
+def profile_of(member: Member) -> str:
+    """Return what agents get to read of a member; "" when nothing is known."""
+    return "\n".join(f"- {fact.kind}: {fact.text}" for fact in holding(member))
+
+
+@transaction.atomic
+def erase(member: Member) -> int:
+    """Forget everything that is remembered of a member; return how many facts held.
+
+    Runs that are under way bring nothing back.
+    """
+    Member.objects.filter(pk=member.pk).update(
+        memory_version=F("memory_version") + 1, memory_erased_at=timezone.now()
+    )
+    held = len(holding(member))
+    Fact.objects.filter(member=member).delete()
+    return held
+
+
+def _keep_bounds(member: Member) -> None:
+    """End the oldest facts of a kind that has too many, and drop what ended long ago."""
+    facts = Fact.objects.filter(member=member, until_version=None)
+    crowded = facts.order_by().values("kind").annotate(n=Count("pk")).filter(n__gt=MOST_OF_A_KIND)
+    for row in crowded:
+        oldest = facts.filter(kind=row["kind"]).order_by("since_version", "pk")
+        ending = [fact.pk for fact in oldest[: row["n"] - MOST_OF_A_KIND]]
+        Fact.objects.filter(pk__in=ending).update(until_version=member.memory_version)
+    old = Fact.objects.filter(member=member, until_version__isnull=False)
+    old.filter(until_version__lt=member.memory_version - MOST_KEPT_VERSIONS).delete()
+
+
+def _one_line(text: object) -> str:
+    """Return a text as one line that the database can hold, without anything shaped like a key."""
+    line = " ".join(str(text).replace("\x00", " ").split())
+    return scrub(line.encode("utf-8", "replace").decode())[:MOST_CHARACTERS]
+
+
+def _folded(text: str) -> str:
+    return text.casefold().rstrip(".!")
