@@ -62,8 +62,9 @@ class ChatApi:
             _route("GET", r"/static/([a-z]+\.(?:css|js))", self.asset),
             _route("GET", "/chat/people", self.people),
             _route("POST", "/chat/people", self.add_person),
+            _route("POST", "/chat/groups", self.add_group),
             _route("GET", "/chat/calls", self.calls),
-            _route("GET", r"/chat/(\d{1,12})/messages", self.messages),
+            _route("GET", r"/chat/(-?\d{1,12})/messages", self.messages),
             _route("POST", r"/chat/(\d{1,12})/messages", self.say),
             _route("POST", r"/chat/(\d{1,12})/press", self.press),
             _route("POST", r"/chat/(\d{1,12})/block", self.block),
@@ -99,6 +100,11 @@ class ChatApi:
         """Add somebody: `{"first_name", "last_name", "username", "note"}`."""
         person = self._chats.add_person(request.json_object())
         return json_response(_person(person), status=HTTPStatus.CREATED)
+
+    async def add_group(self, request: Request) -> Response:
+        """Add a group: `{"title"}`. The page does not show it; updates of it are a test's."""
+        group = self._chats.add_group(request.json_object())
+        return json_response(group.as_chat(), status=HTTPStatus.CREATED)
 
     async def messages(self, request: Request, person_id: str) -> Response:
         """Return a chat as it stands, and the cursor from which events go on."""

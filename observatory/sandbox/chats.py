@@ -10,7 +10,7 @@ from observatory.sandbox.entities import bot_commands
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.files import Files, StoredFile, picture_size
 from observatory.sandbox.journal import Journal
-from observatory.sandbox.people import Person, person_from
+from observatory.sandbox.people import Person, group_from, person_from
 from observatory.sandbox.sent import SentLog
 from observatory.sandbox.state import Chat, State
 from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
@@ -46,11 +46,18 @@ class Chats:
 
     def people(self) -> list[Person]:
         """Return everybody, in order of their ids."""
-        return [chat.person for _, chat in sorted(self._state.chats.items())]
+        everybody = [chat.person for _, chat in sorted(self._state.chats.items())]
+        return [person for person in everybody if not person.is_group]
 
     def find(self, chat_id: int) -> Chat | None:
         """Return the chat with this id."""
         return self._state.chats.get(chat_id)
+
+    def add_group(self, fields: Json) -> Person:
+        """Add a group, which only tests write to, and return it."""
+        group = group_from(fields, min(0, *self._state.chats) - 1)
+        self._state.change(group.as_record())
+        return group
 
     def add_person(self, fields: Json) -> Person:
         """Add somebody and return them."""

@@ -19,13 +19,16 @@ class Person:
     username: str
     note: str
     is_blocking: bool = False
+    is_group: bool = False  # not somebody but a group, of this first name; ids below zero
 
     def as_user(self) -> Json:
         """Return Telegram's User."""
         return {"id": self.id, "is_bot": False} | self._names() | {"language_code": "en"}
 
     def as_chat(self) -> Json:
-        """Return Telegram's private Chat."""
+        """Return Telegram's Chat: a private one, or a group's."""
+        if self.is_group:
+            return {"id": self.id, "type": "supergroup", "title": self.first_name}
         return {"id": self.id, "type": "private"} | self._names()
 
     def as_record(self) -> Json:
@@ -54,6 +57,13 @@ def first_people() -> list[Person]:
         Person(id=1002, first_name="Tom", last_name="Brandt", username="tom", note="team's key"),
         Person(id=1003, first_name="Noor", last_name="", username="noor", note="not approved yet"),
     ]
+
+
+def group_from(fields: Json, group_id: int) -> Person:
+    """Return the group that a test asks to add; raises Refused as `person_from`."""
+    group = person_from({"first_name": fields.get("title")}, group_id)
+    group.is_group = True
+    return group
 
 
 def person_from(fields: Json, person_id: int) -> Person:

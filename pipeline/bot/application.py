@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import reset_queries
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
+from telegram.constants import ChatType
 from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
@@ -32,7 +33,7 @@ from pipeline.bot.handlers.mine import Mine
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
-from pipeline.bot.outbox import Outbox, keyboard
+from pipeline.bot.outbox import Outbox, Place, keyboard
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
 from pipeline.bot.shared_places import SharedPlaces
@@ -213,10 +214,10 @@ class BotSide:
             raise Hopeless(scrub(f"it cannot be read: {type(error).__name__}: {error}")) from error
         message = update.effective_message
         # A press may be about a message that Telegram hands out no more.
-        is_in_topic = isinstance(message, Message) and message.is_topic_message
-        topic = message.message_thread_id if message and is_in_topic else None
-        outbox = Outbox(self._application.bot, row, topic, TaskHold(claim.task_id, claim.token))
-        original = message.reply_to_message if isinstance(message, Message) else None
+        message = message if isinstance(message, Message) else None
+        hold = TaskHold(claim.task_id, claim.token)
+        outbox = Outbox(self._application.bot, row, _place(update, message), hold)
+        original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
 
@@ -241,6 +242,18 @@ class BotSide:
                 "Polling would remove it: start with --take-over if that is what you want."
             )
         await self._application.bot.delete_webhook()
+
+
+def _place(update: Update, message: Message | None) -> Place:
+    """Return where the reply to an update goes."""
+    if message is None:
+        return Place()
+    is_private = message.chat.type == ChatType.PRIVATE
+    return Place(
+        topic=message.message_thread_id if message.is_topic_message else None,
+        # Of a press the message is the bot's own; who pressed knows what they pressed.
+        message_id=None if is_private or update.message is None else message.message_id,
+    )
 
 
 async def _are_shown(row: TelegramUpdate) -> None:

@@ -11,13 +11,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import stamina
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity
+from telegram import (
+    Bot,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InputFile,
+    MessageEntity,
+    ReplyParameters,
+)
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 
 from pipeline import crashpoints
@@ -40,6 +48,8 @@ logger = logging.getLogger(__name__)
 AGAIN = "again:"  # begins the data of the button that shows a message
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 LOOK_EVERY_S = 0.1
+MOST_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
+FILE_NAME = "answer.txt"
 LATER = 1000  # the number of what is said on a later occasion
 _ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
@@ -50,6 +60,20 @@ Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
 Also: TypeAlias = Callable[[], object] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a chat a reply goes: its topic, and in a group the message that it is a reply to."""
+
+    topic: int | None = None
+    message_id: int | None = None
+
+    @property
+    def reply_parameters(self) -> ReplyParameters | None:
+        if self.message_id is None:
+            return None
+        return ReplyParameters(self.message_id, allow_sending_without_reply=True)
+
+
 class MessageGone(Exception):
     """The message to edit is not there any more."""
 
@@ -57,10 +81,10 @@ class MessageGone(Exception):
 class Outbox:
     """The replies to one update; every row is written on behalf of the task that is held."""
 
-    def __init__(self, bot: Bot, update: TelegramUpdate, topic: int | None, hold: Hold) -> None:
+    def __init__(self, bot: Bot, update: TelegramUpdate, place: Place, hold: Hold) -> None:
         self._bot = bot
         self._update = update
-        self._topic = topic
+        self._place = place
         self._hold = hold
 
     async def has_text(self) -> bool:
@@ -139,6 +163,9 @@ class Outbox:
             else:
                 await self._mark(row, SendStatus.SENT)
                 return
+        if row.file_name:
+            await self._deliver_file(row)
+            return
         if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
             await self._say_that_it_is_unknown(row)
             return
@@ -157,6 +184,18 @@ class Outbox:
             return
         crashpoints.reach("message sent")
         await self._mark(row, SendStatus.SENT, message_id=message_id)
+
+    async def _deliver_file(self, row: OutgoingMessage) -> None:
+        """Send the whole text as a file; one that may have arrived is left, its chunks are there."""
+        if row.status == SendStatus.SENDING:
+            await self._mark(row, SendStatus.AMBIGUOUS)
+            return
+        await self._mark(row, SendStatus.SENDING)
+        content = InputFile(row.text.encode(), filename=row.file_name)
+        message = await self._bot.send_document(
+            self._chat_id, content, message_thread_id=self._place.topic
+        )
+        await self._mark(row, SendStatus.SENT, message_id=message.message_id)
 
     async def _say_that_it_is_unknown(self, row: OutgoingMessage) -> None:
         button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
@@ -194,14 +233,13 @@ class Outbox:
         raise AssertionError("the loop above returns or raises")
 
     async def _send(self, text: str, entities: Sequence[Any], **options: Any) -> int:
-        if self._update.chat_id is None:
-            raise BadRequest("an update without a chat cannot be replied to")
         try:
             message = await self._bot.send_message(
-                self._update.chat_id,
+                self._chat_id,
                 text,
                 entities=entities,
-                message_thread_id=self._topic,
+                message_thread_id=self._place.topic,
+                reply_parameters=self._place.reply_parameters,
                 **options,
             )
         except BadRequest as error:
@@ -209,6 +247,12 @@ class Outbox:
                 return await self._send(text, [], **options)
             raise
         return message.message_id
+
+    @property
+    def _chat_id(self) -> int:
+        if self._update.chat_id is None:
+            raise BadRequest("an update without a chat cannot be replied to")
+        return self._update.chat_id
 
     async def _persistently_edit(
         self, message_id: int, text: str, entities: Sequence[Any], **options: Any
@@ -295,6 +339,11 @@ class Outbox:
                 row.text, row.entities, row.buttons = kept.values()
                 row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
                 row.save()
+        if len(chunks) > MOST_CHUNKS:
+            whole = clean("".join(text for text, _ in chunks))
+            self._rows().create(
+                update=self._update, number=len(chunks), text=whole, file_name=FILE_NAME
+            )
         progressed(self._hold.token)
 
     @transaction.atomic

@@ -12,6 +12,7 @@ from telegram.ext import (
     filters,
 )
 
+from pipeline.bot.handlers.addressed import ADDRESSED
 from pipeline.bot.handlers.asks import in_command, in_message
 from pipeline.bot.handlers.buttons import RUN
 from pipeline.bot.handlers.control import cancel, show_again
@@ -46,22 +47,26 @@ def add_handlers(
     application: Application[Any, Any, Any, Any, Any, Any], support: Support, mine: Mine
 ) -> None:
     """Register every handler; the first that matches an update takes it."""
-    private = filters.ChatType.PRIVATE & filters.UpdateType.MESSAGE
+    # Only what a person has just written: no edits, no posts of channels.
+    new = filters.UpdateType.MESSAGE
+    private = filters.ChatType.PRIVATE & new
     picture = filters.PHOTO | filters.Document.IMAGE
+    lines = {
+        "start": show_start,
+        "help": show_help,
+        "cancel": cancel,
+        "model": mine.show_models,
+        "why": show_why,
+        "memory": show_memory,
+        "settings": show_settings,
+        "forget": offer_to_forget,
+    }
     application.add_handlers(
         [
-            CommandHandler("start", support.line(show_start)),
-            CommandHandler("help", support.line(show_help)),
-            CommandHandler("cancel", support.line(cancel)),
-            CommandHandler("model", support.line(mine.show_models)),
-            CommandHandler("why", support.line(show_why)),
-            CommandHandler("memory", support.line(show_memory)),
-            CommandHandler("settings", support.line(show_settings)),
-            CommandHandler("forget", support.line(offer_to_forget)),
-            CommandHandler("support", support.run(in_command)),
-            MessageHandler(private & picture, support.run(in_message)),
+            *(CommandHandler(name, support.line(words), new) for name, words in lines.items()),
+            CommandHandler("support", support.run(in_command), new),
             MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
-            MessageHandler(private & filters.TEXT, support.run(in_message)),
+            MessageHandler(new & ADDRESSED & (picture | filters.TEXT), support.run(in_message)),
             MessageHandler(private, support.line(show_not_understood)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),

@@ -8,9 +8,11 @@ from functools import partial
 
 from asgiref.sync import sync_to_async
 from telegram import Document, Message, MessageEntity, MessageOriginUser, PhotoSize
+from telegram.constants import ChatType
 from telegram.error import BadRequest
 
 from pipeline.bot import texts
+from pipeline.bot.handlers.addressed import without_mention
 from pipeline.bot.handlers.together import joined
 from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
@@ -61,7 +63,8 @@ async def in_message(turn: Turn, message: Message) -> Ask | str:
     number = await _number_in_album(turn.row)
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
-    return await _ask(turn, message, await joined(turn, message))
+    is_private = message.chat.type == ChatType.PRIVATE
+    return await _ask(turn, message, await joined(turn, message) if is_private else [message])
 
 
 async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
@@ -119,8 +122,8 @@ async def _number_in_album(row: TelegramUpdate) -> int:
 
 
 def _words(message: Message) -> str:
-    """Return what a message says, without a command at its beginning."""
-    text = message.text or message.caption or ""
+    """Return what a message says, without a command at its beginning or the bot's name."""
+    text = without_mention(message, message.text or message.caption or "")
     first = next(iter(message.entities or message.caption_entities), None)
     if first is not None and first.type == MessageEntity.BOT_COMMAND and first.offset == 0:
         text = text[first.length :]  # a command is ASCII, so its units are characters

@@ -95,8 +95,8 @@ class Support:
         _: Any,
     ) -> None:
         message, user, turn = update.effective_message, update.effective_user, current_turn()
-        if message is None or user is None:
-            return
+        if message is None or user is None or user.is_bot or message.sender_chat is not None:
+            return  # nobody's: an anonymous admin, a channel, another bot
         turn.was_handled = True
         member = await admitted(turn, message, user, self._alert)
         if member is None:

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 from telegram import Bot
 
-from pipeline.bot.outbox import Outbox
+from pipeline.bot.messages import Chunk
+from pipeline.bot.outbox import Outbox, Place
 from pipeline.holds import Superseded, TaskHold
 from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
@@ -50,7 +51,7 @@ class OutboxCase(BotCase):
         async with Bot(BOT_TOKEN, base_url=f"{telegram}/telegram/bot") as bot:
             # Telegram lets a bot write to those who have written to it.
             await chat.say(MAYA, "hello")
-            yield Outbox(bot, update, None, TaskHold(self.task.pk, self.task.token)), chat
+            yield Outbox(bot, update, Place(), TaskHold(self.task.pk, self.task.token)), chat
         await chat.aclose()
 
 
@@ -96,6 +97,39 @@ class OnceTests(OutboxCase):
             await outbox.say("The answer")
 
             assert await chat.replies(MAYA) == ["One moment", "The answer"]
+
+
+class LongTests(OutboxCase):
+    async def test_what_takes_more_than_four_messages_comes_as_a_file_too(self):
+        chunks: list[Chunk] = [(f"part {number} ", []) for number in range(5)]
+        async with self.outbox() as (outbox, chat):
+            for _ in range(2):
+                await outbox.keep(chunks)
+                await outbox.deliver()
+            *parts, file = await chat.messages_of_the_bot(MAYA)
+
+        assert [part["text"] for part in parts] == [text.strip() for text, _ in chunks]
+        assert file["document"]["file_name"] == "answer.txt"
+        assert file["document"]["file_size"] == len("".join(text for text, _ in chunks))
+
+    async def test_a_file_that_was_cut_off_on_its_way_is_left_alone(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("part", [])] * 5)
+            await OutgoingMessage.objects.exclude(file_name="").aupdate(status=SendStatus.SENDING)
+            await outbox.deliver()
+
+            assert len(await chat.messages_of_the_bot(MAYA)) == 5
+
+    async def test_the_buttons_are_beneath_the_last_message(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("one", []), ("two", [])], [[("Press", "data")]])
+            await outbox.deliver()
+            one, two = await chat.messages_of_the_bot(MAYA)
+
+        assert "reply_markup" not in one
+        assert two["reply_markup"]["inline_keyboard"] == [
+            [{"text": "Press", "callback_data": "data"}]
+        ]
 
 
 class TroubleTests(OutboxCase):
