@@ -75,6 +75,10 @@ class Server:
                 extra_groups=[] if self._system_user else None,
                 start_new_session=True,  # a Ctrl-C is for the tests, not for their servers
             )
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Return once it answers, after its start or a recovery."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._does_answer():
             if not self.is_running or time.monotonic() > deadline:

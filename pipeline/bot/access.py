@@ -37,7 +37,7 @@ def _visitor(user: User, invite: str) -> Visitor:
     member, is_new = Member.objects.get_or_create(
         telegram_id=user.id,
         defaults={
-            "name": user.full_name[:200],
+            "name": (user.full_name or "")[:200],
             "username": (user.username or "")[:100],
             "access": Access.APPROVED if is_open else Access.WAITING,
         },

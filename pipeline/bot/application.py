@@ -210,6 +210,7 @@ class BotSide:
             raise Hopeless("it cannot be read: it was of no shape that can be kept")
         try:
             update = Update.de_json(json.loads(row.raw), self._application.bot)
+            _check_types(update)
         except Exception as error:
             raise Hopeless(scrub(f"it cannot be read: {type(error).__name__}: {error}")) from error
         message = update.effective_message
@@ -242,6 +243,25 @@ class BotSide:
                 "Polling would remove it: start with --take-over if that is what you want."
             )
         await self._application.bot.delete_webhook()
+
+
+def _check_types(update: Update) -> None:
+    """Raise TypeError where what handlers go by is missing or of another type; the library takes it."""
+    message, user = update.effective_message, update.effective_user
+    texts_of = [getattr(message, name, None) for name in ("text", "caption", "media_group_id")]
+    query = update.callback_query
+    texts_of += [query.data, query.id] if query is not None else []
+    if user is not None:
+        texts_of += [user.first_name or "", user.last_name, user.username]
+    # Telegram's documentation has these in every update of the kind: then they must be there.
+    holders = [user] if user is not None or query is not None else []
+    numbers = [getattr(holder, "id", None) for holder in holders]
+    if message is not None:
+        numbers += [message.message_id, getattr(message.chat, "id", None)]
+    if any(type(number) is not int or abs(number) >= 2**63 for number in numbers):
+        raise TypeError("an id is no number of 64 bits")
+    if any(text is not None and not isinstance(text, str) for text in texts_of):
+        raise TypeError("a text is none")
 
 
 def _place(update: Update, message: Message | None) -> Place:

@@ -281,6 +281,7 @@ class ServersOutTests(MachinesCase):
                     people.say(person, f"prospect {person} after {number} end")
                 time.sleep(1)  # in the middle of the recovery
                 crash_a_backend()
+                database.wait_until_it_answers()  # asked to stop before, it may never come to that
             assert [process.starts for process in machines.all] == [1, 1, 1]
             machines.end_well()
 

@@ -79,7 +79,7 @@ def endless(*names: str) -> list[Row]:
 
 EVERYWHERE = [
     *answered("padded", "slow", "slow-first-byte", "latency-300"),
-    *answered("bad-json", "bad-json-once", "broken-json", "fenced-json"),
+    *answered("bad-json", "bad-json-once", "broken-json", "fenced-json", "obedient"),
     *answered("fail-then-ok-2", requests=3),
     *failing(500, "fail-then-ok-9"),
     *unusable("empty-content", "huge", "gzip-bomb"),

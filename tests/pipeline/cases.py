@@ -142,13 +142,13 @@ async def call_rows(**of: Any) -> list[LLMCall]:
     return [row async for row in rows.order_by("started_at")]
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
+async def until(condition: Callable[[], Awaitable[object]], within_s: float = WAIT_S) -> None:
     """Wait until an async condition holds.
 
     Raises:
-        AssertionError: it did not for 5 s.
+        AssertionError: it did not in time.
     """
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + within_s
     while not await condition():
         assert time.monotonic() < deadline, "what was waited for never came"
         await asyncio.sleep(LOOK_EVERY_S)

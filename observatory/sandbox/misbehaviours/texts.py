@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from observatory.sandbox.exchange import Exchange
 
+MOST_SAID = 1500
 PROSE = "Sure! Here is what I think about it, in plain words and without any braces."
 
 
@@ -27,10 +30,27 @@ def _fenced_json(exchange: Exchange) -> str:
     return f"Here it is:\n```json\n{exchange.answer()}\n```\n"
 
 
+def _obedient(exchange: Exchange) -> str:
+    """Return the answer with what the member's message says in every free text, as if told to."""
+    if exchange.schema is None:
+        return exchange.prompt[:MOST_SAID]
+    return json.dumps(_saying(json.loads(exchange.answer()), exchange.prompt[:MOST_SAID]))
+
+
+def _saying(value: Any, words: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _saying(part, words) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_saying(part, words) for part in value]
+    # A single word may be one of those that the schema allows.
+    return words if isinstance(value, str) and " " in value else value
+
+
 TEXTS: dict[str, Callable[[Exchange], str]] = {
     "bad-json": lambda exchange: PROSE,
     "bad-json-once": _prose_once,
     "broken-json": _broken_json,
     "fenced-json": _fenced_json,
+    "obedient": _obedient,
     "empty-content": lambda exchange: "",
 }

@@ -136,8 +136,11 @@ class Chat:
 
     async def history(self, person: int) -> list[list[dict[str, Any]]]:
         """Return every state of each of the bot's messages, in the order of sending."""
-        rows = (await self._http.get("/telegram/sent")).json()["sent"]
-        return [row["history"] for row in rows if row["chat_id"] == person]
+        return [row["history"] for row in await self.all_sent() if row["chat_id"] == person]
+
+    async def all_sent(self) -> list[dict[str, Any]]:
+        """Return every message of the bot to anybody, with its history."""
+        return list((await self._http.get("/telegram/sent")).json()["sent"])
 
     async def fault(self, **script: Any) -> None:
         answer = await self._http.post("/telegram/faults", json=script)
