@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
+from agents.llm.router import PROVIDERS
 from pipeline.config import StepMode
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepRun, StepStatus
@@ -90,8 +91,15 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
     return case
 
 
+def for_member(decision: str) -> str:
+    """Return a decision in words for the member: without the snapshot, and with whose key it is."""
+    said, _, _ = decision.partition("; snapshot")
+    for name, provider in PROVIDERS.items():
+        said = said.replace(f"the member's own {name} key", f"your own {provider.title} key")
+    return said.replace("; shared key", "; the team's key")
+
+
 def _why(step: StepRun) -> str:
-    """Return the decision without what only operators need: the snapshot and its age."""
-    decision, _, _ = step.decision.partition("; snapshot")
+    decision = for_member(step.decision)
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
     return f"{decision}; ${sum(costs):.4f}" if costs else decision

@@ -31,6 +31,7 @@ from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
 from pipeline.bot.handlers.mine import Mine
 from pipeline.bot.handlers.support import Support
+from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.outbox import Outbox, Place, keyboard
@@ -164,9 +165,12 @@ class BotSide:
     async def greet(self, claim: Claim) -> TaskStatus:
         """Tell a member that an operator has let them in, unless that has been taken back."""
         turn, _ = await self._turn(claim)
-        if not await _is_member(turn.row):
+        greeted = Member.objects.filter(telegram_id=turn.row.user_id or 0, access=Access.APPROVED)
+        member = await greeted.afirst()
+        if member is None:
             return TaskStatus.IGNORED
-        await turn.outbox.say_later(texts.LET_IN)
+        welcome = await show_start(turn, member)
+        await turn.outbox.say_later(texts.LET_IN.format(welcome=welcome.text), welcome.buttons)
         return TaskStatus.DONE
 
     async def give_up(self, claim: Claim, why: str) -> None:

@@ -17,7 +17,7 @@ You get one at {page}. I ask {provider} whether it works, store it encrypted and
 ON_TEAM_KEY = "The team's key pays for your answers. Tell me about your prospect."
 TEAM_KEY_CLOSED = "The team's key is not for members here. Please use a key of your own."
 STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. You can remove it: /settings."
-LET_IN = "✅ You are in. Tell me about a prospect, or send /start to see what I do."
+LET_IN = "✅ You are in. {welcome}"
 
 HELP = """Describe a prospect, send a screenshot, or forward me what they wrote. For example:
 /support VP of Strategy at a mid-size bank, worried about switching cost
@@ -42,9 +42,7 @@ NOTHING_TO_DO = """Tell me about the prospect after the command, for example:
 NOT_UNDERSTOOD = "I can read text and pictures. Describe the prospect, or send a screenshot."
 ONE_PICTURE = "I read one picture at a time: the first of these. Send the others one by one."
 UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
-WAITING = (
-    "This bot is for our team. I have asked an operator to let you in; write again once they have."
-)
+WAITING = "This bot is for our team. I have asked an operator to let you in, and tell you here once they have."
 STILL_WAITING = "An operator has not let you in yet."
 NOT_INVITED = "This bot is for our team. Ask an operator for an invite link."
 INVITE_REFUSED = (

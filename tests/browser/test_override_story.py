@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.installation import Installation
-from tests.conftest import CHROMIUM_NAMES
+from tests.browser.pages import open_chat, photograph, sign_in
 
 pytestmark = pytest.mark.browser
 
@@ -23,49 +19,14 @@ MAYAS_KEY = "sk-or-v1-sandbox-maya-key-0002"
 # What stands where the answer will be.
 STAGE = re.compile("(One moment|Reading your message|Working out a plan)…")
 ANSWER_TIMEOUT_MS = 30_000
-WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path)
-    installation.start()
-    try:
-        yield installation
-    finally:
-        installation.kill()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    executable = next(path for name in CHROMIUM_NAMES if (path := shutil.which(name)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def window(browser: Browser) -> BrowserContext:
-    window = browser.new_context(viewport={"width": 1440, "height": 900})
-    window.set_default_timeout(15_000)
-    return window
 
 
 def test_an_override_set_in_the_admin_runs_from_the_next_message_on(
     installation: Installation, window: BrowserContext
 ) -> None:
     processes = {process.pid for process in installation.processes()}
-    chat = _open_chat(installation, window)
-    admin = _sign_in(installation, window)
+    chat = open_chat(installation, window)
+    admin = sign_in(installation, window)
 
     assert set(_payers(installation, chat).values()) == {MAYAS_KEY}
 
@@ -85,7 +46,7 @@ def test_an_override_set_in_the_admin_runs_from_the_next_message_on(
 def test_a_restart_loses_no_chat_and_leaves_no_process(
     installation: Installation, window: BrowserContext
 ) -> None:
-    chat = _open_chat(installation, window)
+    chat = open_chat(installation, window)
     _payers(installation, chat)
     password, processes = installation.password(), installation.processes()
 
@@ -94,7 +55,7 @@ def test_a_restart_loses_no_chat_and_leaves_no_process(
 
     installation.start()
     assert installation.password() == password
-    chat = _open_chat(installation, window)
+    chat = open_chat(installation, window)
     expect(chat.locator("#log")).to_contain_text("worried about switching cost")
     assert installation.interrupt() == 0
 
@@ -110,13 +71,6 @@ def test_a_second_start_says_that_the_first_one_is_running(installation: Install
 
 
 # --- what the persons do --------------------------------------------------------------------------
-
-
-def _open_chat(installation: Installation, window: BrowserContext) -> Page:
-    chat = window.new_page()
-    chat.goto(f"{installation.address}/sandbox/")
-    chat.get_by_role("button", name=re.compile("Maya")).first.click()
-    return chat
 
 
 def _payers(installation: Installation, chat: Page) -> dict[tuple[str, str], str]:
@@ -136,16 +90,6 @@ def _payers(installation: Installation, chat: Page) -> dict[tuple[str, str], str
         (call["agent"], call["served_model"]): call["key"]
         for call in installation.calls(after=before)
     }
-
-
-def _sign_in(installation: Installation, window: BrowserContext) -> Page:
-    admin = window.new_page()
-    admin.goto(f"{installation.address}/admin/")
-    admin.fill("input[name=username]", "operator")
-    admin.fill("input[name=password]", installation.password())
-    admin.locator("button[type=submit]").click()
-    expect(admin.get_by_role("link", name="Overrides").first).to_be_visible()
-    return admin
 
 
 def _add_override(installation: Installation, admin: Page) -> None:
@@ -184,34 +128,17 @@ def _open_newest_run(installation: Installation, admin: Page) -> None:
 
 
 def _photograph(installation: Installation, chat: Page, admin: Page) -> None:
-    """Keep pictures of the pages, wide and narrow, light and dark, beside the suite's log."""
-    folder = Path(os.environ["OBSERVATORY_SUITE_DIR"]) / "screenshots"
-    folder.mkdir(exist_ok=True)
     overrides = f"{installation.address}/admin/agents/agentmodelconfig/"
-    _photograph_page(chat, folder / "chat")
+    photograph(chat, "chat")
     admin.goto(f"{installation.address}/admin/")
-    _photograph_page(admin, folder / "home")
+    photograph(admin, "home")
     admin.goto(overrides)
-    _photograph_page(admin, folder / "overrides")
+    photograph(admin, "overrides")
     _open_override(installation, admin)
-    _photograph_page(admin, folder / "override")
+    photograph(admin, "override")
     admin.goto(admin.url.replace("/change/", "/history/"))
-    _photograph_page(admin, folder / "history")
+    photograph(admin, "history")
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/")
-    _photograph_page(admin, folder / "runs")
+    photograph(admin, "runs")
     _open_newest_run(installation, admin)
-    _photograph_page(admin, folder / "run")
-
-
-def _photograph_page(page: Page, path: Path) -> None:
-    for name, (width, height) in WIDTHS.items():
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            page.reload()  # the admin's theme looks at the scheme when it loads
-            page.wait_for_timeout(300)  # transitions of the theme
-            page.screenshot(path=f"{path}-{name}-{scheme}.png")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, (
-            f"{page.url} is wider than {width} px"
-        )
-    page.set_viewport_size({"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]})
+    photograph(admin, "run")

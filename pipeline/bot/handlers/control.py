@@ -46,9 +46,8 @@ async def show_again(update: Update, _: Any) -> None:
         await query.edit_message_text(
             row.text, entities=entities, reply_markup=keyboard(row.buttons)
         )
-    except BadRequest as error:
-        if "not modified" not in str(error).lower():
-            raise
+    except BadRequest as error:  # it is there already, or its chat is gone
+        logger.info("a message could not be shown again: %s", error)
 
 
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:

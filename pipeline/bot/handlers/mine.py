@@ -14,7 +14,7 @@ from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
 from pipeline.bot.turn import Line, Turn
-from pipeline.conversation import last_run, reasons, run_behind
+from pipeline.conversation import for_member, last_run, reasons, run_behind
 from pipeline.engine import Engine
 from pipeline.models import Member
 
@@ -31,7 +31,10 @@ class Mine:
     async def show_models(self, turn: Turn, member: Member) -> Line:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._engine.decisions(member)
-        lines = [f"• {agent}: {_now(decision)}" for agent, decision in decisions.items()]
+        lines = [
+            f"• {agent}: {for_member(decision).removeprefix('ran ')}"
+            for agent, decision in decisions.items()
+        ]
         return Line("\n".join([texts.MODELS_NOW, *lines]))
 
 
@@ -89,8 +92,3 @@ def _forget_key(member: Member) -> None:
     member.model_id = ""  # it was that provider's
     fields = ["provider", "key_ciphertext", "key_fingerprint", "model_id"]
     member.save(update_fields=fields)
-
-
-def _now(decision: str) -> str:
-    """Return a decision as it would be made now, without what only operators need."""
-    return decision.removeprefix("ran ").partition("; snapshot")[0]

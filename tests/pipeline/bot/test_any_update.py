@@ -19,12 +19,13 @@ from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
 from tests.chaos.test_kills import SEED
 from tests.llm.proving import amount
-from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase
+from tests.pipeline.bot.chatting import BotCase, Chat
 from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.cases import until
 
 UPDATES = amount(1_000, proving=10_000)
 AT_ONCE = 100
+PEOPLE = 60
 KINDS = [*Update.ALL_TYPES, "subscription", "stopped_message_generation", "kind_to_come"]
 TEXTS = [
     *(
@@ -58,8 +59,9 @@ Json = dict[str, Any]
 class Maker:
     """Makes updates: well-formed ones of every kind, and what a mistake would make of them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, people: list[int]) -> None:
         self._chance = random.Random(seed)
+        self._people = people
 
     def update(self) -> tuple[str, Any]:
         """Return a kind and its content."""
@@ -78,7 +80,7 @@ class Maker:
         return makers.get(kind, self._message)()
 
     def _person(self) -> Json:
-        person = self._chance.choice([MAYA, TOM, NOOR])
+        person = self._chance.choice(self._people)
         return {"id": person, "is_bot": self._chance.random() < 0.05, "first_name": "Somebody"}
 
     def _message(self) -> Json:
@@ -146,11 +148,13 @@ class Maker:
 @pytest.mark.chaos
 class AnyUpdateTests(BotCase):
     async def test_every_update_has_its_end_and_is_answered_in_its_own_chat_only(self):
-        maker = Maker(SEED)
         # Telegram would not be asked for most of them; whatever comes must do no harm.
         self.enterContext(patch.object(polling, "ALLOWED_UPDATES", KINDS))
         async with self.bot(DEFAULT_MODEL="openai/gpt-5-mini") as chat:
             group = dict((await chat.post("/chat/groups", title="G")).json())["id"]
+            # Many, for each is told no more than one thing a second.
+            people = [await self._newcomer(chat) for _ in range(PEOPLE)]
+            maker = Maker(SEED, people)
             for number in range(1, UPDATES + 1):
                 kind, content = maker.update()
                 answer = await chat.post("/telegram/updates", **{kind: content})
@@ -164,10 +168,13 @@ class AnyUpdateTests(BotCase):
         dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD)]
         unread = [task.error for task in dead if "cannot be read" not in task.error]
         assert not unread, (SEED, unread[:3])
-        assert chats <= {MAYA, TOM, NOOR, group}, SEED
+        assert chats <= {*people, group}, SEED
         sys.stdout.write(
             f"\n{UPDATES} updates, {len(ended)} tasks, {len(dead)} unreadable, {SEED=}\n"
         )
+
+    async def _newcomer(self, chat: Chat) -> int:
+        return int((await chat.post("/chat/people", first_name="Somebody")).json()["id"])
 
     def _all_stored(self, count: int) -> Any:
         async def are_stored() -> bool:

@@ -226,7 +226,7 @@ class ButtonTests(BotCase):
             await chat.press(MAYA, WHY)
             why = await chat.sees_text(MAYA, "Why these models answered")
 
-        assert "extraction ran openai/gpt-5-mini because no override is set; shared key" in why
+        assert "extraction ran openai/gpt-5-mini because no override is set; the team's key" in why
         assert "strategist ran google/gemini-2.5-flash because override v1 by ana" in why
         assert "snapshot" not in why
 

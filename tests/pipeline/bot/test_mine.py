@@ -59,9 +59,9 @@ class ModelTests(BotCase):
             said = await chat.sees_text(MAYA, "If you asked now:")
 
         assert "• strategist: google/gemini-2.5-flash because override v1 by ana" in said
-        assert "shared key" in said
+        assert "the team's key" in said
         assert (
-            "• memory: openai/gpt-5-mini because no override is set; the member's own openrouter key"
+            "• memory: openai/gpt-5-mini because no override is set; your own OpenRouter key"
             in said
         )
         assert len(said.splitlines()) == 5

@@ -1,0 +1,50 @@
+"""What every story in the browser does: open the chat, sign in, and take pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.installation import Installation
+
+WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
+
+
+def open_chat(installation: Installation, window: BrowserContext, name: str = "Maya") -> Page:
+    """Open the chat page as one of its people."""
+    chat = window.new_page()
+    chat.goto(f"{installation.address}/sandbox/")
+    chat.get_by_role("button", name=re.compile(name)).first.click()
+    return chat
+
+
+def sign_in(installation: Installation, window: BrowserContext) -> Page:
+    """Open the admin as its operator."""
+    admin = window.new_page()
+    admin.goto(f"{installation.address}/admin/")
+    admin.fill("input[name=username]", "operator")
+    admin.fill("input[name=password]", installation.password())
+    admin.locator("button[type=submit]").click()
+    expect(admin.get_by_role("link", name="Overrides").first).to_be_visible()
+    return admin
+
+
+def photograph(page: Page, name: str, *, reloads: bool = True) -> None:
+    """Keep pictures of a page, wide and narrow, light and dark, beside the suite's log."""
+    folder = Path(os.environ["OBSERVATORY_SUITE_DIR"]) / "screenshots"
+    folder.mkdir(exist_ok=True)
+    for size, (width, height) in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            if reloads:
+                page.reload()  # the admin's theme looks at the scheme when it loads
+            page.wait_for_timeout(300)  # transitions of the theme
+            page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+            f"{page.url} is wider than {width} px"
+        )
+    page.set_viewport_size({"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]})
