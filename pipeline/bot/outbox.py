@@ -8,6 +8,7 @@ then not sent again: a line says so, with a button that shows it. Telegram has n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -119,6 +120,13 @@ class Outbox:
             message_id = await self._persistently_send(line, [])
             mine = self._rows().filter(pk=row.pk, message_id=None)
             await mine.aupdate(status=SendStatus.SHOWN, message_id=message_id)
+
+    async def take_back_placeholder(self) -> None:
+        """Delete the placeholder, if there is one: what it stood for is answered elsewhere."""
+        row = await sync_to_async(self._mine)()
+        if row is not None and row.message_id is not None and not row.text:
+            with contextlib.suppress(TelegramError):
+                await self._bot.delete_message(self._chat_id, row.message_id)
 
     async def edit_placeholder(self, line: str) -> None:
         """Show a line for the time being; raises TelegramError, also where it would have to wait."""

@@ -52,18 +52,18 @@ def add_handlers(
     private = filters.ChatType.PRIVATE & new
     picture = filters.PHOTO | filters.Document.IMAGE
     lines = {
-        "start": show_start,
-        "help": show_help,
-        "cancel": cancel,
-        "model": mine.show_models,
-        "why": show_why,
-        "memory": show_memory,
-        "settings": show_settings,
-        "forget": offer_to_forget,
+        "help": support.line(show_help),
+        "cancel": support.line(cancel),
+        "model": support.line(mine.show_models),
+        "why": support.line(show_why),
+        "start": support.private_line(show_start),
+        "memory": support.private_line(show_memory),
+        "settings": support.private_line(show_settings),
+        "forget": support.private_line(offer_to_forget),
     }
     application.add_handlers(
         [
-            *(CommandHandler(name, support.line(words), new) for name, words in lines.items()),
+            *(CommandHandler(name, callback, new) for name, callback in lines.items()),
             CommandHandler("support", support.run(in_command), new),
             MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
             MessageHandler(new & ADDRESSED & (picture | filters.TEXT), support.run(in_message)),

@@ -6,7 +6,7 @@ from functools import partial
 
 from telegram import Message, User
 
-from pipeline.bot.access import visitor
+from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
@@ -19,15 +19,23 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
     Strangers get one line, and a message that holds a key is not read.
     """
     who = await visitor(user, _invite_in(message))
-    if who.is_new and who.refusal:
-        alert(f"{who.member} (Telegram id {user.id}) asks to be let in.")
     if who.refusal:
+        tell_operators(who, alert)
         await turn.outbox.say(who.refusal, also=partial(forget_pasted, turn.row))
         return None
     if turn.row.holds_key:
         await take_key(turn, message, who.member)
         return None
     return who.member
+
+
+def tell_operators(who: Visitor, alert: Alert) -> None:
+    """Alert the operators of a person who has not been here before and waits for them."""
+    if who.is_new:
+        alert(
+            f"{who.member} (Telegram id {who.member.telegram_id}) asks to be let in: "
+            "approve or block them under Members in the admin."
+        )
 
 
 def _invite_in(message: Message) -> str:

@@ -24,7 +24,7 @@ from pipeline.bot.handlers.buttons import (
     wanted,
 )
 from pipeline.bot.handlers.control import answer
-from pipeline.bot.handlers.door import admitted
+from pipeline.bot.handlers.door import admitted, tell_operators
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.outbox import Buttons
 from pipeline.bot.reply import LiveReply
@@ -71,6 +71,10 @@ class Support:
         """Return the callback for members' messages that a line answers."""
         return partial(self._handle, partial(self._say, words))
 
+    def private_line(self, words: Words) -> Callback:
+        """Return the same for what is nobody else's business: in a group it says where to ask."""
+        return partial(self._handle, partial(self._say_in_private, words))
+
     def run(self, read: Reader) -> Callback:
         """Return the callback for members' messages that a pipeline answers."""
         return partial(self._handle, partial(self._read_and_answer, read))
@@ -108,6 +112,14 @@ class Support:
         line = await words(turn, member)
         await turn.outbox.say(line.text, line.buttons, also=line.also)
 
+    async def _say_in_private(
+        self, words: Words, turn: Turn, message: Message, member: Member
+    ) -> None:
+        if message.chat.type == ChatType.PRIVATE:
+            await self._say(words, turn, message, member)
+        else:
+            await turn.outbox.say(texts.ONLY_IN_PRIVATE)
+
     async def _read_and_answer(
         self, read: Reader, turn: Turn, message: Message, member: Member
     ) -> None:
@@ -116,6 +128,8 @@ class Support:
             await self._answer(ask, turn, member, message.chat)
         elif ask:
             await turn.outbox.say(ask)
+        else:
+            await turn.outbox.take_back_placeholder()
 
     # --- presses ------------------------------------------------------------------------------
 
@@ -126,6 +140,7 @@ class Support:
         turn.was_handled = True
         who = await visitor(query.from_user)
         if who.refusal:
+            tell_operators(who, self._alert)
             await answer(query, who.refusal)
             return
         line = await words(turn, who.member, query)

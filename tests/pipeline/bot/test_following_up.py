@@ -98,6 +98,17 @@ class TogetherTests(BotCase):
         assert set(told) == {"extraction", "strategist"}
         assert (await PipelineRun.objects.aget()).pipeline == "support_forwarded"
 
+    async def test_a_line_about_waiting_goes_when_its_message_is_answered_with_another(self):
+        async with self.bot() as chat:
+            await chat.inject(MAYA, text="Is he serious?")
+            await chat.forward(MAYA, WORDS)
+            await until(TelegramUpdate.objects.filter(joined_to__isnull=False).aexists)
+            await is_answered(chat, MAYA, 1)
+            joined = Task.objects.filter(update__joined_to__isnull=False, kind=TaskKind.MESSAGE)
+            await until(joined.filter(status=TaskStatus.DONE).aexists)
+
+            assert len(await chat.replies(MAYA)) == 1
+
 
 class BelongingTests(TransactionTestCase):
     """Which messages belong together, by the rows."""

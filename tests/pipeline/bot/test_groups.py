@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -31,6 +32,10 @@ def mention(text: str) -> dict[str, Any]:
 def text_of(call: dict[str, Any]) -> str:
     """Return what an agent was told, without its own instructions."""
     return "\n".join(str(message["content"]) for message in call["messages"][1:])
+
+
+def has_so_many(count: int, seen: list[str]) -> bool:
+    return len(seen) == count
 
 
 async def add_group(chat: Chat) -> dict[str, Any]:
@@ -79,6 +84,18 @@ class GroupTests(BotCase):
             _, answer = await chat.messages_of_the_bot(group["id"])
 
         assert answer["reply_to_message"]["message_id"] == question
+
+    async def test_what_is_a_members_own_is_not_shown_in_a_group(self):
+        async with self.bot() as chat:
+            group = await add_group(chat)
+            for number, name in enumerate(("memory", "settings", "forget", "start"), start=1):
+                length = len(name) + 1
+                entity = {"type": "bot_command", "offset": 0, "length": length}
+                await chat.inject(MAYA, chat=group, text=f"/{name}", entities=[entity])
+                await chat.sees(group["id"], partial(has_so_many, number))
+            seen = await chat.replies(group["id"])
+
+        assert all("in our private chat" in one for one in seen)
 
     async def test_each_topic_has_its_own_order(self):
         async with self.bot(DEFAULT_MODEL="sandbox/latency-300") as chat:
