@@ -31,6 +31,7 @@ _PLACES = (
         [
             ("Playbook", "menu_book", "pipeline.playbookpage"),
             ("Casebook", "bookmark", "pipeline.casebookentry"),
+            ("Tracks", "route", "pipeline.track"),
             ("Scenarios", "school", "pipeline.scenario"),
         ],
     ),

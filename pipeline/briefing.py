@@ -25,6 +25,7 @@ class Question:
     text: str = ""  # their own words
     forwarded: str = field(default="", repr=False)  # somebody else's
     conversation: str = field(default="", repr=False)  # what was said before
+    scenario: str = field(default="", repr=False)  # what it answers
     image_b64: str | None = field(default=None, repr=False)
 
 
@@ -50,7 +51,7 @@ def brief(
         knowledge_base=_playbook(),
         user_memory=profile_of(member) if member else "",
         casebook_text=_casebook(),
-        scenario=_scenario() if needs_scenario else "",
+        scenario=question.scenario or (_scenario() if needs_scenario else ""),
     )
 
 

@@ -16,6 +16,7 @@ from django.db import models, transaction
 from pipeline import limits, memory
 from pipeline.models import (
     CasebookEntry,
+    Exercise,
     LLMCall,
     Member,
     OutgoingMessage,
@@ -48,6 +49,7 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
     row.save()
     memory.erase(row)
     CasebookEntry.objects.filter(member=row).delete()
+    Exercise.objects.filter(member=row).delete()
     PastedKey.objects.filter(telegram_id=row.telegram_id).delete()
     _end_what_is_under_way(row, now=now, but=but)
     _erase_texts(PipelineRun.objects.filter(member=row))

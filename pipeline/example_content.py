@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from django.db import transaction
 
-from pipeline.models import Member, PlaybookPage, Scenario
+from pipeline.models import Lesson, Member, PlaybookPage, Scenario, Track
 from pipeline.models.members import Access
 
 EXAMPLE_DIR = Path(__file__).parent / "example"
@@ -43,7 +43,7 @@ SANDBOX_MEMBERS = (
 
 @transaction.atomic
 def load_example_content() -> int:
-    """Create the playbook pages and scenarios that are missing; return how many were."""
+    """Create the playbook pages, scenarios and tracks that are missing; return how many were."""
     pages = [
         PlaybookPage.objects.get_or_create(title=page.pop("title"), defaults=page)
         for page in _pages()
@@ -52,7 +52,8 @@ def load_example_content() -> int:
         Scenario.objects.get_or_create(title=scenario.pop("title"), defaults=scenario)
         for scenario in _scenarios()
     ]
-    return sum(is_new for _, is_new in [*pages, *scenarios])
+    tracks = [_created_track(position, track) for position, track in enumerate(_tracks(), start=1)]
+    return sum(is_new for _, is_new in [*pages, *scenarios, *tracks])
 
 
 @transaction.atomic
@@ -82,6 +83,26 @@ def _pages() -> Iterator[dict[str, Any]]:
             "text": text.strip(),
             "position": position,
         }
+
+
+def _tracks() -> list[dict[str, Any]]:
+    content = yaml.safe_load((EXAMPLE_DIR / "tracks.yaml").read_text(encoding="utf-8"))
+    return [dict(track) for track in content]
+
+
+def _created_track(position: int, content: dict[str, Any]) -> tuple[Track, bool]:
+    track, is_new = Track.objects.get_or_create(
+        title=content["title"], defaults={"summary": content["summary"], "position": position}
+    )
+    if is_new:
+        lessons = enumerate(content["lessons"], start=1)
+        Lesson.objects.bulk_create(
+            Lesson(
+                track=track, level=level, **{name: text.strip() for name, text in lesson.items()}
+            )
+            for level, lesson in lessons
+        )
+    return track, is_new
 
 
 def _scenarios() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.keys import scrub
-from pipeline import memory
+from pipeline import memory, training
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold, Superseded, progressed
@@ -208,6 +208,8 @@ def close_step(
     step = StepRun.objects.select_related("run").get(pk=step_id)
     if step.agent == memory.AGENT and status is StepStatus.OK:
         memory.learn(step, output.data)
+    if step.agent == training.AGENT and status is StepStatus.OK:
+        training.mark(step, output.data)
     progressed(token)
 
 

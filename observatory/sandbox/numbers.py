@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
 from observatory.sandbox.web import Json
 
 USUAL = Fraction(3)
+_BOUND = re.compile(r"\b(minimum|maximum): (-?\d+(?:\.\d+)?)")
 SHARES = (Fraction(7, 10), Fraction(6, 10), Fraction(8, 10))  # of the way up, item by item
 
 
@@ -17,6 +19,7 @@ def number(schema: Json, *, is_integer: bool, index: int) -> int | float:
     Raises:
         ValueError: a bound is no number.
     """
+    schema = _told(schema) | schema
     low = _bound(schema, "minimum", "exclusiveMinimum", max)
     high = _bound(schema, "maximum", "exclusiveMaximum", min)
     target = _target(low, high, SHARES[index % len(SHARES)])
@@ -29,6 +32,11 @@ def number(schema: Json, *, is_integer: bool, index: int) -> int | float:
     while low is not None and _is_below(target, low, schema):
         target += step
     return int(target) if is_integer else float(target)
+
+
+def _told(schema: Json) -> Json:
+    """Return the bounds that a description tells in words: vendors' strict schemas have no others."""
+    return dict(_BOUND.findall(str(schema.get("description", ""))))
 
 
 def _bound(

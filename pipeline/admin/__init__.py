@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline.admin.content import CasebookEntryAdmin, PlaybookPageAdmin, ScenarioAdmin
+from pipeline.admin.content import (
+    CasebookEntryAdmin,
+    PlaybookPageAdmin,
+    ScenarioAdmin,
+    TrackAdmin,
+)
 from pipeline.admin.members import InviteAdmin, MemberAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
@@ -15,4 +20,5 @@ __all__ = [
     "PlaybookPageAdmin",
     "ScenarioAdmin",
     "TaskAdmin",
+    "TrackAdmin",
 ]

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, StackedInline
 
-from pipeline.models import CasebookEntry, PlaybookPage, Scenario
+from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 
 
 @admin.register(PlaybookPage)
@@ -27,6 +27,22 @@ class ScenarioAdmin(ModelAdmin):
     list_display = ["title", "difficulty", "is_active"]
     list_filter = ["difficulty", "is_active"]
     search_fields = ["title", "text"]
+
+
+class LessonInline(StackedInline):
+    """The levels of a track."""
+
+    model = Lesson
+    extra = 0
+
+
+@admin.register(Track)
+class TrackAdmin(ModelAdmin):
+    """Tracks of lessons."""
+
+    list_display = ["title", "position", "is_active"]
+    list_filter = ["is_active"]
+    inlines = [LessonInline]
 
 
 @admin.register(CasebookEntry)

@@ -34,7 +34,8 @@ from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
-from pipeline.bot.outbox import Outbox, Place, keyboard
+from pipeline.bot.lines import Line, Place, keyboard
+from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
 from pipeline.bot.shared_places import SharedPlaces
@@ -170,7 +171,8 @@ class BotSide:
         if member is None:
             return TaskStatus.IGNORED
         welcome = await show_start(turn, member)
-        await turn.outbox.say_later(texts.LET_IN.format(welcome=welcome.text), welcome.buttons)
+        said = texts.LET_IN.format(welcome=welcome.text)
+        await turn.outbox.say_later(Line(said, welcome.buttons))
         return TaskStatus.DONE
 
     async def give_up(self, claim: Claim, why: str) -> None:

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # What Telegram is asked for; other kinds are stored all the same should they come.
 ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset(  # they do not wait for a run
-    {"cancel", "forget", "help", "memory", "model", "settings", "start"}
+    {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
 )
 OPAQUE = frozenset({"file_id", "file_unique_id", "id"})  # random letters may look like a key
 

@@ -8,12 +8,12 @@ then not sent again: a line says so, with a button that shows it. Telegram has n
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import stamina
@@ -21,16 +21,14 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from telegram import (
     Bot,
-    InlineKeyboardButton,
-    InlineKeyboardMarkup,
     InputFile,
     MessageEntity,
-    ReplyParameters,
 )
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 
 from pipeline import crashpoints
 from pipeline.bot import texts
+from pipeline.bot.lines import Buttons, Line, Place, as_lists, keyboard
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.holds import Hold, progressed
@@ -56,25 +54,6 @@ _ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
 
 
-# Rows of buttons: a label, and what comes back when it is pressed.
-Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
-Also: TypeAlias = Callable[[], object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a chat a reply goes: its topic, and in a group the message that it is a reply to."""
-
-    topic: int | None = None
-    message_id: int | None = None
-
-    @property
-    def reply_parameters(self) -> ReplyParameters | None:
-        if self.message_id is None:
-            return None
-        return ReplyParameters(self.message_id, allow_sending_without_reply=True)
-
-
 class MessageGone(Exception):
     """The message to edit is not there any more."""
 
@@ -92,14 +71,15 @@ class Outbox:
         """Tell whether it was decided before what to say."""
         return bool(await self._decided().aexists())
 
-    async def say(self, line: str, buttons: Buttons = (), *, also: Also = None) -> None:
-        """Reply by a line, in place of the placeholder if there is one; `also` as `keep`."""
-        await self.keep([(line, [])], buttons, also=also)
+    async def say(self, line: Line | str) -> None:
+        """Reply by a line, in place of the placeholder if there is one."""
+        line = line if isinstance(line, Line) else Line(line)
+        await sync_to_async(self._keep)([(line.text, [])], line)
         await self.deliver()
 
-    async def say_later(self, line: str, buttons: Buttons = ()) -> None:
+    async def say_later(self, line: Line) -> None:
         """Say something on an occasion of its own, once, after whatever was said in reply."""
-        await sync_to_async(self._keep_later)(line, buttons)
+        await sync_to_async(self._keep_later)(line)
         await self._deliver_all(self._rows().filter(number=LATER))
 
     async def show_placeholder(self, line: str) -> None:
@@ -134,15 +114,12 @@ class Outbox:
         if row is not None and row.message_id is not None:
             await self._edit(row.message_id, line, [], rate_limit_args="droppable")
 
-    async def keep(
-        self, chunks: Sequence[Chunk], buttons: Buttons = (), *, also: Also = None
-    ) -> None:
+    async def keep(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
         """Decide on what to say, before any of it is said; a former decision stays.
 
-        The buttons go beneath the last chunk. `also` is done in the same transaction, so it is done
-        once, together with the decision.
+        The buttons go beneath the last chunk.
         """
-        await sync_to_async(self._keep)(chunks, buttons, also)
+        await sync_to_async(self._keep)(chunks, Line("", buttons))
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
@@ -161,7 +138,7 @@ class Outbox:
 
     async def _deliver(self, row: OutgoingMessage) -> None:
         entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
-        if row.message_id is not None:
+        if row.message_id is not None and not row.picture:
             try:
                 await self._persistently_edit(
                     row.message_id, row.text, entities, reply_markup=keyboard(row.buttons)
@@ -183,6 +160,7 @@ class Outbox:
                 row.text,
                 entities,
                 may_repeat=row.text in texts.REFUSALS,
+                picture=row.picture,
                 reply_markup=keyboard(row.buttons),
             )
         except NetworkError as error:
@@ -240,7 +218,13 @@ class Outbox:
                 return await self._send(text, entities, **options)
         raise AssertionError("the loop above returns or raises")
 
-    async def _send(self, text: str, entities: Sequence[Any], **options: Any) -> int:
+    async def _send(
+        self, text: str, entities: Sequence[Any], *, picture: str = "", **options: Any
+    ) -> int:
+        if picture:
+            photo = InputFile(base64.b64decode(picture), filename="picture.png")
+            shown = await self._bot.send_photo(self._chat_id, photo, caption=text, **options)
+            return shown.message_id
         try:
             message = await self._bot.send_message(
                 self._chat_id,
@@ -328,23 +312,24 @@ class Outbox:
         return row
 
     @transaction.atomic
-    def _keep(self, chunks: Sequence[Chunk], buttons: Buttons, also: Also) -> None:
+    def _keep(self, chunks: Sequence[Chunk], line: Line) -> None:
         self._hold.check()
         if self._decided().exists():
             return
-        if also is not None:
-            also()
+        if line.also is not None:
+            line.also()
         for number, (text, entities) in enumerate(chunks):
             kept: dict[str, Any] = {
                 "text": clean(text),
                 "entities": [entity.to_dict() for entity in entities],
-                "buttons": _as_lists(buttons) if number == len(chunks) - 1 else [],
+                "buttons": as_lists(line.buttons) if number == len(chunks) - 1 else [],
+                "picture": line.picture,
             }
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
             )
             if not is_new:  # the placeholder; one that was never seen to arrive is left alone
-                row.text, row.entities, row.buttons = kept.values()
+                row.text, row.entities, row.buttons, row.picture = kept.values()
                 row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
                 row.save()
         if len(chunks) > MOST_CHUNKS:
@@ -355,12 +340,12 @@ class Outbox:
         progressed(self._hold.token)
 
     @transaction.atomic
-    def _keep_later(self, line: str, buttons: Buttons) -> None:
+    def _keep_later(self, line: Line) -> None:
         self._hold.check()
         self._rows().get_or_create(
             update=self._update,
             number=LATER,
-            defaults={"text": clean(line), "buttons": _as_lists(buttons)},
+            defaults={"text": clean(line.text), "buttons": as_lists(line.buttons)},
         )
 
     async def _mark(
@@ -376,19 +361,6 @@ class Outbox:
         row.save(update_fields=["status", "message_id", "changed_at"])
         if status in (SendStatus.SHOWN, *_ENDED):
             progressed(self._hold.token)
-
-
-def _as_lists(buttons: Buttons) -> list[list[list[str]]]:
-    return [[list(button) for button in row] for row in buttons]
-
-
-def keyboard(rows: Sequence[Sequence[Sequence[str]]]) -> InlineKeyboardMarkup | None:
-    """Return the buttons as Telegram takes them."""
-    if not rows:
-        return None
-    return InlineKeyboardMarkup(
-        [[InlineKeyboardButton(label, callback_data=press) for label, press in row] for row in rows]
-    )
 
 
 def never_arrived(error: Exception) -> bool:

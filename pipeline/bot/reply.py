@@ -16,8 +16,9 @@ from django.db import Error as DatabaseError
 from telegram.error import RetryAfter, TelegramError
 
 from pipeline.bot import texts
+from pipeline.bot.lines import Buttons
 from pipeline.bot.messages import Chunk
-from pipeline.bot.outbox import Buttons, MessageGone, Outbox
+from pipeline.bot.outbox import MessageGone, Outbox
 from pipeline.bot.patience import seconds
 from pipeline.holds import Superseded
 

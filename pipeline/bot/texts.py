@@ -26,6 +26,9 @@ Reply to an answer of mine to go on from it. The buttons beneath it make it anew
 the team, or tell why these models answered.
 
 /support: analysis, strategy, steps and a draft
+/learn: lessons, level by level; with a question, the trainer explains
+/train: a scenario to answer; also /train easy, medium or hard
+/stats: your level, streak and weak areas
 /model: which models answer now, and who pays
 /why: why these models answered; also as a reply to an answer
 /memory: what I remember of you
@@ -86,6 +89,48 @@ DONE_BEFORE = "I have done that already: see below."
 SAVED = "📌 Saved. The team's agents know this case from now on."
 ONLY_IN_PRIVATE = "That is between you and me: ask me in our private chat."
 NOT_YOURS = "This button is not for you, or its answer is no longer kept."
+TRACKS = (
+    "What do you want to learn? A level opens when you have reached 60 of 100 in the one before."
+)
+TRACK = "{track}: {summary} ({n} of {of} levels passed)"
+NO_TRACKS = "There are no lessons here yet. Ask me about selling instead: /learn and your question."
+NO_SCENARIOS = "There are no scenarios here yet. Ask an operator to add some."
+ANSWER_NEXT = "Your next message is your answer. To ask about a prospect meanwhile: /support"
+LESSON = (
+    """📘 {track}, level {level}: {title}
+
+{text}
+
+✍️ {task}
+
+"""
+    + ANSWER_NEXT
+)
+SCENARIO = (
+    """🎯 {title} {stars}
+
+{text}
+
+"""
+    + ANSWER_NEXT
+)
+LEAVE_EXERCISE = "Leave it"
+EXERCISE_LEFT = (
+    "Left. Your next message is a question again; /learn and /train are there when you like."
+)
+ANOTHER_SCENARIO = "Another scenario"
+NEXT_LESSON = "Next lesson"
+TRY_LESSON_AGAIN = "Try again"
+EARNED = "{score} of 100, +{xp} XP"
+NOT_PASSED = "{earned}. {passes_at} opens the next level."
+UNLOCKED = "🔓 {earned}. Level {level} is open: {title}."
+TRACK_DONE = "🏁 {earned}. You have passed all levels of {track}."
+NO_STATS = "Nothing to show yet: answer a lesson (/learn) or a scenario (/train) first."
+STATS_TITLE = "Level {level} · {xp} XP"
+STATS = """Level {level}, {xp} XP; {left} more to the next.
+{answered} answers, {average} of 100 on average. Streak: {streak} {days}.
+To work on: {weak}."""
+NOTHING_WEAK = "nothing below 7 of 10"
 TRY_AGAIN = "↻ Try again"
 MODELS_NOW = "If you asked now:"
 NO_ANSWER_TO_EXPLAIN = "There is no answer of mine to explain here. Reply with /why to one of them."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from pipeline.bot.outbox import Also, Buttons, Outbox
+from pipeline.bot.outbox import Outbox
 from pipeline.holds import TaskHold
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.queue.base import Claim
@@ -24,15 +24,6 @@ class Turn:
     @property
     def hold(self) -> TaskHold:
         return TaskHold(self.claim.task_id, self.claim.token)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What answers a message without a run, and the buttons beneath it."""
-
-    text: str
-    buttons: Buttons = ()
-    also: Also = None  # done once, in the transaction that decides on the line
 
 
 _current: ContextVar[Turn] = ContextVar("turn")

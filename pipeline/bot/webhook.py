@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 from telegram import Bot, WebhookInfo
 from telegram.error import TelegramError
@@ -54,9 +55,12 @@ async def delete_webhook() -> None:
 def _remember(bot_id: int, username: str) -> None:
     """Note the bot's name: invite links need it, and nobody polls who would."""
     known = {"username": username}
-    Poller.objects.update_or_create(
-        bot_id=bot_id, defaults=known, create_defaults={**known, "heard_at": timezone.now()}
-    )
+    try:
+        Poller.objects.update_or_create(
+            bot_id=bot_id, defaults=known, create_defaults={**known, "heard_at": timezone.now()}
+        )
+    finally:
+        connection.close()  # this thread's own: it ends with the command, and nobody else would
 
 
 def _bot() -> Bot:

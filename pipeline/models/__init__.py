@@ -6,14 +6,16 @@ from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, 
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
-from pipeline.models.training import Scenario
+from pipeline.models.training import Exercise, Lesson, Scenario, Track
 
 __all__ = [
     "Action",
     "CasebookEntry",
+    "Exercise",
     "Fact",
     "Invite",
     "LLMCall",
+    "Lesson",
     "Member",
     "OutgoingMessage",
     "PastedKey",
@@ -26,4 +28,5 @@ __all__ = [
     "StepRun",
     "Task",
     "TelegramUpdate",
+    "Track",
 ]

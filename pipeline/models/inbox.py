@@ -118,6 +118,7 @@ class OutgoingMessage(models.Model):
     number = models.PositiveSmallIntegerField()
     text = models.TextField(blank=True)  # empty: only a placeholder so far
     entities = models.JSONField(default=list, blank=True)
+    picture = models.TextField(blank=True)  # a PNG in base64, whose caption is the text
     file_name = models.CharField(max_length=60, blank=True)  # the text goes as a file of that name
     buttons = models.JSONField(default=list, blank=True)  # rows of [label, callback data]
     message_id = models.BigIntegerField(null=True, blank=True)

@@ -34,8 +34,8 @@ PIPELINE_ORDER = (
     {"briefing", "limits", "runner", "queue", "resumption"},
     {"records"},
     {"rows", "exchange", "reports"},
-    {"memory"},
-    {"context", "config", "checks", "example_content", "pictures", "holds"},
+    {"memory", "training"},
+    {"context", "config", "checks", "charts", "example_content", "pictures", "holds"},
     {"models", "migrations"},
     {"cancelling", "crashpoints", "locks"},
 )

@@ -38,6 +38,7 @@ def test_a_member_is_let_in_pays_with_their_key_and_works_with_answers(
     _ask_and_go_on(installation, chat)
     _send_photo(chat, tmp_path / "screenshot.png", "What does she mean?")
     expect(_answers(chat)).to_have_count(5, timeout=PATIENCE_MS)
+    _learn_and_train(chat)
     _look_at_what_is_kept_and_erase_it(chat)
 
 
@@ -64,6 +65,26 @@ def _ask_and_go_on(installation: Installation, chat: Page) -> None:
     _press(chat, "❔ Why this model?")
     _sees(chat, "Why these models answered")
     photograph(chat, "why")
+
+
+def _learn_and_train(chat: Page) -> None:
+    _say(chat, "/learn")
+    _sees(chat, "0 of 4 levels passed")
+    _press(chat, "Discovery")
+    _sees(chat, "level 1")
+    photograph(chat, "lesson")
+    _say(chat, "I would ask her what nine days cost her, and propose a call on Thursday.")
+    _sees(chat, "Level 2 is open")
+    _press(chat, "Next lesson")
+    _sees(chat, "level 2")
+    _say(chat, "/train")
+    _sees(chat, "★☆☆")
+    _say(chat, "I would take the fear seriously, and ask what went wrong that time.")
+    _sees(chat, "XP")
+    expect(chat.locator("#log .row.in").last).to_contain_text("XP", timeout=PATIENCE_MS)
+    _say(chat, "/stats")
+    _sees(chat, "To work on")
+    photograph(chat, "stats")
 
 
 def _look_at_what_is_kept_and_erase_it(chat: Page) -> None:

@@ -266,6 +266,7 @@ class ShippedTests(SimpleTestCase):
     def test_the_shipped_definitions_load(self):
         assert pipeline_names() == [
             "learn",
+            "lesson",
             "support",
             "support_forwarded",
             "support_photo",
@@ -281,7 +282,7 @@ class ShippedTests(SimpleTestCase):
             load_pipeline("sell")
 
         assert str(refused.value) == (
-            "there is no pipeline 'sell'; known are learn, support, support_forwarded, "
+            "there is no pipeline 'sell'; known are learn, lesson, support, support_forwarded, "
             "support_photo, support_shorter, train"
         )
 

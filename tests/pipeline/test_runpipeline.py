@@ -228,7 +228,7 @@ class PayingTests(RunPipelineCase):
 class RefusalTests(RunPipelineCase):
     def test_an_unknown_pipeline_is_refused_with_the_known_ones(self):
         assert self.refused("sell", MESSAGE) == (
-            "there is no pipeline 'sell'; known are learn, support, support_forwarded, "
+            "there is no pipeline 'sell'; known are learn, lesson, support, support_forwarded, "
             "support_photo, support_shorter, train"
         )
 

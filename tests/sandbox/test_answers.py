@@ -183,6 +183,12 @@ def test_role_company_and_worry_are_read_out_of_the_message() -> None:
     assert reading.worry == "switching cost"
 
 
+def test_bounds_that_only_a_description_tells_are_kept_to() -> None:
+    score = {"type": "integer", "description": "Of the answer. (minimum: 0, maximum: 100)"}
+
+    assert json.loads(answer(score, READING, MODEL)) == 70
+
+
 def test_braces_in_a_message_are_only_text() -> None:
     value = json.loads(answer({"type": "string"}, read_message("{role} {quote}"), MODEL))
 

@@ -13,7 +13,7 @@ from telegram.ext import (
 )
 
 from pipeline.bot.handlers.addressed import ADDRESSED
-from pipeline.bot.handlers.asks import in_command, in_message
+from pipeline.bot.handlers.asks import in_command
 from pipeline.bot.handlers.buttons import RUN
 from pipeline.bot.handlers.control import cancel, show_again
 from pipeline.bot.handlers.keys import PAYER, choose_payer
@@ -26,12 +26,25 @@ from pipeline.bot.handlers.mine import (
     show_settings,
     show_why,
 )
+from pipeline.bot.handlers.school import (
+    LEARN,
+    TRAIN,
+    in_message_or_answer,
+    press_track,
+    press_training,
+    read_learn,
+    read_train,
+    show_stats,
+)
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
 from pipeline.bot.outbox import AGAIN
 
 COMMANDS = [
     ("support", "Analysis, strategy, steps and a draft"),
+    ("learn", "Lessons, level by level; or ask the trainer"),
+    ("train", "A scenario to answer"),
+    ("stats", "Your level, streak and weak areas"),
     ("model", "Which models answer now, and who pays"),
     ("why", "Why these models answered; also as a reply"),
     ("memory", "What I remember of you"),
@@ -56,6 +69,7 @@ def add_handlers(
         "cancel": support.line(cancel),
         "model": support.line(mine.show_models),
         "why": support.line(show_why),
+        "stats": support.private_line(show_stats),
         "start": support.private_line(show_start),
         "memory": support.private_line(show_memory),
         "settings": support.private_line(show_settings),
@@ -65,11 +79,17 @@ def add_handlers(
         [
             *(CommandHandler(name, callback, new) for name, callback in lines.items()),
             CommandHandler("support", support.run(in_command), new),
+            CommandHandler("learn", support.run(read_learn), new),
+            CommandHandler("train", support.run(read_train), new),
             MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
-            MessageHandler(new & ADDRESSED & (picture | filters.TEXT), support.run(in_message)),
+            MessageHandler(
+                new & ADDRESSED & (picture | filters.TEXT), support.run(in_message_or_answer)
+            ),
             MessageHandler(private, support.line(show_not_understood)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
+            CallbackQueryHandler(support.press(press_track), pattern=f"^{LEARN}"),
+            CallbackQueryHandler(support.press(press_training), pattern=f"^{TRAIN}"),
             CallbackQueryHandler(support.press(forget), pattern=f"^{MINE}"),
             CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
         ]

@@ -18,6 +18,7 @@ from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
 from pipeline.briefing import Question
 from pipeline.conversation import conversation_of, run_behind
+from pipeline.models import Member
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.pictures import MAX_BYTES, TOO_LARGE, PictureRefused, prepared
 
@@ -48,12 +49,12 @@ class Ask:
         return replace(self.question, image_b64=await asyncio.to_thread(prepared, content))
 
 
-async def in_command(turn: Turn, message: Message) -> Ask | str:
+async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
     """Read a /support; a line instead of an Ask is all that there is to say."""
     return await _ask(turn, message, [message])
 
 
-async def in_message(turn: Turn, message: Message) -> Ask | str:
+async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
     """Read words, pictures and what was forwarded; "" for what another message answers for.
 
     A picture is sent as a photo or as a file; of an album the first one is looked at.
@@ -68,7 +69,7 @@ async def in_message(turn: Turn, message: Message) -> Ask | str:
 
 
 async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
-    own = [_words(one) for one in together if one.forward_origin is None]
+    own = [words_of(one) for one in together if one.forward_origin is None]
     passed_on = [_quoted(one) for one in together if one.forward_origin is not None]
     picture = next((found for one in together if (found := _picture(one)) is not None), None)
     if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
@@ -106,7 +107,7 @@ def _picture(message: Message) -> PhotoSize | Document | None:
 
 def _quoted(message: Message) -> str:
     """Return what a forwarded message says, and who said it as far as Telegram tells."""
-    words = _words(message)
+    words = words_of(message)
     origin = message.forward_origin
     who = getattr(origin, "sender_user_name", "")
     if isinstance(origin, MessageOriginUser):
@@ -121,7 +122,7 @@ async def _number_in_album(row: TelegramUpdate) -> int:
     return await of_album.filter(pk__lte=row.pk).acount()
 
 
-def _words(message: Message) -> str:
+def words_of(message: Message) -> str:
     """Return what a message says, without a command at its beginning or the bot's name."""
     text = without_mention(message, message.text or message.caption or "")
     first = next(iter(message.entities or message.caption_entities), None)

@@ -17,10 +17,10 @@ from django.db import transaction
 from pipeline.bot import texts
 from pipeline.bot.handlers.asks import Ask
 from pipeline.bot.intake import lane_of
-from pipeline.bot.outbox import Buttons
+from pipeline.bot.lines import Buttons
 from pipeline.briefing import Question
 from pipeline.conversation import conversation_of
-from pipeline.models import Action, Member, PipelineRun, Press, Task, TelegramUpdate
+from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus
 from pipeline.resumption import read_back
@@ -86,6 +86,8 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
     if is_new and action in WANTS_A_RUN:
         message = json.loads(row.raw)["callback_query"]["message"]
         lane = lane_of({"message": {**message, "entities": []}})
+        # An exercise that could not be judged is judged by the run to come.
+        Exercise.objects.filter(answer__run=run, score=None).update(answer=row)
         add_tasks([Task(kind=TaskKind.MESSAGE, lane=lane, update=row)])
     return Pressed(run, action, is_first=press.update_id == row.pk)
 
@@ -97,6 +99,7 @@ def _ask(press: Press) -> Ask:
         text=seen.inputs["user_message"],
         forwarded=seen.inputs.get("forwarded", ""),
         conversation=seen.inputs.get("conversation", ""),
+        scenario=seen.inputs.get("scenario", ""),
         image_b64=seen.inputs["image_b64"] or None,
     )
     if press.action == Action.SHORTER:

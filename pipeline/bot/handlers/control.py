@@ -12,8 +12,9 @@ from telegram.error import BadRequest
 
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
-from pipeline.bot.outbox import AGAIN, keyboard
-from pipeline.bot.turn import Line, Turn, current_turn
+from pipeline.bot.lines import Line, keyboard
+from pipeline.bot.outbox import AGAIN
+from pipeline.bot.turn import Turn, current_turn
 from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
 from pipeline.models.members import Access

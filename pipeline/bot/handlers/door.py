@@ -8,6 +8,7 @@ from telegram import Message, User
 
 from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
+from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.records import Alert
@@ -21,7 +22,7 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
     who = await visitor(user, _invite_in(message))
     if who.refusal:
         tell_operators(who, alert)
-        await turn.outbox.say(who.refusal, also=partial(forget_pasted, turn.row))
+        await turn.outbox.say(Line(who.refusal, also=partial(forget_pasted, turn.row)))
         return None
     if turn.row.holds_key:
         await take_key(turn, message, who.member)

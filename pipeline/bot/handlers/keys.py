@@ -19,8 +19,8 @@ from agents.llm.errors import KeyRejected, ProviderUnavailable
 from agents.llm.router import PROVIDERS, create_provider
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
-from pipeline.bot.outbox import Buttons
-from pipeline.bot.turn import Line, Turn
+from pipeline.bot.lines import Buttons, Line
+from pipeline.bot.turn import Turn
 from pipeline.models import Member, PastedKey, TelegramUpdate
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
         page=provider.keys_page,
         deleted=deleted,
     )
-    await turn.outbox.say(line, also=settle)
+    await turn.outbox.say(Line(line, also=settle))
 
 
 def forget_pasted(row: TelegramUpdate) -> None:

@@ -13,7 +13,8 @@ from pipeline import erasure, memory
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
-from pipeline.bot.turn import Line, Turn
+from pipeline.bot.lines import Line
+from pipeline.bot.turn import Turn
 from pipeline.conversation import for_member, last_run, reasons, run_behind
 from pipeline.engine import Engine
 from pipeline.models import Member

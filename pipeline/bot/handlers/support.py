@@ -25,10 +25,11 @@ from pipeline.bot.handlers.buttons import (
 )
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.door import admitted, tell_operators
+from pipeline.bot.handlers.school import verdict_of
+from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.messages import Chunk, formatted
-from pipeline.bot.outbox import Buttons
 from pipeline.bot.reply import LiveReply
-from pipeline.bot.turn import Line, Turn, current_turn
+from pipeline.bot.turn import Turn, current_turn
 from pipeline.cancelling import end
 from pipeline.context import NotRun
 from pipeline.conversation import reasons, save_case
@@ -44,7 +45,7 @@ from pipeline.runner import Origin
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]
 Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Line | None]]
-Reader: TypeAlias = Callable[[Turn, Message], Awaitable[Ask | str]]
+Reader: TypeAlias = Callable[[Turn, Message, Member], Awaitable[Ask | Line | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class Support:
         await reply(turn, message, member)
 
     async def _say(self, words: Words, turn: Turn, message: Message, member: Member) -> None:
-        line = await words(turn, member)
-        await turn.outbox.say(line.text, line.buttons, also=line.also)
+        await turn.outbox.say(await words(turn, member))
 
     async def _say_in_private(
         self, words: Words, turn: Turn, message: Message, member: Member
@@ -123,7 +123,7 @@ class Support:
     async def _read_and_answer(
         self, read: Reader, turn: Turn, message: Message, member: Member
     ) -> None:
-        ask = await read(turn, message)
+        ask = await read(turn, message, member)
         if isinstance(ask, Ask):
             await self._answer(ask, turn, member, message.chat)
         elif ask:
@@ -145,7 +145,7 @@ class Support:
             return
         line = await words(turn, who.member, query)
         if line is not None:
-            await turn.outbox.say(line.text, line.buttons, also=line.also)
+            await turn.outbox.say(line)
 
     async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> Line | None:
         """Note a press, tell Telegram that it was heard, and do what needs no run."""
@@ -199,7 +199,7 @@ class Support:
         update_id = turn.row.pk
         report = await self._engine.go_on(turn.hold, update_id, member, on_stage=reply.stage)
         if report is not None:
-            return _told(report)
+            return await self._told(report, update_id)
         try:
             report = await self._engine.answer(
                 ask.pipeline,
@@ -212,7 +212,14 @@ class Support:
             return Answer(formatted(str(refusal)))
         except NotRun as error:
             return Answer(formatted(f"⚠️ {error.member_line}"))
-        return _told(report)
+        return await self._told(report, update_id)
+
+    async def _told(self, report: RunReport, update_id: int) -> Answer:
+        """Return the answer; of a judged exercise with what it was worth and what comes next."""
+        verdict = await sync_to_async(verdict_of)(update_id)
+        if verdict is None or report.status is not RunStatus.OK:
+            return _told(report)
+        return Answer(formatted(f"{report.answer}\n\n{verdict.text}"), verdict.buttons)
 
 
 def _told(report: RunReport) -> Answer:
@@ -228,4 +235,5 @@ def _told(report: RunReport) -> Answer:
         for step in report.steps
         if step.fell_back_to
     ]
-    return Answer(formatted("\n\n".join([report.answer, *notes])), buttons_of(report.run_id))
+    buttons = buttons_of(report.run_id) if report.pipeline.startswith("support") else ()
+    return Answer(formatted("\n\n".join([report.answer, *notes])), buttons)

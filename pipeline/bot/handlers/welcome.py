@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.bot import texts
 from pipeline.bot.handlers.keys import payer_of, payers
-from pipeline.bot.turn import Line, Turn
+from pipeline.bot.lines import Line
+from pipeline.bot.turn import Turn
 from pipeline.models import Member
 
 

@@ -13,10 +13,12 @@ from pipeline.example_content import load_example_content, load_sandbox_members
 class Command(BaseCommand):
     """Creates what is missing and changes nothing that is there."""
 
-    help = "Add the example playbook pages and scenarios that are missing."
+    help = "Add the example playbook pages, scenarios and tracks that are missing."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if added := load_example_content():
-            self.stdout.write(f"Example content: {added} playbook pages and scenarios added.")
+            self.stdout.write(
+                f"Example content: {added} playbook pages, scenarios and tracks added."
+            )
         if settings.SANDBOX and (added := load_sandbox_members()):
             self.stdout.write(f"Members of the sandbox: {added} added.")

@@ -152,9 +152,10 @@ class SharedTests(SimpleTestCase):
 
     async def test_without_redis_the_bot_goes_on_talking_and_says_so_once(self):
         one, _ = self.limiters()
-        await self.call(one, TOM)
-        self.redis.freeze()
+        # From the first call on: a busy machine may be slow enough for it, and it is said once.
         with self.assertLogs("pipeline.bot.shared_places", "WARNING") as logs:
+            await self.call(one, TOM)
+            self.redis.freeze()
             for _ in range(5):
                 await self.call(one, TOM, "")
         self.redis.thaw()

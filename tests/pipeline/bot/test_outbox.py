@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 from telegram import Bot
 
+from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
-from pipeline.bot.outbox import Outbox, Place
+from pipeline.bot.outbox import Outbox
 from pipeline.holds import Superseded, TaskHold
 from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus

@@ -1,0 +1,223 @@
+"""Lessons and scenarios: what a member is asked next, what their answer was worth, and how they stand.
+
+An exercise is open until its answer has come or the member leaves it; a member has one at a time. The
+trainer's judgement is written down in the transaction that ends its step, so it counts once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Max, Q, Sum
+from django.utils import timezone
+
+from agents.team.trainer import TrainerAgent
+from pipeline.models import Exercise, Lesson, Member, Scenario, StepRun, TelegramUpdate, Track
+
+AGENT = TrainerAgent.name
+PASSES_AT = 60  # of 100: what opens the next level
+XP_A_LEVEL = 100
+STAYS_OPEN = timedelta(hours=24)  # a message of the next day is hardly an answer
+HARDER_FROM, EASIER_BELOW = 75, 45  # the average of the last few
+JUDGED_BY = 5  # of the last few scenarios
+MOST_SHOWN = 14  # exercises in the picture
+WEAK_BELOW = 7.0  # of 10
+MOST_WEAK = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a member stands."""
+
+    xp: int
+    answered: int
+    average: int
+    streak_days: int
+    scores: Sequence[int]  # the newest last
+    weak: Sequence[tuple[str, float]]  # criterion and its average of 10
+
+    @property
+    def level(self) -> int:
+        """The first level is for everybody, each further one takes 100 XP."""
+        return 1 + self.xp // XP_A_LEVEL
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def next_lesson(track: Track, member: Member) -> Lesson | None:
+    """Return the lowest level that a member has not passed; the last one again when all are."""
+    passed = set(
+        Exercise.objects.filter(member=member, lesson__track=track, score__gte=PASSES_AT)
+        .values_list("lesson__level", flat=True)
+        .distinct()
+    )
+    lessons = list(track.lessons.order_by("level"))
+    return next(
+        (one for one in lessons if one.level not in passed), lessons[-1] if lessons else None
+    )
+
+
+def next_scenario(member: Member, difficulty: int | None = None) -> Scenario | None:
+    """Return one at random of those that the member has had least often, at their difficulty.
+
+    None is repeated before all of that difficulty were had.
+    """
+    active = Scenario.objects.filter(is_active=True)
+    wanted = difficulty or fitting_difficulty(member)
+    pool = active.filter(difficulty=wanted)
+    if not pool.exists():
+        pool = active
+    had = Count("exercise", filter=Q(exercise__member=member))
+    counted = list(pool.annotate(had=had))
+    if not counted:
+        return None
+    least = min(scenario.had for scenario in counted)
+    return secrets.choice([scenario for scenario in counted if scenario.had == least])
+
+
+def fitting_difficulty(member: Member) -> int:
+    """Return the difficulty of the last scenario, one more or less as the last few went."""
+    judged = Exercise.objects.filter(member=member, scenario__isnull=False, score__isnull=False)
+    last = list(judged.select_related("scenario").order_by("-judged_at")[:JUDGED_BY])
+    if not last or last[0].scenario is None:
+        return 1
+    same = [
+        one
+        for one in last
+        if one.scenario and one.scenario.difficulty == last[0].scenario.difficulty
+    ]
+    average = sum(one.score or 0 for one in same) / len(same)
+    step = 1 if average >= HARDER_FROM else -1 if average < EASIER_BELOW else 0
+    return min(3, max(1, last[0].scenario.difficulty + step))
+
+
+@transaction.atomic
+def put(member: Member, task: Lesson | Scenario) -> Exercise:
+    """Put an exercise to a member; the one before it is left."""
+    leave(member)
+    if isinstance(task, Lesson):
+        return Exercise.objects.create(member=member, lesson=task)
+    return Exercise.objects.create(member=member, scenario=task)
+
+
+def leave(member: Member) -> bool:
+    """Leave the open exercise, if there is one."""
+    # One row first: the rule of one open exercise holds for the member.
+    Member.objects.select_for_update().get(pk=member.pk)
+    return bool(Exercise.objects.filter(member=member, is_open=True).update(is_open=False))
+
+
+# --- its answer -----------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def answered_by(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
+    """Return the exercise that a message answers, and keep it for that message; None if none is open."""
+    kept = Exercise.objects.filter(answer=row).select_related("lesson", "scenario").first()
+    if kept is not None or row.user_id is None:
+        return kept
+    open_one = Exercise.objects.filter(
+        member__telegram_id=row.user_id, is_open=True, asked_at__gt=now - STAYS_OPEN
+    ).first()
+    if open_one is None:
+        return None
+    won = Exercise.objects.filter(pk=open_one.pk, is_open=True)
+    if not won.update(is_open=False, answer=row):
+        return None
+    return Exercise.objects.select_related("lesson", "scenario").get(pk=open_one.pk)
+
+
+def scenario_of(exercise: Exercise) -> str:
+    """Return what the trainer gets to read of an exercise."""
+    task = exercise.lesson or exercise.scenario
+    if task is None:
+        return ""
+    parts = [task.title, task.task if isinstance(task, Lesson) else task.text]
+    if isinstance(task, Lesson):
+        parts.insert(1, f"The lesson was: {task.text}")
+    if task.good_answer:
+        parts.append(f"A good answer: {task.good_answer}")
+    return "\n\n".join(parts)
+
+
+def mark(step: StepRun, data: Mapping[str, Any]) -> None:
+    """Write down what an answer was worth, in the caller's transaction; once for each."""
+    exercise = Exercise.objects.filter(answer__run=step.run_id, score=None).first()
+    if exercise is None:
+        return
+    exercise.score = min(100, max(0, int(data.get("score", 0))))
+    exercise.criteria = [
+        [str(one.get("name", ""))[:80], int(one.get("score", 0))]
+        for one in data.get("criteria", [])
+    ]
+    exercise.xp = _xp_of(exercise)
+    exercise.judged_at = timezone.now()
+    exercise.save(update_fields=["score", "criteria", "xp", "judged_at"])
+
+
+def _xp_of(exercise: Exercise) -> int:
+    """Return a tenth of the score, doubled and trebled for what is harder."""
+    if exercise.score is None:
+        return 0
+    weight = exercise.scenario.difficulty if exercise.scenario else 1
+    return round(exercise.score * weight / 10)
+
+
+# --- how a member stands --------------------------------------------------------------------------
+
+
+def standing(member: Member, *, today: date) -> Standing:
+    """Return level, streak and weak areas from all that was judged."""
+    judged = Exercise.objects.filter(member=member, score__isnull=False)
+    totals = judged.aggregate(xp=Sum("xp"), count=Count("pk"), score=Sum("score"))
+    last = list(judged.order_by("-judged_at")[: 2 * MOST_SHOWN])
+    days = {
+        timezone.localtime(at).date()
+        for at in judged.filter(judged_at__isnull=False).values_list("judged_at", flat=True)
+        if at is not None
+    }
+    count = totals["count"] or 0
+    return Standing(
+        xp=totals["xp"] or 0,
+        answered=count,
+        average=round((totals["score"] or 0) / count) if count else 0,
+        streak_days=_streak(days, today),
+        scores=[one.score or 0 for one in reversed(last[:MOST_SHOWN])],
+        weak=_weak(last),
+    )
+
+
+def levels_passed(track: Track, member: Member) -> int:
+    """Return the highest level of a track that a member has passed, 0 for none."""
+    passed = Exercise.objects.filter(member=member, lesson__track=track, score__gte=PASSES_AT)
+    return passed.aggregate(top=Max("lesson__level"))["top"] or 0
+
+
+def _streak(days: set[date], today: date) -> int:
+    """Return how many days in a row had an answer, up to today or yesterday."""
+    day = today if today in days else today - timedelta(days=1)
+    count = 0
+    while day in days:
+        count += 1
+        day -= timedelta(days=1)
+    return count
+
+
+def _weak(exercises: Sequence[Exercise]) -> list[tuple[str, float]]:
+    scores: dict[str, list[int]] = defaultdict(list)
+    names: dict[str, str] = {}
+    for exercise in exercises:
+        for name, score in exercise.criteria:
+            folded = name.casefold().strip()
+            names.setdefault(folded, name.strip())
+            scores[folded].append(score)
+    averages = [(names[name], sum(of) / len(of)) for name, of in scores.items() if name]
+    weak = [pair for pair in averages if pair[1] < WEAK_BELOW]
+    return sorted(weak, key=lambda pair: pair[1])[:MOST_WEAK]

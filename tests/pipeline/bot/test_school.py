@@ -1,0 +1,134 @@
+"""Learning and training in the chat: what is asked, what is judged, what opens, and the picture of it."""
+
+from __future__ import annotations
+
+from asgiref.sync import sync_to_async
+
+from agents.models import AgentModelConfig
+from pipeline.models import Exercise, Lesson, PipelineRun, Scenario, Track
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase
+from tests.pipeline.cases import until
+
+ANSWER = "I would ask her what nine days cost, and propose a call on Thursday."
+
+
+async def add_track() -> Track:
+    track = await Track.objects.acreate(title="Discovery", summary="From hello to a problem.")
+    for level in (1, 2):
+        await Lesson.objects.acreate(
+            track=track,
+            level=level,
+            title=f"Lesson {level}",
+            text=f"What there is to know, {level}.",
+            task=f"Write to Marta, {level}.",
+            good_answer="Uses her words.",
+        )
+    return track
+
+
+async def score_last(score: int) -> None:
+    """Have the last judgement be another: the sandbox's model gives what it likes."""
+    exercise = await Exercise.objects.alatest("judged_at")
+    exercise.score = score
+    await exercise.asave()
+
+
+class LearnTests(BotCase):
+    async def test_a_lesson_is_put_answered_judged_and_opens_the_next(self):
+        await add_track()
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/learn")
+            await chat.sees_text(MAYA, "0 of 2 levels passed")
+            await chat.press(MAYA, "Discovery")
+            lesson = await chat.sees_text(MAYA, "level 1: Lesson 1")
+            assert "Write to Marta, 1." in lesson
+            await chat.say(MAYA, ANSWER)
+            verdict = await chat.sees_text(MAYA, "of 100, +")
+            exercise = await Exercise.objects.select_related("answer__run").aget()
+            assert f"{exercise.score} of 100, +{exercise.xp} XP" in verdict
+            calls = [call for call in await chat.calls() if call["agent"] == "trainer"]
+            await score_last(75)
+            await chat.say(MAYA, "/learn")
+            await chat.sees_text(MAYA, "1 of 2 levels passed")
+            await chat.press(MAYA, "Discovery")
+            await chat.sees_text(MAYA, "level 2: Lesson 2")
+
+        told = str(calls[0]["messages"])
+        assert "The lesson was: What there is to know, 1." in told
+        assert "A good answer: Uses her words." in told
+        assert ANSWER in told
+        assert exercise.answer is not None
+        assert exercise.answer.run.pipeline == "lesson"
+
+    async def test_a_question_after_learn_is_explained(self):
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/learn How do I open a call?")
+            await chat.sees_text(MAYA, "Your turn")
+
+        assert (await PipelineRun.objects.aget()).pipeline == "learn"
+
+    async def test_after_leaving_it_a_message_is_a_question_again(self):
+        await add_track()
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/learn")
+            await chat.sees_text(MAYA, "levels passed")
+            await chat.press(MAYA, "Discovery")
+            await chat.sees_text(MAYA, "level 1")
+            await chat.press(MAYA, "Leave it")
+            await chat.sees_text(MAYA, "is a question again")
+            await chat.say(MAYA, "A CFO went silent")
+            await chat.sees_text(MAYA, "Draft to send")
+
+        assert (await PipelineRun.objects.aget()).pipeline == "support"
+
+    async def test_without_lessons_it_says_so_and_a_made_up_press_does_no_harm(self):
+        async with self.bot() as chat:
+            await chat.say(MAYA, "/learn")
+            await chat.sees_text(MAYA, "no lessons here yet")
+            await chat.press_unseen(MAYA, 1, "learn:99999999999999999999")
+            await chat.sees(MAYA, lambda seen: len(seen) == 2)
+
+
+class TrainTests(BotCase):
+    async def test_a_scenario_is_answered_by_trainer_and_strategist_and_the_picture_shows_it(self):
+        await Scenario.objects.acreate(title="Silence", difficulty=2, text="He went silent.")
+        async with self.bot() as chat:
+            await chat.say(TOM, "/stats")
+            await chat.sees_text(TOM, "Nothing to show yet")
+            await chat.say(TOM, "/train medium")
+            await chat.sees_text(TOM, "🎯 Silence ★★☆")
+            await chat.say(TOM, ANSWER)
+            verdict = await chat.sees_text(TOM, "of 100, +")
+            await chat.say(TOM, "/stats")
+            await until_photo(chat, TOM)
+            stats = (await chat.messages_of_the_bot(TOM))[-1]
+            await chat.press(TOM, "Another scenario")
+            await chat.sees(TOM, lambda seen: sum("🎯" in text for text in seen) == 2)
+
+        assert "Draft to send" in verdict
+        assert "Level 1," in stats["caption"]
+        assert "Streak: 1 day" in stats["caption"]
+        assert stats["photo"][-1]["width"] == 900
+        assert (await PipelineRun.objects.aget()).pipeline == "train"
+
+    async def test_a_judgement_that_failed_can_be_tried_again_and_then_counts(self):
+        await Scenario.objects.acreate(title="Silence", difficulty=1, text="He went silent.")
+        choose = sync_to_async(AgentModelConfig.objects.upsert)
+        await choose("trainer", "sandbox/retired", "ana")
+        async with self.bot() as chat:
+            await chat.say(TOM, "/train")
+            await chat.sees_text(TOM, "🎯 Silence")
+            await chat.say(TOM, ANSWER)
+            await chat.sees_text(TOM, "incident")
+            await choose("trainer", "openai/gpt-4.1", "ana")
+            await chat.press(TOM, "↻ Try again")
+            await chat.sees_text(TOM, "of 100, +")
+
+        assert await Exercise.objects.filter(score__isnull=False).acount() == 1
+
+
+async def until_photo(chat: object, person: int) -> None:
+    async def has_photo() -> bool:
+        return "photo" in (await chat.messages_of_the_bot(person))[-1]  # type: ignore[attr-defined]
+
+    await until(has_photo)
