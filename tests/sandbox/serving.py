@@ -16,6 +16,7 @@ from observatory.sandbox.app import create_app
 
 START_TIMEOUT_S = 60.0
 TICK_S = 0.01
+KEEP_ALIVE_S = 120
 
 
 class _Server(uvicorn.Server):
@@ -39,6 +40,8 @@ def running_sandbox(
             create_app(journal=journal, latency_s=latency_s),
             log_level="warning",
             lifespan="off",
+            # Else a call that takes up a connection after a pause may find it just being closed.
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
