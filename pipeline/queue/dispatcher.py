@@ -45,6 +45,7 @@ LOOK_EVERY_S = 0.5
 STOP_EVERY_S = 0.3
 RENEW_EVERY_S = 2.5  # four times within a lease
 SETTLE_S = 5.0  # after an outage or a pause: then every worker that lives has renewed its leases
+CLAIMED_WITHIN_S = 2.0
 GRACE_S = 0.3  # what was cancelled may still write down that it was
 FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
 OUTAGE_PAUSE = timedelta(seconds=2)
@@ -98,6 +99,10 @@ class Dispatcher:
         """Hand out no more, let what is being done end, and hand back what does not end in time."""
         self._is_closing = True
         ends_at = time.monotonic() + within_s
+        if self._loops:
+            # What is being claimed comes into these hands first: cut off, it would be in nobody's.
+            self._woken.set()
+            await asyncio.wait(self._loops[:1], timeout=min(within_s / 2, CLAIMED_WITHIN_S))
         await end(self._loops[:1], GRACE_S)
         if self._running:
             left_s = ends_at - time.monotonic() - GRACE_S

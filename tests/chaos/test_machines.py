@@ -198,6 +198,7 @@ class KilledMachinesTests(MachinesCase):
                 people.sees(person, "Draft to send")
             people.say(TOM, "prospect after it end")
             people.said[TOM].remove("prospect poison end")
+            people.sees(TOM, "prospect after it end")
             machines.end_well(World(default_model=DEFAULT_MODEL, may_die=1))
 
     def test_cancel_ends_a_run_whichever_worker_has_it(self):
