@@ -123,8 +123,12 @@ def answered_by(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
     kept = Exercise.objects.filter(answer=row).select_related("lesson", "scenario").first()
     if kept is not None or row.user_id is None:
         return kept
+    # What was written before it was put, and waited in line, is about something else.
     open_one = Exercise.objects.filter(
-        member__telegram_id=row.user_id, is_open=True, asked_at__gt=now - STAYS_OPEN
+        member__telegram_id=row.user_id,
+        is_open=True,
+        asked_at__gt=now - STAYS_OPEN,
+        asked_at__lte=row.received_at,
     ).first()
     if open_one is None:
         return None
@@ -132,6 +136,17 @@ def answered_by(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
     if not won.update(is_open=False, answer=row):
         return None
     return Exercise.objects.select_related("lesson", "scenario").get(pk=open_one.pk)
+
+
+@transaction.atomic
+def reopen(update_id: int) -> None:
+    """Have an exercise wait for another answer: nobody could judge this one."""
+    exercise = Exercise.objects.filter(answer_id=update_id, score=None).first()
+    if exercise is None:
+        return
+    Member.objects.select_for_update().get(pk=exercise.member_id)
+    if not Exercise.objects.filter(member=exercise.member_id, is_open=True).exists():
+        Exercise.objects.filter(pk=exercise.pk).update(answer=None, is_open=True)
 
 
 def scenario_of(exercise: Exercise) -> str:

@@ -151,6 +151,24 @@ class AnswerTests(TrainingCase):
         later = timezone.now() + timedelta(hours=25)
         assert training.answered_by(self.message(), now=later) is None
 
+    def test_a_message_from_before_it_was_put_is_no_answer(self):
+        waited_in_line = self.message()
+        training.put(self.maya, self.lesson(1))
+
+        assert training.answered_by(waited_in_line, now=timezone.now()) is None
+        assert training.answered_by(self.message(), now=timezone.now()) is not None
+
+    def test_an_answer_that_nobody_could_judge_leaves_it_open_for_another(self):
+        first = training.put(self.maya, self.lesson(1))
+        row = self.message()
+        training.answered_by(row, now=timezone.now())
+        training.reopen(row.pk)
+        assert training.answered_by(self.message(), now=timezone.now()) == first
+
+        training.put(self.maya, self.lesson(2))
+        training.reopen(row.pk)  # another one is open by now
+        assert Exercise.objects.filter(is_open=True).get().lesson == self.lesson(2)
+
     def test_a_judgement_counts_once_and_within_bounds(self):
         exercise = self.judged(
             Scenario.objects.get(title="Medium"), 900, criteria=[{"name": "Clarity", "score": 4}]

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from telegram import CallbackQuery, Chat, Message, Update
 from telegram.constants import ChatType
 
+from pipeline import training
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
 from pipeline.bot.handlers.asks import Ask
@@ -211,6 +212,7 @@ class Support:
         except PictureRefused as refusal:
             return Answer(formatted(str(refusal)))
         except NotRun as error:
+            await sync_to_async(training.reopen)(update_id)
             return Answer(formatted(f"⚠️ {error.member_line}"))
         return await self._told(report, update_id)
 
