@@ -20,7 +20,7 @@ from django.utils import timezone
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.keys import scrub
-from pipeline import memory, training
+from pipeline import figures, memory, training
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold, Superseded, progressed
@@ -139,6 +139,7 @@ def give_step_up(step_id: UUID) -> None:
     attempts.filter(status=StepStatus.WAITING).update(
         status=StepStatus.FAILED, error="given up before it could begin", ended_at=timezone.now()
     )
+    figures.reopen(step.started_at)
 
 
 @transaction.atomic
@@ -206,6 +207,7 @@ def close_step(
     if not closed:
         raise Superseded(f"step run {step_id} is in other hands")
     step = StepRun.objects.select_related("run").get(pk=step_id)
+    figures.reopen(step.started_at)
     if step.agent == memory.AGENT and status is StepStatus.OK:
         memory.learn(step, output.data)
     if step.agent == training.AGENT and status is StepStatus.OK:
@@ -215,12 +217,12 @@ def close_step(
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
     """Close what a worker that is gone left open; should it wake up, it has lost its right."""
-    running = list(steps.filter(status=StepStatus.RUNNING).values_list("pk", flat=True))
+    running = dict(steps.filter(status=StepStatus.RUNNING).values_list("pk", "started_at"))
     if not running:
         return
-    LLMCall.objects.filter(step__in=running, status=CallStatus.RUNNING).update(
-        status=CallStatus.INTERRUPTED
-    )
+    calls = LLMCall.objects.filter(step__in=running, status=CallStatus.RUNNING)
+    figures.reopen(*running.values(), *calls.values_list("started_at", flat=True))
+    calls.update(status=CallStatus.INTERRUPTED)
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )
@@ -278,10 +280,11 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         fields["generation_id"] = clean(outcome.error.generation_id)[:200]
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
-    call = LLMCall.objects.select_for_update().filter(id=call_id)
-    if call.filter(user_message=None).exists():
+    call = LLMCall.objects.select_for_update().only("user_message", "started_at").get(id=call_id)
+    if call.user_message_id is None:
         # Its member has had everything erased meanwhile: figures only.
         fields |= {"output_id": None, "error": ""}
+    figures.reopen(call.started_at)
     LLMCall.objects.filter(id=call_id).update(**fields)
 
 

@@ -31,6 +31,7 @@ from pipeline import rows
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.application import BotRefused, BotSide
 from pipeline.cancelling import end
+from pipeline.chores import Chores
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
 from pipeline.locks import LockTaken, locked
@@ -143,6 +144,7 @@ class _Process:
     def __init__(self, role: str, place: Path, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
+        self._chores = Chores(self._alerts.post)
         self._queue = create_queue(f"{_installation()}:{place.name}")
         self._engine = Engine(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._engine, self._alerts, self._queue.add)
@@ -166,6 +168,7 @@ class _Process:
             # Here the token is known to be good, and no run of this process can have begun.
             await _close_orphans()
             await self._queue.start(self._perform, self._given_up)
+            self._chores.start()
 
     async def _perform(self, claim: Claim) -> TaskStatus:
         """Do one task of the queue's."""
@@ -190,6 +193,7 @@ class _Process:
     async def _finish(self, within_s: float) -> None:
         """Finish what was begun or hand it back, then close everything; one deadline for all of it."""
         ends_at = time.monotonic() + within_s
+        await self._chores.close()
         await self._queue.close(_left(ends_at))
         await _until(ends_at, self._alerts.drain())
         await self._bot.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.models.figures import Chore, ClosedSpan, Figures, ToldConcern
 from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, TelegramUpdate
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
@@ -11,8 +12,11 @@ from pipeline.models.training import Exercise, Lesson, Scenario, Track
 __all__ = [
     "Action",
     "CasebookEntry",
+    "Chore",
+    "ClosedSpan",
     "Exercise",
     "Fact",
+    "Figures",
     "Invite",
     "LLMCall",
     "Lesson",
@@ -28,5 +32,6 @@ __all__ = [
     "StepRun",
     "Task",
     "TelegramUpdate",
+    "ToldConcern",
     "Track",
 ]

@@ -1,0 +1,57 @@
+"""What is left on the shared key, as OpenRouter says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from agents.llm import http, replies
+from agents.llm.errors import LLMError
+from agents.llm.keys import ApiKey
+
+WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """How much the shared key may still spend."""
+
+    remaining_usd: Decimal | None  # None: the key has no limit of its own
+    problem: str  # why nothing is known, or ""
+    asked_at: datetime
+
+
+async def ask(key: ApiKey) -> Credit:
+    """Return what OpenRouter says of this key, within 10 s; never raises."""
+    request = http.Request(base_url=settings.OPENROUTER_BASE_URL, path="/key", method="GET")
+    try:
+        reply = await http.send(request, api_key=key, deadline_s=WITHIN_S)
+    except LLMError as error:
+        return _unknown(f"OpenRouter does not answer: {type(error).__name__}")
+    if reply.status == 401:
+        return _unknown("OpenRouter refuses the key")
+    facts = replies.mapping(replies.mapping(reply.body).get("data"))
+    if reply.status != 200 or "limit_remaining" not in facts:
+        return _unknown(f"OpenRouter answered {reply.status}")
+    return _read(facts["limit_remaining"])
+
+
+def _read(remaining: Any) -> Credit:
+    if remaining is None:
+        return Credit(remaining_usd=None, problem="", asked_at=timezone.now())
+    try:
+        amount = Decimal(str(remaining))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        return _unknown("OpenRouter did not say how much is left")
+    return Credit(remaining_usd=amount, problem="", asked_at=timezone.now())
+
+
+def _unknown(problem: str) -> Credit:
+    return Credit(remaining_usd=None, problem=problem, asked_at=timezone.now())

@@ -1,0 +1,134 @@
+"""What needs an operator's attention now: shown on the first page, and told to the operators' chat.
+
+Each concern has a key that stays the same for as long as it lasts, so that it is told once. What is
+told at the moment it happens (a mismatch, a given-up task, a waiting member) is only shown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+
+from agents.llm.base import Purse
+from agents.process_report import living
+from pipeline import figures
+from pipeline.models import Chore, Member, Task, ToldConcern
+from pipeline.models.inbox import TaskStatus
+from pipeline.models.members import Access
+
+MOST_COUNTED = 1000  # "1000 or more" says enough
+CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
+LOW_CREDIT_USD = Decimal(1)
+CREDIT = "credit"  # the chore that asks for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """One thing to look at, and the admin page where it can be dealt with."""
+
+    key: str
+    text: str
+    page: str = ""  # name of an admin page, e.g. "pipeline_task_changelist"
+    query: str = ""
+    is_told: bool = False  # by a message of its own; others were told when they happened
+
+
+def concerns(now: datetime) -> list[Concern]:
+    """Return what needs attention, what endangers answers first."""
+    return [*_key(), *_processes(), *_spending(now), *_answers(now), *_people()]
+
+
+@transaction.atomic
+def news(found: Iterable[Concern]) -> list[Concern]:
+    """Return what has not been told yet, and keep that it is told now; forget what is over."""
+    to_tell = {concern.key: concern for concern in found if concern.is_told}
+    ToldConcern.objects.exclude(key__in=to_tell).delete()
+    known = set(ToldConcern.objects.values_list("key", flat=True))
+    new = [concern for key, concern in to_tell.items() if key not in known]
+    ToldConcern.objects.bulk_create([ToldConcern(key=concern.key) for concern in new])
+    return new
+
+
+def _key() -> Iterator[Concern]:
+    if not settings.OPENROUTER_API_KEY:
+        yield Concern(
+            key="no-shared-key",
+            text="No shared key is set: overrides are without effect, "
+            "and every agent uses the member's own provider. Set OPENROUTER_API_KEY.",
+            page="agents_agentmodelconfig_changelist",
+        )
+
+
+def _processes() -> Iterator[Concern]:
+    processes = living()
+    for process in processes:
+        if process.is_stale:
+            yield Concern(
+                key=f"stale {process.process_id}",
+                text=f"{process} keeps the overrides of {process.version}: neither cache nor "
+                "database answers it.",
+                is_told=True,
+            )
+    if not processes:
+        yield Concern(
+            key="no-process",
+            text="No process of the bot is running: messages wait. Start runbot, or a runworker.",
+        )
+
+
+def _spending(now: datetime) -> Iterator[Concern]:
+    chore = Chore.objects.filter(name=CREDIT).first()
+    if chore is None or not settings.OPENROUTER_API_KEY:
+        return
+    if problem := chore.found.get("problem"):
+        yield Concern(key="credit-unknown", text=f"Shared key: {problem}.", is_told=True)
+    if (remaining := chore.found.get("remaining_usd")) is None:
+        return
+    week = figures.tallies(now - timedelta(days=7), now=now, in_days=True)
+    spent = sum((t.cost_usd for key, t in week if key.purse == Purse.SHARED), Decimal(0))
+    if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
+        yield Concern(
+            key="credit-low",
+            text=f"The shared key has ${Decimal(remaining):.2f} left; "
+            f"last week it paid ${spent:.2f}. Add credit, or raise its limit.",
+            is_told=True,
+        )
+
+
+def _answers(now: datetime) -> Iterator[Concern]:
+    day = figures.total(figures.tallies(now - timedelta(hours=23), now=now))
+    if day.mismatches:
+        yield Concern(
+            key="mismatch",
+            text=f"{_times(day.mismatches, 'call was', 'calls were')} answered by another model "
+            "than the one asked for, in the last 24 hours.",
+            page="pipeline_pipelinerun_changelist",
+            query="has_mismatch__exact=1",
+        )
+    dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MOST_COUNTED].count()
+    if dead:
+        yield Concern(
+            key="dead",
+            text=f"{_times(dead, 'task was', 'tasks were')} given up: try again, or see why.",
+            page="pipeline_task_changelist",
+        )
+
+
+def _people() -> Iterator[Concern]:
+    waiting = Member.objects.filter(access=Access.WAITING).values("pk")[:MOST_COUNTED].count()
+    if waiting:
+        yield Concern(
+            key="waiting",
+            text=f"{_times(waiting, 'person waits', 'people wait')} to be let in.",
+            page="pipeline_member_changelist",
+            query=f"access__exact={Access.WAITING}",
+        )
+
+
+def _times(count: int, one: str, many: str) -> str:
+    return f"{count}{'+' if count == MOST_COUNTED else ''} {one if count == 1 else many}"

@@ -1,0 +1,119 @@
+"""What has to be done now and then, by one process of all: figures, credit, catalogue, concerns.
+
+A chore is claimed by a conditional UPDATE that also says when it is due again, so it needs neither
+a scheduler nor a leader; one that fails is done again at its next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Q
+from django.utils import timezone
+
+from agents import credit
+from agents.llm.keys import PlainKey
+from pipeline import attention, figures
+from pipeline.cancelling import end
+from pipeline.models import Chore
+from pipeline.records import Alert
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+ENDED_WITHIN_S = 2.0
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One chore: its name, how often it is due, and what is done."""
+
+    name: str
+    every: timedelta
+    perform: Callable[[datetime, Alert], Awaitable[Found]]
+
+
+async def _close_hours(now: datetime, alert: Alert) -> Found:
+    closed = 0
+    while done := await sync_to_async(figures.close_hours)(now):
+        closed += done
+    return {"closed_hours": closed}
+
+
+async def _ask_for_credit(now: datetime, alert: Alert) -> Found:
+    if not settings.OPENROUTER_API_KEY:
+        return {}
+    heard = await credit.ask(PlainKey(settings.OPENROUTER_API_KEY))
+    left = None if heard.remaining_usd is None else str(heard.remaining_usd)
+    return {"remaining_usd": left, "problem": heard.problem, "asked_at": now.isoformat()}
+
+
+async def _tell_concerns(now: datetime, alert: Alert) -> Found:
+    found = await sync_to_async(attention.concerns)(now)
+    for concern in await sync_to_async(attention.news)(found):
+        alert(concern.text)
+    return {}
+
+
+DUTIES = (
+    Duty(figures.LOCK, timedelta(minutes=1), _close_hours),
+    Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
+    Duty("concerns", timedelta(seconds=30), _tell_concerns),
+)
+
+
+class Chores:
+    """Does what is due, in one process of the bot's, until it is closed."""
+
+    def __init__(self, alert: Alert) -> None:
+        self._alert = alert
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look for what is due."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Leave what is not done to its next turn."""
+        if self._task is not None:
+            await end([self._task], ENDED_WITHIN_S)
+
+    async def _run(self) -> None:
+        while True:
+            for duty in DUTIES:
+                await self._do(duty)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _do(self, duty: Duty) -> None:
+        try:
+            await do_if_due(duty, timezone.now(), self._alert)
+        except DatabaseError as error:  # back at the next look, as the rest of the process is
+            logger.warning("chore %s waits for the database: %s", duty.name, type(error).__name__)
+        except Exception:  # an edge: one chore's mistake must not end the others
+            logger.exception("chore %s failed; it is done again at its next turn", duty.name)
+
+
+async def do_if_due(duty: Duty, now: datetime, alert: Alert) -> None:
+    """Do a chore if it is due and no other process has claimed it."""
+    if await sync_to_async(_claim)(duty, now):
+        found = await duty.perform(now, alert)
+        await Chore.objects.filter(name=duty.name).aupdate(found=found)
+
+
+def _claim(duty: Duty, now: datetime) -> bool:
+    chores = Chore.objects.filter(name=duty.name)
+    # The second: a clock that was set back must not make a minute's wait a day's.
+    due = chores.filter(Q(due_at__lte=now) | Q(due_at__gt=now + duty.every))
+    if not chores.exists():
+        Chore.objects.bulk_create([Chore(name=duty.name, due_at=now)], ignore_conflicts=True)
+    return bool(due.update(due_at=now + duty.every))

@@ -1,0 +1,90 @@
+"""Figures of closed hours and days, so that no page has to add up millions of calls.
+
+`pipeline.figures` is the only writer and reader. They name agents, models and purses, never a
+member or a text, and so outlive both.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+from agents.llm.base import Purse
+
+
+class Span(models.TextChoices):
+    """How long a row's time is."""
+
+    HOUR = "hour", "Hour"
+    DAY = "day", "Day, in UTC"
+
+
+class Figures(models.Model):
+    """What one agent did on one model and purse, within an hour or a day."""
+
+    span = models.CharField(max_length=4, choices=Span)
+    starts_at = models.DateTimeField()
+    agent = models.CharField(max_length=100)
+    # Of a step the model that was decided on, of a call the one that it asked for: they differ
+    # when a call fell back.
+    model_id = models.CharField(max_length=200, blank=True)
+    purse = models.CharField(
+        max_length=10, blank=True, choices=[(purse.value, purse.value) for purse in Purse]
+    )
+    steps = models.PositiveBigIntegerField(default=0)
+    failed_steps = models.PositiveBigIntegerField(default=0)
+    step_times = models.JSONField(default=dict)  # {bucket: steps}, see `pipeline.percentiles`
+    calls = models.PositiveBigIntegerField(default=0)
+    failed_calls = models.PositiveBigIntegerField(default=0)
+    mismatches = models.PositiveBigIntegerField(default=0)
+    fallbacks = models.PositiveBigIntegerField(default=0)
+    unpriced_calls = models.PositiveBigIntegerField(default=0)  # may have cost something
+    cost_usd = models.DecimalField(max_digits=26, decimal_places=12, default=0)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "figures"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["span", "starts_at", "agent", "model_id", "purse"], name="figures_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent} on {self.model_id}, {self.get_span_display()} of {self.starts_at}"
+
+
+class ClosedSpan(models.Model):
+    """An hour or a day whose figures are all there; what is not closed is added up when asked for."""
+
+    span = models.CharField(max_length=4, choices=Span)
+    starts_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["span", "starts_at"], name="span_closed_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_span_display()} of {self.starts_at}"
+
+
+class Chore(models.Model):
+    """What one process of all does now and then: when it is due again, and what it last found."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    due_at = models.DateTimeField()
+    found = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ToldConcern(models.Model):
+    """Something that operators were alerted of, kept for as long as it lasts: alerts come once."""
+
+    key = models.CharField(primary_key=True, max_length=300)
+    told_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,154 @@
+"""What needs attention: seen on the first page, told to the operators once an event."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+from asgiref.sync import async_to_sync
+from django.test import SimpleTestCase, TestCase, override_settings
+from django.utils import timezone
+
+from agents import credit
+from agents.llm.http import close_clients
+from agents.llm.keys import PlainKey
+from agents.models import ResolverProcess
+from pipeline import attention, chores
+from pipeline.models import Chore, Member, Task, TelegramUpdate, ToldConcern
+from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.members import Access
+from tests.sandbox.serving import running_sandbox
+
+
+def keys() -> set[str]:
+    return {concern.key.split()[0] for concern in attention.concerns(timezone.now())}
+
+
+def process(**fields) -> ResolverProcess:
+    given = {"role": "bot", "host": "here", "pid": 7, "version": "v1·abcd"}
+    return ResolverProcess.objects.create(
+        process_id=uuid4(), seen_at=timezone.now(), **(given | fields)
+    )
+
+
+def given_up() -> Task:
+    update = TelegramUpdate.objects.create(bot_id=1, update_id=1, raw="{}")
+    return Task.objects.create(kind=TaskKind.MESSAGE, update=update, status=TaskStatus.DEAD)
+
+
+@override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
+class ConcernTest(TestCase):
+    def test_a_healthy_installation_has_none(self):
+        process()
+
+        assert keys() == set()
+
+    def test_each_thing_that_needs_a_hand_is_named(self):
+        process(is_stale=True)
+        given_up()
+        Member.objects.create(telegram_id=1, access=Access.WAITING)
+
+        assert keys() == {"stale", "dead", "waiting"}
+
+    def test_without_a_process_nobody_answers(self):
+        assert keys() == {"no-process"}
+
+    @override_settings(OPENROUTER_API_KEY=None)
+    def test_without_a_shared_key_overrides_are_without_effect(self):
+        process()
+
+        assert keys() == {"no-shared-key"}
+
+    def test_little_credit_is_told_before_it_is_gone(self):
+        process()
+        Chore.objects.create(
+            name=attention.CREDIT, due_at=timezone.now(), found={"remaining_usd": "0.40"}
+        )
+
+        found = attention.concerns(timezone.now())
+
+        assert "has $0.40 left" in found[0].text
+
+
+class NewsTest(TestCase):
+    def test_a_concern_is_told_once_for_as_long_as_it_lasts(self):
+        stale = process(is_stale=True)
+
+        assert len(attention.news(attention.concerns(timezone.now()))) == 1
+        assert attention.news(attention.concerns(timezone.now())) == []
+
+        ResolverProcess.objects.update(is_stale=False)
+        assert attention.news(attention.concerns(timezone.now())) == []
+        assert not ToldConcern.objects.exists()
+        ResolverProcess.objects.filter(pk=stale.pk).update(is_stale=True)
+        assert len(attention.news(attention.concerns(timezone.now()))) == 1
+
+    def test_what_was_told_when_it_happened_is_not_told_again(self):
+        process()
+        given_up()
+
+        assert attention.news(attention.concerns(timezone.now())) == []
+
+
+class ChoreTest(TestCase):
+    def setUp(self):
+        self.now = timezone.now()
+        self.times = 0
+
+    async def count(self, now, alert):
+        self.times += 1
+        return {"times": self.times}
+
+    def look(self, seconds: float) -> None:
+        duty = chores.Duty("count", timedelta(minutes=1), self.count)
+        async_to_sync(chores.do_if_due)(
+            duty, self.now + timedelta(seconds=seconds), lambda text: None
+        )
+
+    def test_a_chore_is_done_when_it_is_due_and_by_one_process_only(self):
+        for seconds in (0, 0, 30, 59):
+            self.look(seconds)
+        assert self.times == 1
+
+        self.look(61)
+
+        assert self.times == 2
+        assert Chore.objects.get(name="count").found == {"times": 2}
+
+    def test_a_clock_that_is_set_back_a_day_delays_nothing(self):
+        self.look(0)
+        self.look(-24 * 3600)
+
+        assert self.times == 2
+
+
+class CreditTest(SimpleTestCase):
+    """What OpenRouter says is left on the key, over real HTTP."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        root = cls.enterClassContext(running_sandbox())
+        base_url = f"{root}/openrouter/api/v1"
+        cls.enterClassContext(override_settings(OPENROUTER_BASE_URL=base_url))
+
+    @async_to_sync
+    async def ask(self, key: str) -> credit.Credit:
+        try:
+            return await credit.ask(PlainKey(key))
+        finally:
+            await close_clients()
+
+    def test_what_is_left_is_read(self):
+        assert self.ask("sk-or-v1-sandbox-team-key-0001").remaining_usd == 100
+        assert self.ask("sk-or-v1-sandbox-nocredit-key").remaining_usd == 0
+
+    def test_a_refused_key_is_a_problem_and_not_an_empty_one(self):
+        heard = self.ask("sk-or-v1-sandbox-revoked-0001")
+
+        assert heard.remaining_usd is None
+        assert heard.problem == "OpenRouter refuses the key"
+
+    @override_settings(OPENROUTER_BASE_URL="http://127.0.0.1:9/api/v1")
+    def test_no_answer_is_a_problem(self):
+        assert "does not answer" in self.ask("sk-or-v1-sandbox-team-key-0001").problem

@@ -1,0 +1,222 @@
+"""What was run and what it cost, hour by hour: sums that miss nothing and count nothing twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import time_machine
+from django.test import TestCase
+
+from agents.base import AgentOutput
+from agents.llm.base import Completion, CostSource, Outcome, Usage
+from pipeline import figures, rows
+from pipeline.aggregates import PER_DOUBLING, percentile_ms
+from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
+from pipeline.models.figures import Span
+from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def close_all(now: datetime) -> int:
+    return sum(iter(lambda: figures.close_hours(now), 0))
+
+
+class FiguresCase(TestCase):
+    def step(self, started_at: datetime, **fields) -> StepRun:
+        run = PipelineRun.objects.create(
+            pipeline="support", source="shell", status=RunStatus.OK, started_at=started_at
+        )
+        took = fields.pop("took", timedelta(milliseconds=800))
+        given = {
+            "agent": "strategist",
+            "mode": "sequential",
+            "status": StepStatus.OK,
+            "requested_model": "openai/gpt-5-mini",
+            "purse": "shared",
+            "ended_at": started_at + took,
+        }
+        return StepRun.objects.create(
+            run=run, position=0, started_at=started_at, **(given | fields)
+        )
+
+    def call(self, step: StepRun, **fields) -> LLMCall:
+        given = {
+            "number": 1,
+            "status": CallStatus.OK,
+            "provider": "openrouter",
+            "requested_model": step.requested_model,
+            "purse": step.purse,
+            "key_fingerprint": "…0001",
+            "cost_usd": Decimal("0.000333825001"),
+            "input_tokens": 100,
+            "output_tokens": 20,
+            "started_at": step.started_at,
+        }
+        return LLMCall.objects.create(step=step, **(given | fields))
+
+    def sums(self, now: datetime, since: timedelta = DAY, **options) -> dict[str, figures.Tally]:
+        found: dict[str, figures.Tally] = {}
+        for key, tally in figures.tallies(now - since, now=now, **options):
+            found.setdefault(key.agent, figures.Tally()).add(tally)
+        return found
+
+
+class AddingUpTest(FiguresCase):
+    def test_an_open_hour_is_added_up_to_its_last_call(self):
+        step = self.step(NOON)
+        self.call(step)
+        self.call(step, number=2, status=CallStatus.ERROR, cost_usd=None)
+
+        tally = self.sums(NOON + timedelta(minutes=5))["strategist"]
+
+        assert (tally.steps, tally.calls, tally.failed_calls) == (1, 2, 1)
+        assert (tally.cost_usd, tally.tokens) == (Decimal("0.000333825001"), 240)
+
+    def test_dollars_agree_to_the_last_decimal(self):
+        step = self.step(NOON)
+        for number in range(300):
+            self.call(step, number=number, cost_usd=Decimal("0.100000000001"))
+
+        assert self.sums(NOON)["strategist"].cost_usd == Decimal("30.000000000300")
+        figures.close_hours(NOON + 3 * HOUR)
+        assert self.sums(NOON + 3 * HOUR)["strategist"].cost_usd == Decimal("30.000000000300")
+
+    def test_a_call_on_another_model_than_its_steps_is_that_models(self):
+        step = self.step(NOON)
+        self.call(step, status=CallStatus.ERROR, cost_usd=None)
+        self.call(step, number=2, requested_model="x/fallback", is_fallback=True)
+
+        found = {key.model_id: tally for key, tally in figures.tallies(NOON, now=NOON)}
+
+        assert found["openai/gpt-5-mini"].steps == 1
+        assert found["openai/gpt-5-mini"].cost_usd == 0
+        assert found["x/fallback"].fallbacks == 1
+        assert found["x/fallback"].cost_usd == Decimal("0.000333825001")
+
+    def test_a_step_that_has_not_ended_is_not_counted_yet(self):
+        self.step(NOON, status=StepStatus.RUNNING, ended_at=None)
+
+        assert self.sums(NOON) == {}
+
+    def test_a_call_that_may_have_cost_something_unknown_is_told(self):
+        step = self.step(NOON)
+        self.call(step, status=CallStatus.UNKNOWN, cost_usd=None)
+        self.call(step, number=2, status=CallStatus.ERROR, cost_usd=None)
+
+        assert self.sums(NOON)["strategist"].unpriced_calls == 1
+
+    def test_percentiles_are_right_within_five_percent(self):
+        for ms in range(100, 2100, 100):
+            self.step(NOON, took=timedelta(milliseconds=ms))
+
+        times = self.sums(NOON)["strategist"].step_times
+
+        for share, exact_ms in ((0.5, 1000), (0.95, 1900)):
+            told_ms = percentile_ms(times, share)
+            assert told_ms is not None
+            assert abs(told_ms - exact_ms) <= exact_ms * (2 ** (1 / PER_DOUBLING) - 1) / 2 + 1
+        assert percentile_ms({}, 0.5) is None
+
+
+class ClosingTest(FiguresCase):
+    def test_sums_are_the_same_before_and_after_hours_and_days_are_closed(self):
+        for hours in range(60):
+            step = self.step(NOON - hours * HOUR, agent=f"agent-{hours % 3}")
+            self.call(step, is_mismatch=hours % 7 == 0)
+        before = self.sums(NOON, 10 * DAY)
+
+        closed = close_all(NOON)
+
+        assert closed == 58  # all but this hour and the one before
+        assert self.sums(NOON, 10 * DAY) == before
+        assert self.sums(NOON, 10 * DAY, in_days=True) == before
+        assert Figures.objects.filter(span=Span.DAY).exists()
+
+    def test_a_closed_hour_is_read_from_its_row(self):
+        self.call(self.step(NOON - 5 * HOUR))
+        close_all(NOON)
+        StepRun.objects.all().delete()  # nothing is left to be added up
+
+        assert self.sums(NOON)["strategist"].calls == 1
+
+    def test_closing_twice_counts_once(self):
+        self.call(self.step(NOON - 5 * HOUR))
+        close_all(NOON)
+
+        assert figures.close_hours(NOON) == 0
+        assert self.sums(NOON)["strategist"].calls == 1
+
+    def test_nothing_is_closed_before_anything_was_run(self):
+        assert figures.close_hours(NOON) == 0
+        assert list(figures.tallies(NOON - DAY, now=NOON)) == []
+
+
+class LateTest(FiguresCase):
+    """What ends after its hour was closed opens it again, so that it is counted."""
+
+    def setUp(self):
+        self.token = uuid4()
+        self.late = self.step(
+            NOON - 30 * HOUR, status=StepStatus.RUNNING, ended_at=None, attempt_token=self.token
+        )
+        self.call(self.late, status=CallStatus.RUNNING, cost_usd=None)
+        self.step(NOON - 5 * HOUR)
+        with time_machine.travel(NOON, tick=False):
+            close_all(NOON)
+        assert self.sums(NOON, 3 * DAY)["strategist"].steps == 1
+
+    def seen_again(self) -> figures.Tally:
+        before = self.sums(NOON, 3 * DAY, in_days=True)["strategist"]
+        close_all(NOON)
+        after = self.sums(NOON, 3 * DAY, in_days=True)["strategist"]
+        assert before == after
+        return after
+
+    def test_a_call_that_is_completed_late(self):
+        outcome = Outcome(
+            completion=Completion(
+                text="hello",
+                served_model="openai/gpt-5-mini",
+                usage=Usage(input_tokens=7, output_tokens=1),
+                cost_usd=Decimal("0.5"),
+                cost_source=CostSource.REPORTED,
+                finish_reason="stop",
+                latency_ms=5,
+            ),
+            latency_ms=5,
+            http_status=200,
+        )
+        with time_machine.travel(NOON, tick=False):
+            rows.complete_call(self.late.calls.get().pk, outcome, mismatch=False)
+
+        assert self.seen_again().cost_usd == Decimal("0.5")
+
+    def test_a_step_that_is_interrupted_late(self):
+        with time_machine.travel(NOON, tick=False):
+            rows.interrupt(StepRun.objects.filter(pk=self.late.pk))
+
+        assert (self.seen_again().steps, self.seen_again().failed_calls) == (2, 1)
+
+    def test_a_step_that_is_closed_late(self):
+        with time_machine.travel(NOON, tick=False):
+            rows.close_step(
+                self.late.pk,
+                self.token,
+                StepStatus.OK,
+                AgentOutput(agent="strategist", success=True),
+                decision="ran",
+                member_line="",
+            )
+
+        assert self.seen_again().steps == 2
+
+    def test_what_ends_in_time_opens_nothing(self):
+        with time_machine.travel(NOON, tick=False):
+            figures.reopen(NOON - timedelta(minutes=20))
+
+        assert ClosedSpan.objects.filter(span=Span.HOUR).count() == 29
