@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -118,7 +120,81 @@ class AgentModelConfigAdmin(ModelAdmin):
             self.admin_site.admin_view(self.restore_view),
             name="agents_agentmodelconfig_restore",
         )
-        return [restore, *super().get_urls()]
+        pages = [
+            path(
+                f"{url}/", self.admin_site.admin_view(view), name=f"agents_agentmodelconfig_{name}"
+            )
+            for url, view, name in (
+                ("of/<str:agent_name>", self.of_view, "of"),
+                ("of/<str:agent_name>/remove", self.remove_view, "remove"),
+                ("stop-all", self.stop_all_view, "stop_all"),
+            )
+        ]
+        return [restore, *pages, *super().get_urls()]
+
+    # --- two clicks from the first page ---------------------------------------------------------
+
+    def of_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+        """Lead to the form of an agent's override, whether it has had one before or not."""
+        row = self.get_queryset(request).filter(agent_name=agent_name).first()
+        if row is not None:
+            return redirect("admin:agents_agentmodelconfig_change", row.pk)
+        if agent_name not in default_registry():
+            raise Http404
+        add = reverse("admin:agents_agentmodelconfig_add")
+        return redirect(f"{add}?{urlencode({'agent_name': agent_name})}")
+
+    def remove_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+        """Ask, and then take one override out of force."""
+        row = get_object_or_404(self.get_queryset(request), agent_name=agent_name, is_active=True)
+
+        def remove() -> str:
+            AgentModelConfig.objects.deactivate(agent_name, request.user.get_username())
+            return f"{agent_name} uses each member's own provider again."
+
+        return self._asked_first(
+            request,
+            remove,
+            title=f"Remove the override of {agent_name}?",
+            what=f"{agent_name} no longer runs on {row.model_id}, but on each member's own "
+            "provider, at the member's cost. Its history stays: it can be brought back.",
+            button="Remove",
+        )
+
+    def stop_all_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask, and then take every override out of force at once."""
+        names = [row.agent_name for row in AgentModelConfig.objects.get_all_active()]
+
+        def stop_all() -> str:
+            stopped = AgentModelConfig.objects.deactivate_all(request.user.get_username())
+            return f"Switched off: {', '.join(stopped) or 'nothing, no override was in force'}."
+
+        return self._asked_first(
+            request,
+            stop_all,
+            title="Switch all overrides off?",
+            what=f"From the next step on, every agent ({', '.join(names) or 'none has one now'}) "
+            "uses each member's own provider. To bring them back, select them in the list and "
+            "choose “Activate”.",
+            button="Switch all off",
+        )
+
+    def _asked_first(
+        self, request: HttpRequest, do: Callable[[], str], *, title: str, what: str, button: str
+    ) -> HttpResponse:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            self._tell_effect(request, do())
+            return redirect("admin:index")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.model._meta,
+            "what": what,
+            "button": button,
+        }
+        return TemplateResponse(request, "agents/confirm.html", context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

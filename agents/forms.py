@@ -34,6 +34,8 @@ class OverrideForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["seen_version"].initial = self.instance.version
+        if self.instance.pk and "is_active" in self.fields:
+            self.initial["is_active"] = True  # who opens it to choose a model wants it to run
         if "agent_name" in self.fields:  # on an existing override it is read-only
             self.fields["agent_name"] = forms.ChoiceField(
                 label="Agent",

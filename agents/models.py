@@ -12,6 +12,7 @@ from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from agents import revision
@@ -33,9 +34,10 @@ class OnFailure(models.TextChoices):
 
 
 class OverrideVersion(models.Model):
-    """One row: how many changes the overrides have seen."""
+    """One row: how many changes the overrides have seen, and when the last of them came."""
 
     n = models.PositiveBigIntegerField(default=0)
+    changed_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -52,9 +54,10 @@ class OverrideVersion(models.Model):
         The row stays locked until the transaction ends: that is what lines writers up, so that
         of two overlapping transactions the later to commit has the higher number.
         """
-        if not cls.objects.filter(pk=1).update(n=F("n") + 1):
+        one_more = {"n": F("n") + 1, "changed_at": timezone.now()}
+        if not cls.objects.filter(pk=1).update(**one_more):
             OverrideVersion.objects.bulk_create([OverrideVersion(pk=1)], ignore_conflicts=True)
-            cls.objects.filter(pk=1).update(n=F("n") + 1)
+            cls.objects.filter(pk=1).update(**one_more)
         return cls.objects.get(pk=1).n
 
 
@@ -107,6 +110,19 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         row.full_clean()
         row.record_change(version)
         return row
+
+    @transaction.atomic
+    def deactivate_all(self, set_by: str) -> list[str]:
+        """Take every override out of force, all at once; return the agents' names."""
+        if not self.filter(is_active=True).exists():
+            return []
+        version = OverrideVersion.bump()  # first: from here on, no other writer comes between
+        rows = self.get_all_active()
+        for row in rows:
+            row.is_active = False
+            row.set_by = set_by
+            row.record_change(version)
+        return [row.agent_name for row in rows]
 
     @transaction.atomic
     def deactivate(self, agent_name: str, set_by: str = "") -> bool:
@@ -193,6 +209,7 @@ class ResolverProcess(models.Model):
     host = models.CharField(max_length=200)
     pid = models.PositiveIntegerField()
     version = models.CharField(max_length=40)
+    version_at = models.DateTimeField("version first seen at", null=True)
     read_at = models.DateTimeField("overrides read at", null=True)
     is_stale = models.BooleanField(default=False)
     seen_at = models.DateTimeField()

@@ -12,14 +12,15 @@ import os
 import socket
 import threading
 import uuid
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from agents.model_config import ModelConfigService, OverridesUnknown, Reading
-from agents.models import ResolverProcess
-from agents.snapshot import close_connection, use_own_connection
+from agents.models import OverrideVersion, ResolverProcess
+from agents.snapshot import close_connection, read_snapshot, use_own_connection
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class ProcessReport:
         self._service = service
         self._role = role
         self._id = uuid.uuid4()
+        self._version = ""
+        self._version_at: datetime | None = None  # of a change that this process has lived through
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="override-report", daemon=True)
 
@@ -67,6 +70,9 @@ class ProcessReport:
 
     def _write(self, reading: Reading) -> None:
         now = timezone.now()
+        if reading.version != self._version:
+            self._version_at = now if self._version else None
+            self._version = reading.version
         ResolverProcess.objects.update_or_create(
             process_id=self._id,
             defaults={
@@ -74,6 +80,7 @@ class ProcessReport:
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "version": reading.version,
+                "version_at": self._version_at,
                 "read_at": now - timedelta(seconds=reading.age_s),
                 "is_stale": reading.is_stale,
                 "seen_at": now,
@@ -87,6 +94,38 @@ class ProcessReport:
         except DatabaseError:
             logger.debug("the process report could not be taken back", exc_info=True)
         close_connection()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """How far the last change of the overrides has got."""
+
+    version: str
+    processes: tuple[ResolverProcess, ...]
+    after_s: float | None  # until the last process said so; None while it is not everywhere
+
+    @property
+    def current(self) -> tuple[ResolverProcess, ...]:
+        return tuple(process for process in self.processes if process.version == self.version)
+
+    @property
+    def is_everywhere(self) -> bool:
+        return len(self.current) == len(self.processes) > 0
+
+
+def effect() -> Effect:
+    """Return which of the running processes have the overrides as they are now.
+
+    A process looks twice a second, so the time it took is told up to half a second too long.
+    Those that started after the change have it from their start, and do not count for it.
+    """
+    version, processes = read_snapshot(0.0).version, tuple(living())
+    told = Effect(version=version, processes=processes, after_s=None)
+    changed_at = OverrideVersion.objects.values_list("changed_at", flat=True).filter(pk=1).first()
+    seen_at = [process.version_at for process in processes if process.version_at]
+    if not told.is_everywhere or changed_at is None or not seen_at:
+        return told
+    return replace(told, after_s=max(0.0, (max(seen_at) - changed_at).total_seconds()))
 
 
 def living() -> list[ResolverProcess]:

@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "simple_history",
     "agents",
     "pipeline",
@@ -322,5 +323,6 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "observatory.navigation.environment_badge",
+    "DASHBOARD_CALLBACK": "observatory.dashboard.views.first_page",
     "SIDEBAR": {"navigation": "observatory.navigation.sidebar"},
 }

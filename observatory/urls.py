@@ -7,9 +7,13 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from observatory.dashboard.views import now
 from pipeline.views import webhook
 
+admin.site.index_template = "dashboard/index.html"
+
 urlpatterns = [
+    path("admin/now/", now, name="now"),
     path("admin/", admin.site.urls),
     path(settings.WEBHOOK_PATH, webhook),
     path("", RedirectView.as_view(url="/sandbox/" if settings.SANDBOX else "/admin/")),

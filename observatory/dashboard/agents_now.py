@@ -1,0 +1,92 @@
+"""Every agent with what it runs on now, who chose that, and how it did since yesterday."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+
+from agents.base import BaseAgent
+from agents.llm.base import Purse
+from agents.registry import default_registry
+from agents.snapshot import Override, Snapshot
+from pipeline import figures
+from pipeline.aggregates import percentile_ms
+
+HOURS = 24  # this one and the 23 before it
+NO_FIGURES = figures.Tally()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentNow:
+    """One row of the first page's table."""
+
+    name: str
+    purpose: str
+    override: Override | None
+    is_in_force: bool  # an override without a shared key is not
+    tally: figures.Tally
+    shared_usd: Decimal
+    member_usd: Decimal
+
+    @property
+    def p50_ms(self) -> int | None:
+        return percentile_ms(self.tally.step_times, 0.5)
+
+    @property
+    def p95_ms(self) -> int | None:
+        return percentile_ms(self.tally.step_times, 0.95)
+
+
+def since(now: datetime) -> datetime:
+    """Return when the last 24 hours began: on the hour, so that sums can be checked by hand."""
+    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
+
+
+def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
+    """Return a row for every agent, in the registry's order, and for what else ran or is overridden."""
+    by_agent: defaultdict[str, figures.Tally] = defaultdict(figures.Tally)
+    dollars: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for key, tally in figures.tallies(since(now), now=now):
+        by_agent[key.agent].add(tally)
+        dollars[key.agent, key.purse] += tally.cost_usd
+    registry = default_registry()
+    gone = sorted({*by_agent, *snapshot.overrides} - set(registry.names()))
+    return [
+        AgentNow(
+            name=name,
+            purpose=_purpose(registry.get(name) if name in registry else None),
+            override=snapshot.overrides.get(name),
+            is_in_force=bool(settings.OPENROUTER_API_KEY),
+            tally=by_agent.get(name, NO_FIGURES),
+            shared_usd=dollars[name, Purse.SHARED.value],
+            member_usd=dollars[name, Purse.MEMBER.value],
+        )
+        for name in (*registry.names(), *gone)
+    ]
+
+
+def sum_of(rows: Iterable[AgentNow]) -> AgentNow:
+    """Return the row beneath the others."""
+    sum_of_all, shared_usd, member_usd = figures.Tally(), Decimal(0), Decimal(0)
+    for row in rows:
+        sum_of_all.add(row.tally)
+        shared_usd += row.shared_usd
+        member_usd += row.member_usd
+    return AgentNow(
+        name="",
+        purpose="",
+        override=None,
+        is_in_force=False,
+        tally=sum_of_all,
+        shared_usd=shared_usd,
+        member_usd=member_usd,
+    )
+
+
+def _purpose(agent: BaseAgent | None) -> str:
+    return agent.purpose if agent else "No longer an agent of this installation."

@@ -1,0 +1,202 @@
+"""Cost, latency, errors and tokens over time, by agent or by model, as the theme's charts want them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from pipeline import figures
+from pipeline.aggregates import percentile_ms
+
+MOST_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
+OTHERS = "others"
+NONE = "no model"
+# Okabe and Ito's, told apart by people with any colour vision, on white and on black.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8a8a94")
+AXIS = "#8a8a94"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A time to look back on, in pieces that make some 24 to 30 points."""
+
+    name: str
+    title: str
+    pieces: int
+    piece: timedelta
+
+
+RANGES = {
+    one.name: one
+    for one in (
+        Range("24h", "24 hours", 24, timedelta(hours=1)),
+        Range("7d", "7 days", 28, timedelta(hours=6)),
+        Range("30d", "30 days", 30, timedelta(days=1)),
+    )
+}
+DIMENSIONS = {"agent": "by agent", "model": "by model"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One chart: its title, its data in the theme's words, and the same in one sentence."""
+
+    title: str
+    kind: str  # "bar" or "line"
+    data: str  # JSON
+    options: str  # JSON
+    sentence: str
+
+
+Series = dict[str, list[figures.Tally]]
+
+
+def charts(over: Range, dimension: str, *, now: datetime) -> list[Chart]:
+    """Return the charts of a time up to now, one series for each agent or model."""
+    starts = _starts(over, now)
+    series = _series(over, dimension, starts, now)
+    labels = [_label(over, start) for start in starts]
+    return [
+        Chart(
+            title=measure.title,
+            kind=measure.kind,
+            data=json.dumps({"labels": labels, "datasets": list(_datasets(series, measure))}),
+            options=json.dumps(_options(measure, has_legend=len(series) > 1)),
+            sentence=_sentence(series, measure, over),
+        )
+        for measure in MEASURES
+    ]
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measure:
+    title: str
+    kind: str
+    of: Callable[[figures.Tally], float | None]
+    words: Callable[[float], str]
+
+
+def _p95_s(tally: figures.Tally) -> float | None:
+    ms = percentile_ms(tally.step_times, 0.95)
+    return None if ms is None else ms / 1000
+
+
+MEASURES = (
+    _Measure(
+        title="Cost in dollars",
+        kind="bar",
+        of=lambda tally: float(tally.cost_usd),
+        words=lambda value: f"${value:,.4f}" if value < 1 else f"${value:,.2f}",
+    ),
+    _Measure(
+        title="Latency of 95 % of steps, in seconds",
+        kind="line",
+        of=_p95_s,
+        words=lambda value: f"{value:.1f} s",
+    ),
+    _Measure(
+        title="Failed steps and calls",
+        kind="bar",
+        of=lambda tally: tally.failed_steps + tally.failed_calls,
+        words=lambda value: f"{value:,.0f}",
+    ),
+    _Measure(
+        title="Tokens", kind="bar", of=lambda tally: tally.tokens, words=lambda v: f"{v:,.0f}"
+    ),
+)
+
+
+# --- series -------------------------------------------------------------------------------------
+
+
+def _starts(over: Range, now: datetime) -> list[datetime]:
+    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
+    last = day + (hour - day) // over.piece * over.piece
+    return [last - over.piece * back for back in reversed(range(over.pieces))]
+
+
+def _series(over: Range, dimension: str, starts: list[datetime], now: datetime) -> Series:
+    found: defaultdict[str, list[figures.Tally]] = defaultdict(
+        lambda: [figures.Tally() for _ in starts]
+    )
+    for key, tally in figures.tallies(starts[0], now=now, in_days=over.piece >= figures.DAY):
+        name = key.agent if dimension == "agent" else key.model_id or NONE
+        piece = (key.starts_at - starts[0]) // over.piece
+        # Two machines' clocks differ: what is from the next hour belongs to the last piece.
+        found[name][min(piece, len(starts) - 1)].add(tally)
+    return _most_used(found)
+
+
+def _most_used(found: Series) -> Series:
+    """Return the series that did most by name, and the sum of the others."""
+    used = Counter({name: sum(t.steps + t.calls for t in row) for name, row in found.items()})
+    kept = {name for name, _ in used.most_common(MOST_SERIES)}
+    series = {name: found[name] for name in sorted(kept)}
+    for name in found.keys() - kept:
+        others = series.setdefault(OTHERS, [figures.Tally() for _ in found[name]])
+        for sum_of_all, tally in zip(others, found[name], strict=True):
+            sum_of_all.add(tally)
+    return series
+
+
+def _datasets(series: Series, measure: _Measure) -> Iterator[dict[str, Any]]:
+    for (name, row), colour in zip(series.items(), COLOURS, strict=False):
+        yield {
+            "label": name,
+            "data": [measure.of(tally) for tally in row],
+            "backgroundColor": colour,
+            "borderColor": colour,
+        }
+
+
+def _sentence(series: Series, measure: _Measure, over: Range) -> str:
+    """Return what the picture shows, for those who do not see it."""
+    parts = []
+    for name, row in series.items():
+        sum_of_all = figures.Tally()
+        for tally in row:
+            sum_of_all.add(tally)
+        value = measure.of(sum_of_all)
+        parts.append(f"{name} {'none' if value is None else measure.words(value)}")
+    return f"{measure.title}, last {over.title}: {', '.join(parts) or 'nothing ran'}."
+
+
+def _options(measure: _Measure, *, has_legend: bool) -> dict[str, Any]:
+    is_stacked = measure.kind == "bar"
+    axis = {"ticks": {"color": AXIS, "maxTicksLimit": 8}, "grid": {"display": False}}
+    return {
+        "animation": False,
+        "responsive": True,
+        "maintainAspectRatio": False,
+        "spanGaps": True,
+        "elements": {"point": {"radius": 2}, "line": {"borderWidth": 2}},
+        "plugins": {
+            "legend": {
+                "display": has_legend,
+                "position": "bottom",
+                "align": "start",
+                "labels": {"color": AXIS, "boxWidth": 10, "boxHeight": 10},
+            }
+        },
+        "scales": {
+            "x": {**axis, "stacked": is_stacked},
+            "y": {**axis, "stacked": is_stacked, "beginAtZero": True, "grid": {"display": True}},
+        },
+    }
+
+
+def _label(over: Range, start: datetime) -> str:
+    if over.piece >= figures.DAY:
+        return f"{start:%d %b}"  # days are UTC's
+    local = timezone.localtime(start)
+    return f"{local:%H:%M}" if over.piece == figures.HOUR else f"{local:%a %H:%M}"

@@ -1,0 +1,122 @@
+"""The admin's first page, and the part of it that is looked at anew every second."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from agents.process_report import Effect, effect
+from agents.snapshot import read_snapshot
+from observatory.dashboard.agents_now import agents_now, since
+from observatory.dashboard.charts import DIMENSIONS, RANGES, charts
+from observatory.dashboard.recent import Recent
+from pipeline import attention
+
+FIGURES_FOR_S = 5.0  # the state of overrides is never kept, figures and counts are
+
+NOTHING_NEW = 204
+STOP_ASKING = 286  # htmx's own: the page polls no more
+
+_recent = Recent(FIGURES_FOR_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rights:
+    """What of the first page an operator may see and do."""
+
+    sees: bool
+    changes: bool
+    sees_runs: bool
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> _Rights:
+        may = request.user.has_perm
+        return cls(
+            sees=may("agents.view_agentmodelconfig") and may("pipeline.view_pipelinerun"),
+            changes=may("agents.change_agentmodelconfig") and may("agents.add_agentmodelconfig"),
+            sees_runs=may("pipeline.view_pipelinerun"),
+        )
+
+
+def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add to the admin's first page what runs now and how it did; unfold calls this."""
+    rights = _Rights.of(request)
+    if not rights.sees:
+        return context
+    over = RANGES.get(request.GET.get("range", ""), RANGES["24h"])
+    dimension = request.GET.get("by", "")
+    dimension = dimension if dimension in DIMENSIONS else "agent"
+    return {
+        **context,
+        "title": "Now",
+        "now": _now(rights)[0],
+        "charts": charts(over, dimension, now=timezone.now()),
+        "ranges": [(one.name, one.title, one is over) for one in RANGES.values()],
+        "dimensions": [(name, title, name == dimension) for name, title in DIMENSIONS.items()],
+        "range": over.name,
+        "dimension": dimension,
+    }
+
+
+@require_GET
+def now(request: HttpRequest) -> HttpResponse:
+    """Return the live part of the first page, or nothing while it is as the page has it."""
+    rights = _Rights.of(request)
+    if not request.user.is_staff or not rights.sees:
+        # The operator has signed out, or lost the right: the whole page says so better.
+        response = HttpResponse(status=STOP_ASKING)
+        response["HX-Refresh"] = "true"
+        return response
+    html, digest = _now(rights)
+    if request.GET.get("seen") == digest:
+        return HttpResponse(status=NOTHING_NEW)
+    return HttpResponse(html)
+
+
+def _now(rights: _Rights) -> tuple[str, str]:
+    """Return the live part and its digest, which it asks with from then on."""
+    state = effect()
+    body = _recent.get_or_make((state.version, rights), lambda: _body(rights))
+    html = render_to_string("dashboard/effect.html", {"words": words(state)}) + body
+    digest = hashlib.sha256(html.encode()).hexdigest()[:16]
+    url = f"{reverse('now')}?seen={digest}"
+    return render_to_string("dashboard/now.html", {"url": url, "html": html}), digest
+
+
+def _body(rights: _Rights) -> str:
+    at, snapshot = timezone.now(), read_snapshot(0.0)
+    rows = agents_now(snapshot, now=at)
+    context = {
+        "rows": rows,
+        "since": since(at),
+        "concerns": [(concern, _link(concern)) for concern in attention.concerns(at)],
+        "may_change": rights.changes,
+        "sees_runs": rights.sees_runs,
+        "has_overrides": bool(snapshot.overrides),
+    }
+    return render_to_string("dashboard/agents.html", context)
+
+
+def words(state: Effect) -> str:
+    """Return how far the overrides have got, in one line."""
+    count = len(state.processes)
+    if not count:
+        return f"{state.version}: no process is running; the next one reads it at its start"
+    processes = f"{count} process{'es' if count != 1 else ''}"
+    if not state.is_everywhere:
+        return f"{state.version} is saved; in effect on {len(state.current)} of {processes}"
+    after = "" if state.after_s is None else f" after {state.after_s:.1f} s"
+    return f"{state.version} is in effect on {len(state.current)} of {processes}{after}"
+
+
+def _link(concern: attention.Concern) -> str:
+    if not concern.page:
+        return ""
+    return f"{reverse(f'admin:{concern.page}')}{f'?{concern.query}' if concern.query else ''}"

@@ -1,0 +1,187 @@
+"""The admin's first page: what runs now, who chose it, how far a change has got, and what it cost."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from uuid import uuid4
+
+from django.contrib.auth.models import Permission, User
+from django.test import TestCase, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from agents.models import AgentModelConfig, ResolverProcess
+from agents.snapshot import read_snapshot
+from observatory.dashboard import views
+from observatory.dashboard.recent import Recent
+from tests.pipeline.test_figures import FiguresCase
+
+
+@override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
+class FirstPageCase(TestCase):
+    def setUp(self):
+        views._recent = Recent(0.0)
+        self.operator = User.objects.create_superuser("ada", password="pw")
+        self.client.force_login(self.operator)
+
+    def process(self, version: str, **fields) -> ResolverProcess:
+        given = {"role": "worker", "host": "here", "pid": 7, "seen_at": timezone.now()}
+        return ResolverProcess.objects.create(
+            process_id=uuid4(), version=version, **(given | fields)
+        )
+
+    def page(self, query: str = "") -> str:
+        return self.client.get(reverse("admin:index") + query).content.decode()
+
+
+class EffectTest(FirstPageCase):
+    def test_it_says_on_how_many_processes_the_overrides_are_in_effect(self):
+        AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada")
+        version = read_snapshot(0.0).version
+        soon = timezone.now() + timedelta(seconds=0.4)
+        self.process(version, version_at=soon)
+        late = self.process("v0·0000")
+
+        assert f"{version} is saved; in effect on 1 of 2 processes" in self.page()
+
+        ResolverProcess.objects.filter(pk=late.pk).update(version=version)
+        assert f"{version} is in effect on 2 of 2 processes after 0.4 s" in self.page()
+
+    def test_a_process_that_started_after_the_change_counts_without_a_time(self):
+        self.process(read_snapshot(0.0).version)
+
+        assert "is in effect on 1 of 1 process</p>" in self.page()
+
+    def test_the_live_part_is_sent_only_when_it_has_changed(self):
+        seen = re.search(r'hx-get="([^"]+)"', self.page())
+        assert seen is not None
+        assert self.client.get(seen[1]).status_code == 204
+
+        AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada")
+
+        response = self.client.get(seen[1])
+        assert response.status_code == 200
+        assert "openai/gpt-4.1" in response.content.decode()
+
+    def test_who_has_signed_out_is_asked_to_sign_in_and_shown_nothing(self):
+        self.client.logout()
+
+        response = self.client.get(reverse("now"))
+
+        assert (response.status_code, response.content) == (286, b"")
+        assert response["HX-Refresh"] == "true"
+
+
+class RightsTest(FirstPageCase):
+    def sign_in_with(self, *names: str) -> None:
+        user = User.objects.create_user("bob", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=names))
+        self.client.force_login(user)
+
+    def test_without_a_role_nothing_is_shown(self):
+        self.sign_in_with()
+
+        assert "nobody has given you a role" in self.page()
+
+    def test_who_may_only_look_gets_no_button(self):
+        self.sign_in_with("view_agentmodelconfig", "view_pipelinerun")
+
+        page = self.page()
+
+        assert "strategist" in page
+        assert reverse("admin:agents_agentmodelconfig_of", args=["strategist"]) not in page
+        for name, arguments in (("stop_all", []), ("remove", ["strategist"])):
+            url = reverse(f"admin:agents_agentmodelconfig_{name}", args=arguments)
+            assert self.client.post(url).status_code in {403, 404}
+
+
+class SwitchTest(FirstPageCase):
+    def test_set_leads_to_the_form_with_the_agent_chosen(self):
+        url = reverse("admin:agents_agentmodelconfig_of", args=["trainer"])
+
+        page = self.client.get(url, follow=True).content.decode()
+
+        assert re.search(r'<option value="trainer"\s+selected', page)
+
+    def test_change_leads_to_the_form_of_the_row_which_saving_puts_in_force(self):
+        row = AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada", is_active=False)
+        url = reverse("admin:agents_agentmodelconfig_of", args=["trainer"])
+
+        response = self.client.get(url, follow=True)
+
+        assert response.context["adminform"].form.instance == row
+        assert response.context["adminform"].form["is_active"].value() is True
+
+    def test_remove_asks_first_and_then_takes_the_override_out_of_force(self):
+        AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "eve")
+        url = reverse("admin:agents_agentmodelconfig_remove", args=["trainer"])
+
+        asked = self.client.get(url).content.decode()
+        assert "openai/gpt-4.1" in asked
+        assert read_snapshot(0.0).overrides
+
+        self.client.post(url)
+
+        assert not read_snapshot(0.0).overrides
+        assert AgentModelConfig.objects.get().history.first().set_by == "ada"
+
+    def test_all_overrides_are_switched_off_at_once_as_one_change(self):
+        for agent in ("trainer", "memory"):
+            AgentModelConfig.objects.upsert(agent, "openai/gpt-4.1", "eve")
+        url = reverse("admin:agents_agentmodelconfig_stop_all")
+        assert "trainer" in self.client.get(url).content.decode()
+
+        self.client.post(url)
+
+        assert not read_snapshot(0.0).overrides
+        assert {row.version for row in AgentModelConfig.objects.all()} == {3}
+
+
+@override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
+class FiguresOnPageTest(FiguresCase):
+    def setUp(self):
+        views._recent = Recent(0.0)
+        self.client.force_login(User.objects.create_superuser("ada", password="pw"))
+
+    def page(self, query: str = "") -> str:
+        return self.client.get(reverse("admin:index") + query).content.decode()
+
+    def test_the_last_day_of_an_agent_is_summed_by_purse(self):
+        now = timezone.now()
+        self.call(self.step(now), cost_usd="0.25")
+        self.call(self.step(now, purse="member"), cost_usd="0.0125")
+        self.call(self.step(now - timedelta(days=2)), cost_usd="7")
+
+        page = self.page()
+
+        row = page[page.index('data-agent="strategist"') :]
+        assert re.search(r'"Steps">2<', row)
+        assert "$0.2500" in row
+        assert "$0.0125" in row
+        assert "$7" not in page[: page.index('id="charts"')]
+
+    def test_charts_are_drawn_by_agent_and_by_model_and_told_in_words(self):
+        self.call(self.step(timezone.now()), cost_usd="0.25")
+
+        for query, series in (("", "strategist"), ("?range=30d&by=model", "openai/gpt-5-mini")):
+            assert f"{series} $0.2500" in self.page(query)
+
+    def test_the_number_of_queries_does_not_grow_with_what_ran(self):
+        self.page()  # what a process looks up once
+        counts = []
+        for _ in range(2):
+            for agent in ("strategist", "trainer", "extraction", "memory"):
+                self.call(self.step(timezone.now(), agent=agent))
+            with self.assertNumQueries(FewerThan(30)) as counted:
+                self.page()
+            counts.append(len(counted))
+
+        assert counts[0] == counts[1]
+
+
+class FewerThan(int):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int) and other < int(self)
+
+    __hash__ = int.__hash__
