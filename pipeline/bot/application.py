@@ -253,21 +253,29 @@ class BotSide:
 
 def _check_types(update: Update) -> None:
     """Raise TypeError where what handlers go by is missing or of another type; the library takes it."""
-    message, user = update.effective_message, update.effective_user
-    texts_of = [getattr(message, name, None) for name in ("text", "caption", "media_group_id")]
-    query = update.callback_query
-    texts_of += [query.data, query.id] if query is not None else []
-    if user is not None:
-        texts_of += [user.first_name or "", user.last_name, user.username]
-    # Telegram's documentation has these in every update of the kind: then they must be there.
-    holders = [user] if user is not None or query is not None else []
-    numbers = [getattr(holder, "id", None) for holder in holders]
-    if message is not None:
-        numbers += [message.message_id, getattr(message.chat, "id", None)]
-    if any(type(number) is not int or abs(number) >= 2**63 for number in numbers):
+    if any(type(number) is not int or abs(number) >= 2**63 for number in _ids_in(update)):
         raise TypeError("an id is no number of 64 bits")
-    if any(text is not None and not isinstance(text, str) for text in texts_of):
+    if any(text is not None and not isinstance(text, str) for text in _texts_in(update)):
         raise TypeError("a text is none")
+
+
+def _ids_in(update: Update) -> list[Any]:
+    """Return what Telegram's documentation has in every update of the kind."""
+    message, user, query = update.effective_message, update.effective_user, update.callback_query
+    ids = [getattr(user, "id", None)] if user is not None or query is not None else []
+    if message is not None:
+        ids += [message.message_id, getattr(message.chat, "id", None)]
+    return ids
+
+
+def _texts_in(update: Update) -> list[Any]:
+    message, user, query = update.effective_message, update.effective_user, update.callback_query
+    texts = [getattr(message, name, None) for name in ("text", "caption", "media_group_id")]
+    if query is not None:
+        texts += [query.data, query.id]
+    if user is not None:
+        texts += [user.first_name or "", user.last_name, user.username]
+    return texts
 
 
 def _place(update: Update, message: Message | None) -> Place:
