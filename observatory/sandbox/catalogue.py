@@ -1,13 +1,14 @@
 """The models that the stand-in for OpenRouter offers, in the shapes of its `/models`.
 
 Prices are decimal strings per token, as on the wire. The models of author `sandbox/` are not listed:
-they misbehave on purpose (`misbehaviours.py`).
+they misbehave on purpose (`misbehaviours.py`). Models that retire do so in so many days from now on,
+whenever now is. Which of them are on offer: `offers.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from observatory.sandbox.web import Json
@@ -33,7 +34,9 @@ class Model:
     canonical_slug: str = ""
     inputs: tuple[str, ...] = TEXT_AND_IMAGE
     parameters: tuple[str, ...] = JSON_PARAMETERS
-    expiration_date: str | None = None
+    created: int = CREATED
+    expires_in_days: int | None = None
+    lesser_provider: str = ""  # serves the model, too, but without structured outputs
     alias_target: str | None = None
     overrides: tuple[Json, ...] = ()
 
@@ -54,8 +57,8 @@ class Model:
             rates["completion"]
         )
 
-    def as_payload(self) -> Json:
-        """Return the entry of `/models`."""
+    def as_payload(self, *, at: float) -> Json:
+        """Return the entry of `/models` at the moment `at`."""
         pricing: Json = {
             "prompt": self.prompt,
             "completion": self.completion,
@@ -68,7 +71,7 @@ class Model:
             "id": self.id,
             "canonical_slug": self.canonical_slug or self.id,
             "name": self.name,
-            "created": CREATED,
+            "created": self.created,
             "description": f"{self.name}, as offered by the sandbox.",
             "context_length": self.context_length,
             "architecture": {
@@ -89,12 +92,40 @@ class Model:
             "default_parameters": None,
             "supported_voices": None,
             "knowledge_cutoff": None,
-            "expiration_date": self.expiration_date,
+            "expiration_date": self._expiration_date(at),
             "links": {"details": f"/api/v1/models/{self.id}/endpoints"},
         }
         if self.alias_target:
             payload["alias_target"] = {"slug": self.alias_target, "name": self.name}
         return payload
+
+    def as_endpoints(self) -> Json:
+        """Return what `/models/{id}/endpoints` tells: who serves the model, and how."""
+        endpoints = [self._endpoint(self.provider, self.parameters, 99.9)]
+        if self.lesser_provider:
+            lesser = tuple(name for name in self.parameters if name != "structured_outputs")
+            endpoints.append(self._endpoint(self.lesser_provider, lesser, 97.5))
+        return {"id": self.id, "name": self.name, "created": self.created, "endpoints": endpoints}
+
+    def _endpoint(self, provider: str, parameters: tuple[str, ...], uptime: float) -> Json:
+        return {
+            "name": f"{provider} | {self.id}",
+            "provider_name": provider,
+            "context_length": self.context_length,
+            "pricing": {"prompt": self.prompt, "completion": self.completion},
+            "supported_parameters": list(parameters),
+            "status": 0,
+            "uptime_last_5m": None,
+            "uptime_last_30m": uptime,
+            "uptime_last_1d": uptime,
+            "latency_last_30m": {"p50": 700, "p75": 900, "p90": 1400, "p99": 3100},
+        }
+
+    def _expiration_date(self, at: float) -> str | None:
+        if self.expires_in_days is None:
+            return None
+        day = datetime.fromtimestamp(at, UTC).date() + timedelta(days=self.expires_in_days)
+        return day.isoformat()
 
 
 def _applies(override: Json, prompt_tokens: int, at: float) -> bool:
@@ -140,6 +171,15 @@ MODELS = (
         alias_target="anthropic/claude-sonnet-4.5",
     ),
     Model(
+        id="~openai/gpt-mini-latest",
+        name="OpenAI: GPT Mini, newest",
+        prompt="0.00000025",
+        completion="0.000002",
+        context_length=400_000,
+        provider="OpenAI",
+        alias_target="openai/gpt-5-mini",
+    ),
+    Model(
         id="openai/gpt-5-mini",
         canonical_slug="openai/gpt-5-mini-2025-08-07",
         name="OpenAI: GPT-5 Mini",
@@ -156,6 +196,7 @@ MODELS = (
         completion="0.000008",
         context_length=1_047_576,
         provider="OpenAI",
+        created=1_744_651_385,
     ),
     Model(
         id="openai/gpt-4o-mini",
@@ -164,6 +205,7 @@ MODELS = (
         completion="0.0000006",
         context_length=128_000,
         provider="OpenAI",
+        created=1_721_260_800,
     ),
     Model(
         id="google/gemini-2.5-flash",
@@ -189,6 +231,7 @@ MODELS = (
         completion="0.00000018",
         context_length=131_072,
         provider="Mistral",
+        lesser_provider="DeepInfra",
     ),
     Model(
         id="deepseek/deepseek-chat-v3.1:free",
@@ -225,7 +268,19 @@ MODELS = (
         context_length=128_000,
         provider="OpenAI",
         inputs=TEXT,
-        expiration_date="2026-12-31",
+        created=1_699_228_800,
+        expires_in_days=25,
+    ),
+    Model(
+        id="google/gemini-2.0-flash",
+        canonical_slug="google/gemini-2.0-flash-001",
+        name="Google: Gemini 2.0 Flash",
+        prompt="0.0000001",
+        completion="0.0000004",
+        context_length=1_048_576,
+        provider="Google",
+        created=1_738_769_413,
+        expires_in_days=5,
     ),
     Model(
         id="nousresearch/hermes-3-llama-3.1-70b",

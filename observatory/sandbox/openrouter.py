@@ -15,12 +15,13 @@ from observatory.sandbox.admission import (
     requested_model,
     requested_schema,
 )
-from observatory.sandbox.catalogue import BY_ID, MODELS, Model, find_model
+from observatory.sandbox.catalogue import Model
 from observatory.sandbox.completions import failure, stream, written
 from observatory.sandbox.desk import Desk
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.misbehaviours.openrouter import LATE_GENERATION, MISBEHAVIOURS
+from observatory.sandbox.offers import Offers
 from observatory.sandbox.vendor import Asked, vendor_route
 from observatory.sandbox.web import (
     Clock,
@@ -44,6 +45,7 @@ class OpenRouter:
     def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
         self._ledger = ledger
         self._asked_for: set[str] = set()
+        self._offers = Offers(clock=clock)
         self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock, stream=stream)
 
     def routes(self) -> list[Route]:
@@ -52,9 +54,13 @@ class OpenRouter:
         return [
             vendor_route(self, "POST", f"{root}/chat/completions", self._desk.complete),
             vendor_route(self, "GET", f"{root}/models", self.list_models),
+            vendor_route(
+                self, "GET", f"{root}/models/([^/]+/[^/]+)/endpoints", self.list_endpoints
+            ),
             vendor_route(self, "GET", f"{root}/model/([^/]+/[^/]+)", self.show_model),
             vendor_route(self, "GET", f"{root}/key", self.show_key),
             vendor_route(self, "GET", f"{root}/generation", self.show_generation),
+            *self._offers.routes(),
         ]
 
     def key(self, request: Request) -> str:
@@ -68,7 +74,9 @@ class OpenRouter:
 
     def model(self, model_id: object) -> Model:
         """Return the model of the catalogue."""
-        return requested_model(model_id)
+        model = requested_model(model_id)
+        self._offers.check(model)
+        return model
 
     def asked(self, body: Json, model: Model) -> Asked:
         """Return what is asked; a model without structured outputs never sees the schema."""
@@ -87,15 +95,16 @@ class OpenRouter:
 
     async def list_models(self, request: Request) -> Response:
         """List the catalogue; needs no key."""
-        listed = [model.as_payload() for model in MODELS]
+        listed = self._offers.listed()
         return json_response({"data": listed, "total_count": len(listed), "links": {"next": None}})
+
+    async def list_endpoints(self, request: Request, model_id: str) -> Response:
+        """List who serves one model; needs no key."""
+        return json_response({"data": self._offers.endpoints(model_id)})
 
     async def show_model(self, request: Request, model_id: str) -> Response:
         """Show one model; aliases and variants resolve to what stands behind them."""
-        model = find_model(model_id)
-        if model is None:
-            raise Refused(404, f"Model {model_id} not found")
-        return json_response({"data": BY_ID[model.served_as].as_payload()})
+        return json_response({"data": self._offers.described(model_id)})
 
     async def show_key(self, request: Request) -> Response:
         """Describe the key that asks: the call that validates keys."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import httpx
@@ -78,13 +79,56 @@ def test_models_are_listed_without_a_key_and_without_the_misbehaving_ones(
     assert listing["total_count"] == len(models) >= 12
     assert not any(model_id.startswith("sandbox/") for model_id in models)
     assert models["openai/gpt-4.1"]["pricing"]["prompt"] == "0.000002"
-    assert models["openai/gpt-4-1106-preview"]["expiration_date"] == "2026-12-31"
+    today = datetime.now(UTC).date()
+    for model_id, days in (("openai/gpt-4-1106-preview", 25), ("google/gemini-2.0-flash", 5)):
+        left = date.fromisoformat(models[model_id]["expiration_date"]) - today
+        assert left.days in (days, days - 1)  # midnight may come between
     assert models["anthropic/claude-sonnet-latest"]["alias_target"]["slug"] in models
     assert models["deepseek/deepseek-v3.2"]["pricing"]["overrides"][0]["utc_start"] == "1630"
     llama = models["meta-llama/llama-3.3-70b-instruct"]
     assert llama["architecture"]["input_modalities"] == ["text"]
     hermes = models["nousresearch/hermes-3-llama-3.1-70b"]
     assert "structured_outputs" not in hermes["supported_parameters"]
+
+
+def test_a_withdrawn_model_is_neither_listed_nor_found_nor_asked_until_it_is_back(
+    sandbox: httpx.Client,
+) -> None:
+    model_id = "openai/gpt-4o-mini"
+    pages = [
+        f"/openrouter/api/v1/model/{model_id}",
+        f"/openrouter/api/v1/models/{model_id}/endpoints",
+    ]
+
+    sandbox.post("/openrouter/withdrawn", json={"id": model_id}).raise_for_status()
+    listed = [model["id"] for model in sandbox.get("/openrouter/api/v1/models").json()["data"]]
+    statuses = [sandbox.get(page).status_code for page in pages]
+    refused = complete(sandbox, model_id)
+    sandbox.delete("/openrouter/withdrawn").raise_for_status()
+
+    assert model_id not in listed
+    assert statuses == [404, 404]
+    assert refused.status_code == 404
+    assert refused.json()["error"]["availability"]["code"] == "model_deprecated"
+    assert complete(sandbox, model_id).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"id": 7}, {"id": "no/such"}])
+def test_only_a_listed_model_can_be_withdrawn(shared_sandbox: httpx.Client, body: Json) -> None:
+    assert shared_sandbox.post("/openrouter/withdrawn", json=body).status_code == 400
+
+
+def test_endpoints_tell_who_serves_a_model_and_with_which_parameters(
+    shared_sandbox: httpx.Client,
+) -> None:
+    path = "/openrouter/api/v1/models/mistralai/mistral-small-3.2-24b-instruct/endpoints"
+
+    endpoints = shared_sandbox.get(path).json()["data"]["endpoints"]
+
+    assert [
+        (one["provider_name"], "structured_outputs" in one["supported_parameters"])
+        for one in endpoints
+    ] == [("Mistral", True), ("DeepInfra", False)]
 
 
 @pytest.mark.parametrize(
