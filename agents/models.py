@@ -1,7 +1,8 @@
-"""The overrides: one row an agent, one counter for all, and who reads them.
+"""The overrides: one row an agent, one counter for all, and who reads them; and OpenRouter's catalogue.
 
 `AgentModelConfig.objects` is the repository. At run time only the resolver
-(`agents.model_config`) reads the rows; everybody else asks the resolver.
+(`agents.model_config`) reads the rows; everybody else asks the resolver. The catalogue is written
+by `agents.catalog` alone.
 """
 
 from __future__ import annotations
@@ -221,3 +222,64 @@ class ResolverProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.pid}@{self.host}"
+
+
+class CatalogModel(models.Model):
+    """A model as OpenRouter's list last described it; rows are kept when it is listed no more.
+
+    Prices are dollars per token, None where the list does not say them.
+    """
+
+    model_id = models.CharField("model", max_length=200, primary_key=True)
+    name = models.CharField(max_length=200)
+    canonical_slug = models.CharField(max_length=200, blank=True, db_index=True)
+    alias_target = models.CharField(max_length=200, blank=True)
+    context_tokens = models.PositiveIntegerField(null=True)
+    max_completion_tokens = models.PositiveIntegerField(null=True)
+    # Prices are below $1; SQLite holds 15 digits exactly.
+    prompt_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
+    completion_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
+    # Of every request, whatever its tokens.
+    request_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
+    price_overrides = models.JSONField(default=list)
+    input_modalities = models.JSONField(default=list)
+    output_modalities = models.JSONField(default=list)
+    supported_parameters = models.JSONField(default=list)
+    expires_on = models.DateField(null=True)
+    created = models.DateTimeField(null=True)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    vanished_at = models.DateTimeField("no longer listed since", null=True)
+    # Of models in use only: what those who serve them say.
+    endpoints_seen_at = models.DateTimeField(null=True)
+    endpoints = models.PositiveIntegerField(null=True)
+    endpoints_with_schema = models.PositiveIntegerField(null=True)
+    uptime_percent = models.FloatField("uptime of the best endpoint", null=True)
+
+    class Meta:
+        verbose_name = "model of the catalogue"
+        verbose_name_plural = "models of the catalogue"
+        ordering = ["model_id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(prompt_usd__gte=0) | Q(prompt_usd=None), name="catalog_prompt_price"
+            ),
+            models.CheckConstraint(
+                condition=Q(completion_usd__gte=0) | Q(completion_usd=None),
+                name="catalog_completion_price",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.model_id
+
+    @property
+    def author(self) -> str:
+        return self.model_id.removeprefix("~").partition("/")[0]
+
+    @property
+    def has_structured_outputs(self) -> bool:
+        """Whether an answer can be held to a JSON schema by at least one who serves the model."""
+        if "structured_outputs" not in self.supported_parameters:
+            return False
+        return self.endpoints_with_schema is None or self.endpoints_with_schema > 0

@@ -73,8 +73,8 @@ class Reply:
     generation_id: str = ""  # as the header told it
 
 
-async def send(request: Request, *, api_key: ApiKey, deadline_s: float) -> Reply:
-    """Return the reply to one request, read to its end.
+async def send(request: Request, *, api_key: ApiKey | None, deadline_s: float) -> Reply:
+    """Return the reply to one request, read to its end; without a key it is public.
 
     Takes at most `deadline_s` seconds in all: httpx's own timeouts start anew with every byte
     that drips in.
@@ -114,7 +114,9 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
     return failure
 
 
-def _revealed(api_key: ApiKey) -> str:
+def _revealed(api_key: ApiKey | None) -> str:
+    if api_key is None:
+        return ""
     key = api_key.reveal()
     if not (key and key.isascii() and key.isprintable()):
         del key  # a traceback keeps its frames' values
@@ -126,7 +128,9 @@ def _revealed(api_key: ApiKey) -> str:
 def _built(request: Request, key: str) -> httpx.Request:
     """Return the request ready to be sent; `AsyncClient.build_request` takes four times as long."""
     name, prefix = request.key_header
-    headers = {**HEADERS, **request.headers, name: prefix + key}
+    headers = {**HEADERS, **request.headers}
+    if key:
+        headers[name] = prefix + key
     content: bytes | None = None
     if request.body is not None:
         headers["Content-Type"] = "application/json"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|(?:0[1-9]|1[0-2]|2[3-9])\d{2})$")
 _UNDATED = re.compile(r"-latest$|(?<=-\d)-0$")  # claude-sonnet-4-0 is claude-sonnet-4-20250514
 _NO_ALIASES: Mapping[str, str] = {}
-_NEWEST = "~"  # OpenRouter's mark of a name that leads to whatever is newest
+NEWEST = "~"  # OpenRouter's mark of a name that leads to whatever is newest
 _FINE_TUNED = "ft:"  # OpenAI's: what follows names a model of one's own
 # They name no model: whichever the router or preset picks is the one that was asked for.
 _ROUTERS = ("openrouter/auto", "@preset/")
@@ -27,15 +27,16 @@ def is_same_model(
 
     None stands for a response that names no model, for a request to a router, and for one to the
     newest model of a family that `aliases` does not have; only `is False` is a mismatch. `aliases`
-    leads from a model id to the catalogue's `canonical_slug` or `alias_target`. Two different
-    dates are two models; a date against none is the same.
+    leads from a model id to the catalogue's `canonical_slug` or `alias_target`, and counts for what
+    was requested only: that something else is an alias of it too makes nothing of that the same.
+    Two different dates are two models; a date against none is the same.
     """
     if not served.strip() or requested.startswith(_ROUTERS):
         return None
-    names, served_names = _names(requested, aliases), _names(served, aliases)
-    if any(_is_same_release(one, other) for one in names for other in served_names):
+    names, served_name = _names(requested, aliases), _plain(served)
+    if any(_is_same_release(name, served_name) for name in names):
         return True
-    return None if names[-1].startswith(_NEWEST) else False
+    return None if names[-1].startswith(NEWEST) else False
 
 
 def _names(model_id: str, aliases: Mapping[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from tests.architecture.source import (
 AGENTS_ORDER = (
     {"admin", "management", "apps"},
     {"forms", "process_report", "checks"},
+    {"retirement"},
     {"model_config", "registry", "catalog", "credit"},
     {"snapshot", "team"},
     {"models", "base", "migrations"},

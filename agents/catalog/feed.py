@@ -1,0 +1,135 @@
+"""From OpenRouter to the table: the list of all models, and who serves those in use.
+
+Both are public, so no key is sent. Whatever goes wrong, the catalogue stays as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
+from django.utils import timezone
+
+from agents.catalog.entries import EndpointFacts, Listing, NotACatalogue
+from agents.catalog.store import SyncReport, store
+from agents.llm import http, openrouter_replies
+from agents.llm.errors import LLMError, ProviderUnavailable
+from agents.llm.openrouter import HEADERS
+from agents.llm.retries import Deadline, RetryPolicy, retrying
+
+logger = logging.getLogger(__name__)
+
+LIST_S = 30.0  # about a megabyte
+ENDPOINTS_S = 20.0  # of all models in use together
+ENDPOINTS_AT_ONCE = 4
+MAX_IN_USE = 100
+RETRIES = RetryPolicy(attempts=3)
+
+
+class CatalogNotSynced(Exception):
+    """The catalogue is as it was, because OpenRouter's list could not be had or believed."""
+
+
+async def sync(
+    in_use: Iterable[str] = (), *, now: datetime | None = None, accept_fewer: bool = False
+) -> SyncReport:
+    """Bring the catalogue up to date; of the models in use, also who serves them.
+
+    `accept_fewer` takes a list in that has less than half of what was known.
+
+    Raises:
+        CatalogNotSynced: nothing has changed.
+        django.db.Error: the database does not answer, and nothing has changed.
+    """
+    body = await _listed_models()
+    try:
+        # In a thread: reading some hundred entries would hold up everybody else's calls.
+        listing = await asyncio.to_thread(Listing.from_payload, body)
+        facts = await _endpoint_facts(in_use, listing)
+        report = await sync_to_async(store)(
+            listing, facts, now=now or timezone.now(), accept_fewer=accept_fewer
+        )
+    except NotACatalogue as error:
+        raise CatalogNotSynced(f"OpenRouter's list of models is not taken in: {error}") from error
+    logger.info(
+        "catalogue: models=%d new=%d vanished=%d returned=%d skipped=%d",
+        *(report.listed, len(report.new), len(report.vanished)),
+        *(len(report.returned), report.skipped),
+    )
+    return report
+
+
+def sync_and_wait(
+    in_use: Iterable[str] = (), *, now: datetime | None = None, accept_fewer: bool = False
+) -> SyncReport:
+    """Do the same from a view or a command; raises as `sync`."""
+    return async_to_sync(sync)(in_use, now=now, accept_fewer=accept_fewer)
+
+
+async def _listed_models() -> Any:
+    try:
+        return await _fetched("/models", Deadline.in_seconds(LIST_S))
+    except LLMError as error:
+        raise CatalogNotSynced(f"OpenRouter does not list its models: {error}") from error
+    except NotACatalogue as error:
+        raise CatalogNotSynced(f"OpenRouter's list of models cannot be read: {error}") from error
+
+
+async def _endpoint_facts(in_use: Iterable[str], listing: Listing) -> dict[str, EndpointFacts]:
+    """Return what is known of those who serve the models in use; no answer is no fact."""
+    wanted = {_listed_id(model_id, listing) for model_id in in_use} - {""}
+    deadline, places = Deadline.in_seconds(ENDPOINTS_S), asyncio.Semaphore(ENDPOINTS_AT_ONCE)
+    facts: dict[str, EndpointFacts] = {}
+
+    async def ask(model_id: str) -> None:
+        async with places:
+            try:
+                body = await _fetched(f"/models/{quote(model_id, safe='/:~')}/endpoints", deadline)
+                facts[model_id] = EndpointFacts.from_payload(body)
+            except (LLMError, NotACatalogue) as error:
+                logger.warning("model=%s: its endpoints are not known: %s", model_id, error)
+
+    async with asyncio.TaskGroup() as group:
+        for model_id in sorted(wanted)[:MAX_IN_USE]:
+            group.create_task(ask(model_id))
+    return facts
+
+
+def _listed_id(model_id: str, listing: Listing) -> str:
+    base = model_id.partition(":")[0]
+    return next((name for name in (model_id, base) if name in listing.entries), "")
+
+
+async def _fetched(path: str, deadline: Deadline) -> Any:
+    """Return the JSON at a public path.
+
+    Raises:
+        LLMError: no answer, or a refusal.
+        NotACatalogue: the answer is no JSON, compressed, or larger than 8 MB.
+    """
+    request = http.Request(
+        base_url=settings.OPENROUTER_BASE_URL.rstrip("/"),
+        path=path,
+        method="GET",
+        headers=HEADERS,
+    )
+    return await retrying(lambda: _asked(request, deadline), policy=RETRIES, deadline=deadline)
+
+
+async def _asked(request: http.Request, deadline: Deadline) -> Any:
+    try:
+        reply = await http.send(request, api_key=None, deadline_s=deadline.remaining_s)
+    except ProviderUnavailable as error:
+        error.retryable = True  # reading costs nothing, however far the request had come
+        raise
+    if reply.status != 200:
+        raise openrouter_replies.refusal(reply, has_schema=False)
+    if reply.flaw:
+        raise NotACatalogue(reply.flaw)
+    return reply.body

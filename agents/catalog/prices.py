@@ -1,0 +1,131 @@
+"""What a model costs by the catalogue: in words for people, and for so many tokens exactly.
+
+The list's rules for long prompts and for hours of the day count as OpenRouter says: a rule holds
+when all its conditions do, and of several the later one wins, price by price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from agents.catalog.entries import WEEKDAYS
+from agents.models import CatalogModel
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Dollars per token, and per request."""
+
+    prompt: Decimal
+    completion: Decimal
+    request: Decimal
+
+
+def estimated_cost_usd(
+    model: CatalogModel, input_tokens: int, output_tokens: int, *, at: datetime | None = None
+) -> Decimal | None:
+    """Return what one request of so many tokens costs, in dollars; None if no price is known.
+
+    Prices by the hour count only when the moment is given.
+    """
+    prices = _prices(model, input_tokens, at)
+    if prices is None:
+        return None
+    return prices.request + prices.prompt * input_tokens + prices.completion * output_tokens
+
+
+def per_million(price_usd: Decimal | None) -> str:
+    """Return a price per token as dollars per million tokens, for people: "$0.25", "free"."""
+    if price_usd is None:
+        return "price not known"
+    if price_usd == 0:
+        return "free"
+    dollars = price_usd * MILLION
+    # Two digits at least, and as many as the price has: "$3.00", "$0.0375".
+    digits = max(2, -_exponent(dollars))
+    return f"${dollars:,.{digits}f}"
+
+
+def price_lines(model: CatalogModel) -> list[str]:
+    """Return the model's prices in words, one line for the usual ones and one for each rule."""
+    if model.prompt_usd is None or model.completion_usd is None:
+        return ["price not known"]
+    if not (model.prompt_usd or model.completion_usd or model.request_usd):
+        return ["free"]
+    usual = f"{_in_out(model.prompt_usd, model.completion_usd)} per million tokens"
+    if model.request_usd:
+        usual += f", and ${model.request_usd.normalize():f} a request"
+    return [usual, *_rule_lines(model)]
+
+
+def _prices(model: CatalogModel, input_tokens: int, at: datetime | None) -> Prices | None:
+    if model.prompt_usd is None or model.completion_usd is None:
+        return None
+    named: dict[str, Decimal] = {
+        "prompt": model.prompt_usd,
+        "completion": model.completion_usd,
+        "request": model.request_usd or Decimal(0),
+    }
+    for rule in model.price_overrides:
+        if _holds(rule, input_tokens, at):
+            named |= {name: Decimal(rule[name]) for name in named if name in rule}
+    return Prices(**named)
+
+
+def _holds(rule: Mapping[str, Any], input_tokens: int, at: datetime | None) -> bool:
+    if input_tokens < rule.get("min_prompt_tokens", 0):
+        return False
+    if "utc_start" not in rule and "utc_days" not in rule:
+        return True
+    if at is None:
+        return False
+    moment = at.astimezone(UTC)
+    if WEEKDAYS[moment.weekday()] not in rule.get("utc_days", WEEKDAYS):
+        return False
+    return "utc_start" not in rule or _is_between(
+        str(rule["utc_start"]), str(rule["utc_end"]), f"{moment:%H%M}"
+    )
+
+
+def _is_between(start: str, end: str, hour: str) -> bool:
+    """Tell whether an hour lies in a time of the day, which may wrap midnight."""
+    return start <= hour < end if start <= end else hour >= start or hour < end
+
+
+def _rule_lines(model: CatalogModel) -> Iterator[str]:
+    for rule in model.price_overrides:
+        prompt, completion = (
+            Decimal(rule[name]) if name in rule else usual
+            for name, usual in (
+                ("prompt", model.prompt_usd),
+                ("completion", model.completion_usd),
+            )
+        )
+        yield f"{_conditions(rule)}: {_in_out(prompt, completion)}"
+
+
+def _conditions(rule: Mapping[str, Any]) -> str:
+    conditions = []
+    if tokens := rule.get("min_prompt_tokens"):
+        conditions.append(f"from {tokens:,} input tokens")
+    if "utc_start" in rule:
+        start, end = (f"{rule[name][:2]}:{rule[name][2:]}" for name in ("utc_start", "utc_end"))
+        conditions.append(f"{start} to {end} UTC")
+    if "utc_days" in rule:
+        conditions.append("on " + ", ".join(day[:3].title() for day in rule["utc_days"]))
+    return ", ".join(conditions) or "always"
+
+
+def _in_out(prompt_usd: Decimal | None, completion_usd: Decimal | None) -> str:
+    return f"{per_million(prompt_usd)} in, {per_million(completion_usd)} out"
+
+
+def _exponent(amount: Decimal) -> int:
+    exponent = amount.normalize().as_tuple().exponent
+    return exponent if isinstance(exponent, int) else 0

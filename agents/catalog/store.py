@@ -1,0 +1,98 @@
+"""The catalogue's table: taking a list in, whole or not at all.
+
+A model that is no longer listed keeps its row, because overrides and records still name it. A list
+that lacks most of what was known is an accident at the other end, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from agents.catalog.entries import EndpointFacts, Entry, Listing, NotACatalogue
+from agents.models import CatalogModel
+
+EXPIRING_DAYS = 30
+ROWS_AT_ONCE = 200  # SQLite takes 32,766 parameters in one statement
+_LISTED = [field.name for field in fields(Entry) if field.name != "model_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """What a list has changed."""
+
+    listed: int
+    new: tuple[str, ...]
+    returned: tuple[str, ...]
+    vanished: tuple[str, ...]
+    expiring: tuple[str, ...]  # within `EXPIRING_DAYS` days
+    skipped: int  # entries that could not be read
+    is_whole: bool  # if not, nothing is taken to have vanished
+
+
+@transaction.atomic
+def store(
+    listing: Listing,
+    facts: Mapping[str, EndpointFacts],
+    *,
+    now: datetime,
+    accept_fewer: bool = False,
+) -> SyncReport:
+    """Take a list in.
+
+    Raises:
+        NotACatalogue: it has less than half of the models known so far.
+    """
+    # Locked, all in one order: a second sync waits here for the first to end.
+    rows = CatalogModel.objects.select_for_update().order_by("pk")
+    known = dict(rows.values_list("pk", "vanished_at"))
+    offered = {model_id for model_id, vanished_at in known.items() if vanished_at is None}
+    if len(listing.entries) * 2 < len(offered) and not accept_fewer:
+        raise NotACatalogue(
+            f"models in it: {len(listing.entries):,}, known so far: {len(offered):,}"
+        )
+    vanished = offered - listing.entries.keys() - listing.unreadable_ids
+    if not listing.is_whole:
+        vanished = set()
+    _write(listing.entries.values(), now)
+    for some in _batches(sorted(vanished)):
+        CatalogModel.objects.filter(pk__in=some).update(vanished_at=now)
+    for model_id, seen in facts.items():
+        CatalogModel.objects.filter(pk=model_id).update(endpoints_seen_at=now, **asdict(seen))
+    return SyncReport(
+        listed=len(listing.entries),
+        new=tuple(sorted(listing.entries.keys() - known.keys())),
+        returned=tuple(sorted(listing.entries.keys() & known.keys() - offered)),
+        vanished=tuple(sorted(vanished)),
+        expiring=tuple(_expiring(listing.entries.values(), now)),
+        skipped=listing.skipped,
+        is_whole=listing.is_whole,
+    )
+
+
+def _write(entries: Iterable[Entry], now: datetime) -> None:
+    rows = [
+        CatalogModel(**entry.as_fields(), first_seen_at=now, last_seen_at=now) for entry in entries
+    ]
+    CatalogModel.objects.bulk_create(
+        sorted(rows, key=lambda row: row.model_id),
+        batch_size=ROWS_AT_ONCE,
+        update_conflicts=True,
+        unique_fields=["model_id"],
+        update_fields=[*_LISTED, "last_seen_at", "vanished_at"],
+    )
+
+
+def _expiring(entries: Iterable[Entry], now: datetime) -> Iterator[str]:
+    latest = now.date() + timedelta(days=EXPIRING_DAYS)
+    for entry in sorted(entries, key=lambda entry: entry.model_id):
+        if entry.expires_on is not None and entry.expires_on <= latest:
+            yield entry.model_id
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        yield ids[start : start + ROWS_AT_ONCE]
