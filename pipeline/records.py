@@ -16,10 +16,12 @@ from uuid import UUID
 
 import stamina
 from asgiref.sync import sync_to_async
-from django.db import OperationalError, close_old_connections
+from django.db import DatabaseError, OperationalError, close_old_connections
 
 from agents.base import AgentOutput
+from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.tripwire import is_same_model
 from pipeline import crashpoints, rows
 from pipeline.config import PipelineConfig, StepConfig, StepMode
@@ -75,10 +77,7 @@ class StepRecorder:
         """Complete the call's row and look whether the model asked for is the one that answered."""
         crashpoints.reach(f"{self._side} call answered")
         completion = outcome.learnt
-        mismatch = (
-            completion is not None
-            and is_same_model(attempt.requested_model, completion.served_model) is False
-        )
+        mismatch = completion is not None and await _is_mismatch(attempt, completion)
         if completion is not None:
             self.served_model = completion.served_model
             self._add_cost(completion)
@@ -95,6 +94,27 @@ class StepRecorder:
     def _add_cost(self, completion: Completion) -> None:
         if completion.cost_usd is not None:
             self.cost_usd = (self.cost_usd or Decimal(0)) + completion.cost_usd
+
+
+async def _is_mismatch(attempt: Attempt, completion: Completion) -> bool:
+    """Tell whether another model answered; the catalogue is asked only where names do not say."""
+    requested, served = attempt.requested_model, completion.served_model
+    verdict = is_same_model(requested, served)
+    if verdict or attempt.provider != OpenRouterProvider.name:
+        return verdict is False
+    try:
+        return await sync_to_async(_is_served)(requested, served) is False
+    except DatabaseError:
+        logger.warning("call=%s: the catalogue cannot be read", attempt.call_id, exc_info=True)
+        return verdict is False
+
+
+def _is_served(requested: str, served: str) -> bool | None:
+    try:
+        return is_served(requested, served)
+    except OperationalError:
+        close_old_connections()  # it had died since the last query
+        return is_served(requested, served)
 
 
 async def finished(writing: Awaitable[T]) -> T:

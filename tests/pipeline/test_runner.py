@@ -10,12 +10,14 @@ import pytest
 import stamina
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
 from agents.base import AgentContext, AgentInput, AgentOutput
+from agents.catalog import sync
 from agents.llm.base import Purse
 from agents.llm.http import close_clients
 from agents.model_config import ModelConfigService, OverridesUnknown
-from agents.models import OnFailure
+from agents.models import CatalogModel, OnFailure
 from observatory.redaction import RedactingFormatter
 from pipeline.config import StepMode
 from pipeline.models import LLMCall, PipelineRun, StepRun
@@ -592,29 +594,76 @@ class TripwireTests(PipelineCase):
         assert (call.is_mismatch, call.served_model) == (False, "sandbox/dated-20260901")
         assert self.alerts == []
 
+    async def test_an_alias_is_no_mismatch_once_the_catalogue_says_what_it_means(self):
+        await override("one", "anthropic/claude-sonnet-latest")
+        await self.play(pipeline(step("one")), [asking("one")])
+        assert len(self.alerts) == 1
+
+        await sync(now=timezone.now())
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        calls = await call_rows()
+        assert [call.is_mismatch for call in calls] == [True, False]
+        assert {call.served_model for call in calls} == {"anthropic/claude-sonnet-4.5"}
+        assert len(self.alerts) == 1
+
+    async def test_an_alias_of_what_answered_does_not_excuse_it(self):
+        await sync_to_async(CatalogModel.objects.create)(
+            model_id="openai/gpt-4o-mini",
+            alias_target="sandbox/other-model",
+            **dict.fromkeys(("first_seen_at", "last_seen_at"), timezone.now()),
+        )
+        await override("one", "sandbox/other-model")
+
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        (call,) = await call_rows()
+        assert (call.is_mismatch, call.served_model) == (True, "openai/gpt-4o-mini")
+
+    async def test_the_newest_of_a_family_is_told_from_others_by_the_catalogue(self):
+        await sync(now=timezone.now())
+        await override("one", "~openai/gpt-mini-latest")
+        await self.play(pipeline(step("one")), [asking("one")])
+        await CatalogModel.objects.filter(pk="~openai/gpt-mini-latest").aupdate(
+            alias_target="openai/gpt-4o-mini"
+        )
+
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        calls = await call_rows()
+        assert [call.served_model for call in calls] == ["openai/gpt-5-mini"] * 2
+        assert [call.is_mismatch for call in calls] == [False, True]
+
+    async def test_a_catalogue_that_cannot_be_read_leaves_the_verdict_to_the_names(self):
+        await override("one", "sandbox/other-model")
+        await sync_to_async(_rename_table)("agents_catalogmodel", "out_of_reach")
+        try:
+            report = await self.play(pipeline(step("one")), [asking("one")])
+        finally:
+            await sync_to_async(_rename_table)("out_of_reach", "agents_catalogmodel")
+
+        (call,) = await call_rows()
+        assert (call.is_mismatch, report.status) == (True, RunStatus.OK)
+        assert len(self.alerts) == 1
+
 
 class DatabaseTrouble(PipelineCase):
     async def test_a_step_that_cannot_be_recorded_asks_no_model(self):
-        await sync_to_async(_refuse_step_runs)()
+        await sync_to_async(_rename_table)("pipeline_steprun", "out_of_reach")
 
         try:
             with pytest.raises(DatabaseError):
                 await self.play(pipeline(step("one")), [asking("one")])
         finally:
-            await sync_to_async(_accept_step_runs)()
+            await sync_to_async(_rename_table)("out_of_reach", "pipeline_steprun")
 
         assert self.wire.calls() == []
         assert (await run_row()).status == RunStatus.FAILED
 
 
-def _refuse_step_runs() -> None:
+def _rename_table(name: str, new_name: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE pipeline_steprun RENAME TO out_of_reach")
-
-
-def _accept_step_runs() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE out_of_reach RENAME TO pipeline_steprun")
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {new_name}")
 
 
 def test_a_provider_bound_to_a_step_is_another_object() -> None:
