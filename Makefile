@@ -69,9 +69,10 @@ prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
 	env OBSERVATORY_PROVE=1 $(SERVERS) $(PYTHON) -m pytest -s -m "not browser"
 
 .PHONY: bench
-bench: $(TEST_SET_UP) ## Measure how long a look-up takes, and what a second and a fourth worker bring
+bench: $(TEST_SET_UP) ## Measure how long a look-up takes, what more workers bring, and the pages of a million steps
 	@$(PYTHON) -m bench.resolver
 	@$(SERVERS) $(PYTHON) -m bench.workers
+	@$(SERVERS) $(PYTHON) -m bench.run_pages
 
 # --- set-up -----------------------------------------------------------------------------------------
 

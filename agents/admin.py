@@ -128,6 +128,7 @@ class AgentModelConfigAdmin(ModelAdmin):
                 ("of/<str:agent_name>", self.of_view, "of"),
                 ("of/<str:agent_name>/remove", self.remove_view, "remove"),
                 ("stop-all", self.stop_all_view, "stop_all"),
+                ("history-of/<str:agent_name>", self.history_of_view, "history_of"),
             )
         ]
         return [restore, *pages, *super().get_urls()]
@@ -195,6 +196,13 @@ class AgentModelConfigAdmin(ModelAdmin):
             "button": button,
         }
         return TemplateResponse(request, "agents/confirm.html", context)
+
+    def history_of_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+        """Go to the history of an agent's override: runs know the agent, and no row of ours."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = get_object_or_404(AgentModelConfig, agent_name=agent_name)
+        return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -24,6 +24,7 @@ _PLACES = (
             ("Invites", "mail", "pipeline.invite"),
             ("Operators", "badge", "auth.user"),
             ("Roles", "shield_person", "auth.group"),
+            ("Readings", "visibility", "pipeline.textsread"),
         ],
     ),
     (

@@ -150,10 +150,27 @@ class Engine:
             return  # its worker died between that and telling the queue
         kept = await sync_to_async(resumption.read_back)(step.run_id)
         await self._know_overrides()
-        ctx = await self._context_of(kept, step.run.member)
+        # An operator's action never spends a member's key.
+        member = None if step.run.source == Source.AGAIN else step.run.member
+        ctx = await self._context_of(kept, member)
         ctx.results.update({kept_step.report.agent: kept_step.output for kept_step in kept.steps})
         pipeline = PipelineConfig.model_validate_json(kept.definition)
         await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, hold)
+
+    async def run_again(self, run_id: UUID, hold: TaskHold) -> None:
+        """Run what an operator has asked for again, or what is left of it, on the shared key.
+
+        Raises:
+            OverridesUnknown, Superseded: as `answer`.
+        """
+        kept = await sync_to_async(resumption.take_over_again)(run_id, hold)
+        if kept is None or kept.is_over:
+            return
+        if not any(kept.inputs.values()):  # erased between the question and its turn
+            await records.run_ended(RunHold(run_id, hold.token), RunStatus.CANCELLED)
+            return
+        await self._know_overrides()
+        await self._runner.go_on(kept, await self._context_of(kept, None), hold.token)
 
     async def drain(self) -> None:
         """Wait until the background steps that are running now have ended."""

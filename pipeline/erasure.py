@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models import Q
 
 from pipeline import limits, memory
 from pipeline.models import (
@@ -59,18 +60,20 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
 
 def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
     """Take every open task and run out of its worker's hands: what it comes to is dropped."""
-    mine = Task.objects.filter(update__user_id=member.telegram_id) | Task.objects.filter(
-        step__run__member=member
-    )
+    about_me = Q(update__user_id=member.telegram_id)
+    mine = Task.objects.filter(about_me | Q(step__run__member=member) | Q(run__member=member))
     ids = list(mine.filter(status__in=OPEN).exclude(pk=but).values_list("pk", flat=True))
     Task.objects.filter(pk__in=ids).update(
         status=TaskStatus.IGNORED, token=None, stop_requested=True, ended_at=now
     )
     runs = PipelineRun.objects.filter(member=member)
+    list(runs.select_for_update().values_list("pk"))  # before their calls: see `rows`
     interrupt(StepRun.objects.filter(run__in=runs))
     StepRun.objects.filter(run__in=runs).update(attempt_token=None)
     runs.update(attempt_token=None)
-    runs.filter(status=RunStatus.RUNNING).update(status=RunStatus.CANCELLED, ended_at=now)
+    runs.filter(status__in=(RunStatus.WAITING, RunStatus.RUNNING)).update(
+        status=RunStatus.CANCELLED, ended_at=now
+    )
 
 
 def _erase_messages(member: Member, *, but: int) -> None:

@@ -15,6 +15,7 @@ from django.db.models import QuerySet, Sum
 from agents.llm.base import Purse
 from pipeline.context import NotRun
 from pipeline.models import LLMCall, Member, PipelineRun
+from pipeline.models.runs import Source
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -61,14 +62,16 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
     """Return the dollars that the shared key has paid for a member, as far as known."""
     calls = LLMCall.objects.filter(
         step__run__member=member, purse=Purse.SHARED.value, started_at__gt=now - DAY
-    )
+    ).exclude(step__run__source=Source.AGAIN)
     spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
     return spent + (member.forgotten_usd if is_recent else 0)
 
 
 def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:
-    return PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
+    # What an operator runs again is not of the member's asking.
+    runs = PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
+    return runs.exclude(source=Source.AGAIN)
 
 
 def _next_run_at(member: Member, *, now: datetime) -> datetime:

@@ -12,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
 
 from agents.base import AgentOutput
 from pipeline.config import StepMode
@@ -23,7 +24,7 @@ from pipeline.reports import KeptRun, KeptStep, RunReport, StepReport
 from pipeline.rows import interrupt
 
 ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
-REOPENED = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
+REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
 
 
 @transaction.atomic
@@ -33,16 +34,28 @@ def take_over(update_id: int, hold: TaskHold) -> KeptRun | None:
     Raises:
         Superseded: the update is in other hands.
     """
+    return _taken(PipelineRun.objects.filter(update_id=update_id), hold)
+
+
+@transaction.atomic
+def take_over_again(run_id: UUID, hold: TaskHold) -> KeptRun | None:
+    """Return a run that an operator asked for again, now the holder's; raises as `take_over`."""
+    return _taken(PipelineRun.objects.filter(pk=run_id), hold)
+
+
+def _taken(runs: QuerySet[PipelineRun], hold: TaskHold) -> KeptRun | None:
     hold.check()
-    run = PipelineRun.objects.select_for_update().filter(update_id=update_id).first()
+    run = runs.select_for_update().first()
     if run is None:
         return None
+    if run.status == RunStatus.WAITING:
+        run.started_at = timezone.now()  # until now it was only asked for
     run.attempt_token = hold.token
     # What the worker before had begun; should it wake up, it can write no more.
     interrupt(StepRun.objects.filter(run=run).exclude(mode=StepMode.BACKGROUND))
     if run.status in REOPENED:
         run.status, run.ended_at = RunStatus.RUNNING, None
-    run.save(update_fields=["attempt_token", "status", "ended_at"])
+    run.save(update_fields=["attempt_token", "status", "started_at", "ended_at"])
     return _kept(run)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import Max, QuerySet, Value
+from django.db.models import Exists, Max, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Replace
 from django.utils import timezone
 
@@ -74,6 +74,33 @@ def write_run(
 
 
 @transaction.atomic
+def write_run_again(
+    run_id: UUID,
+    old: PipelineRun,
+    pipeline: PipelineConfig,
+    add: Callable[[Sequence[Task]], None],
+) -> None:
+    """Write a run of today's pipeline on what an old run was given, with the task that begins it.
+
+    It is its member's as the old one is, so that whoever has everything erased has it erased too.
+    """
+    run = PipelineRun.objects.create(
+        id=run_id,
+        pipeline=pipeline.name,
+        member_id=old.member_id,
+        source=Source.AGAIN,
+        again_of=old,
+        status=RunStatus.WAITING,
+        definition_id=keep_text(pipeline.model_dump_json()),
+        user_message_id=old.user_message_id,
+        background_id=old.background_id,
+        image_id=old.image_id,
+        started_at=timezone.now(),
+    )
+    add([Task(kind=TaskKind.AGAIN, run=run)])
+
+
+@transaction.atomic
 def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
     """Close a run; raises Superseded."""
     closed = PipelineRun.objects.filter(id=hold.run_id, attempt_token=hold.token).update(
@@ -86,7 +113,19 @@ def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
 @transaction.atomic
 def close_run_of(update_id: int, status: RunStatus) -> None:
     """Close the open run of an update whose task ends without it; without one do nothing."""
-    run = PipelineRun.objects.filter(update_id=update_id, status=RunStatus.RUNNING).first()
+    _close_open(PipelineRun.objects.filter(update_id=update_id), status)
+
+
+@transaction.atomic
+def give_run_up(run_id: UUID) -> None:
+    """Close a run that an operator asked for again, and no worker could bring to an end."""
+    _close_open(PipelineRun.objects.filter(pk=run_id), RunStatus.GIVEN_UP)
+
+
+def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
+    # The run first, its calls afterwards: `complete_call` locks them in this order.
+    unended = runs.filter(status__in=(RunStatus.WAITING, RunStatus.RUNNING))
+    run = unended.select_for_update().first()
     if run is not None:
         interrupt(StepRun.objects.filter(run=run, task=None))
         PipelineRun.objects.filter(pk=run.pk).update(
@@ -100,7 +139,7 @@ def close_orphans() -> int:
     orphans = PipelineRun.objects.filter(source=Source.TELEGRAM, status=RunStatus.RUNNING).exclude(
         update__tasks__in=Task.objects.filter(ended_at=None)
     )
-    ids = list(orphans.values_list("pk", flat=True))
+    ids = list(orphans.select_for_update(of=("self",)).values_list("pk", flat=True))
     interrupt(StepRun.objects.filter(run__in=ids, task=None))
     return PipelineRun.objects.filter(pk__in=ids).update(
         status=RunStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
@@ -208,10 +247,12 @@ def close_step(
         raise Superseded(f"step run {step_id} is in other hands")
     step = StepRun.objects.select_related("run").get(pk=step_id)
     figures.reopen(step.started_at)
-    if step.agent == memory.AGENT and status is StepStatus.OK:
-        memory.learn(step, output.data)
-    if step.agent == training.AGENT and status is StepStatus.OK:
-        training.mark(step, output.data)
+    # Of what an operator has run again nothing is learnt about the member.
+    if status is StepStatus.OK and step.run.source != Source.AGAIN:
+        if step.agent == memory.AGENT:
+            memory.learn(step, output.data)
+        if step.agent == training.AGENT:
+            training.mark(step, output.data)
     progressed(token)
 
 
@@ -268,7 +309,15 @@ def withdraw_call(call_id: UUID) -> None:
 
 @transaction.atomic
 def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
-    """Write down how a call ended and what it cost, also when its step is in other hands."""
+    """Write down how a call ended and what it cost, also when its step is in other hands.
+
+    What its run has come to by it is summed up anew: the same end may be written twice.
+    """
+    # First: of two calls that end at once, the second then sums up what the first one wrote.
+    run = PipelineRun.objects.filter(steps__calls=call_id)
+    run_id = run.select_for_update(of=("self",), no_key=True).values_list("pk", flat=True).first()
+    if run_id is None:  # its rows are no longer kept
+        return
     fields: dict[str, Any] = {
         "status": _call_status(outcome),
         "http_status": outcome.http_status,
@@ -286,6 +335,12 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         fields |= {"output_id": None, "error": ""}
     figures.reopen(call.started_at)
     LLMCall.objects.filter(id=call_id).update(**fields)
+    calls = LLMCall.objects.filter(step__run=run_id).order_by()
+    PipelineRun.objects.filter(pk=run_id).update(
+        cost_usd=Subquery(calls.values("step__run").values(total=Sum("cost_usd"))),
+        has_mismatch=Exists(calls.filter(is_mismatch=True)),
+        has_fallback=Exists(calls.filter(is_fallback=True)),
+    )
 
 
 def _call_status(outcome: Outcome) -> CallStatus:

@@ -176,6 +176,9 @@ class _Process:
             hold = TaskHold(claim.task_id, claim.token)
             await self._engine.run_background_step(claim.step_id, hold)
             return TaskStatus.DONE
+        if claim.run_id is not None:
+            await self._engine.run_again(claim.run_id, TaskHold(claim.task_id, claim.token))
+            return TaskStatus.DONE
         if claim.kind is TaskKind.NOTICE:
             return await self._bot.announce(claim)
         if claim.kind is TaskKind.GREETING:
@@ -184,11 +187,14 @@ class _Process:
 
     async def _given_up(self, claim: Claim, why: str) -> None:
         """Close what belongs to a task that was given up, and tell whom it concerns."""
-        if claim.step_id is None:
+        if claim.step_id is not None:
+            await sync_to_async(rows.give_step_up)(claim.step_id)
+            self._alerts.post(f"Background step {claim.step_id} was given up: {why}")
+        elif claim.run_id is not None:
+            await sync_to_async(rows.give_run_up)(claim.run_id)
+            self._alerts.post(f"Run {claim.run_id}, run again, was given up: {why}")
+        else:
             await self._bot.give_up(claim, why)
-            return
-        await sync_to_async(rows.give_step_up)(claim.step_id)
-        self._alerts.post(f"Background step {claim.step_id} was given up: {why}")
 
     async def _finish(self, within_s: float) -> None:
         """Finish what was begun or hand it back, then close everything; one deadline for all of it."""

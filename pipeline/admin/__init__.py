@@ -9,6 +9,7 @@ from pipeline.admin.content import (
     TrackAdmin,
 )
 from pipeline.admin.members import InviteAdmin, MemberAdmin
+from pipeline.admin.readings import TextsReadAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
 
@@ -20,5 +21,6 @@ __all__ = [
     "PlaybookPageAdmin",
     "ScenarioAdmin",
     "TaskAdmin",
+    "TextsReadAdmin",
     "TrackAdmin",
 ]

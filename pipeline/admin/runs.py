@@ -1,60 +1,120 @@
 """Runs, as they were: which model ran each step, why, on which purse, and the exact texts.
 
-A run's page shows what members and models wrote, so it is one of `pipeline.admin.text_pages`.
+The list needs no call and one query for all its steps. A run's page shows what members and models
+wrote, so it is one of `pipeline.admin.text_pages`, and whoever reads it is written down.
 """
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Count, Prefetch, Q, QuerySet, Sum
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.utils import timezone
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from pipeline.admin.text_pages import may_read_texts, text_page
-from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.admin.paging import BoundedPaginator, without_show_all
+from pipeline.admin.run_again import begin, beside, may_run_again, question
+from pipeline.admin.run_export import MOST_RUNS, MOST_WITH_TEXTS, exported, may_export
+from pipeline.admin.run_filters import (
+    AgentFilter,
+    CostFilter,
+    DaysFilter,
+    LookFilter,
+    MemberFilter,
+    ModelFilter,
+    PipelineFilter,
+    PurseFilter,
+    RunList,
+    SinceFilter,
+    with_name,
+)
+from pipeline.admin.run_rows import dollars, steps_of, tally
+from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
+from pipeline.admin.waterfall import waterfall
+from pipeline.models import PipelineRun, StepRun
+from pipeline.models.readings import How
 from pipeline.models.runs import RunStatus
 
-_TEXTS = ("system_prompt", "user_message", "output")
+MOST_REPEATS = 20  # on the page of one run
+_OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
 
 
 @admin.register(PipelineRun)
 class PipelineRunAdmin(ModelAdmin):
     """Runs: read only."""
 
-    list_display = ["started_at", "pipeline", "member", "status_label", "models", "cost", "flags"]
-    list_display_links = ["started_at"]
-    list_filter = ["status", "pipeline", "source", "started_at"]
-    search_fields = ["id", "member__name", "member__username"]
+    list_display = [
+        "began",
+        "pipeline",
+        "member",
+        "status_label",
+        "models",
+        "cost",
+        "took",
+        "flags",
+    ]
+    list_display_links = ["began"]
+    list_select_related = ["member"]
+    list_filter = [
+        SinceFilter,
+        ("started_at", DaysFilter),
+        LookFilter,
+        ("status", ChoicesDropdownFilter),
+        PipelineFilter,
+        AgentFilter,
+        ModelFilter,
+        PurseFilter,
+        MemberFilter,
+        ("cost_usd", CostFilter),
+        ("source", ChoicesDropdownFilter),
+    ]
+    list_filter_submit = True
+    list_before_template = "pipeline/runs_intro.html"
+    search_fields = ["id"]
+    search_help_text = "A member's name, or the first eight digits of a run's id"
+    sortable_by = ["began", "cost"]
     list_per_page = 50
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # each of them would count every run there is
+    paginator = BoundedPaginator
+    actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
-        calls = "steps__calls"
-        return (
-            super()
-            .get_queryset(request)
-            .select_related("member")
-            .prefetch_related(Prefetch("steps", StepRun.objects.order_by("position", "attempt")))
-            .annotate(
-                cost_usd=Sum(f"{calls}__cost_usd"),
-                mismatches=Count(calls, filter=Q(**{f"{calls}__is_mismatch": True})),
-                fallbacks=Count(calls, filter=Q(**{f"{calls}__is_fallback": True})),
-            )
-        )
+        steps = StepRun.objects.order_by("position", "attempt").only(*_OF_A_STEP)
+        return super().get_queryset(request).prefetch_related(Prefetch("steps", steps))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun], search_term: str
+    ) -> tuple[QuerySet[PipelineRun], bool]:
+        found = with_name(queryset, search_term) if search_term else queryset
+        return found, False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return RunList
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        return without_show_all(super().get_changelist_instance(request))
+
+    @display(description="started", ordering="started_at")
+    def began(self, run: PipelineRun) -> Any:
+        return run.started_at
 
     @display(
         description="status",
-        ordering="status",
         label={
             RunStatus.OK.label: "success",
             RunStatus.RUNNING.label: "info",
+            RunStatus.WAITING.label: "info",
             RunStatus.FAILED.label: "danger",
             RunStatus.GIVEN_UP.label: "danger",
         },
@@ -71,14 +131,17 @@ class PipelineRunAdmin(ModelAdmin):
         return "; ".join(f"{model}: {', '.join(names)}" for model, names in agents.items())
 
     @display(description="cost", ordering="cost_usd")
-    def cost(self, run: Any) -> str:
-        return _dollars(run.cost_usd)
+    def cost(self, run: PipelineRun) -> str:
+        return dollars(run.cost_usd)
 
-    @display(description="look at", label="danger")
-    def flags(self, run: Any) -> str:
-        return ", ".join(
-            word for word, n in (("mismatch", run.mismatches), ("fallback", run.fallbacks)) if n
-        )
+    @display(description="took", empty_value="")
+    def took(self, run: PipelineRun) -> str | None:
+        return None if run.took_ms is None else f"{run.took_ms / 1000:.1f} s"
+
+    @display(description="look at", label="danger", empty_value="")
+    def flags(self, run: PipelineRun) -> str | None:
+        flags = (("mismatch", run.has_mismatch), ("fallback", run.has_fallback))
+        return ", ".join(word for word, is_so in flags if is_so) or None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -89,6 +152,30 @@ class PipelineRunAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    # --- pages ----------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        of_a_run = [
+            path(f"<path:object_id>/{name}/", view(page), name=f"pipeline_pipelinerun_{name}")
+            for name, page in (("again", self.again_view), ("beside", self.beside_view))
+        ]
+        export = path(
+            "export/<str:form>/", view(self.export_view), name="pipeline_pipelinerun_export"
+        )
+        return [export, *of_a_run, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "query": request.GET.urlencode(),
+            "may_read": may_read_texts(request),
+            "most_runs": MOST_RUNS,
+            "most_with_texts": MOST_WITH_TEXTS,
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
     def change_view(
         self,
         request: HttpRequest,
@@ -98,40 +185,52 @@ class PipelineRunAdmin(ModelAdmin):
     ) -> HttpResponse:
         """Show one run; texts only to those who may read them."""
         may_read = may_read_texts(request)
-        runs = PipelineRun.objects.select_related(
-            "member", *(["user_message", "answer"] if may_read else [])
-        )
-        try:
-            run = get_object_or_404(runs, pk=object_id)
-        except ValidationError:
-            raise Http404("a run's id is a UUID") from None
-        if not self.has_view_permission(request, run):
-            raise PermissionDenied
-        calls = LLMCall.objects.order_by("started_at")
-        steps = run.steps.order_by("position", "attempt")
+        run = self._run(request, object_id, *(["user_message", "answer"] if may_read else []))
+        steps = steps_of(run, with_texts=may_read)
         if may_read:
-            calls = calls.select_related(*_TEXTS)
-            steps = steps.select_related("output")
-        steps = steps.prefetch_related(Prefetch("calls", calls))
+            note_reading(request, How.PAGE, runs=[run])
         context = {
             "run": run,
-            "steps": steps if may_read else [_without_quotes(step) for step in steps],
-            "cost": _dollars(
-                LLMCall.objects.filter(step__run=run).aggregate(total=Sum("cost_usd"))["total"]
-            ),
+            "steps": steps,
+            "waterfall": waterfall(run, steps, now=timezone.now()),
+            "cost": dollars(run.cost_usd),
+            "tally": tally(steps),
+            "repeats": run.repeats.order_by("-started_at")[:MOST_REPEATS],
             "may_read": may_read,
+            "may_run_again": may_run_again(request),
         }
         return text_page(request, "pipeline/run.html", context)
 
+    def again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask whether a run is to be run again, and have it run."""
+        if request.method not in {"GET", "POST"}:
+            return HttpResponseNotAllowed(["GET", "POST"])
+        run = self._run(request, object_id)
+        if not may_run_again(request):
+            raise PermissionDenied
+        if request.method == "GET":
+            return question(request, run)
+        answer = begin(request, run)
+        if answer.status_code == 302:
+            self.log_change(request, run, "Run again.")
+        return answer
 
-def _without_quotes(step: StepRun) -> StepRun:
-    """Return the step with the kinds of its errors only: their texts quote models and vendors."""
-    rows: list[StepRun | LLMCall] = [step, *step.calls.all()]
-    for row in rows:
-        kind = re.match(r"\w+(?=: )", row.error)
-        row.error = (kind[0] if kind else "failed") if row.error else ""
-    return step
+    def beside_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show a run that was run again beside the old one."""
+        return beside(request, self._run(request, object_id, "again_of"))
 
+    def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """Return the runs of the list, as it is filtered, as a file."""
+        if not self.has_view_permission(request) or not may_export(request, form):
+            raise PermissionDenied
+        return exported(request, self.get_changelist_instance(request).queryset, form)
 
-def _dollars(cost: Decimal | None) -> str:
-    return "unknown" if cost is None else f"${cost.normalize():f}"
+    def _run(self, request: HttpRequest, object_id: str, *related: str) -> PipelineRun:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            return get_object_or_404(
+                PipelineRun.objects.select_related("member", "again_of", *related), pk=object_id
+            )
+        except ValidationError:
+            raise Http404("a run's id is a UUID") from None

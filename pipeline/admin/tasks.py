@@ -14,22 +14,21 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
-from django.db.models import F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from pipeline.admin.text_pages import may_read_texts, text_page
+from pipeline.admin.paging import BoundedPaginator, without_show_all
+from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
+from pipeline.models.readings import How
 from pipeline.queue import claims
 
-COUNTED = 2000  # tasks: nobody pages further, and a large table is not counted to its end
 KIND_LENGTH = 80  # characters
 
 # A member as `Member.__str__` names them, if the table knows the Telegram id.
@@ -65,15 +64,6 @@ class Standing(admin.SimpleListFilter):
         return queryset if self.value() == "all" else queryset.filter(status=TaskStatus.DEAD)
 
 
-class BoundedPaginator(Paginator):
-    """Pages of a table that is counted up to a limit only."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return rows.order_by().values("pk")[:COUNTED].count()
-
-
 @admin.register(Task)
 class TaskAdmin(ModelAdmin):
     """Tasks: read only, but for another try."""
@@ -92,7 +82,10 @@ class TaskAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         of_step = "step__run__update__"
-        by_whom = Coalesce("update__user_id", f"{of_step}user_id", "step__run__member__telegram_id")
+        by_whom = Coalesce(
+            *("update__user_id", f"{of_step}user_id"),
+            *("step__run__member__telegram_id", "run__member__telegram_id"),
+        )
         return (
             super()
             .get_queryset(request)
@@ -100,6 +93,7 @@ class TaskAdmin(ModelAdmin):
                 received_at=Coalesce("update__received_at", "created_at"),
                 update_kind=F("update__kind"),
                 agent=F("step__agent"),
+                pipeline=F("run__pipeline"),
                 chat_id=Coalesce("update__chat_id", f"{of_step}chat_id"),
                 person=by_whom,
             )
@@ -114,7 +108,7 @@ class TaskAdmin(ModelAdmin):
     @display(description="what", header=True)
     def what(self, task: Any) -> list[str]:
         # Of the others the first line says it all.
-        is_special = task.kind in {TaskKind.STEP, TaskKind.NOTICE, TaskKind.GREETING}
+        is_special = task.kind not in {TaskKind.MESSAGE, TaskKind.CONTROL}
         return [_what(task), task.get_kind_display() if is_special else ""]
 
     @display(description="member", empty_value="unknown")
@@ -157,10 +151,7 @@ class TaskAdmin(ModelAdmin):
         return False
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        changes = super().get_changelist_instance(request)
-        # Else the theme offers "Show all", which leads to this very list.
-        changes.full_result_count = changes.result_count
-        return changes
+        return without_show_all(super().get_changelist_instance(request))
 
     def get_urls(self) -> list[URLPattern]:
         again = path(
@@ -184,6 +175,8 @@ class TaskAdmin(ModelAdmin):
             raise PermissionDenied
         task = self._task(request, object_id)
         may_read = may_read_texts(request)
+        if may_read:
+            note_reading(request, How.PAGE, task=task)
         may_revive = task.status == TaskStatus.DEAD and self.has_change_permission(request, task)
         context = {
             **_story(task, may_read=may_read),
@@ -224,8 +217,9 @@ class TaskAdmin(ModelAdmin):
 
 
 def _what(task: Any) -> str:
-    """Return what came in, or which agent's step it is."""
-    return str(task.agent or task.update_kind.replace("_", " ") or "unreadable update")
+    """Return what came in, or which agent's step or pipeline it is."""
+    came_in = (task.update_kind or "").replace("_", " ")
+    return str(task.agent or task.pipeline or came_in or "unreadable update")
 
 
 def _kind_of(error: str) -> str:
@@ -240,7 +234,7 @@ def _kind_of(error: str) -> str:
 def _story(task: Task, *, may_read: bool) -> dict[str, Any]:
     """Return the rows around a task; those of a reader who may not read, without any text."""
     if task.update_id is None:
-        runs = PipelineRun.objects.filter(steps=task.step_id)
+        runs = PipelineRun.objects.filter(Q(steps=task.step_id) if task.step_id else Q(task=task))
         return {"run": runs.first(), "update": None, "replies": []}
     updates = TelegramUpdate.objects.filter(pk=task.update_id)
     replies = OutgoingMessage.objects.filter(update=task.update_id).order_by("number")

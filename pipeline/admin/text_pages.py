@@ -5,10 +5,14 @@ They load no script at all, and their policy allows none; a page with a button m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+
+from pipeline.models import PipelineRun, Task, TextsRead
+from pipeline.models.readings import How
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
@@ -19,6 +23,18 @@ _POLICY = (
 def may_read_texts(request: HttpRequest) -> bool:
     """Tell whether this operator may read what members and models wrote."""
     return request.user.has_perm("pipeline.view_texts")
+
+
+def note_reading(
+    request: HttpRequest, how: How, *, runs: Iterable[PipelineRun] = (), task: Task | None = None
+) -> None:
+    """Write down who reads which texts; called before they are sent, so that none goes unnoticed."""
+    user: Any = request.user
+    who = {"operator_id": user.pk, "operator_name": user.get_username(), "how": how}
+    rows = [TextsRead(run=run, **who) for run in runs]
+    if task is not None:
+        rows.append(TextsRead(task=task, **who))
+    TextsRead.objects.bulk_create(rows, batch_size=500)
 
 
 def text_page(

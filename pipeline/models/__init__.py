@@ -6,6 +6,7 @@ from pipeline.models.figures import Chore, ClosedSpan, Figures, ToldConcern
 from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, TelegramUpdate
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
+from pipeline.models.readings import TextsRead
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
 
@@ -32,6 +33,7 @@ __all__ = [
     "StepRun",
     "Task",
     "TelegramUpdate",
+    "TextsRead",
     "ToldConcern",
     "Track",
 ]

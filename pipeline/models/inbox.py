@@ -47,6 +47,7 @@ class TaskKind(models.TextChoices):
     NOTICE = "notice", "Telling a member that a message is in line"
     GREETING = "greeting", "Telling a member that they are let in"
     STEP = "step", "Background step"
+    AGAIN = "again", "Run again for an operator"
 
 
 class TaskStatus(models.TextChoices):
@@ -73,6 +74,13 @@ class Task(models.Model):
     step = models.OneToOneField(
         "pipeline.StepRun", null=True, blank=True, on_delete=models.CASCADE, related_name="task"
     )
+    run = models.OneToOneField(
+        "pipeline.PipelineRun",
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="task",
+    )
     status = models.CharField(max_length=8, choices=TaskStatus, default=TaskStatus.WAITING)
     attempts = models.PositiveSmallIntegerField(default=0)
     token = models.UUIDField(null=True, blank=True, editable=False)  # of the attempt that may write
@@ -87,8 +95,9 @@ class Task(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(update__isnull=False, step__isnull=True)
-                | Q(update__isnull=True, step__isnull=False),
+                condition=Q(update__isnull=False, step__isnull=True, run__isnull=True)
+                | Q(update__isnull=True, step__isnull=False, run__isnull=True)
+                | Q(update__isnull=True, step__isnull=True, run__isnull=False),
                 name="task_is_about_one_thing",
             ),
             models.UniqueConstraint(fields=["update", "kind"], name="task_once_an_update"),

@@ -7,6 +7,7 @@ so that what a crash cut off is still there to be seen.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 
 from django.db import models
 
@@ -16,6 +17,7 @@ from agents.llm.base import CostSource, Purse
 class RunStatus(models.TextChoices):
     """Where a run stands."""
 
+    WAITING = "waiting", "Waiting for a worker"
     RUNNING = "running", "Running"
     OK = "ok", "Answered"
     FAILED = "failed", "Failed"
@@ -51,6 +53,7 @@ class Source(models.TextChoices):
 
     TELEGRAM = "telegram", "Telegram"
     SHELL = "shell", "Shell"
+    AGAIN = "again", "Run again by an operator"
 
 
 class PromptText(models.Model):
@@ -91,6 +94,10 @@ class PipelineRun(models.Model):
         on_delete=models.SET_NULL,
         related_name="run",
     )
+    # The run whose inputs this one was given, on the configuration of a later day.
+    again_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="repeats"
+    )
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
     # Whoever works on the run holds this; a worker that was taken for dead holds an older one.
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)
@@ -99,6 +106,12 @@ class PipelineRun(models.Model):
     background = text_field()  # playbook, memory, casebook and scenario as the agents saw them
     image = text_field()  # base64
     answer = text_field()
+    # What its calls came to, so that a list needs none of them; see `rows.complete_call`.
+    cost_usd = models.DecimalField(  # null: nothing was charged that we know of
+        "cost", max_digits=20, decimal_places=12, null=True, blank=True
+    )
+    has_mismatch = models.BooleanField("served by another model", default=False, db_default=False)
+    has_fallback = models.BooleanField("on DEFAULT_MODEL", default=False, db_default=False)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -107,12 +120,32 @@ class PipelineRun(models.Model):
         ordering = ["-started_at"]
         indexes = [
             models.Index(fields=["-started_at"], name="run_started"),
-            models.Index(fields=["status"], name="run_status"),
+            models.Index(fields=["status", "-started_at"], name="run_status_started"),
+            models.Index(fields=["pipeline", "-started_at"], name="run_pipeline_started"),
+            models.Index(fields=["member", "-started_at"], name="run_member_started"),
+            models.Index(fields=["source", "-started_at"], name="run_source_started"),
+            models.Index(
+                fields=["-cost_usd"], name="run_cost", condition=models.Q(cost_usd__isnull=False)
+            ),
+            models.Index(
+                fields=["-started_at"], name="run_mismatch", condition=models.Q(has_mismatch=True)
+            ),
+            models.Index(
+                fields=["-started_at"], name="run_fallback", condition=models.Q(has_fallback=True)
+            ),
         ]
-        permissions = [("view_texts", "Can read the prompts and answers of runs")]
+        permissions = [
+            ("view_texts", "Can read the prompts and answers of runs"),
+            ("run_again", "Can run a run again, on the shared key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.pipeline} {str(self.id)[:8]}"
+
+    @property
+    def took_ms(self) -> int | None:
+        """How long it took; None while it has not ended."""
+        return _between_ms(self.started_at, self.ended_at)
 
 
 class StepRun(models.Model):
@@ -153,10 +186,19 @@ class StepRun(models.Model):
                 fields=["run", "position", "attempt"], name="step_run_once_an_attempt"
             )
         ]
-        indexes = [models.Index(fields=["agent", "-started_at"], name="step_agent_started")]
+        indexes = [
+            models.Index(fields=["agent", "-started_at"], name="step_agent_started"),
+            models.Index(fields=["requested_model", "-started_at"], name="step_model_started"),
+            models.Index(fields=["purse", "-started_at"], name="step_purse_started"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.agent} ({self.status})"
+
+    @property
+    def took_ms(self) -> int | None:
+        """How long it took; None while it has not ended."""
+        return _between_ms(self.started_at, self.ended_at)
 
 
 class LLMCall(models.Model):
@@ -202,3 +244,7 @@ class LLMCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.requested_model} #{self.number} ({self.status})"
+
+
+def _between_ms(start: datetime, end: datetime | None) -> int | None:
+    return None if end is None else round((end - start) / timedelta(milliseconds=1))

@@ -28,6 +28,7 @@ class Claim:
     kind: TaskKind
     update_id: int | None
     step_id: UUID | None
+    run_id: UUID | None = None
     token: UUID
     attempt: int
     is_suspect: bool = False  # its workers have died before: perhaps because of it

@@ -83,6 +83,7 @@ class Claims:
             kind=TaskKind(task.kind),
             update_id=task.update_id,
             step_id=task.step_id,
+            run_id=task.run_id,
             token=token,
             attempt=task.attempts + 1,
             is_suspect=is_suspect(task),

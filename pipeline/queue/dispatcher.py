@@ -32,8 +32,14 @@ from pipeline.queue.claims import LEASE, Claims
 logger = logging.getLogger(__name__)
 
 # Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
-ROOM = {TaskKind.CONTROL: 64, TaskKind.NOTICE: 32, TaskKind.GREETING: 8, TaskKind.STEP: 16}
-AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP})  # they ask models
+ROOM = {
+    TaskKind.CONTROL: 64,
+    TaskKind.NOTICE: 32,
+    TaskKind.GREETING: 8,
+    TaskKind.STEP: 16,
+    TaskKind.AGAIN: 4,
+}
+AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.AGAIN})  # they ask models
 # After a crash: few at first, more with every one that ends and every second that passes. If it
 # happens again, those few have got further; all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0

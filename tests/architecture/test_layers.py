@@ -31,7 +31,7 @@ PIPELINE_ORDER = (
     {"management", "views", "apps"},
     {"worker"},
     {"bot"},
-    {"engine", "admission", "conversation", "erasure", "chores"},
+    {"engine", "admission", "again", "conversation", "erasure", "chores"},
     {"briefing", "limits", "runner", "queue", "resumption", "attention"},
     {"records"},
     {"rows", "exchange", "reports"},
@@ -53,10 +53,11 @@ MAY_TOUCH_OVERRIDES = (
     "agents.migrations",
 )
 SANDBOX = "observatory.sandbox"
-# "Try again" and "Approve" change more than a row, and what they change is written in one place only.
+# "Try again", "Approve" and "Run again" change more than a row, and what they change is written in
+# one place only. The definitions say which pipelines there are.
 ADMIN_SEES = (
     *("pipeline.admin", "pipeline.models", "pipeline.runner"),
-    *("pipeline.queue.claims", "pipeline.admission"),
+    *("pipeline.queue.claims", "pipeline.admission", "pipeline.again", "pipeline.config"),
 )
 FORBIDDEN_IN_SANDBOX = ("django", "agents", "pipeline", "observatory")
 

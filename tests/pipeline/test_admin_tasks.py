@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from observatory.navigation import sidebar
-from pipeline.admin import tasks as task_pages
+from pipeline.admin import paging
 from pipeline.models import Member, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from tests.pipeline.test_admin import operator
@@ -159,7 +159,7 @@ class TaskListTests(TestCase):
     def test_a_large_table_is_not_counted_to_its_end(self):
         for number in range(12):
             task(number)
-        with patch.object(task_pages, "COUNTED", 10):
+        with patch.object(paging, "COUNTED", 10):
             page = operator("ana", "view_task").get(LIST)
 
         assert page.context["cl"].result_count == 10

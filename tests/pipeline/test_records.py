@@ -332,7 +332,9 @@ class InterruptionTests(PipelineCase):
         assert closed == 1
         for model in (PipelineRun, StepRun, LLMCall):
             statuses = [status async for status in model.objects.values_list("status", flat=True)]
-            assert sorted(statuses) == ["interrupted", "ok", "ok", "running"], model
+            assert sorted(statuses) == ["interrupted", "ok", "ok", "ok", "running", "running"], (
+                model
+            )
         run = await PipelineRun.objects.aget(status=RunStatus.INTERRUPTED)
         assert run.source == Source.TELEGRAM
         assert run.ended_at is not None

@@ -73,6 +73,16 @@ class HandingOut(EngineMaker):
         await task.arefresh_from_db()
         assert (task.attempts, task.token) == (1, None)
 
+    async def test_each_kind_of_task_is_worked_on_and_says_what_it_is_about(self):
+        hands = Hands()
+        tasks = [await rows.message(), await rows.background_step(), await rows.run_again()]
+        async with self.at_work(hands) as queue:
+            await self.add(queue, *tasks)
+            assert await rows.ended(*tasks) == [DONE] * 3
+
+        assert set(hands.began) == {subject(task) for task in tasks}
+        assert hands.claims[tasks[2].run_id].run_id == tasks[2].run_id
+
     async def test_a_task_that_is_ignored_is_kept_as_such(self):
         hands, task = Hands(), await rows.message()
         event = asyncio.Event()

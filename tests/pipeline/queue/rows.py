@@ -61,7 +61,7 @@ class Hands:
         await true(lambda: self.began.count(subject(task)) >= times)
 
     async def perform(self, claim: Claim) -> TaskStatus:
-        what: object = claim.update_id or claim.step_id
+        what: object = claim.update_id or claim.step_id or claim.run_id
         self.began.append(what)
         self.claims[what] = claim
         self._at_once[claim.kind] += 1
@@ -77,12 +77,12 @@ class Hands:
         return status
 
     async def give_up(self, claim: Claim, why: str) -> None:
-        self.given_up.append((claim.update_id or claim.step_id, why))
+        self.given_up.append((claim.update_id or claim.step_id or claim.run_id, why))
 
 
 def subject(task: Task) -> object:
     """Return what a task is about, which is known before it is added."""
-    return task.update_id or task.step_id
+    return task.update_id or task.step_id or task.run_id
 
 
 async def done(claim: Claim) -> TaskStatus:
@@ -149,6 +149,13 @@ async def background_step() -> Task:
         started_at=timezone.now(),
     )
     return Task(kind=TaskKind.STEP, step=step)
+
+
+async def run_again() -> Task:
+    run = await PipelineRun.objects.acreate(
+        pipeline="support", source=Source.AGAIN, started_at=timezone.now()
+    )
+    return Task(kind=TaskKind.AGAIN, run=run)
 
 
 async def true(condition: Callable[[], object]) -> None:

@@ -1,0 +1,61 @@
+"""Who read what members and models wrote: a list to look at, which nobody changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+
+from pipeline.admin.paging import BoundedPaginator, without_show_all
+from pipeline.admin.run_filters import DaysFilter
+from pipeline.models import TextsRead
+
+
+@admin.register(TextsRead)
+class TextsReadAdmin(ModelAdmin):
+    """Readings of texts: read only, for who has the permission to see them."""
+
+    list_display = ["at", "operator_name", "what", "how"]
+    list_display_links = None
+    list_filter = [("how", ChoicesDropdownFilter), ("at", DaysFilter)]
+    list_filter_submit = True
+    search_fields = ["=operator_name"]
+    search_help_text = "An operator's name"
+    sortable_by = ["at"]
+    list_select_related = ["run", "task"]
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = BoundedPaginator
+
+    @display(description="what", empty_value="no longer kept")
+    def what(self, reading: TextsRead) -> str | None:
+        if reading.run is not None:
+            return f"run {reading.run}"
+        return f"task {reading.task_id}" if reading.task_id else None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TextsRead]:
+        return (
+            super()
+            .get_queryset(request)
+            .only(*("at", "operator_name", "how", "run__pipeline", "task__id"))
+        )
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        return without_show_all(super().get_changelist_instance(request))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,132 @@
+"""A run again: the question before it, and the page that shows the new run beside the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from agents.llm.base import Purse
+from pipeline.admin.run_rows import Tally, are_over, dollars, steps_of, tally
+from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
+from pipeline.again import NotAgain, ask_again, outlook
+from pipeline.models import PipelineRun, StepRun
+from pipeline.models.readings import How
+from pipeline.models.runs import RunStatus
+
+RELOAD_AFTER_S = 2
+WORKER_WITHIN_S = 20  # else the page asks whether there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One step on one side: its last attempt, and what all its attempts came to."""
+
+    step: StepRun
+    tally: Tally
+
+    @property
+    def text(self) -> str:
+        kept = self.step.reply or self.step.output
+        return kept.text if kept is not None else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One agent then and now; a pipeline may have lost or won a step since."""
+
+    agent: str
+    then: Side | None
+    now: Side | None
+
+    @property
+    def sides(self) -> list[tuple[str, Side | None]]:
+        return [("Then", self.then), ("Again", self.now)]
+
+
+def may_run_again(request: HttpRequest) -> bool:
+    """Tell whether this operator may spend on a run again, and read what comes of it."""
+    return request.user.has_perm("pipeline.run_again") and may_read_texts(request)
+
+
+def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpResponse:
+    """Ask before it costs anything: what it would run on today, and who pays."""
+    steps = steps_of(run, with_texts=False)
+    then = {step.agent: Side(step=step, tally=tally([step])) for step in steps}
+    todays: Sequence[object] = []
+    try:
+        todays = [(one, then.get(one.agent)) for one in outlook(run)]
+    except NotAgain as error:
+        refusal = refusal or str(error)
+    context = {
+        "run": run,
+        "cost": dollars(run.cost_usd),
+        "todays": todays,
+        "refusal": refusal,
+        "was_members": any(step.purse == Purse.MEMBER for step in steps),
+        "new_id": uuid4(),  # pressed twice, it is run once
+    }
+    return text_page(request, "pipeline/run_again.html", context, has_button=not refusal)
+
+
+def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
+    """Have a run run again, and go to the page on which one sees it; or say why not."""
+    try:
+        new = ask_again(run, UUID(request.POST.get("new_id", "")))
+    except ValueError:
+        return question(request, run, "The form was not complete: press the button once more.")
+    except NotAgain as error:
+        return question(request, run, str(error))
+    return redirect(reverse("admin:pipeline_pipelinerun_beside", args=[new.pk]))
+
+
+def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
+    """Show both runs side by side; until the new one has ended, figures that renew themselves."""
+    old = new.again_of
+    if old is None:
+        raise Http404("it is no run again, or the run before it is no longer kept")
+    now_steps = steps_of(new, with_texts=False)
+    is_over = new.status not in {RunStatus.WAITING, RunStatus.RUNNING} and are_over(now_steps)
+    # Texts are sent once, at the end, and not with every reload: each time is written down.
+    shows_texts = is_over and may_read_texts(request)
+    if shows_texts:
+        note_reading(request, How.AGAIN, runs=[old, new])
+        now_steps = steps_of(new, with_texts=True)
+    old_steps = steps_of(old, with_texts=shows_texts)
+    reloads = not is_over and "still" not in request.GET
+    waited = timezone.now() - new.started_at
+    context = {
+        "old": old,
+        "new": new,
+        "totals": [("Then", old, tally(old_steps)), ("Again", new, tally(now_steps))],
+        "pairs": _pairs(old_steps, now_steps),
+        "is_over": is_over,
+        "reloads": reloads,
+        "lacks_worker": new.status == RunStatus.WAITING
+        and waited.total_seconds() > WORKER_WITHIN_S,
+        "may_read": may_read_texts(request),
+        "shows_texts": shows_texts,
+    }
+    response = text_page(request, "pipeline/beside.html", context)
+    if reloads:
+        response["Refresh"] = str(RELOAD_AFTER_S)
+    return response
+
+
+def _pairs(then: Sequence[StepRun], now: Sequence[StepRun]) -> list[Pair]:
+    """Return the agents of both runs, in the order of the new one, and what is gone at the end."""
+    sides = [_sides(then), _sides(now)]
+    agents = [*sides[1], *(agent for agent in sides[0] if agent not in sides[1])]
+    return [Pair(agent=name, then=sides[0].get(name), now=sides[1].get(name)) for name in agents]
+
+
+def _sides(steps: Sequence[StepRun]) -> dict[str, Side]:
+    attempts: dict[str, list[StepRun]] = {}
+    for step in steps:
+        attempts.setdefault(step.agent, []).append(step)
+    return {agent: Side(step=all_of[-1], tally=tally(all_of)) for agent, all_of in attempts.items()}

@@ -1,0 +1,276 @@
+"""What the list of runs is filtered by, none of it with a look at every run there is.
+
+What is chosen of agent, model and purse must hold of one and the same step. Steps are found by the
+newest first, so that the list takes as long for a model of last year as for one of today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+from unfold.contrib.filters.admin import (
+    DropdownFilter,
+    RangeDateFilter,
+    RangeNumericFilter,
+    TextFilter,
+)
+from unfold.views import ChangeList
+
+from agents.llm.base import Purse
+from agents.registry import default_registry
+from pipeline.admin.paging import COUNTED
+from pipeline.config import pipeline_names
+from pipeline.models import Member, PipelineRun, StepRun
+
+STEPS_LOOKED_AT = 4 * COUNTED  # a run has about three steps
+MOST_MODELS = 200  # in the menu
+MOST_MEMBERS = 100  # whose runs one name finds
+LONGEST_VALUE = 200  # characters
+
+# One look into the index a model: DISTINCT would read every step there is.
+_MODELS_SQL = f"""
+    WITH RECURSIVE known(model) AS (
+        SELECT MIN(requested_model) FROM {StepRun._meta.db_table} WHERE requested_model > ''
+        UNION ALL
+        SELECT (SELECT MIN(requested_model) FROM {StepRun._meta.db_table}
+                 WHERE requested_model > known.model)
+          FROM known WHERE known.model IS NOT NULL)
+    SELECT model FROM known WHERE model IS NOT NULL LIMIT {MOST_MODELS}"""  # noqa: S608 - ours
+
+
+class RunList(ChangeList):
+    """The runs of a list: what looks into steps comes last, when all else is known."""
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[PipelineRun]:
+        runs: QuerySet[PipelineRun] = super().get_queryset(request, exclude_parameters)
+        wanted = {
+            spec.lookup: value
+            for spec in self.filter_specs
+            if isinstance(spec, StepFilter) and (value := spec.value())
+        }
+        if str(runs.query.order_by[0]).endswith("cost_usd"):
+            runs = runs.exclude(cost_usd=None)  # what nobody knows has no place in the order
+        return with_steps_like(runs, wanted) if wanted else runs
+
+
+def with_steps_like(
+    runs: QuerySet[PipelineRun], wanted: Mapping[str, str]
+) -> QuerySet[PipelineRun]:
+    """Return those of the runs that have such a step, the newest of them."""
+    steps = StepRun.objects.filter(**wanted)
+    if runs.query.where:
+        steps = steps.filter(run__in=runs.order_by().values("pk"))
+    newest = steps.order_by("-started_at").values("run")[:STEPS_LOOKED_AT]
+    return runs.filter(pk__in=newest)
+
+
+def with_name(runs: QuerySet[PipelineRun], said: str) -> QuerySet[PipelineRun]:
+    """Return the run whose id begins so, or else the runs of the members that are called so."""
+    said = said.strip()
+    if (bounds := _ids_from(said)) is not None and (
+        by_id := runs.filter(pk__range=bounds)
+    ).exists():
+        return by_id
+    return runs.filter(member__in=_members_called(said))
+
+
+def _ids_from(said: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last id that begin with these eight or more hex digits."""
+    digits = said.rpartition(" ")[2].replace("-", "").lower()
+    if not 8 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
+        return None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def _members_called(said: str) -> list[int]:
+    if not said:
+        return []
+    matches = Q(name__icontains=said) | Q(username__icontains=said.removeprefix("@"))
+    if said.isdecimal() and len(said) < 19:  # digits: more than a Telegram id can have
+        matches |= Q(telegram_id=int(said))
+    return list(Member.objects.filter(matches).values_list("pk", flat=True)[:MOST_MEMBERS])
+
+
+# --- filters --------------------------------------------------------------------------------------
+
+
+class PipelineFilter(DropdownFilter):
+    """The pipelines that there are today."""
+
+    title = "pipeline"
+    parameter_name = "pipeline"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in pipeline_names()]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        value = _clean(self.value())
+        return queryset.filter(pipeline=value) if value else queryset
+
+
+class StepFilter(DropdownFilter):
+    """What looks into steps: `RunList` asks for all that is chosen of these at once."""
+
+    lookup = ""
+
+    def value(self) -> str:
+        return _clean(super().value())
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        return queryset
+
+
+class AgentFilter(StepFilter):
+    """Runs with a step of this agent."""
+
+    title = "agent"
+    parameter_name = lookup = "agent"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in default_registry().names()]
+
+
+class ModelFilter(StepFilter):
+    """Runs with a step that asked for this model."""
+
+    title = "model"
+    parameter_name = "model"
+    lookup = "requested_model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        with connection.cursor() as cursor:
+            cursor.execute(_MODELS_SQL)
+            return [(model, model) for (model,) in cursor.fetchall()]
+
+    def has_output(self) -> bool:
+        return True
+
+
+class PurseFilter(StepFilter):
+    """Runs with a step that this purse paid for."""
+
+    title = "purse"
+    parameter_name = lookup = "purse"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            (Purse.SHARED.value, "Shared key"),
+            (Purse.MEMBER.value, "Member's own key"),
+        ]
+
+
+class LookFilter(DropdownFilter):
+    """Runs in which another model answered than the one that was chosen."""
+
+    title = "what to look at"
+    parameter_name = "look"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("mismatch", "Served by another model"), ("fallback", "On DEFAULT_MODEL")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        flags = {"mismatch": "has_mismatch", "fallback": "has_fallback"}
+        flag = flags.get(self.value() or "")
+        return queryset.filter(**{flag: True}) if flag else queryset
+
+
+class MemberFilter(TextFilter):
+    """Runs of one member, by name, Telegram name or Telegram id."""
+
+    title = "member"
+    parameter_name = "member"
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        said = _clean(self.value())
+        return queryset.filter(member__in=_members_called(said)) if said else queryset
+
+
+class SinceFilter(DropdownFilter):
+    """Runs that began lately."""
+
+    title = "time"
+    parameter_name = "since"
+    SPANS = {
+        "hour": ("Last hour", timedelta(hours=1)),
+        "day": ("Last 24 hours", timedelta(days=1)),
+        "week": ("Last 7 days", timedelta(days=7)),
+        "month": ("Last 30 days", timedelta(days=30)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, title) for name, (title, _) in self.SPANS.items()]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        span = self.SPANS.get(self.value() or "")
+        return queryset.filter(started_at__gte=timezone.now() - span[1]) if span else queryset
+
+
+class DaysFilter(RangeDateFilter):
+    """From one day to another, both included; what is no day is not looked at."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first, last = (self._day(end) for end in ("from", "to"))
+        if first is not None:
+            queryset = queryset.filter(**{f"{self.field_path}__gte": _midnight(first)})
+        if last is not None and last < date.max:
+            after = _midnight(last + timedelta(days=1))
+            queryset = queryset.filter(**{f"{self.field_path}__lt": after})
+        return queryset
+
+    def _day(self, end: str) -> date | None:
+        try:
+            return parse_date(str(self.used_parameters.get(f"{self.parameter_name}_{end}") or ""))
+        except ValueError:
+            return None
+
+
+class CostFilter(RangeNumericFilter):
+    """From so many dollars to so many; what is no amount is not looked at."""
+
+    _AMOUNT = forms.DecimalField(required=False, min_value=0, max_digits=20, decimal_places=12)
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PipelineRun]
+    ) -> QuerySet[PipelineRun]:
+        for end, comparison in (("from", "gte"), ("to", "lte")):
+            amount = self._amount(end)
+            if amount is not None:
+                queryset = queryset.filter(**{f"cost_usd__{comparison}": amount})
+        return queryset
+
+    def _amount(self, end: str) -> Decimal | None:
+        try:
+            return self._AMOUNT.clean(self.used_parameters.get(f"{self.parameter_name}_{end}"))
+        except forms.ValidationError:
+            return None
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
+
+
+def _clean(value: str | None) -> str:
+    """Return what somebody put into the address as the database can compare it."""
+    return (value or "").replace("\x00", "")[:LONGEST_VALUE].strip()

@@ -1,0 +1,78 @@
+"""A run's steps and calls as its pages show them: with all texts, or without any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Prefetch
+
+from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.models.runs import StepStatus
+
+TEXTS_OF_A_CALL = ("system_prompt", "user_message", "output")
+TEXTS_OF_A_STEP = ("inputs", "output", "reply")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What one step, or several, came to; None: nobody knows."""
+
+    cost_usd: Decimal | None
+    input_tokens: int
+    output_tokens: int
+    calls: int
+
+    @property
+    def cost(self) -> str:
+        return dollars(self.cost_usd)
+
+
+def steps_of(run: PipelineRun, *, with_texts: bool) -> list[StepRun]:
+    """Return the steps of a run with their calls, in two queries; without texts, with no quotes."""
+    calls = LLMCall.objects.order_by("started_at", "pk")
+    steps = StepRun.objects.filter(run=run).order_by("position", "attempt")
+    if with_texts:
+        calls = calls.select_related(*TEXTS_OF_A_CALL)
+        steps = steps.select_related(*TEXTS_OF_A_STEP)
+    found = list(steps.prefetch_related(Prefetch("calls", calls)))
+    if not with_texts:
+        for step in found:
+            _take_quotes_out(step)
+    return found
+
+
+def tally(steps: Sequence[StepRun]) -> Tally:
+    """Return what all calls of these steps came to, those that failed included."""
+    calls = [call for step in steps for call in step.calls.all()]
+    costs = [call.cost_usd for call in calls if call.cost_usd is not None]
+    return Tally(
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        input_tokens=sum(call.input_tokens or 0 for call in calls),
+        output_tokens=sum(call.output_tokens or 0 for call in calls),
+        calls=len(calls),
+    )
+
+
+def are_over(steps: Sequence[StepRun]) -> bool:
+    """Tell whether none of these steps is still to come to an end."""
+    return all(step.status not in {StepStatus.WAITING, StepStatus.RUNNING} for step in steps)
+
+
+def kind_of(error: str) -> str:
+    """Return the kind of an error of ours: what follows it quotes models and vendors."""
+    kind = error.partition(": ")[0]
+    return kind if kind.isidentifier() else "failed" if error else ""
+
+
+def dollars(cost: Decimal | None) -> str:
+    """Return a cost to its last decimal."""
+    return "unknown" if cost is None else f"${cost.normalize():f}"
+
+
+def _take_quotes_out(step: StepRun) -> None:
+    rows: list[Any] = [step, *step.calls.all()]
+    for row in rows:
+        row.error = kind_of(row.error)

@@ -1,0 +1,89 @@
+"""Running a run again: the same inputs, today's pipeline, models and overrides, on the shared key.
+
+An operator asks for it, so no key of a member pays, no limit of theirs is touched, nothing is learnt
+about them and nothing is sent to Telegram. A worker does it: it survives restarts as any run does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from agents.snapshot import read_snapshot
+from pipeline.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
+from pipeline.models import PipelineRun
+from pipeline.queue.engines import create_queue
+from pipeline.rows import write_run_again
+
+
+class NotAgain(Exception):
+    """A run cannot be run again; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What one step would run on today."""
+
+    agent: str
+    mode: str
+    model_id: str
+    why: str
+
+
+def outlook(run: PipelineRun) -> Sequence[Outlook]:
+    """Return what the steps of a run's pipeline would run on now, all of it on the shared key.
+
+    Raises:
+        NotAgain: it cannot be run again.
+    """
+    snapshot = read_snapshot(timezone.now().timestamp())
+    steps = []
+    for step in _todays_pipeline(run).steps:
+        override = snapshot.overrides.get(step.agent)
+        model_id = override.model_id if override else settings.DEFAULT_MODEL
+        why = f"override v{override.version} by {override.set_by or 'somebody'}" if override else ""
+        steps.append(
+            Outlook(
+                agent=step.agent,
+                mode=step.mode.value,
+                model_id=model_id,
+                why=why or "no override: DEFAULT_MODEL",
+            )
+        )
+    return steps
+
+
+def ask_again(old: PipelineRun, new_id: UUID) -> PipelineRun:
+    """Have a run run again under this id; asked twice for one id it is run once.
+
+    Raises:
+        NotAgain: it cannot be run again, or the id is another run's.
+    """
+    pipeline = _todays_pipeline(old)
+    try:
+        with transaction.atomic():
+            write_run_again(new_id, old, pipeline, create_queue("web").add)
+    except IntegrityError:
+        known = PipelineRun.objects.filter(pk=new_id, again_of=old)
+        if not known.exists():
+            raise NotAgain("That id is another run's: open the page anew.") from None
+    return PipelineRun.objects.get(pk=new_id)
+
+
+def _todays_pipeline(run: PipelineRun) -> PipelineConfig:
+    if not settings.OPENROUTER_API_KEY:
+        raise NotAgain(
+            "No shared key is set (OPENROUTER_API_KEY), and a member's own key never pays for "
+            "what an operator asks for."
+        )
+    if not (run.user_message_id or run.background_id or run.image_id):
+        raise NotAgain("What it was given is no longer kept, so there is nothing to run again.")
+    try:
+        return load_pipeline(run.pipeline)
+    except (UnknownPipeline, PipelineInvalid):
+        raise NotAgain(f"There is no pipeline {run.pipeline!r} any more.") from None
