@@ -47,6 +47,7 @@ class PipelineContext:
 
     default_llm: LLMProvider | None = field(repr=False)
     model_config: ModelConfigService | None = None
+    default_reason: str = "no overrides are in use here"  # why it is the default without one
     user_message: str = ""
     forwarded: str = field(default="", repr=False)  # what others wrote and the member passed on
     conversation: str = field(default="", repr=False)  # what the message goes on from
@@ -86,10 +87,9 @@ class PipelineContext:
     async def decide(self, agent_name: str) -> Decision:
         """Return the provider for an agent with the reason; raises as `get_llm_for_agent`."""
         if self.model_config is None:
-            llm = self._default("no overrides are in use here")
+            llm = self._default(self.default_reason)
             return Decision(
-                llm=llm,
-                sentence=f"ran {llm.model_id} because no overrides are in use here; {_payer(llm)}",
+                llm=llm, sentence=f"ran {llm.model_id} because {self.default_reason}; {_payer(llm)}"
             )
         choice = await self.model_config.choose(agent_name)
         if choice.provider is not None and choice.override is not None:

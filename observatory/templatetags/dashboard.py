@@ -29,6 +29,12 @@ def dollars(amount: Decimal) -> str:
 
 
 @register.filter
+def signed_dollars(amount: Decimal) -> str:
+    """Return a difference in dollars with its sign."""
+    return f"{'-' if amount < 0 else '+'}{dollars(abs(amount)) if amount else '$0'}"
+
+
+@register.filter
 def totals(rows: Iterable[AgentNow]) -> AgentNow:
     """Return the sum of rows."""
     return sum_of(rows)

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='pipelinerun',
             name='source',
-            field=models.CharField(choices=[('telegram', 'Telegram'), ('shell', 'Shell'), ('again', 'Run again by an operator')], max_length=10),
+            field=models.CharField(choices=[('telegram', 'Telegram'), ('shell', 'Shell'), ('again', 'Run again by an operator'), ('trial', 'Trial of a model')], max_length=10),
         ),
         migrations.AlterField(
             model_name='pipelinerun',

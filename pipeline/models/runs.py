@@ -54,6 +54,7 @@ class Source(models.TextChoices):
     TELEGRAM = "telegram", "Telegram"
     SHELL = "shell", "Shell"
     AGAIN = "again", "Run again by an operator"
+    TRIAL = "trial", "Trial of a model"
 
 
 class PromptText(models.Model):

@@ -1,0 +1,76 @@
+"""What a change of model would cost at last week's traffic, and whom it touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import Exists, OuterRef
+
+from agents.catalog import estimated_cost_usd, find
+from agents.llm.base import Purse
+from pipeline import figures
+from pipeline.config import load_pipeline, pipeline_names
+from pipeline.models import Member, PipelineRun
+
+DAYS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An agent's cost a day, as it was last week and as it would have been on another model."""
+
+    calls_a_day: Decimal
+    shared_usd: Decimal  # a day, as it was
+    member_usd: Decimal
+    then_usd: Decimal | None  # all of it on the shared key; None: no price is known
+    members: int
+
+    @property
+    def difference_usd(self) -> Decimal | None:
+        """The dollars a day that the shared key would pay more."""
+        return None if self.then_usd is None else self.then_usd - self.shared_usd
+
+
+def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
+    """Return what moving an agent to a model would mean; None if the catalogue has no such model."""
+    model = find(model_id)
+    if model is None:
+        return None
+    since = now - timedelta(days=DAYS)
+    tally, member_usd, shared_usd = figures.Tally(), Decimal(0), Decimal(0)
+    for key, part in figures.tallies(since, now=now):
+        if key.agent == agent_name:
+            tally.add(part)
+            if key.purse == Purse.SHARED:
+                shared_usd += part.cost_usd
+            else:
+                member_usd += part.cost_usd
+    answered = tally.calls - tally.failed_calls
+    # Prices may rise with the length of a prompt, so the average call is priced, not the sum.
+    each = (
+        estimated_cost_usd(model, tally.input_tokens // answered, tally.output_tokens // answered)
+        if answered
+        else Decimal(0)
+    )
+    return Change(
+        calls_a_day=Decimal(answered) / DAYS,
+        shared_usd=shared_usd / DAYS,
+        member_usd=member_usd / DAYS,
+        then_usd=None if each is None else each * answered / DAYS,
+        members=_members(agent_name, since),
+    )
+
+
+def _members(agent_name: str, since: datetime) -> int:
+    """Return how many members had a run last week in which the agent takes part."""
+    pipelines = [
+        name
+        for name in pipeline_names()
+        if any(step.agent == agent_name for step in load_pipeline(name).steps)
+    ]
+    runs = PipelineRun.objects.filter(
+        member=OuterRef("pk"), pipeline__in=pipelines, started_at__gte=since
+    )
+    return Member.objects.filter(Exists(runs)).count()

@@ -1,0 +1,130 @@
+"""Choosing a model for an agent: what there is, what it would cost, and how it does."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from agents.base import Needs
+from agents.catalog import CatalogNotSynced, find, per_million, price_lines, search, sync_and_wait
+from agents.catalog.fit import cannot
+from agents.models import CatalogModel, validate_model_id
+from agents.registry import default_registry
+from observatory.dashboard.change import change
+from observatory.dashboard.trial import SAMPLE, try_out
+
+SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
+MOST_SAMPLE = 4000  # characters
+
+
+@require_GET
+def models_view(request: HttpRequest) -> HttpResponse:
+    """Show the models that fit what was typed, those first that the agent can use."""
+    _may_choose(request)
+    needs = _needs(request.GET.get("agent_name", ""))
+    found = search(request.GET.get("search", "")[:200], limit=3 * SHOWN)
+    rows = sorted((_row(model, needs) for model in found), key=lambda row: bool(row["reasons"]))
+    context = {
+        "rows": rows[:SHOWN],
+        "more": len(rows) > SHOWN,
+        "is_empty": not CatalogModel.objects.exists(),
+    }
+    return render(request, "dashboard/models.html", context)
+
+
+@require_GET
+def cost_view(request: HttpRequest) -> HttpResponse:
+    """Say what the chosen model lacks, what it would cost at last week's traffic, and for whom."""
+    _may_choose(request)
+    agent_name = request.GET.get("agent_name", "")
+    model_id = request.GET.get("model_id", "").strip()
+    model = find(model_id) if model_id else None
+    context = {
+        "agent": agent_name,
+        "model_id": model_id,
+        "model": model,
+        "row": _row(model, _needs(agent_name)) if model else None,
+        "change": change(agent_name, model_id, now=timezone.now())
+        if model and agent_name
+        else None,
+    }
+    return render(request, "dashboard/cost.html", context)
+
+
+@require_POST
+def try_view(request: HttpRequest) -> HttpResponse:
+    """Make one real call on the shared key, and lead to its record."""
+    _may_choose(request)
+    agent_name = request.POST.get("agent_name", "")
+    model_id = request.POST.get("model_id", "").strip()
+    message = request.POST.get("sample", "").strip()[:MOST_SAMPLE] or SAMPLE
+    problem = _problem(agent_name, model_id)
+    if problem:
+        messages.error(request, f"Not tried out: {problem}")
+        return redirect("admin:agents_agentmodelconfig_changelist")
+    run_id = try_out(agent_name, model_id, message, request.user.get_username())
+    return redirect("admin:pipeline_pipelinerun_change", run_id)
+
+
+@require_POST
+def sync_view(request: HttpRequest) -> HttpResponse:
+    """Fetch OpenRouter's list of models now."""
+    _may_choose(request)
+    try:
+        report = sync_and_wait()
+    except CatalogNotSynced as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"The catalogue is up to date: {report.listed} models.")
+    return redirect("admin:index")
+
+
+urlpatterns = [
+    path("models/", admin.site.admin_view(models_view), name="models"),
+    path("cost/", admin.site.admin_view(cost_view), name="cost"),
+    path("try/", admin.site.admin_view(try_view), name="try"),
+    path("sync/", admin.site.admin_view(sync_view), name="sync"),
+]
+
+
+def _may_choose(request: HttpRequest) -> None:
+    if not request.user.has_perm("agents.change_agentmodelconfig"):
+        raise PermissionDenied
+
+
+def _needs(agent_name: str) -> Needs:
+    registry = default_registry()
+    return registry.get(agent_name).needs if agent_name in registry else Needs(json_schema=False)
+
+
+def _row(model: CatalogModel, needs: Needs) -> dict[str, object]:
+    gone = ["is no longer offered"] if model.vanished_at is not None else []
+    return {
+        "id": model.model_id,
+        "name": model.name,
+        "prompt": per_million(model.prompt_usd),
+        "completion": per_million(model.completion_usd),
+        "prices": price_lines(model),
+        "context": model.context_tokens,
+        "reads": ", ".join(model.input_modalities) or "text",
+        "expires_on": model.expires_on,
+        "reasons": gone + cannot(model, needs),
+    }
+
+
+def _problem(agent_name: str, model_id: str) -> str:
+    if agent_name not in default_registry():
+        return "choose an agent first."
+    if not settings.OPENROUTER_API_KEY:
+        return "no shared key is set (OPENROUTER_API_KEY)."
+    try:
+        validate_model_id(model_id)
+    except ValidationError as error:
+        return error.messages[0]
+    return ""
