@@ -51,12 +51,12 @@ def _pages() -> list[tuple[str, str]]:
         "of an agent": "?agent=strategist",
         "on a model": "?model=openai/gpt-4.1",
         "on a model that none ran on": "?model=nobody/nothing",
-        "of a member": f"?member__id__exact={member.pk}",
+        "of a member": "?member=Member+17",
         "failed": "?status__exact=failed",
         "by members' keys": "?purse=member",
-        "mismatches": "?has_mismatch__exact=1",
+        "mismatches": "?look=mismatch",
         "found by name": "?q=Member+17",
-        "found by id": f"?q={run.pk}",
+        "found by id": f"?q={str(run.pk)[:8]}",
     }
     return [
         ("first page", reverse("admin:index")),

@@ -16,6 +16,7 @@ from django.db import transaction
 
 from agents.llm.base import Purse
 from agents.process_report import living
+from agents.retirement import Use, retirements, uses_by_agents
 from pipeline import figures
 from pipeline.models import Chore, Member, Task, ToldConcern
 from pipeline.models.inbox import TaskStatus
@@ -25,6 +26,7 @@ MOST_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
 LOW_CREDIT_USD = Decimal(1)
 CREDIT = "credit"  # the chore that asks for it
+CATALOGUE = "catalogue"  # the chore that syncs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,22 @@ class Concern:
 
 def concerns(now: datetime) -> list[Concern]:
     """Return what needs attention, what endangers answers first."""
-    return [*_key(), *_processes(), *_spending(now), *_answers(now), *_people()]
+    return [
+        *_key(),
+        *_processes(),
+        *_spending(now),
+        *_retiring(now),
+        *_answers(now),
+        *_people(),
+    ]
+
+
+def uses() -> list[Use]:
+    """Return every OpenRouter model in use: by overrides, by default, and by members' own choice."""
+    chosen = Member.objects.filter(provider="openrouter", access=Access.APPROVED)
+    ids = chosen.exclude(model_id="").values_list("model_id", flat=True).distinct()
+    own = [Use(model_id=model_id, who="members' own choice") for model_id in ids[:MOST_COUNTED]]
+    return [*uses_by_agents(), *own]
 
 
 @transaction.atomic
@@ -100,6 +117,19 @@ def _spending(now: datetime) -> Iterator[Concern]:
         )
 
 
+def _retiring(now: datetime) -> Iterator[Concern]:
+    chore = Chore.objects.filter(name=CATALOGUE).first()
+    if chore is not None and (problem := chore.found.get("problem")):
+        yield Concern(key="catalogue", text=f"{problem}. Prices and retirements may be old.")
+    for warning in retirements(uses(), today=now.date()):
+        yield Concern(
+            key=warning.event_key,
+            text=f"{warning.sentence} Used by {', '.join(warning.used_by)}. {warning.advice}",
+            page="agents_agentmodelconfig_changelist",
+            is_told=True,
+        )
+
+
 def _answers(now: datetime) -> Iterator[Concern]:
     day = figures.total(figures.tallies(now - timedelta(hours=23), now=now))
     if day.mismatches:
@@ -108,7 +138,7 @@ def _answers(now: datetime) -> Iterator[Concern]:
             text=f"{_times(day.mismatches, 'call was', 'calls were')} answered by another model "
             "than the one asked for, in the last 24 hours.",
             page="pipeline_pipelinerun_changelist",
-            query="has_mismatch__exact=1",
+            query="look=mismatch",
         )
     dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MOST_COUNTED].count()
     if dead:

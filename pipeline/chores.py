@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 from django.utils import timezone
 
-from agents import credit
+from agents import catalog, credit
 from agents.llm.keys import PlainKey
 from pipeline import attention, figures
 from pipeline.cancelling import end
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 ENDED_WITHIN_S = 2.0
+SYNCED_FOR = timedelta(days=1)
 
 Found = dict[str, Any]
 
@@ -58,6 +59,20 @@ async def _ask_for_credit(now: datetime, alert: Alert) -> Found:
     return {"remaining_usd": left, "problem": heard.problem, "asked_at": now.isoformat()}
 
 
+async def _sync_catalogue(now: datetime, alert: Alert) -> Found:
+    """Sync once a day, and every hour after it could not be done."""
+    last: Found = (await Chore.objects.aget(name=attention.CATALOGUE)).found
+    synced_at = last.get("synced_at", "")
+    if synced_at and now - datetime.fromisoformat(synced_at) < SYNCED_FOR:
+        return last
+    try:
+        in_use = [use.model_id for use in await sync_to_async(attention.uses)()]
+        await catalog.sync(in_use, now=now)
+    except catalog.CatalogNotSynced as error:
+        return {"synced_at": synced_at, "problem": str(error)}
+    return {"synced_at": now.isoformat()}
+
+
 async def _tell_concerns(now: datetime, alert: Alert) -> Found:
     found = await sync_to_async(attention.concerns)(now)
     for concern in await sync_to_async(attention.news)(found):
@@ -68,6 +83,7 @@ async def _tell_concerns(now: datetime, alert: Alert) -> Found:
 DUTIES = (
     Duty(figures.LOCK, timedelta(minutes=1), _close_hours),
     Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
+    Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     Duty("concerns", timedelta(seconds=30), _tell_concerns),
 )
 

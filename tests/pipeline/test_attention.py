@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from agents import credit
 from agents.llm.http import close_clients
 from agents.llm.keys import PlainKey
-from agents.models import ResolverProcess
+from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
 from pipeline import attention, chores
 from pipeline.models import Chore, Member, Task, TelegramUpdate, ToldConcern
 from pipeline.models.inbox import TaskKind, TaskStatus
@@ -70,6 +71,49 @@ class ConcernTest(TestCase):
         assert "has $0.40 left" in found[0].text
 
 
+@override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
+class RetiringTest(TestCase):
+    def setUp(self):
+        process()
+        self.now = timezone.now()
+        for model_id, expires_on in (
+            ("openai/gpt-5-mini", None),
+            ("openai/gpt-4-old", self.now.date() + timedelta(days=6)),
+        ):
+            CatalogModel.objects.create(
+                model_id=model_id,
+                name=model_id,
+                expires_on=expires_on,
+                input_modalities=["text", "image"],
+                output_modalities=["text"],
+                supported_parameters=["response_format", "structured_outputs"],
+                first_seen_at=self.now,
+                last_seen_at=self.now,
+            )
+
+    def test_a_model_in_use_that_retires_is_told_with_a_successor(self):
+        AgentModelConfig.objects.upsert("trainer", "openai/gpt-4-old", "ada")
+
+        (concern,) = attention.concerns(self.now)
+
+        assert "openai/gpt-4-old" in concern.text
+        assert "Used by trainer" in concern.text
+        assert "openai/gpt-5-mini could take its place" in concern.text
+        assert concern.is_told
+
+    def test_a_members_own_model_counts_too(self):
+        Member.objects.create(
+            telegram_id=1, access=Access.APPROVED, provider="openrouter", model_id="gone/model"
+        )
+
+        (concern,) = attention.concerns(self.now)
+
+        assert "gone/model" in concern.text
+
+    def test_a_model_that_nobody_uses_may_retire_in_peace(self):
+        assert attention.concerns(self.now) == []
+
+
 class NewsTest(TestCase):
     def test_a_concern_is_told_once_for_as_long_as_it_lasts(self):
         stale = process(is_stale=True)
@@ -120,6 +164,41 @@ class ChoreTest(TestCase):
         self.look(-24 * 3600)
 
         assert self.times == 2
+
+
+class CatalogueChoreTest(TestCase):
+    """The catalogue is synced daily, by whichever process finds it due."""
+
+    def test_it_is_taken_in_once_a_day_and_tried_again_after_an_hour(self):
+        (duty,) = (duty for duty in chores.DUTIES if duty.name == attention.CATALOGUE)
+        now = timezone.now()
+
+        def look(hours: float) -> dict[str, str]:
+            at = now + timedelta(hours=hours)
+            async_to_sync(_closing)(chores.do_if_due(duty, at, lambda text: None))
+            found: dict[str, str] = Chore.objects.get(name=duty.name).found
+            return found
+
+        with override_settings(OPENROUTER_BASE_URL="http://127.0.0.1:9/api/v1"):
+            assert look(0)["problem"]
+        with (
+            running_sandbox() as root,
+            override_settings(OPENROUTER_BASE_URL=f"{root}/openrouter/api/v1"),
+        ):
+            assert "problem" not in look(1.1)
+            assert CatalogModel.objects.count() > 5
+            CatalogModel.objects.all().delete()
+            look(3)
+            assert not CatalogModel.objects.exists()
+            look(26)
+            assert CatalogModel.objects.exists()
+
+
+async def _closing(work: Awaitable[None]) -> None:
+    try:
+        await work
+    finally:
+        await close_clients()
 
 
 class CreditTest(SimpleTestCase):
