@@ -41,13 +41,15 @@ _PLACES = (
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return unfold's navigation, without what this operator may not see."""
-    sections = [
+    sections: list[dict[str, Any]] = [
         {
             "title": title,
             "items": [_item(*place) for place in places if _may_see(request, place[2])],
         }
         for title, places in _PLACES
     ]
+    home = {"title": "First page", "icon": "dashboard", "link": reverse("admin:index")}
+    sections[0]["items"].insert(0, home)
     return [section for section in sections if section["items"]]
 
 

@@ -83,6 +83,7 @@ class _Measure:
     kind: str
     of: Callable[[figures.Tally], float | None]
     words: Callable[[float], str]
+    is_count: bool = False
 
 
 def _p95_s(tally: figures.Tally) -> float | None:
@@ -107,6 +108,7 @@ MEASURES = (
         title="Failed steps and calls",
         kind="bar",
         of=lambda tally: tally.failed_steps + tally.failed_calls,
+        is_count=True,
         words=lambda value: f"{value:,.0f}",
     ),
     _Measure(
@@ -190,7 +192,12 @@ def _options(measure: _Measure, *, has_legend: bool) -> dict[str, Any]:
         },
         "scales": {
             "x": {**axis, "stacked": is_stacked},
-            "y": {**axis, "stacked": is_stacked, "beginAtZero": True, "grid": {"display": True}},
+            "y": {
+                "ticks": {"color": AXIS, **({"precision": 0} if measure.is_count else {})},
+                "grid": {"display": True},
+                "stacked": is_stacked,
+                "beginAtZero": True,
+            },
         },
     }
 

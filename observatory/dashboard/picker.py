@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from agents.base import Needs
@@ -18,6 +19,7 @@ from agents.models import CatalogModel, validate_model_id
 from agents.registry import default_registry
 from observatory.dashboard.change import change
 from observatory.dashboard.trial import SAMPLE, try_out
+from pipeline import attention
 
 SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
 MOST_SAMPLE = 4000  # characters
@@ -77,12 +79,14 @@ def sync_view(request: HttpRequest) -> HttpResponse:
     """Fetch OpenRouter's list of models now."""
     _may_choose(request)
     try:
-        report = sync_and_wait()
+        report = sync_and_wait([use.model_id for use in attention.uses()])
     except CatalogNotSynced as error:
         messages.error(request, str(error))
     else:
         messages.success(request, f"The catalogue is up to date: {report.listed} models.")
-    return redirect("admin:index")
+    page = request.headers.get("Referer", "")
+    is_ours = url_has_allowed_host_and_scheme(page, {request.get_host()}, request.is_secure())
+    return redirect(page if is_ours else "admin:index")
 
 
 urlpatterns = [

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -100,6 +101,7 @@ def _body(rights: _Rights) -> str:
         "may_change": rights.changes,
         "sees_runs": rights.sees_runs,
         "has_overrides": bool(snapshot.overrides),
+        "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "nothing",
     }
     return render_to_string("dashboard/agents.html", context)
 

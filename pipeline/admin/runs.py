@@ -43,7 +43,7 @@ from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.readings import How
-from pipeline.models.runs import RunStatus
+from pipeline.models.runs import RunStatus, Source
 
 MOST_REPEATS = 20  # on the page of one run
 _OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
@@ -184,8 +184,9 @@ class PipelineRunAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show one run; texts only to those who may read them."""
-        may_read = may_read_texts(request)
-        run = self._run(request, object_id, *(["user_message", "answer"] if may_read else []))
+        run = self._run(request, object_id, "user_message", "answer")
+        # A trial's texts are an operator's own sample and the answer to it.
+        may_read = may_read_texts(request) or run.source == Source.TRIAL
         steps = steps_of(run, with_texts=may_read)
         if may_read:
             note_reading(request, How.PAGE, runs=[run])
@@ -197,7 +198,7 @@ class PipelineRunAdmin(ModelAdmin):
             "tally": tally(steps),
             "repeats": run.repeats.order_by("-started_at")[:MOST_REPEATS],
             "may_read": may_read,
-            "may_run_again": may_run_again(request),
+            "may_run_again": may_run_again(request) and run.source != Source.TRIAL,
         }
         return text_page(request, "pipeline/run.html", context)
 
