@@ -7,14 +7,19 @@ how much they have used today. Whatever runs for them at that moment writes noth
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
 from django.db import models, transaction
 from django.db.models import Q
 
 from pipeline import limits, memory
+from pipeline.kept_texts import (
+    TEXTS_OF_A_CALL,
+    TEXTS_OF_A_RUN,
+    TEXTS_OF_A_STEP,
+    drop_unused,
+    taken_out,
+)
 from pipeline.models import (
     CasebookEntry,
     Exercise,
@@ -24,7 +29,6 @@ from pipeline.models import (
     PastedKey,
     PipelineRun,
     Press,
-    PromptText,
     StepRun,
     Task,
     TelegramUpdate,
@@ -32,10 +36,6 @@ from pipeline.models import (
 from pipeline.models.inbox import OPEN, TaskStatus
 from pipeline.models.runs import RunStatus
 from pipeline.rows import interrupt
-
-TEXTS_OF_A_RUN = ("user_message", "background", "image", "answer")
-TEXTS_OF_A_STEP = ("inputs", "output", "reply")
-TEXTS_OF_A_CALL = ("user_message", "output")
 
 
 @transaction.atomic
@@ -94,25 +94,9 @@ def _erase_texts(runs: models.QuerySet[PipelineRun]) -> None:
     calls = LLMCall.objects.filter(step__run__in=runs)
     for rows in (runs, steps, calls):  # what is being written now ends before, or sees the end
         list(rows.select_for_update().values_list("pk"))
-    holders: list[tuple[models.QuerySet[Any], Collection[str]]] = [
-        (runs, TEXTS_OF_A_RUN),
-        (steps, TEXTS_OF_A_STEP),
-        (calls, TEXTS_OF_A_CALL),
-    ]
-    texts = {
-        text
-        for rows, names in holders
-        for name in names
-        for text in rows.exclude(**{name: None}).values_list(f"{name}_id", flat=True)
-    }
+    texts = taken_out(runs, TEXTS_OF_A_RUN)
+    texts |= taken_out(steps, TEXTS_OF_A_STEP)
+    texts |= taken_out(calls, TEXTS_OF_A_CALL)
     steps.update(error="", member_line="")
     calls.update(error="")
-    for rows, names in holders:
-        rows.update(**dict.fromkeys(names))
-    unused = PromptText.objects.filter(pk__in=texts)
-    for holder in (PipelineRun, StepRun, LLMCall):
-        for field in holder._meta.get_fields():
-            if field.is_relation and field.related_model is PromptText:
-                used = holder._default_manager.filter(**{f"{field.name}__in": texts})
-                unused = unused.exclude(pk__in=used.values(f"{field.name}_id"))
-    unused.delete()
+    drop_unused(texts)

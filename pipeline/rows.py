@@ -6,7 +6,6 @@ first (`Hold`); what a call has cost is booked whoever holds the run by then.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,17 +18,16 @@ from django.utils import timezone
 
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Completion, Outcome
-from agents.llm.keys import scrub
 from pipeline import figures, memory, training
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold, Superseded, progressed
+from pipeline.kept_texts import clean, keep_text
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import (
     CallStatus,
     LLMCall,
     PipelineRun,
-    PromptText,
     RunStatus,
     Source,
     StepRun,
@@ -318,6 +316,10 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
     run_id = run.select_for_update(of=("self",), no_key=True).values_list("pk", flat=True).first()
     if run_id is None:  # its rows are no longer kept
         return
+    # Locked whatever is in it: an erasure that is under way ends before this one looks.
+    call = LLMCall.objects.select_for_update().filter(id=call_id).order_by("pk")
+    user_message, started_at = call.values_list("user_message_id", "started_at").get()
+    is_erased = user_message is None
     fields: dict[str, Any] = {
         "status": _call_status(outcome),
         "http_status": outcome.http_status,
@@ -325,15 +327,14 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         "is_mismatch": mismatch,
     }
     if outcome.error is not None:
-        fields["error"] = clean(f"{type(outcome.error).__name__}: {outcome.error}")
+        error = "" if is_erased else f"{type(outcome.error).__name__}: {outcome.error}"
+        fields["error"] = clean(error)
         fields["generation_id"] = clean(outcome.error.generation_id)[:200]
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
-    call = LLMCall.objects.select_for_update().only("user_message", "started_at").get(id=call_id)
-    if call.user_message_id is None:
-        # Its member has had everything erased meanwhile: figures only.
-        fields |= {"output_id": None, "error": ""}
-    figures.reopen(call.started_at)
+        # Its member has had everything erased meanwhile, or it is old: figures only.
+        fields["output_id"] = None if is_erased else keep_text(completion.text)
+    figures.reopen(started_at)
     LLMCall.objects.filter(id=call_id).update(**fields)
     calls = LLMCall.objects.filter(step__run=run_id).order_by()
     PipelineRun.objects.filter(pk=run_id).update(
@@ -355,7 +356,6 @@ def _completion_fields(completion: Completion) -> dict[str, Any]:
     usage = completion.usage
     return {
         "served_model": clean(completion.served_model)[:200],
-        "output_id": keep_text(completion.text),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cached_input_tokens": usage.cached_input_tokens,
@@ -365,28 +365,6 @@ def _completion_fields(completion: Completion) -> dict[str, Any]:
         "finish_reason": clean(completion.finish_reason)[:40],
         "generation_id": clean(completion.generation_id)[:200],
     }
-
-
-# --- texts --------------------------------------------------------------------------------------
-
-
-def keep_text(text: str) -> str | None:
-    """Keep a text once and return its id; None for an empty one."""
-    if not text:
-        return None
-    text = clean(text)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    PromptText.objects.bulk_create([PromptText(sha256=sha256, text=text)], ignore_conflicts=True)
-    return sha256
-
-
-def clean(text: str) -> str:
-    """Return the text as the database can hold it, without anything shaped like a key.
-
-    PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
-    """
-    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return scrub(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -13,10 +13,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from pipeline.admin.downloads import csv_response, json_response
-from pipeline.admin.run_rows import TEXTS_OF_A_CALL, TEXTS_OF_A_STEP, kind_of
+from pipeline.admin.run_rows import TEXTS_OF_A_CALL, TEXTS_OF_A_STEP
 from pipeline.admin.text_pages import may_read_texts, note_reading
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.readings import How
+from pipeline.models.runs import kind_of
 
 MOST_RUNS = 10_000
 MOST_WITH_TEXTS = 1_000  # a run with texts has some 50 kB

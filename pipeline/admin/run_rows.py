@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Prefetch
 
 from pipeline.models import LLMCall, PipelineRun, StepRun
-from pipeline.models.runs import StepStatus
+from pipeline.models.runs import StepStatus, kind_of
 
 TEXTS_OF_A_CALL = ("system_prompt", "user_message", "output")
 TEXTS_OF_A_STEP = ("inputs", "output", "reply")
@@ -59,12 +59,6 @@ def tally(steps: Sequence[StepRun]) -> Tally:
 def are_over(steps: Sequence[StepRun]) -> bool:
     """Tell whether none of these steps is still to come to an end."""
     return all(step.status not in {StepStatus.WAITING, StepStatus.RUNNING} for step in steps)
-
-
-def kind_of(error: str) -> str:
-    """Return the kind of an error of ours: what follows it quotes models and vendors."""
-    kind = error.partition(": ")[0]
-    return kind if kind.isidentifier() else "failed" if error else ""
 
 
 def dollars(cost: Decimal | None) -> str:

@@ -21,9 +21,9 @@ from telegram.request import HTTPXRequest, RequestData
 from agents.llm.keys import scrub, seal
 from agents.llm.router import provider_of_key
 from pipeline import crashpoints
+from pipeline.kept_texts import clean
 from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
 from pipeline.models.members import PastedKey, owner_of
-from pipeline.rows import clean
 
 logger = logging.getLogger(__name__)
 

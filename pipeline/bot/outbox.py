@@ -32,6 +32,7 @@ from pipeline.bot.lines import Buttons, Line, Place, as_lists, keyboard
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.holds import Hold, progressed
+from pipeline.kept_texts import clean
 from pipeline.models.inbox import (
     OutgoingMessage,
     SendStatus,
@@ -40,7 +41,6 @@ from pipeline.models.inbox import (
     TaskStatus,
     TelegramUpdate,
 )
-from pipeline.rows import clean
 
 logger = logging.getLogger(__name__)
 

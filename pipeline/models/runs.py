@@ -6,6 +6,7 @@ so that what a crash cut off is still there to be seen.
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import datetime, timedelta
 
@@ -69,6 +70,12 @@ class PromptText(models.Model):
 
     def __str__(self) -> str:
         return self.sha256[:8]
+
+
+def kind_of(error: str) -> str:
+    """Return the kind of an error; its text quotes models, vendors and sometimes members."""
+    kind = re.match(r"\w+(?=: |\Z)", error)
+    return kind[0] if kind else "failed" if error else ""
 
 
 def text_field() -> models.ForeignKey[PromptText | None, PromptText | None]:

@@ -31,12 +31,15 @@ PIPELINE_ORDER = (
     {"management", "views", "apps"},
     {"worker"},
     {"bot"},
-    {"engine", "admission", "again", "conversation", "erasure", "chores"},
+    {"engine", "admission", "again", "conversation", "erasure", "pruning", "chores"},
     {"briefing", "limits", "runner", "queue", "resumption", "attention"},
     {"records"},
     {"rows", "exchange", "reports"},
     {"memory", "training", "figures"},
-    {"context", "config", "checks", "charts", "aggregates", "example_content", "pictures", "holds"},
+    {
+        *("context", "config", "checks", "charts", "example_content", "pictures", "holds"),
+        *("kept_texts", "aggregates"),
+    },
     {"models", "migrations"},
     {"cancelling", "crashpoints", "locks"},
 )

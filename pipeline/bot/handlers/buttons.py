@@ -82,6 +82,8 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
     if run is None:
         return None
     action = Action(name)
+    if action is not Action.WHY and _is_pruned(run):
+        return None
     press, is_new = Press.objects.get_or_create(run=run, action=action, defaults={"update": row})
     if is_new and action in WANTS_A_RUN:
         message = json.loads(row.raw)["callback_query"]["message"]
@@ -90,6 +92,11 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
         Exercise.objects.filter(answer__run=run, score=None).update(answer=row)
         add_tasks([Task(kind=TaskKind.MESSAGE, lane=lane, update=row)])
     return Pressed(run, action, is_first=press.update_id == row.pk)
+
+
+def _is_pruned(run: PipelineRun) -> bool:
+    """Tell whether what was asked is no longer kept, so that nothing can go on from it."""
+    return run.user_message_id is run.background_id is run.image_id is None
 
 
 def _ask(press: Press) -> Ask:

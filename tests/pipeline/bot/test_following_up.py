@@ -16,6 +16,7 @@ from pipeline.bot.intake import store
 from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
+from pipeline.pruning import prune
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_intake import BOT_ID, add, said
 from tests.pipeline.cases import until
@@ -38,6 +39,10 @@ async def is_answered(chat: Chat, person: int, count: int) -> list[dict[str, Any
     """Return the bot's messages once so many of them are answers."""
     await chat.sees(person, lambda seen: sum("Draft to send" in text for text in seen) == count)
     return await chat.messages_of_the_bot(person)
+
+
+async def _nothing_is_open() -> bool:
+    return not await Task.objects.filter(ended_at=None).aexists()
 
 
 class ReplyTests(BotCase):
@@ -261,6 +266,21 @@ class ButtonTests(BotCase):
         assert await PipelineRun.objects.acount() == 1
         assert not await Press.objects.aexists()
         assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+
+    async def test_an_answer_whose_texts_were_pruned_can_still_be_explained_and_no_more(self):
+        async with self.bot() as chat:
+            await chat.say(MAYA, QUESTION)
+            await is_answered(chat, MAYA, 1)
+            await until(_nothing_is_open)
+            await sync_to_async(prune)(timezone.now(), rest=lambda _: None)
+            for label in (AGAIN, SHORTER, SAVE, WHY):
+                await chat.press(MAYA, label)
+            await chat.sees_text(MAYA, "strategist ran openai/gpt-5-mini")
+            await self._all_done(presses=4)
+
+        assert await PipelineRun.objects.filter(user_message=None, answer=None).acount() == 1
+        assert await PipelineRun.objects.acount() == 1
+        assert not await CasebookEntry.objects.aexists()
 
     async def test_cancel_stops_what_a_button_began(self):
         async with self.bot() as chat:

@@ -1,0 +1,180 @@
+"""What is old loses its texts and keeps its figures: runs, raw updates, and what the bot said in return.
+
+It goes from the oldest on in short transactions, passes over what somebody else works on, and holds
+nothing in between; so it may run beside the bot, be ended anywhere, and be started again: what is done
+is not looked at twice. Nothing that is open is touched, nor memory, casebook and playbook.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
+
+from pipeline.kept_texts import (
+    TEXTS_OF_A_CALL,
+    TEXTS_OF_A_RUN,
+    TEXTS_OF_A_STEP,
+    drop_unused,
+    unreferenced,
+)
+from pipeline.models import (
+    LLMCall,
+    OutgoingMessage,
+    PipelineRun,
+    PromptText,
+    StepRun,
+    Task,
+    TelegramUpdate,
+)
+from pipeline.models.runs import RunStatus, kind_of
+
+BATCH = 200  # runs or updates a transaction: some milliseconds on either database
+TEXTS_AT_ONCE = 250
+REST_S = 0.02  # between transactions, so that SQLite's other writers get their turn
+PRUNED = "{}"  # instead of a raw update
+
+Rows = models.QuerySet[Any]
+Rest = Callable[[float], object]
+
+
+@dataclass(slots=True)
+class Pruned:
+    """How much lost its texts, and how many texts were dropped because nothing else used them."""
+
+    runs: int = 0
+    updates: int = 0
+    texts: int = 0
+
+
+def prune(before: datetime, *, dry_run: bool = False, rest: Rest = time.sleep) -> Pruned:
+    """Take the texts out of all that ended before then; with `dry_run` only count."""
+    pruned = Pruned()
+    for ids in _batches(_old_runs(before), "started_at", BATCH):
+        pruned.runs += len(ids) if dry_run else _prune_runs(ids, before)
+        rest(0 if dry_run else REST_S)
+    for ids in _batches(_old_updates(before), "pk", BATCH):
+        pruned.updates += len(ids) if dry_run else _prune_updates(ids, before)
+        rest(0 if dry_run else REST_S)
+    if not dry_run:
+        for texts in _batches(_old_texts(before), "pk", TEXTS_AT_ONCE):
+            pruned.texts += drop_unused(texts)
+            rest(REST_S)
+    return pruned
+
+
+def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
+    """Yield the keys of rows in this order; each page begins behind the last one, changed or not."""
+    pages = rows.order_by(by, "pk")
+    page = list(pages.values_list(by, "pk")[:size])
+    while page:
+        yield [pk for _, pk in page]
+        at, last = page[-1]
+        behind = (
+            Q(pk__gt=last) if by == "pk" else Q(**{f"{by}__gt": at}) | Q(**{by: at, "pk__gt": last})
+        )
+        if by != "pk":
+            behind &= Q(**{f"{by}__gte": at})  # what an index can begin at
+        page = list(pages.filter(behind).values_list(by, "pk")[:size])
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def _old_runs(before: datetime) -> models.QuerySet[PipelineRun]:
+    """Return the runs that ended before then with all that belongs to them, and still have texts."""
+    steps = StepRun.objects.filter(run=OuterRef("pk"))
+    calls = LLMCall.objects.filter(step__run=OuterRef("pk"))
+    # An error that is only its kind any more quotes nothing.
+    quotes = Q(error__regex=r"\W")
+    has_texts = (
+        _any_of(TEXTS_OF_A_RUN)
+        | Exists(steps.filter(_any_of(TEXTS_OF_A_STEP) | quotes | ~Q(member_line="")))
+        | Exists(calls.filter(_any_of(TEXTS_OF_A_CALL) | quotes))
+    )
+    ended = PipelineRun.objects.filter(started_at__lt=before, ended_at__lt=before)
+    return ended.exclude(status=RunStatus.RUNNING).filter(
+        has_texts,
+        ~Exists(steps.filter(_not_ended(before))),
+        ~Exists(Task.objects.filter(_not_ended(before), step__run=OuterRef("pk"))),
+        ~Exists(Task.objects.filter(_not_ended(before), update=OuterRef("update"))),
+    )
+
+
+@transaction.atomic
+def _prune_runs(ids: Sequence[UUID], before: datetime) -> int:
+    free = _old_runs(before).filter(pk__in=ids).order_by("pk")
+    own = list(free.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
+    steps = StepRun.objects.filter(run__in=own)
+    calls = LLMCall.objects.filter(step__run__in=own)
+    PipelineRun.objects.filter(pk__in=own).update(**dict.fromkeys(TEXTS_OF_A_RUN))
+    steps.update(member_line="", **dict.fromkeys(TEXTS_OF_A_STEP))
+    calls.update(**dict.fromkeys(TEXTS_OF_A_CALL))
+    for rows in (steps, calls, Task.objects.filter(step__run__in=own)):
+        _keep_kinds(rows)
+    return len(own)
+
+
+# --- updates --------------------------------------------------------------------------------------
+
+
+def _old_updates(before: datetime) -> models.QuerySet[TelegramUpdate]:
+    """Return the raw updates from before then, of which neither task nor run goes on or ended since."""
+    unfinished = Task.objects.filter(_not_ended(before))
+    # An album, or a forwarded text with its comment, is one question: read as long as one is open.
+    of_album = unfinished.filter(
+        update__chat_id=OuterRef("chat_id"), update__album=OuterRef("album")
+    )
+    runs = PipelineRun.objects.filter(update=OuterRef("pk"))
+    # One subquery for each way to a task: an OR in one of them would look at every task there is.
+    return (
+        TelegramUpdate.objects.filter(received_at__lt=before)
+        .exclude(raw=PRUNED)
+        .filter(
+            ~Exists(unfinished.filter(update=OuterRef("pk"))),
+            ~Exists(unfinished.filter(step__run__update=OuterRef("pk"))),
+            ~Exists(unfinished.filter(update=OuterRef("joined_to"))),
+            Q(album="") | ~Exists(of_album),
+            ~Exists(runs.filter(_not_ended(before))),
+        )
+    )
+
+
+@transaction.atomic
+def _prune_updates(ids: Sequence[int], before: datetime) -> int:
+    """Leave of what came in its number, lest it come in again, and of what was said nothing."""
+    free = _old_updates(before).filter(pk__in=ids).order_by("pk")
+    own = list(free.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
+    OutgoingMessage.objects.filter(update__in=own).delete()
+    _keep_kinds(Task.objects.filter(update__in=own))
+    return TelegramUpdate.objects.filter(pk__in=own).update(raw=PRUNED)
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def _old_texts(before: datetime) -> models.QuerySet[PromptText]:
+    """Return the texts from before then that nothing uses, also what an earlier prune left behind."""
+    return unreferenced().filter(created_at__lt=before)
+
+
+def _any_of(names: Sequence[str]) -> Q:
+    return Q(*(Q(**{f"{name}__isnull": False}) for name in names), _connector=Q.OR)
+
+
+def _not_ended(before: datetime) -> Q:
+    return Q(ended_at=None) | Q(ended_at__gte=before)
+
+
+def _keep_kinds(rows: Rows) -> None:
+    """Leave of errors, which may quote, their kinds, which are figures."""
+    quoting = list(rows.exclude(error="").only("pk", "error"))
+    for row in quoting:
+        row.error = kind_of(row.error)
+    rows.model._default_manager.bulk_update(quoting, ["error"])
