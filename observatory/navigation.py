@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -69,7 +71,5 @@ def _item(title: str, icon: str, model: str) -> dict[str, str]:
 
 
 def _may_see(request: HttpRequest, model: str) -> bool:
-    app, name = model.split(".")
-    return request.user.has_perm(f"{app}.view_{name}") or request.user.has_perm(
-        f"{app}.change_{name}"
-    )
+    page = admin.site.get_model_admin(apps.get_model(model))
+    return bool(page.has_view_or_change_permission(request))

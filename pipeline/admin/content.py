@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, StackedInline
 
+from pipeline.admin.text_pages import may_read_texts
 from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 
 
@@ -57,11 +58,10 @@ class CasebookEntryAdmin(ModelAdmin):
     readonly_fields = ["member"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_view_permission(request, obj) and _may_read(request)
+        return super().has_view_permission(request, obj) and may_read_texts(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and _may_read(request)
+        return super().has_change_permission(request, obj) and may_read_texts(request)
 
-
-def _may_read(request: HttpRequest) -> bool:
-    return request.user.has_perm("pipeline.view_texts")
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and may_read_texts(request)
