@@ -7,11 +7,12 @@ so that every message names the variable, what was wrong and what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import environ  # type: ignore[import-untyped]
@@ -29,7 +30,20 @@ EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no s
 
 MOST_DOLLARS = 1_000_000
 CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
+# As OpenTelemetry writes them; a value may have its spaces as they are or percent-encoded.
+HEADER = r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*([\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+)"
 MODEL_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHeaders:
+    """HTTP headers that are shown to nobody by accident."""
+
+    _values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def reveal(self) -> dict[str, str]:
+        """Return the headers themselves; only the code that sends them may ask."""
+        return dict(self._values)
 
 
 class Environment:
@@ -78,6 +92,32 @@ class Environment:
         ):
             raise _wrong(name, "it is no http:// or https:// address")
         return value
+
+    def otlp_endpoint(self, name: str) -> str:
+        """Return the address beneath which a receiver of OTLP has /v1/traces and /v1/metrics."""
+        value = self.url(name)
+        parts = urlsplit(value)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise _wrong(
+                name, "it has credentials or a query in it: headers are the place for them"
+            )
+        if value.endswith(("/v1/traces", "/v1/metrics")):
+            raise _wrong(name, "it ends in /v1/…, which is added to it")
+        return value
+
+    def headers(self, name: str) -> SecretHeaders:
+        """Return headers written as `name=value,name=value`."""
+        parts = [part for part in self.text(name).split(",") if part.strip()]
+        found = {}
+        for number, part in enumerate(parts, start=1):
+            shaped = re.fullmatch(HEADER, part)
+            header, value = (shaped[1], shaped[2].strip()) if shaped else ("", "")
+            value = value if " " in value else unquote(value)
+            if not re.fullmatch(r"[ -~]+", value):
+                # The value is a secret: say which of them is wrong and never what it was.
+                raise _wrong(name, f"header {number} of {len(parts)} is no name=value")
+            found[header] = value
+        return SecretHeaders(found)
 
     def model_id(self, name: str, default: str) -> str:
         """Return an OpenRouter model id."""

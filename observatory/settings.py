@@ -277,6 +277,17 @@ if not CREDENTIALS_KEYS:
         )
     CREDENTIALS_KEYS = [_kept_secret("credentials_key", Fernet.generate_key().decode())]
 
+# --- telemetry ----------------------------------------------------------------------------------
+
+OTEL_EXPORTER_OTLP_ENDPOINT = env.otlp_endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
+if SANDBOX and urlsplit(OTEL_EXPORTER_OTLP_ENDPOINT).hostname not in {"localhost", "127.0.0.1"}:
+    OTEL_EXPORTER_OTLP_ENDPOINT = ""  # nothing leaves this machine
+OTEL_EXPORTER_OTLP_HEADERS = env.headers("OTEL_EXPORTER_OTLP_HEADERS")
+OTEL_SERVICE_NAME = env.text("OTEL_SERVICE_NAME") or "observatory"
+OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT = env.flag(
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", False
+)
+
 # --- logs ---------------------------------------------------------------------------------------
 
 LOGGING = {
@@ -309,6 +320,11 @@ LOGGING = {
         "telegram": {"level": "WARNING"},
         "procrastinate": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
+        # Observatory says itself, once an outage, that its receiver takes nothing; at WARNING the
+        # library quotes headers that it cannot read.
+        "opentelemetry": {"level": "ERROR"},
+        "opentelemetry.exporter": {"level": "CRITICAL"},
+        "urllib3": {"level": "WARNING"},
         "stamina": {"level": "ERROR"},  # its line says only that something is tried again
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from agents.llm.http import close_clients
 from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
-from pipeline import limits, records, resumption
+from pipeline import limits, records, resumption, traces
 from pipeline.briefing import Question, brief, brief_again, default_provider
 from pipeline.config import PipelineConfig, load_pipeline
 from pipeline.context import NoPurse, PipelineContext
@@ -27,6 +28,8 @@ from pipeline.reports import KeptRun, RunReport
 from pipeline.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
+# For the last traces: nobody waits longer for who watches, nor less if there is time or none.
+MOST_FOR_TRACES_S, LEAST_FOR_TRACES_S = 3.0, 0.3
 
 OnStage = Callable[[str], None]
 
@@ -178,10 +181,13 @@ class Engine:
 
     async def close(self, within_s: float) -> None:
         """Wait at most so long for background steps, then close clients, threads and report."""
+        ends_at = time.monotonic() + within_s
         await self._runner.close(within_s)
         await close_clients()
         await asyncio.to_thread(self._report.close)
         await asyncio.to_thread(self.model_config.close)
+        left_s = max(LEAST_FOR_TRACES_S, ends_at - time.monotonic())
+        await asyncio.to_thread(traces.close, min(left_s, MOST_FOR_TRACES_S))
 
     async def _context_of(self, kept: KeptRun, member: Member | None) -> PipelineContext:
         return await sync_to_async(brief_again)(kept, member, model_config=self.model_config)

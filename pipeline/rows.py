@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Completion, Outcome
-from pipeline import figures, memory, training
+from pipeline import figures, memory, traces, training
 from pipeline.config import PipelineConfig, StepConfig
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold, Superseded, progressed
@@ -106,6 +106,7 @@ def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
     )
     if not closed:
         raise Superseded(f"run {hold.run_id} is in other hands")
+    traces.run_ended(hold.run_id)
 
 
 @transaction.atomic
@@ -129,6 +130,7 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
         PipelineRun.objects.filter(pk=run.pk).update(
             status=status, attempt_token=None, ended_at=timezone.now()
         )
+        traces.run_ended(run.pk)
 
 
 @transaction.atomic
@@ -139,6 +141,8 @@ def close_orphans() -> int:
     )
     ids = list(orphans.select_for_update(of=("self",)).values_list("pk", flat=True))
     interrupt(StepRun.objects.filter(run__in=ids, task=None))
+    for run_id in ids:
+        traces.run_ended(run_id)
     return PipelineRun.objects.filter(pk__in=ids).update(
         status=RunStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )
@@ -173,10 +177,12 @@ def give_step_up(step_id: UUID) -> None:
     step = StepRun.objects.get(pk=step_id)
     attempts = StepRun.objects.filter(run_id=step.run_id, position=step.position)
     interrupt(attempts)
-    attempts.filter(status=StepStatus.WAITING).update(
+    given_up = attempts.filter(status=StepStatus.WAITING).update(
         status=StepStatus.FAILED, error="given up before it could begin", ended_at=timezone.now()
     )
     figures.reopen(step.started_at)
+    if given_up:
+        traces.step_ended(step_id)
 
 
 @transaction.atomic
@@ -252,6 +258,7 @@ def close_step(
         if step.agent == training.AGENT:
             training.mark(step, output.data)
     progressed(token)
+    traces.step_ended(step_id)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
@@ -265,6 +272,7 @@ def interrupt(steps: QuerySet[StepRun]) -> None:
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )
+    traces.interrupted(running)
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -342,6 +350,7 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         has_mismatch=Exists(calls.filter(is_mismatch=True)),
         has_fallback=Exists(calls.filter(is_fallback=True)),
     )
+    traces.call_ended(call_id)
 
 
 def _call_status(outcome: Outcome) -> CallStatus:

@@ -38,7 +38,7 @@ PIPELINE_ORDER = (
     {"memory", "training", "figures"},
     {
         *("context", "config", "checks", "charts", "example_content", "pictures", "holds"),
-        *("kept_texts", "aggregates"),
+        *("kept_texts", "aggregates", "traces"),
     },
     {"models", "migrations"},
     {"cancelling", "crashpoints", "locks"},
@@ -49,6 +49,7 @@ BENEATH = {"agents": (), "pipeline": ("agents",), "observatory": ("pipeline", "a
 ONLY_IN = {
     "telegram": ("pipeline.bot",),
     "httpx": ("agents.llm", "agents.catalog", "pipeline.bot.transport"),
+    "opentelemetry": ("observatory.telemetry",),
 }
 OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_model_config"}
 MAY_TOUCH_OVERRIDES = (
@@ -222,6 +223,7 @@ class CheckerTest(SimpleTestCase):
             ),
             (the_outside_world_has_its_doors, "pipeline.runner", "import telegram.ext"),
             (the_outside_world_has_its_doors, "agents.team.trainer", "import httpx"),
+            (the_outside_world_has_its_doors, "pipeline.traces", "from opentelemetry import trace"),
             (the_sandbox_stands_alone, "observatory.sandbox.state", "from django.db import models"),
             (the_sandbox_stands_alone, "observatory.sandbox.app", "import agents.llm.base"),
             (

@@ -53,6 +53,12 @@ WRONG = [
     ("CREDENTIALS_KEYS", "not-a-fernet-key-but-a-secret"),
     ("CREDENTIALS_KEYS", f"{Fernet.generate_key().decode()},not-a-fernet-key"),
     ("LOG_LEVEL", "LOUD"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://pk:hunter2@langfuse.example.com/api/public/otel"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example.com/?token=hunter2"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example.com/v1/traces"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2hunter2"),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only"),
 ]
 SECRET = {
     "DJANGO_SECRET_KEY",
@@ -61,6 +67,8 @@ SECRET = {
     "CACHE_URL",
     "TELEGRAM_BOT_TOKEN",
     "OPENROUTER_API_KEY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 }
 
 

@@ -1,0 +1,89 @@
+"""Every name that leaves this process: OpenTelemetry's GenAI conventions, Langfuse's, and our own.
+
+The conventions are still in development and were renamed more than once, so they are written down
+here and nowhere else. State: semantic-conventions 1.41 and what moved to semantic-conventions-genai;
+there a workflow's name is that of an agent, so a run carries both.
+"""
+
+from __future__ import annotations
+
+# --- OpenTelemetry: GenAI -------------------------------------------------------------------------
+
+OPERATION = "gen_ai.operation.name"
+CHAT, INVOKE_AGENT, INVOKE_WORKFLOW = "chat", "invoke_agent", "invoke_workflow"
+PROVIDER = "gen_ai.provider.name"
+# As the conventions call those that they know; others go by their own names.
+PROVIDERS = {"claude": "anthropic"}
+AGENT = "gen_ai.agent.name"
+WORKFLOW = "gen_ai.workflow.name"
+CONVERSATION = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+COST = "gen_ai.usage.cost"  # dollars; not in the conventions, but what Langfuse reads
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
+INPUT, OUTPUT = "input", "output"
+
+# Content, only where it was asked for.
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+
+# --- OpenTelemetry: general -----------------------------------------------------------------------
+
+SERVER_ADDRESS, SERVER_PORT = "server.address", "server.port"
+HTTP_STATUS = "http.response.status_code"
+ERROR_TYPE = "error.type"
+USER, SESSION = "user.id", "session.id"
+SERVICE_NAME, SERVICE_INSTANCE = "service.name", "service.instance.id"
+ENVIRONMENT = "deployment.environment.name"
+
+# --- Langfuse -------------------------------------------------------------------------------------
+
+TRACE_NAME = "langfuse.trace.name"
+TRACE_RUN, TRACE_PIPELINE = "langfuse.trace.metadata.run_id", "langfuse.trace.metadata.pipeline"
+TRACE_INPUT, TRACE_OUTPUT = "langfuse.trace.input", "langfuse.trace.output"
+KIND = "langfuse.observation.type"
+KIND_SPAN, KIND_AGENT, KIND_GENERATION = "span", "agent", "generation"
+LEVEL, LEVEL_WARNING = "langfuse.observation.level", "WARNING"
+STATUS_MESSAGE = "langfuse.observation.status_message"
+OBSERVED_INPUT, OBSERVED_OUTPUT = "langfuse.observation.input", "langfuse.observation.output"
+
+# --- ours -----------------------------------------------------------------------------------------
+
+SCOPE = "observatory"
+RUN, RUN_STATUS, RUN_SOURCE = (
+    *("observatory.run.id", "observatory.run.status"),
+    "observatory.run.source",
+)
+STEP, STEP_POSITION, STEP_MODE = (
+    *("observatory.step.id", "observatory.step.position"),
+    "observatory.step.mode",
+)
+STEP_STATUS, STEP_ATTEMPT = "observatory.step.status", "observatory.step.attempt"
+CONFIG_VERSION = "observatory.config.version"  # of the snapshot of overrides
+CONFIG_OVERRIDE = "observatory.config.override_version"
+CONFIG_MODEL = "observatory.config.model"
+CONFIG_REASON = "observatory.config.reason"  # the decision, in a sentence
+CONFIG_STALE = "observatory.config.is_stale"
+PURSE = "observatory.purse"
+CALL, CALL_NUMBER = "observatory.call.id", "observatory.call.attempt"
+MISMATCH, FALLBACK = "observatory.call.is_mismatch", "observatory.call.is_fallback"
+COST_SOURCE = "observatory.call.cost_source"
+HAS_IMAGE = "observatory.call.has_image"
+
+# --- metrics --------------------------------------------------------------------------------------
+
+CALL_DURATION = "gen_ai.client.operation.duration"
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
+CALL_COST = "observatory.call.cost"
+CALL_MISMATCHES = "observatory.call.mismatches"
+STEPS_ENDED = "observatory.step.ended"
+# The boundaries that the conventions ask for.
+DURATION_BOUNDARIES_S = tuple(0.01 * 2**power for power in range(14))
+TOKEN_BOUNDARIES = tuple(float(4**power) for power in range(14))

@@ -1,0 +1,86 @@
+"""The tracer that is told of runs, steps and calls: makes spans and counts of them, and sends both."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from django.conf import settings
+
+from observatory.telemetry import spans
+from observatory.telemetry.meters import Meters
+from observatory.telemetry.sending import Receiver, Sending
+from pipeline import traces
+from pipeline.models.runs import LLMCall, PipelineRun, StepRun
+
+logger = logging.getLogger(__name__)
+
+# With texts a span is a thousand times as large, and receivers limit what they take at once.
+MOST_SPANS_WITH_CONTENT, SPANS_A_BATCH_WITH_CONTENT = 512, 16
+
+
+class Reporter:
+    """Tells one receiver; its threads start when there is something to tell, so after any fork."""
+
+    def __init__(self, receiver: Receiver, *, with_content: bool = False) -> None:
+        self._receiver = receiver
+        self._with_content = with_content
+        self._lock = threading.Lock()
+        self._open: tuple[Sending, Meters] | None = None
+
+    def run_ended(self, run: PipelineRun) -> None:
+        sending, _ = self._opened()
+        sending.put(spans.of_run(run, with_content=self._with_content))
+
+    def step_ended(self, step: StepRun) -> None:
+        sending, meters = self._opened()
+        meters.count_step(step)
+        sending.put(spans.of_step(step, with_content=self._with_content))
+
+    def call_ended(self, call: LLMCall) -> None:
+        sending, meters = self._opened()
+        meters.count_call(call)
+        sending.put(spans.of_call(call, with_content=self._with_content))
+
+    def close(self, within_s: float) -> None:
+        """Send what waits, in so many seconds at most; what is told later opens all anew."""
+        with self._lock:
+            opened, self._open = self._open, None
+        if opened is not None:
+            opened[0].close(within_s)
+
+    def _opened(self) -> tuple[Sending, Meters]:
+        with self._lock:
+            if self._open is None:
+                sending = Sending(self._receiver)
+                self._open = sending, Meters(sending.metrics)
+                logger.info("telemetry: sent to %s", self._receiver.host)
+            return self._open
+
+
+def install() -> None:
+    """Have the receiver of the settings told from now on."""
+    with_content = settings.OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
+    receiver = Receiver(
+        base_url=settings.OTEL_EXPORTER_OTLP_ENDPOINT,
+        headers=settings.OTEL_EXPORTER_OTLP_HEADERS.reveal(),
+        service_name=settings.OTEL_SERVICE_NAME,
+        environment=_environment(),
+        **_sizes(with_content),
+    )
+    traces.use(Reporter(receiver, with_content=with_content))
+
+
+def _sizes(with_content: bool) -> dict[str, int]:
+    if not with_content:
+        return {}
+    return {
+        "most_spans": MOST_SPANS_WITH_CONTENT,
+        "spans_a_batch": SPANS_A_BATCH_WITH_CONTENT,
+    }
+
+
+def _environment() -> str:
+    if settings.SANDBOX:
+        return "sandbox"
+    return "development" if settings.DEBUG else "production"

@@ -1,0 +1,105 @@
+"""Who is told what came of a run, its steps and its calls: nobody, until a tracer is in use.
+
+Told are rows, after they were committed, in the thread that wrote them: a trace never says what the
+record does not. The tracer comes from above (`observatory.telemetry`); whatever it does or fails to
+do stays here, and reaches no run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
+
+logger = logging.getLogger(__name__)
+
+
+class Tracer(Protocol):
+    """Makes of ended rows what others can read; must not wait for anybody."""
+
+    def run_ended(self, run: PipelineRun) -> None: ...
+
+    def step_ended(self, step: StepRun) -> None: ...
+
+    def call_ended(self, call: LLMCall) -> None: ...
+
+    def close(self, within_s: float) -> None:
+        """Hand over what is still to be sent, in so many seconds at most."""
+        ...
+
+
+_tracer: Tracer | None = None
+_has_failed = False
+
+
+def use(tracer: Tracer | None) -> None:
+    """Have this tracer told from now on; None: nobody."""
+    global _tracer, _has_failed
+    _tracer, _has_failed = tracer, False
+
+
+def close(within_s: float) -> None:
+    """Have the tracer send what it has, in so many seconds at most; blocks."""
+    tracer = _tracer
+    if tracer is not None:
+        _safely(lambda: tracer.close(within_s))
+
+
+def run_ended(run_id: UUID) -> None:
+    """Tell of a run, once this transaction is committed; the same of a step and of a call."""
+    _after_commit(lambda tracer: tracer.run_ended(_runs().get(pk=run_id)))
+
+
+def step_ended(step_id: UUID) -> None:
+    _after_commit(lambda tracer: tracer.step_ended(_steps().get(pk=step_id)))
+
+
+def call_ended(call_id: UUID) -> None:
+    _after_commit(lambda tracer: tracer.call_ended(_calls().get(pk=call_id)))
+
+
+def interrupted(step_ids: Sequence[UUID]) -> None:
+    """Tell of steps whose worker is gone, and of the calls that it left open."""
+
+    def tell(tracer: Tracer) -> None:
+        for call in _calls().filter(step__in=step_ids, status=CallStatus.INTERRUPTED):
+            tracer.call_ended(call)
+        for step in _steps().filter(pk__in=step_ids):
+            tracer.step_ended(step)
+
+    _after_commit(tell)
+
+
+def _runs() -> QuerySet[PipelineRun]:
+    return PipelineRun.objects.select_related("update").defer("update__raw")
+
+
+def _steps() -> QuerySet[StepRun]:
+    return StepRun.objects.select_related("run__update").defer("run__update__raw")
+
+
+def _calls() -> QuerySet[LLMCall]:
+    return LLMCall.objects.select_related("step__run__update").defer("step__run__update__raw")
+
+
+def _after_commit(tell: Callable[[Tracer], None]) -> None:
+    tracer = _tracer
+    if tracer is not None:
+        transaction.on_commit(lambda: _safely(lambda: tell(tracer)))
+
+
+def _safely(tell: Callable[[], None]) -> None:
+    global _has_failed
+    try:
+        tell()
+    except Exception as error:  # the fifth edge: no run may fail of who watches it
+        if not _has_failed:
+            logger.exception("telemetry: something could not be told; said once")
+        _has_failed = True
+        logger.debug("telemetry: %s", type(error).__name__)
