@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db import models, transaction
 from django.db.models import Q
 
-from pipeline import limits, memory
+from pipeline import limits, memory, traces
 from pipeline.kept_texts import (
     TEXTS_OF_A_CALL,
     TEXTS_OF_A_RUN,
@@ -71,9 +71,12 @@ def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
     interrupt(StepRun.objects.filter(run__in=runs))
     StepRun.objects.filter(run__in=runs).update(attempt_token=None)
     runs.update(attempt_token=None)
-    runs.filter(status__in=(RunStatus.WAITING, RunStatus.RUNNING)).update(
-        status=RunStatus.CANCELLED, ended_at=now
+    under_way = list(
+        runs.filter(status__in=(RunStatus.WAITING, RunStatus.RUNNING)).values_list("pk", flat=True)
     )
+    runs.filter(pk__in=under_way).update(status=RunStatus.CANCELLED, ended_at=now)
+    for run_id in under_way:
+        traces.run_ended(run_id)
 
 
 def _erase_messages(member: Member, *, but: int) -> None:

@@ -57,14 +57,10 @@ OBSERVED_INPUT, OBSERVED_OUTPUT = "langfuse.observation.input", "langfuse.observ
 # --- ours -----------------------------------------------------------------------------------------
 
 SCOPE = "observatory"
-RUN, RUN_STATUS, RUN_SOURCE = (
-    *("observatory.run.id", "observatory.run.status"),
-    "observatory.run.source",
-)
-STEP, STEP_POSITION, STEP_MODE = (
-    *("observatory.step.id", "observatory.step.position"),
-    "observatory.step.mode",
-)
+RUN = "observatory.run.id"
+RUN_STATUS, RUN_SOURCE = "observatory.run.status", "observatory.run.source"
+STEP = "observatory.step.id"
+STEP_POSITION, STEP_MODE = "observatory.step.position", "observatory.step.mode"
 STEP_STATUS, STEP_ATTEMPT = "observatory.step.status", "observatory.step.attempt"
 CONFIG_VERSION = "observatory.config.version"  # of the snapshot of overrides
 CONFIG_OVERRIDE = "observatory.config.override_version"

@@ -54,7 +54,7 @@ class Reporter:
             if self._open is None:
                 sending = Sending(self._receiver)
                 self._open = sending, Meters(sending.metrics)
-                logger.info("telemetry: sent to %s", self._receiver.host)
+                logger.info("telemetry: traces and metrics go to %s", self._receiver.host)
             return self._open
 
 

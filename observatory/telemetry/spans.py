@@ -111,9 +111,8 @@ def of_step(step: StepRun, *, with_content: bool) -> Told:
 def of_call(call: LLMCall, *, with_content: bool) -> Told:
     """Return the span of one HTTP attempt at a provider."""
     started_ns = _ns(call.started_at)
-    attributes = _of_step(call.step) | _of_call(call)
-    if with_content:
-        attributes |= _content(call)
+    content = _content(call) if with_content else {}
+    attributes = content | _of_step(call.step) | _of_call(call)
     if call.latency_ms is not None:
         ended_ns = started_ns + call.latency_ms * 1_000_000
     else:  # nobody saw its end
@@ -241,18 +240,18 @@ def _content(call: LLMCall) -> Attributes:
         _text(text) for text in (call.system_prompt, call.user_message, call.output)
     )
     asked = [("system", system), ("user", user)]
+    messages = [{"role": role, "content": text} for role, text in asked if text]
     output = {"role": "assistant", "parts": _parts(answer), "finish_reason": call.finish_reason}
     return _present(
         {
             names.SYSTEM_INSTRUCTIONS: _json(_parts(system)) if system else "",
             names.INPUT_MESSAGES: _json([{"role": "user", "parts": _parts(user)}]) if user else "",
             names.OUTPUT_MESSAGES: _json([output]) if answer else "",
-            names.OBSERVED_INPUT: _json([{"role": r, "content": text} for r, text in asked if text])
-            if user
-            else "",
+            names.OBSERVED_INPUT: _json(messages) if messages else "",
             names.OBSERVED_OUTPUT: answer,
+            names.STATUS_MESSAGE: call.error,
         }
-    ) | (_present({names.STATUS_MESSAGE: call.error}) if call.error else {})
+    )
 
 
 def _said(step: StepRun) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, transaction
@@ -20,7 +24,7 @@ from pipeline.engine import Engine
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from tests.llm.loopback import unused_base_url
-from tests.observatory.telemetry.cases import TelemetryCase
+from tests.observatory.telemetry.cases import AUTHORIZATION, TelemetryCase
 from tests.observatory.telemetry.receiver import answering, waiting_for
 from tests.pipeline.cases import call_rows, run_row, step_rows
 from tests.pipeline.players import asking, pipeline, step
@@ -196,8 +200,16 @@ class ReceiverTests(TelemetryCase):
             "the receiver takes traces again",
         ]
 
-    def test_the_machines_own_credentials_and_proxies_stay_out(self):
-        assert sending._Session("traces").trust_env is False
+    async def test_the_machines_own_proxies_and_credentials_stay_out(self):
+        netrc = Path(self.enterContext(TemporaryDirectory())) / "netrc"
+        netrc.write_text("machine 127.0.0.1 login somebody password else", encoding="utf-8")
+        machine = {"NETRC": str(netrc), "http_proxy": unused_base_url(), "no_proxy": ""}
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        with patch.dict(os.environ, machine):
+            assert len(await self.told()) == 3
+
+        assert {post.headers["authorization"] for post in self.receiver.posts} == {AUTHORIZATION}
 
 
 class Broken:

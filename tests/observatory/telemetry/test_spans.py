@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import override_settings
+from django.utils import timezone
 
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.llm.http import close_clients
-from pipeline import resumption, rows
+from pipeline import erasure, resumption, rows
 from pipeline.config import StepMode
 from pipeline.holds import RunHold
 from pipeline.models import LLMCall, Member, PipelineRun, StepRun, TelegramUpdate
@@ -152,6 +153,32 @@ class TreeTests(TelemetryCase):
             span = named(spans, name)
             assert (span.is_error, span["error.type"]) == (True, "interrupted"), name
             assert span.ended_ns >= span.started_ns
+
+    async def test_a_run_that_its_member_has_erased_is_told_as_nobodys_and_without_texts(self):
+        self.report_to(self.receiver.base_url, with_content=True)
+        member = await Member.objects.acreate(telegram_id=700000001)
+        await self.runner([asking("one")]).run(
+            pipeline(step("one", message="ctx.user_message")),
+            self.context(user_message="A CFO of Hooli went silent."),
+            source=Source.SHELL,
+            member_id=member.pk,
+        )
+        await close_clients()
+        await StepRun.objects.aupdate(status="running")
+        await LLMCall.objects.aupdate(status="running")
+        await PipelineRun.objects.aupdate(status="running")
+        await self.told()
+        self.receiver.posts.clear()
+
+        await sync_to_async(erasure.erase)(member, now=timezone.now())
+
+        spans = await self.told()
+        assert len(spans) == 3
+        assert named(spans, "invoke_workflow play")["observatory.run.status"] == "cancelled"
+        assert not any("user.id" in span.attributes for span in spans)
+        sent = b"".join(post.body for post in self.receiver.posts)
+        assert b"Hooli" not in sent
+        assert b"A question of one" not in sent
 
 
 class AttributeTests(TelemetryCase):

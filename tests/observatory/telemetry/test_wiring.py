@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -98,6 +99,10 @@ class SettingsTests(SimpleTestCase):
 
         for shown in (repr(headers), str(headers), repr(receiver)):
             assert SECRET not in shown
+
+    def test_the_library_logs_no_header_that_it_cannot_read(self):
+        # It reads the environment once more, and quotes in a warning what puzzles it.
+        assert not logging.getLogger("opentelemetry.util.re").isEnabledFor(logging.WARNING)
 
     def test_content_is_off_unless_asked_for(self):
         name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
