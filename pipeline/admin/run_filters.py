@@ -32,7 +32,7 @@ from pipeline.admin.paging import COUNTED
 from pipeline.config import pipeline_names
 from pipeline.models import Member, PipelineRun, StepRun
 
-STEPS_LOOKED_AT = 4 * COUNTED  # a run has about three steps
+STEPS_LOOKED_AT = 2 * COUNTED  # a run has some steps of one purse, and hardly two of one agent
 MOST_MODELS = 200  # in the menu
 MOST_MEMBERS = 100  # whose runs one name finds
 LONGEST_VALUE = 200  # characters
@@ -178,7 +178,7 @@ class PurseFilter(StepFilter):
 class LookFilter(DropdownFilter):
     """Runs in which another model answered than the one that was chosen."""
 
-    title = "what to look at"
+    title = "mismatch or fallback"
     parameter_name = "look"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -229,6 +229,10 @@ class SinceFilter(DropdownFilter):
 
 class DaysFilter(RangeDateFilter):
     """From one day to another, both included; what is no day is not looked at."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.title = "day"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         first, last = (self._day(end) for end in ("from", "to"))

@@ -46,6 +46,10 @@ from pipeline.models.readings import How
 from pipeline.models.runs import RunStatus, Source
 
 MOST_REPEATS = 20  # on the page of one run
+_OF_A_RUN = (
+    *("pipeline", "status", "source", "cost_usd", "has_mismatch", "has_fallback"),
+    *("started_at", "ended_at", "member__name", "member__username", "member__telegram_id"),
+)
 _OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
 
 
@@ -89,9 +93,13 @@ class PipelineRunAdmin(ModelAdmin):
     paginator = BoundedPaginator
     actions = None
 
+    class Media:
+        css = {"all": ["pipeline/run_list.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
         steps = StepRun.objects.order_by("position", "attempt").only(*_OF_A_STEP)
-        return super().get_queryset(request).prefetch_related(Prefetch("steps", steps))
+        runs = super().get_queryset(request).only(*_OF_A_RUN)
+        return runs.prefetch_related(Prefetch("steps", steps))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[PipelineRun], search_term: str
@@ -171,8 +179,8 @@ class PipelineRunAdmin(ModelAdmin):
         context = {
             "query": request.GET.urlencode(),
             "may_read": may_read_texts(request),
-            "most_runs": MOST_RUNS,
-            "most_with_texts": MOST_WITH_TEXTS,
+            "most_runs": f"{MOST_RUNS:,}",
+            "most_with_texts": f"{MOST_WITH_TEXTS:,}",
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 

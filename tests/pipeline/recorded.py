@@ -66,6 +66,6 @@ def a_call(step: StepRun, number: int = 1, **fields: Any) -> LLMCall:
         "cost_usd": "0.0005",
         "input_tokens": 100,
         "output_tokens": 20,
-        "started_at": step.started_at,
+        "started_at": step.started_at + timedelta(microseconds=number),
     }
     return LLMCall.objects.create(step=step, number=number, **(usual | fields))

@@ -124,6 +124,18 @@ class TaskListTests(TestCase):
         for word in ("memory", "Background step", "dana_d"):
             assert word in page, word
 
+    def test_a_run_again_is_named_by_its_pipeline_and_leads_to_its_run(self):
+        dana = Member.objects.create(telegram_id=PERSON, username="dana_d")
+        run = run_of(None, member=dana, source="again")
+        row = Task.objects.create(kind=TaskKind.AGAIN, run=run, status=TaskStatus.DEAD)
+        ana = operator("ana", "view_task", "view_pipelinerun", "view_texts")
+
+        listed, page = (ana.get(url).content.decode() for url in (LIST, page_of(row)))
+
+        for word in ("support", "Run again for an operator", "dana_d"):
+            assert word in listed, word
+        assert reverse("admin:pipeline_pipelinerun_change", args=[run.pk]) in page
+
     def test_when_nothing_was_given_up_it_says_so_at_once(self):
         task(status=TaskStatus.DONE)
         ana = operator("ana", "view_task")
