@@ -272,7 +272,7 @@ def interrupt(steps: QuerySet[StepRun]) -> None:
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )
-    traces.interrupted(running)
+    traces.interrupted(list(running))
 
 
 # --- calls --------------------------------------------------------------------------------------
