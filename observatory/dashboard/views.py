@@ -22,6 +22,13 @@ from pipeline import attention
 
 FIGURES_FOR_S = 5.0  # the state of overrides is never kept, figures and counts are
 
+PAGES = {
+    "agents_agentmodelconfig_changelist": "agents.view_agentmodelconfig",
+    "pipeline_member_changelist": "pipeline.view_member",
+    "pipeline_pipelinerun_changelist": "pipeline.view_pipelinerun",
+    "pipeline_task_changelist": "pipeline.view_task",
+}
+
 NOTHING_NEW = 204
 STOP_ASKING = 286  # htmx's own: the page polls no more
 
@@ -34,7 +41,7 @@ class _Rights:
 
     sees: bool
     changes: bool
-    sees_runs: bool
+    pages: frozenset[str]  # of those that concerns lead to
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Rights:
@@ -42,7 +49,7 @@ class _Rights:
         return cls(
             sees=may("agents.view_agentmodelconfig") and may("pipeline.view_pipelinerun"),
             changes=may("agents.change_agentmodelconfig") and may("agents.add_agentmodelconfig"),
-            sees_runs=may("pipeline.view_pipelinerun"),
+            pages=frozenset(page for page, permission in PAGES.items() if may(permission)),
         )
 
 
@@ -97,9 +104,8 @@ def _body(rights: _Rights) -> str:
     context = {
         "rows": rows,
         "since": since(at),
-        "concerns": [(concern, _link(concern)) for concern in attention.concerns(at)],
+        "concerns": [(one, _link(one, rights)) for one in attention.concerns(at)],
         "may_change": rights.changes,
-        "sees_runs": rights.sees_runs,
         "has_overrides": bool(snapshot.overrides),
         "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "nothing",
     }
@@ -118,7 +124,7 @@ def words(state: Effect) -> str:
     return f"{state.version} is in effect on {len(state.current)} of {processes}{after}"
 
 
-def _link(concern: attention.Concern) -> str:
-    if not concern.page:
+def _link(concern: attention.Concern, rights: _Rights) -> str:
+    if concern.page not in rights.pages:
         return ""
     return f"{reverse(f'admin:{concern.page}')}{f'?{concern.query}' if concern.query else ''}"

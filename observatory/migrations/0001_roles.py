@@ -13,6 +13,7 @@ OPERATOR = (
     | {"pipeline.delete_invite"}  # taking a link back
     | roles.every("pipeline", ["task"], ["view", "change"])
     | {"pipeline.view_pipelinerun"}
+    | {"pipeline.run_again"}  # without effect for who is not a reader as well
     | roles.every(
         "pipeline",
         ["playbookpage", "track", "lesson", "scenario"],
@@ -31,10 +32,10 @@ READER = {"pipeline.view_texts", "pipeline.view_casebookentry"}
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0001_overrides"),
+        ("agents", "0003_catalogue"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
-        ("pipeline", "0007_training"),
+        ("pipeline", "0009_runs_at_a_glance"),
     ]
 
     operations = [
