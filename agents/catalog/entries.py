@@ -230,9 +230,11 @@ def _price(value: object) -> Decimal | None:
         amount = Decimal(value)
     except InvalidOperation as error:
         raise NotACatalogue("not a price") from error
+    if not amount.is_finite():  # NaN can hardly be compared
+        raise NotACatalogue("not a price")
     if amount == DEPENDS:
         return None
-    if not 0 <= amount < 1:  # false for NaN, too
+    if not 0 <= amount < 1:
         raise NotACatalogue("not a price")
     with localcontext(prec=60):
         amount = amount.quantize(PRICE_DIGITS, ROUND_HALF_EVEN).copy_abs()  # -0 is a number, too

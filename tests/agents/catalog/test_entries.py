@@ -30,7 +30,7 @@ from tests.llm.proving import amount
 HOSTILE_VALUES: list[Any] = [
     *(True, -1, -5, 2**70, 10**400, Decimal("NaN"), Decimal("Infinity"), Decimal("1e308")),
     *(Decimal("-0.5"), 1e308, float("nan"), float("inf"), "", "NaN", "Infinity", "1e308", "-2"),
-    *("0x1", "1_0", "٣", "\0", "\ud83d", "x" * 10_000_000, "a/b", [], {}, [None], [[]], {"": None}),
+    *("0x1", "1_0", "٣", "\0", "\ud83d", "x" * 10_000, "a/b", [], {}, [None], [[]], {"": None}),
     *(["\0"], ["x" * 100], ["text"] * 101, {"slug": 7}, {"slug": "../x"}),
 ]
 PRICES = ["prompt", "completion", "request"]
@@ -100,7 +100,7 @@ class EntryTests(SimpleTestCase):
 
     def test_a_value_that_cannot_be_true_leaves_the_entry_out(self):
         table: dict[str, list[Any]] = {
-            "id": [None, 7, "gpt-5", "a/b/c", "a/" + "b" * 200, "a/b\n"],
+            "id": [None, 7, "gpt-5", "a/b/c", "a/" + "b" * 200, "a/" + "b" * 10_000_000, "a/b\n"],
             "name": [7, ["x"]],
             "canonical_slug": [7, "no slug", "a/b?x"],
             "alias_target": ["a/b", {"slug": 7}, []],
@@ -110,7 +110,11 @@ class EntryTests(SimpleTestCase):
                 *("free", [], {"prompt": "-0.5"}, {"prompt": "1"}, {"prompt": "NaN"}),
                 *({"prompt": "inf"}, {"prompt": "1e308"}, {"prompt": ""}, {"prompt": "0.1x"}),
                 *({"prompt": []}, {"completion": True}, {"completion": {}}),
-                *({"completion": Decimal("1e308")}, {"prompt": "0.9999999999999999999"}),
+                *(
+                    {"completion": Decimal("1e308")},
+                    {"prompt": Decimal("NaN")},
+                    {"prompt": "0.9999999999999999999"},
+                ),
                 {"overrides": "none"},
             ],
             "architecture": ["text", {"input_modalities": "text"}],
@@ -119,7 +123,7 @@ class EntryTests(SimpleTestCase):
             "created": [-1, 2**70, "2025", 1.5],
         }
         for name, value in [(name, value) for name, values in table.items() for value in values]:
-            with self.subTest(name, value=value), pytest.raises(NotACatalogue):
+            with self.subTest(name, value=str(value)[:100]), pytest.raises(NotACatalogue):
                 Entry.from_payload(entry(**{name: value}))
 
     def test_a_price_rule_that_is_not_understood_is_no_rule(self):
@@ -157,7 +161,7 @@ class EntryTests(SimpleTestCase):
                 assert rules == expected
 
     def test_a_name_is_cut_and_cleaned_of_what_no_database_holds(self):
-        read = Entry.from_payload(entry(name="Good\0 \ud83d\n" + "x" * 10_000))
+        read = Entry.from_payload(entry(name="Good\0 \ud83d\n" + "x" * 10_000_000))
 
         assert read.name.startswith("Good\N{REPLACEMENT CHARACTER}")
         assert len(read.name) == 200
@@ -260,7 +264,7 @@ class HostileListTests(TestCase):
     """Any list at all is refused or taken in, and what is taken in comes back as it was."""
 
     @settings(
-        max_examples=amount(100, proving=3_000),
+        max_examples=amount(100, proving=1_000),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
