@@ -72,7 +72,7 @@ prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
 bench: $(TEST_SET_UP) ## Measure how long a look-up takes, what more workers bring, and the pages of a million steps
 	@$(PYTHON) -m bench.resolver
 	@$(SERVERS) $(PYTHON) -m bench.workers
-	@$(SERVERS) $(PYTHON) -m bench.run_pages
+	@$(SERVERS) $(PYTHON) -m bench pages
 
 # --- set-up -----------------------------------------------------------------------------------------
 

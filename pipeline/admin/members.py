@@ -79,6 +79,8 @@ class MemberAdmin(ModelAdmin):
     list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
     list_filter = ["access", "provider"]
     search_fields = ["name", "username", "telegram_id"]
+    list_per_page = 50
+    show_full_result_count = False
     actions = ["approve_selected", "block"]
     readonly_fields = ["key_fingerprint"]
 
