@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.installation import Installation
 
+MOST_TABS = 80  # until the keyboard has come to what it looks for
 WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 
 
@@ -48,3 +51,26 @@ def photograph(page: Page, name: str, *, reloads: bool = True) -> None:
             f"{page.url} is wider than {width} px"
         )
     page.set_viewport_size({"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]})
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none" or "result_list" in selector
+            return
+    raise AssertionError(f"the keyboard does not come to {selector}")
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+def has_no_serious_violation(page: Page) -> None:
+    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == [], serious

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.installation import Installation
-from tests.browser.pages import open_chat, photograph, sign_in
+from tests.browser.pages import (
+    has_no_serious_violation,
+    open_chat,
+    photograph,
+    sign_in,
+    tab_to,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +23,6 @@ CHOSEN = "anthropic/claude-sonnet-4.5"
 OTHER = "google/gemini-2.5-flash"
 SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
 PATIENCE_MS = 30_000
-MOST_TABS = 80  # until the keyboard has come to what it looks for
 
 
 def test_a_run_is_found_read_and_run_again(
@@ -60,7 +63,7 @@ def _filter_by_mouse(installation: Installation, admin: Page) -> None:
     rows = admin.locator("#result_list tbody tr")
     expect(rows).to_have_count(2)
     photograph(admin, "runs-list")
-    _has_no_serious_violation(admin)
+    has_no_serious_violation(admin)
     admin.locator("a").filter(has_text=re.compile(r"^\s*Filters")).click()
     expect(admin.locator("#filter-form")).to_be_visible()
     photograph(admin, "runs-filters", reloads=False)
@@ -96,35 +99,22 @@ def _open_and_read(admin: Page) -> None:
     photograph(admin, "run-step")
     admin.goto(admin.url.partition("#")[0])
     photograph(admin, "run-page")
-    _has_no_serious_violation(admin)
+    has_no_serious_violation(admin)
 
 
 def _go_on_by_keyboard(installation: Installation, admin: Page) -> None:
     """Come from the list to a step of a run, and open what the model was told, without a mouse."""
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/?model={CHOSEN}")
-    _tab_to(admin, "#result_list .field-began a")
+    tab_to(admin, "#result_list .field-began a")
     admin.keyboard.press("Enter")
     expect(admin.get_by_role("heading", name="Timeline")).to_be_visible()
-    _tab_to(admin, "a[href='#step-3-1']")
+    tab_to(admin, "a[href='#step-3-1']")
     admin.keyboard.press("Enter")
     expect(admin.locator("#step-3-1")).to_be_in_viewport()
-    _tab_to(admin, "#step-3-1 article summary")
+    tab_to(admin, "#step-3-1 article summary")
     admin.keyboard.press("Enter")
     expect(admin.locator("#step-3-1 article details").first).to_have_attribute("open", "")
     admin.keyboard.press("Shift+Tab")
-
-
-def _tab_to(page: Page, selector: str) -> None:
-    for _ in range(MOST_TABS):
-        page.keyboard.press("Tab")
-        if page.evaluate("s => document.activeElement.matches(s)", selector):
-            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none" or "result_list" in selector
-            return
-    raise AssertionError(f"the keyboard does not come to {selector}")
-
-
-# --- again ----------------------------------------------------------------------------------------
 
 
 def _run_again(installation: Installation, admin: Page) -> None:
@@ -136,8 +126,8 @@ def _run_again(installation: Installation, admin: Page) -> None:
     expect(admin.locator("table")).to_contain_text(OTHER)
     expect(admin.locator("main")).to_contain_text("never spends a member's key")
     photograph(admin, "run-again")
-    _has_no_serious_violation(admin)
-    _tab_to(admin, "button")
+    has_no_serious_violation(admin)
+    tab_to(admin, "button")
     admin.keyboard.press("Enter")
     expect(admin.locator("h1")).to_contain_text("then and again")
     # It renews itself until all steps, the one in the background too, have ended.
@@ -153,7 +143,7 @@ def _run_again(installation: Installation, admin: Page) -> None:
     assert second is not None
     assert first["x"] + first["width"] <= second["x"]
     photograph(admin, "beside")
-    _has_no_serious_violation(admin)
+    has_no_serious_violation(admin)
 
 
 def _export(installation: Installation, admin: Page) -> None:
@@ -166,13 +156,3 @@ def _export(installation: Installation, admin: Page) -> None:
     admin.goto(f"{installation.address}/admin/pipeline/textsread/")
     expect(admin.locator("#result_list")).to_contain_text("Beside a run again")
     photograph(admin, "readings")
-
-
-def _has_no_serious_violation(page: Page) -> None:
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
-    serious = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == [], serious

@@ -1,0 +1,204 @@
+"""An operator's day on the first page: a model is chosen, tried and changed back, and all see it live."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.installation import Installation
+from tests.browser.pages import has_no_serious_violation, open_chat, photograph, sign_in, tab_to
+
+pytestmark = pytest.mark.browser
+
+CHOSEN = "anthropic/claude-sonnet-4.5"
+SEEN_WITHIN_MS = 2_000
+PATIENCE_MS = 30_000
+# A process that resolves overrides and reports, as every worker does; stdin's end is its own.
+RESOLVER = """
+import sys
+from agents.model_config import service_from_settings
+from agents.process_report import ProcessReport
+service = service_from_settings()
+report = ProcessReport(service, "worker")
+report.start()
+sys.stdin.read()
+report.close()
+service.close()
+"""
+
+
+def test_a_change_is_seen_in_effect_on_all_processes_by_another_browser(
+    installation: Installation, window: BrowserContext, browser: Browser
+) -> None:
+    admin = sign_in(installation, window)
+    colleague = sign_in(installation, browser.new_context())
+    with _two_more_processes(installation):
+        _open(installation, colleague)
+        expect(_effect(colleague)).to_contain_text("of 3 processes", timeout=PATIENCE_MS)
+        colleague.evaluate("window.notReloaded = true")
+
+        _choose_by_mouse(installation, admin, "strategist")
+
+        expect(_effect(colleague)).to_contain_text(
+            re.compile(r"v1·\w+ is in effect on 3 of 3 processes after \d"), timeout=SEEN_WITHIN_MS
+        )
+        expect(_row(colleague, "strategist")).to_contain_text(CHOSEN)
+        expect(_row(colleague, "strategist")).to_contain_text("override v1 by operator")
+        assert colleague.evaluate("window.notReloaded") is True
+
+
+def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
+    installation: Installation, window: BrowserContext
+) -> None:
+    admin = sign_in(installation, window)
+    _open(installation, admin)
+    tab_to(admin, "#set-trainer")
+    admin.keyboard.press("Enter")
+    expect(admin.locator("#id_agent_name")).to_have_value("trainer")
+    _wait_for_catalogue(admin)
+    tab_to(admin, "#id_search")
+    admin.keyboard.type("sonnet 4.5")
+    expect(admin.locator("#models button").first).to_have_attribute("data-model", CHOSEN)
+    admin.keyboard.press("ArrowDown")
+    admin.keyboard.press("Enter")
+    expect(admin.locator("#id_model_id")).to_have_value(CHOSEN)
+    expect(admin.locator("#cost")).to_contain_text("$3.00 in, $15.00 out per million tokens")
+    expect(admin.locator("#cost")).to_contain_text("a day on the shared key")
+    has_no_serious_violation(admin)
+    photograph(admin, "picker", reloads=False)
+
+    _try_it(installation, window, admin)
+
+    tab_to(admin, "button[name=_save]")
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_text("In effect from the next step on.")).to_be_visible()
+    _open(installation, admin)
+    expect(_row(admin, "trainer")).to_contain_text(CHOSEN)
+    tab_to(admin, "#remove-trainer")
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_text("no longer runs on")).to_be_visible()
+    has_no_serious_violation(admin)
+    photograph(admin, "remove")
+    tab_to(admin, "#confirm")
+    admin.keyboard.press("Enter")
+    expect(_row(admin, "trainer")).to_contain_text("no override")
+
+
+def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
+    installation: Installation, window: BrowserContext
+) -> None:
+    admin, chat = sign_in(installation, window), open_chat(installation, window)
+    _choose_by_mouse(installation, admin, "strategist")
+    chat.get_by_role("textbox", name="Message").fill("/support CFO who went silent on the price")
+    chat.keyboard.press("Enter")
+    expect(chat.locator("#wire-count")).to_have_text("3", timeout=PATIENCE_MS)
+    expect(chat.locator("#calls")).not_to_contain_text("answering", timeout=PATIENCE_MS)
+    paid = {call["agent"]: call["cost_usd"] for call in installation.calls()}
+
+    _open(installation, admin)
+
+    row = _row(admin, "strategist")
+    expect(row.locator("td[data-title='Steps']")).to_have_text("1", timeout=PATIENCE_MS)
+    expect(row.locator("td[data-title='Shared key paid']")).to_have_text(
+        f"${float(paid['strategist']):.4f}"
+    )
+    expect(_row(admin, "extraction").locator("td[data-title='Members paid']")).to_have_text(
+        f"${float(paid['extraction']):.4f}"
+    )
+    canvas = admin.get_by_role("img", name=re.compile("Cost in dollars.*strategist"))
+    expect(canvas).to_be_visible()
+    for scheme in ("light", "dark"):
+        admin.emulate_media(color_scheme=scheme)
+        admin.reload()
+        has_no_serious_violation(admin)
+    photograph(admin, "first-page")
+    admin.get_by_role("link", name="30 days").click()
+    admin.get_by_role("link", name="by model").click()
+    expect(admin.get_by_role("img", name=re.compile("30 days.*claude-sonnet-4.5")).first).to_be_visible()
+
+    admin.get_by_role("link", name="Switch all overrides off").click()
+    admin.get_by_role("button", name="Switch all off").click()
+    expect(_row(admin, "strategist")).to_contain_text("no override")
+
+
+# --- what the persons do --------------------------------------------------------------------------
+
+
+def _open(installation: Installation, admin: Page) -> None:
+    admin.goto(f"{installation.address}/admin/")
+
+
+def _effect(admin: Page):
+    return admin.locator("[data-state=overrides]")
+
+
+def _row(admin: Page, agent: str):
+    return admin.locator(f"tr[data-agent={agent}]")
+
+
+def _wait_for_catalogue(admin: Page) -> None:
+    """The bot fetches it at its start; whoever is faster asks for it."""
+    expect(admin.locator("#models")).to_contain_text(re.compile("per million|catalogue is empty"))
+    if admin.get_by_text("The catalogue is empty").count():
+        admin.get_by_role("button", name="Fetch it anew").click()
+        expect(admin.locator("#models")).to_contain_text("per million")
+
+
+def _choose_by_mouse(installation: Installation, admin: Page, agent: str) -> None:
+    _open(installation, admin)
+    admin.locator(f"#set-{agent}").click()
+    _wait_for_catalogue(admin)
+    admin.locator("#id_search").fill("sonnet 4.5")
+    admin.locator(f"#models [data-model='{CHOSEN}']").click()
+    admin.locator("button[name=_save]").click()
+    admin.wait_for_url(re.compile("/agentmodelconfig/$"))
+
+
+def _try_it(installation: Installation, window: BrowserContext, admin: Page) -> None:
+    before = len(installation.calls())
+    tab_to(admin, "button[name=try]")
+    with window.expect_page() as opened:
+        admin.keyboard.press("Enter")
+    record = opened.value
+    expect(record.locator("main")).to_contain_text(f"ran {CHOSEN} because operator tried it out")
+    expect(record.locator("main")).to_contain_text("Answer")
+    (call,) = installation.calls(after=before)
+    assert (call["agent"], call["served_model"]) == ("trainer", CHOSEN)
+    photograph(record, "trial")
+    record.close()
+    assert admin.locator("#id_model_id").input_value() == CHOSEN
+
+
+@contextmanager
+def _two_more_processes(installation: Installation) -> Iterator[None]:
+    environment = {
+        "PATH": os.environ["PATH"],  # and no setting of the tests' own
+        "DJANGO_SETTINGS_MODULE": "observatory.settings",
+        "DJANGO_DEBUG": "true",
+        "SANDBOX": "true",
+        "PORT": str(installation.port),
+    }
+    script = f"import django\ndjango.setup()\n{RESOLVER}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=installation.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(20) == 0
