@@ -62,4 +62,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('span', 'starts_at', 'agent', 'model_id', 'purse'), name='figures_once')],
             },
         ),
+        migrations.AddIndex(
+            model_name='steprun',
+            index=models.Index(fields=['-started_at'], name='step_started'),
+        ),
     ]

@@ -195,6 +195,7 @@ class StepRun(models.Model):
             )
         ]
         indexes = [
+            models.Index(fields=["-started_at"], name="step_started"),
             models.Index(fields=["agent", "-started_at"], name="step_agent_started"),
             models.Index(fields=["requested_model", "-started_at"], name="step_model_started"),
             models.Index(fields=["purse", "-started_at"], name="step_purse_started"),
