@@ -121,7 +121,9 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
     photograph(admin, "first-page")
     admin.get_by_role("link", name="30 days").click()
     admin.get_by_role("link", name="by model").click()
-    expect(admin.get_by_role("img", name=re.compile("30 days.*claude-sonnet-4.5")).first).to_be_visible()
+    expect(
+        admin.get_by_role("img", name=re.compile("30 days.*claude-sonnet-4.5")).first
+    ).to_be_visible()
 
     admin.get_by_role("link", name="Switch all overrides off").click()
     admin.get_by_role("button", name="Switch all off").click()
