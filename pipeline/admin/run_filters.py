@@ -68,12 +68,15 @@ class RunList(ChangeList):
 def with_steps_like(
     runs: QuerySet[PipelineRun], wanted: Mapping[str, str]
 ) -> QuerySet[PipelineRun]:
-    """Return those of the runs that have such a step, the newest of them."""
+    """Return those of the runs that have such a step, the newest of them.
+
+    They are found by one query, for both the list and its count.
+    """
     steps = StepRun.objects.filter(**wanted)
     if runs.query.where:
         steps = steps.filter(run__in=runs.order_by().values("pk"))
-    newest = steps.order_by("-started_at").values("run")[:STEPS_LOOKED_AT]
-    return runs.filter(pk__in=newest)
+    newest = steps.order_by("-started_at").values_list("run", flat=True)[:STEPS_LOOKED_AT]
+    return runs.filter(pk__in=list(dict.fromkeys(newest))[:COUNTED])
 
 
 def with_name(runs: QuerySet[PipelineRun], said: str) -> QuerySet[PipelineRun]:

@@ -59,6 +59,10 @@ class Migration(migrations.Migration):
             model_name='pipelinerun',
             name='run_status',
         ),
+        migrations.RemoveIndex(
+            model_name='pipelinerun',
+            name='run_started',
+        ),
         migrations.AddField(
             model_name='pipelinerun',
             name='again_of',
@@ -99,21 +103,34 @@ class Migration(migrations.Migration):
             name='kind',
             field=models.CharField(choices=[('control', 'Update that waits for nothing'), ('message', 'Message, in the order of its chat'), ('notice', 'Telling a member that a message is in line'), ('greeting', 'Telling a member that they are let in'), ('step', 'Background step'), ('again', 'Run again for an operator')], max_length=8),
         ),
-        migrations.AddIndex(
-            model_name='pipelinerun',
-            index=models.Index(fields=['status', '-started_at'], name='run_status_started'),
+        migrations.AlterField(
+            model_name='steprun',
+            name='run',
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='pipeline.pipelinerun'),
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
-            index=models.Index(fields=['pipeline', '-started_at'], name='run_pipeline_started'),
+            index=models.Index(fields=['-started_at', '-id'], name='run_started'),
+        ),
+        migrations.AddIndex(
+            model_name='steprun',
+            index=models.Index(fields=['run', 'purse', 'agent', 'requested_model', 'started_at'], name='step_of_run'),
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
-            index=models.Index(fields=['member', '-started_at'], name='run_member_started'),
+            index=models.Index(fields=['status', '-started_at', '-id'], name='run_status_started'),
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
-            index=models.Index(fields=['source', '-started_at'], name='run_source_started'),
+            index=models.Index(fields=['pipeline', '-started_at', '-id'], name='run_pipeline_started'),
+        ),
+        migrations.AddIndex(
+            model_name='pipelinerun',
+            index=models.Index(fields=['member', '-started_at', '-id'], name='run_member_started'),
+        ),
+        migrations.AddIndex(
+            model_name='pipelinerun',
+            index=models.Index(fields=['source', '-started_at', '-id'], name='run_source_started'),
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
@@ -121,11 +138,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
-            index=models.Index(condition=models.Q(('has_mismatch', True)), fields=['-started_at'], name='run_mismatch'),
+            index=models.Index(condition=models.Q(('has_mismatch', True)), fields=['-started_at', '-id'], name='run_mismatch'),
         ),
         migrations.AddIndex(
             model_name='pipelinerun',
-            index=models.Index(condition=models.Q(('has_fallback', True)), fields=['-started_at'], name='run_fallback'),
+            index=models.Index(condition=models.Q(('has_fallback', True)), fields=['-started_at', '-id'], name='run_fallback'),
         ),
         migrations.AddIndex(
             model_name='steprun',

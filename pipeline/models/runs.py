@@ -126,20 +126,25 @@ class PipelineRun(models.Model):
     class Meta:
         verbose_name = "run"
         ordering = ["-started_at"]
+        # Each in the order of the list, down to the id: then a page is read off the index.
         indexes = [
-            models.Index(fields=["-started_at"], name="run_started"),
-            models.Index(fields=["status", "-started_at"], name="run_status_started"),
-            models.Index(fields=["pipeline", "-started_at"], name="run_pipeline_started"),
-            models.Index(fields=["member", "-started_at"], name="run_member_started"),
-            models.Index(fields=["source", "-started_at"], name="run_source_started"),
+            models.Index(fields=["-started_at", "-id"], name="run_started"),
+            models.Index(fields=["status", "-started_at", "-id"], name="run_status_started"),
+            models.Index(fields=["pipeline", "-started_at", "-id"], name="run_pipeline_started"),
+            models.Index(fields=["member", "-started_at", "-id"], name="run_member_started"),
+            models.Index(fields=["source", "-started_at", "-id"], name="run_source_started"),
             models.Index(
                 fields=["-cost_usd"], name="run_cost", condition=models.Q(cost_usd__isnull=False)
             ),
             models.Index(
-                fields=["-started_at"], name="run_mismatch", condition=models.Q(has_mismatch=True)
+                fields=["-started_at", "-id"],
+                name="run_mismatch",
+                condition=models.Q(has_mismatch=True),
             ),
             models.Index(
-                fields=["-started_at"], name="run_fallback", condition=models.Q(has_fallback=True)
+                fields=["-started_at", "-id"],
+                name="run_fallback",
+                condition=models.Q(has_fallback=True),
             ),
         ]
         permissions = [
@@ -160,7 +165,9 @@ class StepRun(models.Model):
     """One attempt at one step, with the reason for the model it ran on."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    run = models.ForeignKey(PipelineRun, on_delete=models.CASCADE, related_name="steps")
+    run = models.ForeignKey(
+        PipelineRun, on_delete=models.CASCADE, related_name="steps", db_index=False
+    )
     position = models.PositiveSmallIntegerField()
     attempt = models.PositiveSmallIntegerField(default=1)  # 2 and more: after a restart
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)
@@ -199,6 +206,11 @@ class StepRun(models.Model):
             models.Index(fields=["agent", "-started_at"], name="step_agent_started"),
             models.Index(fields=["requested_model", "-started_at"], name="step_model_started"),
             models.Index(fields=["purse", "-started_at"], name="step_purse_started"),
+            # What the list of runs filters by, without a look at the rows themselves.
+            models.Index(
+                fields=["run", "purse", "agent", "requested_model", "started_at"],
+                name="step_of_run",
+            ),
         ]
 
     def __str__(self) -> str:
