@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -143,6 +144,16 @@ class Environment:
             if not re.fullmatch(r"\*|\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\]", host):
                 raise _wrong(name, f"{host!r} is no host name: no https://, no port, no path")
         return hosts
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        networks: list[IPv4Network | IPv6Network] = []
+        for text in self.names(name):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                what = "no address or network such as 10.0.0.7 or 10.0.0.0/24"
+                raise _wrong(name, f"{text!r} is {what}") from None
+        return networks
 
     def time_zone(self, name: str, default: str) -> str:
         value = self.text(name) or default

@@ -27,6 +27,7 @@ _PLACES = (
             ("Operators", "badge", "auth.user"),
             ("Roles", "shield_person", "auth.group"),
             ("Readings", "visibility", "pipeline.textsread"),
+            ("Failed sign-ins", "lock", "axes.accessattempt"),
         ],
     ),
     (

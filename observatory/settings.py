@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,6 +82,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.humanize",
     "simple_history",
+    "axes",
     "agents",
     "pipeline",
     "observatory",
@@ -95,6 +97,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: what a locked out person gets to see
+]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: who is locked out is asked no password
+    "django.contrib.auth.backends.ModelBackend",
 ]
 ROOT_URLCONF = "observatory.urls"
 ASGI_APPLICATION = "observatory.asgi.application"
@@ -144,6 +151,22 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_AGE = 8 * 3600
 CSRF_TRUSTED_ORIGINS = [] if DEBUG else [f"https://{host}" for host in ALLOWED_HOSTS]
+
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+AXES_HANDLER = "observatory.sign_in.SignInHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # impatience makes no wait longer
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "observatory.sign_in.address_of"
+AXES_USERNAME_CALLABLE = "observatory.sign_in.name_of"
+AXES_LOCKOUT_CALLABLE = "observatory.sign_in.locked_out"
+AXES_DISABLE_ACCESS_LOG = True  # no list of who signed in when
+AXES_ENABLE_ADMIN = False  # observatory.admin has a page in the theme's dress
+AXES_VERBOSE = False
+# Never in a log or a row: people also type a password where the name belongs.
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken"]
 
 # --- database and cache -------------------------------------------------------------------------
 
@@ -318,6 +341,7 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "telegram": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
         "procrastinate": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
         # Observatory says itself, once an outage, that its receiver takes nothing; at WARNING the

@@ -52,6 +52,8 @@ WRONG = [
     ("DRAIN_SECONDS", "-1"),
     ("CREDENTIALS_KEYS", "not-a-fernet-key-but-a-secret"),
     ("CREDENTIALS_KEYS", f"{Fernet.generate_key().decode()},not-a-fernet-key"),
+    ("TRUSTED_PROXIES", "proxy.internal"),
+    ("TRUSTED_PROXIES", "10.0.0.7/8"),
     ("LOG_LEVEL", "LOUD"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://pk:hunter2@langfuse.example.com/api/public/otel"),
