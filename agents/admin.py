@@ -125,18 +125,20 @@ class AgentModelConfigAdmin(ModelAdmin):
                 f"{url}/", self.admin_site.admin_view(view), name=f"agents_agentmodelconfig_{name}"
             )
             for url, view, name in (
-                ("of/<str:agent_name>", self.of_view, "of"),
-                ("of/<str:agent_name>/remove", self.remove_view, "remove"),
+                # The agent is in the query: an override set by SQL may have any name.
+                ("remove", self.remove_view, "remove"),
+                ("of", self.of_view, "of"),
                 ("stop-all", self.stop_all_view, "stop_all"),
-                ("history-of/<str:agent_name>", self.history_of_view, "history_of"),
+                ("history-of", self.history_of_view, "history_of"),
             )
         ]
         return [restore, *pages, *super().get_urls()]
 
     # --- two clicks from the first page ---------------------------------------------------------
 
-    def of_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+    def of_view(self, request: HttpRequest) -> HttpResponse:
         """Lead to the form of an agent's override, whether it has had one before or not."""
+        agent_name = request.GET.get("agent_name", "")
         row = self.get_queryset(request).filter(agent_name=agent_name).first()
         if row is not None:
             return redirect("admin:agents_agentmodelconfig_change", row.pk)
@@ -145,8 +147,9 @@ class AgentModelConfigAdmin(ModelAdmin):
         add = reverse("admin:agents_agentmodelconfig_add")
         return redirect(f"{add}?{urlencode({'agent_name': agent_name})}")
 
-    def remove_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+    def remove_view(self, request: HttpRequest) -> HttpResponse:
         """Ask, and then take one override out of force."""
+        agent_name = request.GET.get("agent_name", "")
         row = get_object_or_404(self.get_queryset(request), agent_name=agent_name, is_active=True)
 
         def remove() -> str:
@@ -197,10 +200,11 @@ class AgentModelConfigAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "agents/confirm.html", context)
 
-    def history_of_view(self, request: HttpRequest, agent_name: str) -> HttpResponse:
+    def history_of_view(self, request: HttpRequest) -> HttpResponse:
         """Go to the history of an agent's override: runs know the agent, and no row of ours."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        agent_name = request.GET.get("agent_name", "")
         row = get_object_or_404(AgentModelConfig, agent_name=agent_name)
         return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
 

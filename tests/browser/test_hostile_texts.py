@@ -22,7 +22,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, CatalogModel
 from observatory.content_policy import HEADER, POLICY
 from pipeline.models import (
     CasebookEntry,
@@ -258,6 +258,7 @@ def _written() -> list[str]:
         AccessAttempt,
         lambda text: {"username": text, "user_agent": text, "failures_since_start": 1},
     )
+    _catalogue(now)
     _log(written)
     return [*_list_addresses(), *_page_addresses(written)]
 
@@ -279,6 +280,14 @@ def _page_addresses(written: dict[str, list[Any]]) -> Iterator[str]:
     user = User.objects.get(username=PAYLOADS[0])
     yield reverse("admin:auth_user_change", args=[user.pk])
     yield reverse("admin:pipeline_member_delete", args=[written["pipeline_member"][0].pk])
+    yield reverse("admin:index")
+    yield reverse("admin:agents_agentmodelconfig_stop_all")
+    for row in written["agents_agentmodelconfig"][:FORMS_OF_EACH]:
+        yield f"{reverse('admin:agents_agentmodelconfig_remove')}?agent_name={quote(row.agent_name)}"
+        yield f"{reverse('cost')}?agent_name={quote(row.agent_name)}&model_id={quote(row.model_id)}"
+    for text in PAYLOADS[::12]:
+        yield f"{reverse('models')}?search={quote(text[:40])}"
+    yield reverse("models")
     yield reverse("admin:axes_accessattempt_change", args=[AccessAttempt.objects.latest("pk").pk])
 
 
@@ -332,6 +341,22 @@ def _overrides() -> list[Any]:
         for n, text in enumerate(PAYLOADS)
     )
     return written
+
+
+def _catalogue(now: Any) -> None:
+    """Write what a hostile list of models would leave, had it got past what is checked."""
+    _bare(CatalogModel).bulk_create(
+        CatalogModel(
+            model_id=f"{text[:150]}{n}",
+            name=text[:200],
+            alias_target=text[:200],
+            input_modalities=[text],
+            supported_parameters=[text],
+            first_seen_at=now,
+            last_seen_at=now,
+        )
+        for n, text in enumerate(PAYLOADS)
+    )
 
 
 def _members(now: Any) -> list[Any]:

@@ -90,15 +90,16 @@ class RightsTest(FirstPageCase):
         page = self.page()
 
         assert "strategist" in page
-        assert reverse("admin:agents_agentmodelconfig_of", args=["strategist"]) not in page
-        for name, arguments in (("stop_all", []), ("remove", ["strategist"])):
-            url = reverse(f"admin:agents_agentmodelconfig_{name}", args=arguments)
-            assert self.client.post(url).status_code in {403, 404}
+        assert reverse("admin:agents_agentmodelconfig_of") not in page
+        AgentModelConfig.objects.upsert("strategist", "openai/gpt-4.1", "ada")
+        for name in ("stop_all", "remove"):
+            url = reverse(f"admin:agents_agentmodelconfig_{name}")
+            assert self.client.post(f"{url}?agent_name=strategist").status_code == 403
 
 
 class SwitchTest(FirstPageCase):
     def test_set_leads_to_the_form_with_the_agent_chosen(self):
-        url = reverse("admin:agents_agentmodelconfig_of", args=["trainer"])
+        url = reverse("admin:agents_agentmodelconfig_of") + "?agent_name=trainer"
 
         page = self.client.get(url, follow=True).content.decode()
 
@@ -106,7 +107,7 @@ class SwitchTest(FirstPageCase):
 
     def test_change_leads_to_the_form_of_the_row_which_saving_puts_in_force(self):
         row = AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada", is_active=False)
-        url = reverse("admin:agents_agentmodelconfig_of", args=["trainer"])
+        url = reverse("admin:agents_agentmodelconfig_of") + "?agent_name=trainer"
 
         response = self.client.get(url, follow=True)
 
@@ -115,7 +116,7 @@ class SwitchTest(FirstPageCase):
 
     def test_remove_asks_first_and_then_takes_the_override_out_of_force(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "eve")
-        url = reverse("admin:agents_agentmodelconfig_remove", args=["trainer"])
+        url = reverse("admin:agents_agentmodelconfig_remove") + "?agent_name=trainer"
 
         asked = self.client.get(url).content.decode()
         assert "openai/gpt-4.1" in asked

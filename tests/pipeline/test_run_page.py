@@ -62,7 +62,7 @@ class RunPageTests(TestCase):
     def test_an_override_leads_to_its_history_for_who_may_see_it(self):
         AgentModelConfig.objects.upsert("strategist", "anthropic/claude-sonnet-4.5", "olga")
         run = a_run({}, {"override_version": 1})
-        link = reverse("admin:agents_agentmodelconfig_history_of", args=["strategist"])
+        link = reverse("admin:agents_agentmodelconfig_history_of") + "?agent_name=strategist"
 
         assert link not in self.page(run)
         assert link in self.page(run, "view_agentmodelconfig")
