@@ -58,7 +58,7 @@ class PipelineRunAdmin(ModelAdmin):
     """Runs: read only."""
 
     list_display = [
-        "began",
+        "started_at",
         "pipeline",
         "member",
         "status_label",
@@ -67,7 +67,7 @@ class PipelineRunAdmin(ModelAdmin):
         "took",
         "flags",
     ]
-    list_display_links = ["began"]
+    list_display_links = ["started_at"]
     list_select_related = ["member"]
     list_filter = [
         SinceFilter,
@@ -86,7 +86,7 @@ class PipelineRunAdmin(ModelAdmin):
     list_before_template = "pipeline/runs_intro.html"
     search_fields = ["id"]
     search_help_text = "A member's name, or the first eight digits of a run's id"
-    sortable_by = ["began", "cost"]
+    sortable_by = ["started_at", "cost"]
     list_per_page = 50
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # each of them would count every run there is
@@ -112,10 +112,6 @@ class PipelineRunAdmin(ModelAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         return without_show_all(super().get_changelist_instance(request))
-
-    @display(description="started", ordering="started_at")
-    def began(self, run: PipelineRun) -> Any:
-        return run.started_at
 
     @display(
         description="status",
