@@ -8,6 +8,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
 
 _PLACES = (
@@ -54,6 +55,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     home = {"title": "First page", "icon": "dashboard", "link": reverse("admin:index")}
     sections[0]["items"].insert(0, home)
     return [section for section in sections if section["items"]]
+
+
+def icon(request: HttpRequest) -> str:
+    """Return the address of the picture in the browser's tab."""
+    return static("observatory/icon.svg")
 
 
 def environment_badge(request: HttpRequest) -> list[str]:
