@@ -21,9 +21,8 @@ from unfold.decorators import display
 from agents import revision
 from agents.forms import OverrideForm
 from agents.models import AgentModelConfig
-from agents.process_report import living
+from agents.process_report import effect
 from agents.registry import default_registry
-from agents.snapshot import read_snapshot
 
 HISTORY_SHOWN = 200  # entries; one override is changed some times a week
 
@@ -271,15 +270,8 @@ class AgentModelConfigAdmin(ModelAdmin):
 
 
 def _state() -> dict[str, Any]:
-    """Return what the banner says: whether overrides have effect, and where the last one is."""
-    version = read_snapshot(0.0).version
-    processes = living()
-    return {
-        "has_shared_key": bool(settings.OPENROUTER_API_KEY),
-        "version": version,
-        "processes": processes,
-        "current_processes": sum(process.version == version for process in processes),
-    }
+    """Return what the banner says: whether overrides have effect, and how far the last one has got."""
+    return {"has_shared_key": bool(settings.OPENROUTER_API_KEY), "effect": effect()}
 
 
 def _names(rows: QuerySet[AgentModelConfig]) -> str:

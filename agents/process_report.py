@@ -112,6 +112,18 @@ class Effect:
     def is_everywhere(self) -> bool:
         return len(self.current) == len(self.processes) > 0
 
+    @property
+    def sentence(self) -> str:
+        """How far it has got, in one line for operators."""
+        count = len(self.processes)
+        if not count:
+            return f"{self.version}: no process is running; the next one reads it at its start"
+        processes = f"{len(self.current)} of {count} process{'es' if count != 1 else ''}"
+        if not self.is_everywhere:
+            return f"{self.version} is saved; in effect on {processes}"
+        after = "" if self.after_s is None else f" after {self.after_s:.1f} s"
+        return f"{self.version} is in effect on {processes}{after}"
+
 
 def effect() -> Effect:
     """Return which of the running processes have the overrides as they are now.

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from agents.process_report import Effect, effect
+from agents.process_report import effect
 from agents.snapshot import read_snapshot
 from observatory.dashboard.agents_now import agents_now, since
 from observatory.dashboard.charts import DIMENSIONS, RANGES, charts
@@ -92,7 +92,7 @@ def _now(rights: _Rights) -> tuple[str, str]:
     """Return the live part and its digest, which it asks with from then on."""
     state = effect()
     body = _recent.get_or_make((state.version, rights), lambda: _body(rights))
-    html = render_to_string("dashboard/effect.html", {"words": words(state)}) + body
+    html = render_to_string("dashboard/effect.html", {"words": state.sentence}) + body
     digest = hashlib.sha256(html.encode()).hexdigest()[:16]
     url = f"{reverse('now')}?seen={digest}"
     return render_to_string("dashboard/now.html", {"url": url, "html": html}), digest
@@ -110,18 +110,6 @@ def _body(rights: _Rights) -> str:
         "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "nothing",
     }
     return render_to_string("dashboard/agents.html", context)
-
-
-def words(state: Effect) -> str:
-    """Return how far the overrides have got, in one line."""
-    count = len(state.processes)
-    if not count:
-        return f"{state.version}: no process is running; the next one reads it at its start"
-    processes = f"{count} process{'es' if count != 1 else ''}"
-    if not state.is_everywhere:
-        return f"{state.version} is saved; in effect on {len(state.current)} of {processes}"
-    after = "" if state.after_s is None else f" after {state.after_s:.1f} s"
-    return f"{state.version} is in effect on {len(state.current)} of {processes}{after}"
 
 
 def _link(concern: attention.Concern, rights: _Rights) -> str:

@@ -197,16 +197,16 @@ class ListTest(AdminTestCase):
 
     def test_the_page_says_on_how_many_processes_the_last_change_is_in_effect(self):
         choose_model("extraction", MINI)
-        assert "none is running" in self._banner()
+        assert "no process is running" in self._banner()
         version = read_snapshot(0.0).version
         self._reports("bot", version)
         self._reports("worker", version, is_stale=True)
-        assert f"{version} is in effect on 2 of 2 running processes" in self._banner()
+        assert f"{version} is in effect on 2 of 2 processes" in self._banner()
         self._reports("worker", "v0·0000")
 
         banner = self._banner()
 
-        assert f"{version} is saved; confirmed by 2 of 3 running processes" in banner
+        assert f"{version} is saved; in effect on 2 of 3 processes" in banner
         assert "worker 2 (stale)" in banner
         assert "worker 3 (last reported v0·0000)" in banner
 
