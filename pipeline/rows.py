@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import Exists, Max, QuerySet, Subquery, Sum, Value
+from django.db.models import Exists, Max, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Replace
 from django.utils import timezone
 
@@ -38,6 +39,8 @@ BACKGROUND_FIELDS = (
     *("forwarded", "conversation"),
     *("knowledge_base", "user_memory", "casebook_text", "scenario"),
 )
+
+OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS may be
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -135,10 +138,18 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
 
 @transaction.atomic
 def close_orphans() -> int:
-    """Close the open Telegram runs that no open task will go on with; return their number."""
-    orphans = PipelineRun.objects.filter(source=Source.TELEGRAM, status=RunStatus.RUNNING).exclude(
+    """Close the open runs that nobody will go on with; return their number.
+
+    Those from Telegram are gone on with by a task; of others nobody knows more than their age.
+    """
+    is_abandoned = Q(source=Source.TELEGRAM) & ~Q(
         update__tasks__in=Task.objects.filter(ended_at=None)
     )
+    is_too_old = Q(
+        source__in=[Source.SHELL, Source.TRIAL],
+        started_at__lt=timezone.now() - OTHERS_ABANDONED_AFTER,
+    )
+    orphans = PipelineRun.objects.filter(is_abandoned | is_too_old, status=RunStatus.RUNNING)
     ids = list(orphans.select_for_update(of=("self",)).values_list("pk", flat=True))
     interrupt(StepRun.objects.filter(run__in=ids, task=None))
     for run_id in ids:

@@ -65,13 +65,16 @@ def safe_cell(value: Cell) -> str:
     """Return a value as a cell's text that no spreadsheet takes for a formula."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"  # without an exponent, which some programs read as text
-    return value.isoformat() if isinstance(value, date) else str(value)
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    text = str(value)  # also of what is no text itself, such as a member
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:

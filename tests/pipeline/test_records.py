@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -332,13 +332,25 @@ class InterruptionTests(PipelineCase):
         assert closed == 1
         for model in (PipelineRun, StepRun, LLMCall):
             statuses = [status async for status in model.objects.values_list("status", flat=True)]
-            assert sorted(statuses) == ["interrupted", "ok", "ok", "ok", "running", "running"], (
-                model
-            )
+            others = len(Source) - 1
+            assert sorted(statuses) == [
+                "interrupted",
+                *["ok"] * len(Source),
+                *["running"] * others,
+            ], model
         run = await PipelineRun.objects.aget(status=RunStatus.INTERRUPTED)
         assert run.source == Source.TELEGRAM
         assert run.ended_at is not None
         assert await sync_to_async(close_orphans)() == 0
+
+    async def test_a_trial_or_a_run_from_the_shell_is_closed_when_it_is_hours_old(self):
+        for source in (Source.SHELL, Source.TRIAL):
+            await a_step(source)
+        await PipelineRun.objects.aupdate(started_at=timezone.now() - timedelta(hours=3))
+        await a_step(Source.TRIAL)
+
+        assert await sync_to_async(close_orphans)() == 2
+        assert await PipelineRun.objects.filter(status=RunStatus.RUNNING).acount() == 1
 
 
 async def a_step(source: Source = Source.SHELL, status: str = RunStatus.RUNNING) -> UUID:
