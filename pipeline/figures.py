@@ -87,14 +87,14 @@ def tallies(
     hours = {hour for hour in _closed(Span.HOUR, since) if _day_of(hour) not in days}
     yield from _kept(Span.DAY, days)
     yield from _kept(Span.HOUR, hours)
-    open_since = next(
-        (hour for hour in _hours(since, now) if hour not in hours and _day_of(hour) not in days),
-        None,
-    )
-    if open_since is not None:
-        for key, tally in _added_up(open_since, now + HOUR).items():
-            if key.starts_at not in hours and _day_of(key.starts_at) not in days:
-                yield key, tally
+    open_hours = {
+        hour
+        for hour in _hours(since, now + HOUR)  # the clock of who wrote it may be ahead of ours
+        if hour not in hours and _day_of(hour) not in days
+    }
+    for key, tally in _added_up(min(open_hours, default=now), now + HOUR).items():
+        if key.starts_at in open_hours:
+            yield key, tally
 
 
 def total(found: Iterable[tuple[Key, Tally]]) -> Tally:

@@ -6,7 +6,7 @@ nowhere else: a bounded number of short facts of known kinds, about the member w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from django.db import transaction
@@ -35,21 +35,26 @@ def learn(step: StepRun, data: Mapping[str, Any]) -> None:
     member = Member.objects.select_for_update().filter(pk=run.member_id).first()
     if member is None or (member.memory_erased_at and run.started_at <= member.memory_erased_at):
         return
-    known = {_folded(fact.text) for fact in holding(member)}
-    new: dict[str, tuple[str, str]] = {}
-    for proposal in data.get("facts", []):
-        kind, text = proposal.get("kind"), _one_line(proposal.get("text", ""))
-        if kind in KINDS and text and HIDDEN not in text and _folded(text) not in known:
-            new.setdefault(_folded(text), (kind, text))
+    new = _new_in(data, known={_folded(fact.text) for fact in holding(member)})
     if not new:
         return
     member.memory_version += 1
     member.save(update_fields=["memory_version"])
     Fact.objects.bulk_create(
         Fact(member=member, kind=kind, text=text, run=run, since_version=member.memory_version)
-        for kind, text in new.values()
+        for kind, text in new
     )
     _keep_bounds(member)
+
+
+def _new_in(data: Mapping[str, Any], known: Collection[str]) -> list[tuple[str, str]]:
+    """Return kind and text of what is proposed, sensible and not known yet, each once."""
+    new: dict[str, tuple[str, str]] = {}
+    for proposal in data.get("facts", []):
+        kind, text = proposal.get("kind"), _one_line(proposal.get("text", ""))
+        if kind in KINDS and text and HIDDEN not in text and _folded(text) not in known:
+            new.setdefault(_folded(text), (kind, text))
+    return list(new.values())
 
 
 def holding(member: Member) -> list[Fact]:

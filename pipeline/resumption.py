@@ -97,10 +97,6 @@ def _kept(run: PipelineRun) -> KeptRun:
 
 
 def _step(row: StepRun) -> KeptStep:
-    calls = list(row.calls.all())
-    answered = [call for call in calls if call.status == CallStatus.OK]
-    costs = [call.cost_usd for call in calls if call.cost_usd is not None]
-    took = row.ended_at - row.started_at if row.ended_at else None
     output = AgentOutput(
         agent=row.agent,
         success=row.status == S.OK,
@@ -109,22 +105,29 @@ def _step(row: StepRun) -> KeptStep:
         error=row.error or None,
         was_repaired=row.was_repaired,
     )
-    report = StepReport(
+    return KeptStep(report=_report(row), output=output)
+
+
+def _report(row: StepRun) -> StepReport:
+    calls = list(row.calls.all())
+    served = [call.served_model for call in calls if call.served_model]
+    answered = [call for call in calls if call.status == CallStatus.OK]
+    costs = [call.cost_usd for call in calls if call.cost_usd is not None]
+    return StepReport(
         agent=row.agent,
         mode=StepMode(row.mode),
         position=row.position,
         status=S(row.status),
         requested_model=row.requested_model,
-        served_model=next((c.served_model for c in reversed(calls) if c.served_model), ""),
+        served_model=served[-1] if served else "",
         purse=row.purse,
         decision=row.decision,
         cost_usd=sum(costs, Decimal(0)) if costs else None,
-        latency_ms=round(took.total_seconds() * 1000) if took else 0,
+        latency_ms=row.took_ms or 0,
         error=row.error or None,
         member_line=row.member_line,
         fell_back_to=answered[-1].requested_model if answered and answered[-1].is_fallback else "",
     )
-    return KeptStep(report=report, output=output)
 
 
 def _data(row: StepRun) -> dict[str, Any]:

@@ -124,6 +124,13 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
     letters = [_opened(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
     TelegramUpdate.objects.bulk_create(letter.row for letter in letters)
     PastedKey.objects.bulk_create(letter.pasted for letter in letters if letter.pasted)
+    add_tasks(_tasks_for(letters))
+    crashpoints.reach("storing updates")
+    return len(letters)
+
+
+def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
+    """Return what is to be done about updates, and who is to be told that they wait."""
     in_lanes = {letter.lane for letter in letters if letter.lane}
     open_tasks = Task.objects.filter(lane__in=in_lanes, status__in=OPEN)
     busy = set(open_tasks.values_list("lane", flat=True))
@@ -134,9 +141,7 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
         if letter.lane in busy and letter.may_be_told:
             tasks.append(Task(kind=TaskKind.NOTICE, update=letter.row))
         busy |= {letter.lane} - {""}
-    add_tasks(tasks)
-    crashpoints.reach("storing updates")
-    return len(letters)
+    return tasks
 
 
 @dataclass(frozen=True, slots=True)

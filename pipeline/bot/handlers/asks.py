@@ -79,13 +79,18 @@ async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | s
         forwarded="\n\n".join(filter(None, passed_on)),
         conversation=await _before(turn, message),
     )
-    if picture is not None:
-        return Ask(pipeline="support_photo", question=question, picture=picture)
+    pipeline = _pipeline_for(question, has_picture=picture is not None)
+    if not pipeline:
+        return texts.NOTHING_TO_DO
+    return Ask(pipeline=pipeline, question=question, picture=picture)
+
+
+def _pipeline_for(question: Question, *, has_picture: bool) -> str:
+    if has_picture:
+        return "support_photo"
     if question.text:
-        return Ask(pipeline="support", question=question)
-    if question.forwarded:
-        return Ask(pipeline="support_forwarded", question=question)
-    return texts.NOTHING_TO_DO
+        return "support"
+    return "support_forwarded" if question.forwarded else ""
 
 
 async def _before(turn: Turn, message: Message) -> str:
