@@ -59,9 +59,10 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
-	$(STRICT) -m pytest -m "browser or chaos"
+	$(STRICT) -m pytest -n 2 --dist worksteal -m browser
+	$(STRICT) -m pytest -m chaos
 	$(SERVERS) $(STRICT) -m pytest -m chaos
-	$(SERVERS) $(STRICT) -m pytest $(AT_ONCE) -m "not browser and not chaos"
+	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
 prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long

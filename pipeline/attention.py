@@ -98,13 +98,17 @@ def _processes() -> Iterator[Concern]:
         )
 
 
-def _spending(now: datetime) -> Iterator[Concern]:
+def credit() -> dict[str, str | None]:
+    """Return what was last heard of the shared key: `remaining_usd`, `problem`; {} before that."""
     chore = Chore.objects.filter(name=CREDIT).first()
-    if chore is None or not settings.OPENROUTER_API_KEY:
-        return
-    if problem := chore.found.get("problem"):
+    return chore.found if chore is not None and settings.OPENROUTER_API_KEY else {}
+
+
+def _spending(now: datetime) -> Iterator[Concern]:
+    heard = credit()
+    if problem := heard.get("problem"):
         yield Concern(key="credit-unknown", text=f"Shared key: {problem}.", is_told=True)
-    if (remaining := chore.found.get("remaining_usd")) is None:
+    if (remaining := heard.get("remaining_usd")) is None:
         return
     week = figures.tallies(now - timedelta(days=7), now=now, in_days=True)
     spent = sum((t.cost_usd for key, t in week if key.purse == Purse.SHARED), Decimal(0))

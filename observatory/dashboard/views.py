@@ -105,6 +105,7 @@ def _body(rights: _Rights) -> str:
         "rows": rows,
         "since": since(at),
         "concerns": [(one, _link(one, rights)) for one in attention.concerns(at)],
+        "remaining_usd": attention.credit().get("remaining_usd"),
         "may_change": rights.changes,
         "has_overrides": bool(snapshot.overrides),
         "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "nothing",

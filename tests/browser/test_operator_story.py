@@ -58,6 +58,8 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
     installation: Installation, window: BrowserContext
 ) -> None:
     admin = sign_in(installation, window)
+    admin.set_viewport_size({"width": 390, "height": 844})
+    admin.emulate_media(color_scheme="dark")
     _open(installation, admin)
     tab_to(admin, "#set-trainer")
     admin.keyboard.press("Enter")

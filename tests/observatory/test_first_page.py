@@ -15,6 +15,8 @@ from agents.models import AgentModelConfig, ResolverProcess
 from agents.snapshot import read_snapshot
 from observatory.dashboard import views
 from observatory.dashboard.recent import Recent
+from pipeline import attention
+from pipeline.models import Chore
 from tests.pipeline.test_figures import FiguresCase
 
 
@@ -71,6 +73,15 @@ class EffectTest(FirstPageCase):
 
         assert (response.status_code, response.content) == (286, b"")
         assert response["HX-Refresh"] == "true"
+
+
+class CreditTest(FirstPageCase):
+    def test_what_the_shared_key_has_left_is_shown(self):
+        Chore.objects.create(
+            name=attention.CREDIT, due_at=timezone.now(), found={"remaining_usd": "74.5"}
+        )
+
+        assert "the shared key has $74.50 left" in self.page()
 
 
 class RightsTest(FirstPageCase):
