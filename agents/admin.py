@@ -159,8 +159,8 @@ class AgentModelConfigAdmin(ModelAdmin):
             request,
             remove,
             title=f"Remove the override of {agent_name}?",
-            what=f"{agent_name} no longer runs on {row.model_id}, but on each member's own "
-            "provider, at the member's cost. Its history stays: it can be brought back.",
+            what=f"From the next step on, {agent_name} no longer runs on {row.model_id}, but on each "
+            "member's own provider. Its history stays: it can be brought back.",
             button="Remove",
         )
 
