@@ -11,7 +11,7 @@ from django.test import TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.models import AgentModelConfig, ResolverProcess
+from agents.models import AgentModelConfig, OverrideVersion, ResolverProcess
 from agents.snapshot import read_snapshot
 from observatory.dashboard import views
 from observatory.dashboard.recent import Recent
@@ -41,8 +41,9 @@ class EffectTest(FirstPageCase):
     def test_it_says_on_how_many_processes_the_overrides_are_in_effect(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada")
         version = read_snapshot(0.0).version
-        soon = timezone.now() + timedelta(seconds=0.4)
-        self.process(version, version_at=soon)
+        changed_at = OverrideVersion.objects.get().changed_at
+        assert changed_at is not None
+        self.process(version, version_at=changed_at + timedelta(seconds=0.4))
         late = self.process("v0·0000")
 
         assert f"{version} is saved; in effect on 1 of 2 processes" in self.page()
