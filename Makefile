@@ -17,6 +17,9 @@ AT_ONCE := -n 4 --dist worksteal
 WITH_ROWS := tests/agents tests/pipeline/bot tests/pipeline/queue
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers
+# What the benches compare with has an environment of its own: one of them would import our agents.
+PEERS := var/bench-venv
+BENCHES := steps
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 
@@ -55,6 +58,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	@echo 'manage.py check --deploy, with the production settings of the README'
 	@$(PRODUCTION) $(STRICT) manage.py check --deploy --fail-level WARNING
 	env DJANGO_DEBUG=true $(STRICT) manage.py makemigrations --check --dry-run
+	@set -e; for name in $(BENCHES); do env BENCH_SIZE=tiny $(PYTHON) -m bench $$name; done
 	$(PYTHON) -m coverage erase
 	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
@@ -70,10 +74,14 @@ prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
 	env OBSERVATORY_PROVE=1 $(SERVERS) $(PYTHON) -m pytest -s -m "not browser"
 
 .PHONY: bench
-bench: $(TEST_SET_UP) ## Measure how long a look-up takes, what more workers bring, and the pages of a million steps
+bench: $(TEST_SET_UP) peers ## Measure what Observatory adds, beside what one would use instead; takes long
+	@set -e; for name in $(BENCHES); do $(PYTHON) -m bench $$name; done
 	@$(PYTHON) -m bench.resolver
 	@$(SERVERS) $(PYTHON) -m bench.workers
 	@$(SERVERS) $(PYTHON) -m bench pages
+
+.PHONY: peers
+peers: $(PEERS)/installed ## Install what the benches compare with, in an environment of its own
 
 # --- set-up -----------------------------------------------------------------------------------------
 
@@ -101,3 +109,12 @@ $(TEST_SET_UP): tests/requirements.txt requirements.txt constraints.txt | $(PYTH
 	@echo "Installing what Observatory and its tests run on …"
 	@$(PIP) -r tests/requirements.txt
 	@touch $(RUN_SET_UP) $@
+
+# Without a network there are none, and the tables say so.
+$(PEERS)/installed: bench/peers/requirements.txt bench/peers/constraints.txt | $(PYTHON)
+	@echo "Installing what the benches compare with …"
+	@mkdir -p var
+	@$(PYTHON) -m venv --clear $(PEERS) && \
+		$(PEERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --quiet \
+			-r bench/peers/requirements.txt && touch $@ || \
+		{ rm -rf $(PEERS); echo "They could not be installed: the tables will have lines without figures."; }

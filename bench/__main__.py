@@ -1,14 +1,17 @@
-"""`python -m bench NAME`: sets Django up for the tests' settings, and then measures one thing."""
+"""`python -m bench NAME`: sets Django up in a folder of its own, and then measures one thing."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+import tempfile
 
 import django
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
-    django.setup()
-    sys.exit(importlib.import_module(f"bench.{sys.argv[1]}").main())
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.settings")
+    with tempfile.TemporaryDirectory(prefix="observatory-bench-") as folder:
+        os.environ.setdefault("OBSERVATORY_SUITE_DIR", folder)
+        django.setup()
+        sys.exit(importlib.import_module(f"bench.{sys.argv[1]}").main())
