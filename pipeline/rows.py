@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import Exists, Max, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Replace
 from django.utils import timezone
 
@@ -211,12 +211,14 @@ def write_step(
     """
     hold.check()
     attempts = StepRun.objects.filter(run_id=run_id, position=position)
-    interrupt(attempts.filter(status=StepStatus.RUNNING))
-    row = attempts.filter(status=StepStatus.WAITING).first() or StepRun(
+    earlier = list(attempts)  # none as a rule, so that one query tells all there is to know
+    if any(row.status == StepStatus.RUNNING for row in earlier):
+        interrupt(attempts)
+    row = next((row for row in earlier if row.status == StepStatus.WAITING), None) or StepRun(
         id=uuid4(),
         run_id=run_id,
         position=position,
-        attempt=(attempts.aggregate(last=Max("attempt"))["last"] or 0) + 1,
+        attempt=max((row.attempt for row in earlier), default=0) + 1,
         agent=step.agent,
         mode=step.mode,
     )
@@ -260,16 +262,22 @@ def close_step(
     )
     if not closed:
         raise Superseded(f"step run {step_id} is in other hands")
-    step = StepRun.objects.select_related("run").get(pk=step_id)
+    step = StepRun.objects.only("agent", "run_id", "started_at").get(pk=step_id)
     figures.reopen(step.started_at)
-    # Of what an operator has run again nothing is learnt about the member.
-    if status is StepStatus.OK and step.run.source != Source.AGAIN:
-        if step.agent == memory.AGENT:
-            memory.learn(step, output.data)
-        if step.agent == training.AGENT:
-            training.mark(step, output.data)
+    if status is StepStatus.OK:
+        _learn(step, output.data)
     progressed(token)
     traces.step_ended(step_id)
+
+
+def _learn(step: StepRun, data: Mapping[str, Any]) -> None:
+    """Take in what an agent found out about the member, but not when an operator had it run again."""
+    if step.agent not in (memory.AGENT, training.AGENT) or step.run.source == Source.AGAIN:
+        return
+    if step.agent == memory.AGENT:
+        memory.learn(step, data)
+    else:
+        training.mark(step, data)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
@@ -337,7 +345,9 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
         return
     # Locked whatever is in it: an erasure that is under way ends before this one looks.
     call = LLMCall.objects.select_for_update().filter(id=call_id).order_by("pk")
-    user_message, started_at = call.values_list("user_message_id", "started_at").get()
+    user_message, started_at, is_fallback = call.values_list(
+        "user_message_id", "started_at", "is_fallback"
+    ).get()
     is_erased = user_message is None
     fields: dict[str, Any] = {
         "status": _call_status(outcome),
@@ -356,11 +366,12 @@ def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
     figures.reopen(started_at)
     LLMCall.objects.filter(id=call_id).update(**fields)
     calls = LLMCall.objects.filter(step__run=run_id).order_by()
-    PipelineRun.objects.filter(pk=run_id).update(
-        cost_usd=Subquery(calls.values("step__run").values(total=Sum("cost_usd"))),
-        has_mismatch=Exists(calls.filter(is_mismatch=True)),
-        has_fallback=Exists(calls.filter(is_fallback=True)),
-    )
+    summary: dict[str, Any] = {
+        "cost_usd": Subquery(calls.values("step__run").values(total=Sum("cost_usd")))
+    }
+    summary |= {"has_mismatch": True} if mismatch else {}
+    summary |= {"has_fallback": True} if is_fallback else {}
+    PipelineRun.objects.filter(pk=run_id).update(**summary)
     traces.call_ended(call_id)
 
 
