@@ -23,7 +23,8 @@ from bench.machine import ROUNDS
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
-PEERS_PYTHON = Path(os.environ.get("BENCH_PEERS", ROOT / "var/bench-venv")) / "bin/python"
+PEERS_PYTHON = Path(os.environ.get("BENCH_PEERS") or ROOT / "var/bench-venv") / "bin/python"
+BENCH_ONLY = {"CACHE_URL", "DATABASE_URL", "OBSERVATORY_SUITE_DIR"}
 PATIENCE_S = 600.0  # for one round, the start included
 
 
@@ -58,7 +59,9 @@ class Result:
 def ours(name: str, module: str, *arguments: str, **environment: str) -> Contender:
     """Return a program of `bench.ours`, with the bench's settings and this environment."""
     command = (sys.executable, "-m", "bench", f"ours.{module}", *arguments)
-    base = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench.settings"}
+    # What the bench itself works in is not for those whom it measures.
+    base = {key: value for key, value in os.environ.items() if key not in BENCH_ONLY}
+    base["DJANGO_SETTINGS_MODULE"] = "bench.settings"
     return Contender(name=name, command=command, environment={**base, **environment})
 
 

@@ -1,102 +1,117 @@
-"""How long it takes to look an override up, beside a plain dict and beside Django's cache.
+"""How long it takes to look an override up, and until a change is in effect in another process.
 
-Each figure is the median of five rounds, in a temporary database and file cache. The resolver's
-includes what it does for being current: a look at the cache every 50 ms, in its own thread.
+The resolver's look-up includes what it does for being current: a look at the cache every 50 ms, in a
+thread of its own. Cold is the first look-up of a process that has never seen the overrides. A change
+counts from when its saving came back until another process that asks every millisecond has seen it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import platform
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack
 
-import django
+from bench.contest import Contender, Result, Started, ours, peer, results_of, running
+from bench.machine import ROUNDS, sized
+from bench.table import Column, show
+from tests.servers import redis_server
 
-ROUNDS = 5
-LOOKUPS = 100_000
-CACHE_LOOKUPS = 5_000  # each opens a file
-AGENT = "strategist"
-MODEL = "anthropic/claude-sonnet-4.5"
+CHANGES = sized(20, 2)  # a round
+LOOK_UPS = (
+    Column(kind="us", heading="hot, µs", digits=2, ratio_to="a dict"),
+    Column(kind="cold_us", heading="cold, µs"),
+)
+EFFECTS = (
+    Column(kind="p50_ms", heading="in effect after, p50 ms", digits=1),
+    Column(kind="worst_ms", heading="worst ms", digits=1),
+)
 
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {
-            "DJANGO_SETTINGS_MODULE": "observatory.settings",
-            "DJANGO_DEBUG": "true",
-            "DATABASE_URL": f"sqlite:///{folder}/bench.sqlite3",
-            "CACHE_URL": f"file://{folder}/cache",
-            "LOG_LEVEL": "ERROR",
+    with (
+        redis_server() as redis,
+        tempfile.TemporaryDirectory(prefix="observatory-bench-") as folder,
+    ):
+        looking = _looking(folder, redis.url)
+        show("One look-up of an override", results_of(looking), LOOK_UPS)
+        pairs = _pairs(folder, redis.url)
+        show("A change, seen by another process", [_effect_of(*pair) for pair in pairs], EFFECTS)
+
+
+def _looking(folder: str, redis_url: str) -> list[Contender]:
+    file_url = f"file://{folder}/looking"
+    return [
+        ours("a dict", "lookups", "dict"),
+        ours("the resolver, file cache", "lookups", "resolver", CACHE_URL=file_url),
+        ours("the resolver, Redis", "lookups", "resolver", CACHE_URL=redis_url),
+        ours("cache.get, file", "lookups", "cache", CACHE_URL=file_url),
+        ours("cache.get, Redis", "lookups", "cache", CACHE_URL=redis_url),
+        peer("django-waffle, memory", "with_waffle", "look", ".", "locmem:"),
+        peer("django-waffle, Redis", "with_waffle", "look", ".", redis_url),
+        peer("django-constance, memory", "with_constance", "look", ".", *_memory(redis_url)),
+        peer("django-constance, Redis", "with_constance", "look", ".", *_redis(redis_url)),
+        peer("django-constance, database", "with_constance", "look", ".", *_table(redis_url)),
+    ]
+
+
+def _pairs(folder: str, redis_url: str) -> list[tuple[Contender, Contender]]:
+    """Return who saves and who watches. What is in a process's memory nobody else ever sees."""
+
+    def resolvers(name: str, cache_url: str) -> tuple[Contender, Contender]:
+        shared = {
+            "CACHE_URL": cache_url,
+            "DATABASE_URL": f"sqlite:///{folder}/{name}.sqlite3",
         }
-        django.setup()
-        _print(_measure())
+        name = f"the resolver, {name}"
+        return ours(name, "lookups", "save", **shared), ours(name, "lookups", "watch", **shared)
+
+    def peers(name: str, *arguments: str) -> tuple[Contender, Contender]:
+        script, *rest = arguments
+        return peer(name, script, "save", folder, *rest), peer(name, script, "watch", folder, *rest)
+
+    return [
+        resolvers("file cache", f"file://{folder}/effects"),
+        resolvers("Redis", redis_url.replace("/0", "/1")),
+        peers("django-waffle, Redis", "with_waffle", redis_url),
+        peers("django-constance, Redis", "with_constance", *_redis(redis_url)),
+        peers("django-constance, database", "with_constance", *_table(redis_url)),
+    ]
 
 
-def _measure() -> dict[str, float]:
-    """Return microseconds per look-up, by what was asked."""
-    # Only here: models can be imported once Django is set up for the temporary folder.
-    from django.core.cache import cache  # noqa: PLC0415
-    from django.core.management import call_command  # noqa: PLC0415
-
-    from agents.model_config import ModelConfigService  # noqa: PLC0415
-    from agents.models import AgentModelConfig  # noqa: PLC0415
-
-    call_command("migrate", verbosity=0)
-    AgentModelConfig.objects.upsert(AGENT, MODEL, "bench")
-    known = {AGENT: MODEL}
-    cache.set(AGENT, MODEL, timeout=None)
-    service = ModelConfigService("key")
-    try:
-        return {
-            "dict": _median(lambda: _asked(known.get, LOOKUPS)),
-            "ModelConfigService.get_override": _median(lambda: asyncio.run(_resolved(service))),
-            "cache.get (file)": _median(lambda: _asked(cache.get, CACHE_LOOKUPS)),
-        }
-    finally:
-        service.close()
+def _memory(redis_url: str) -> tuple[str, str]:
+    return "memory.MemoryBackend", redis_url
 
 
-def _median(one_round: Callable[[], float]) -> float:
-    return statistics.median(one_round() for _ in range(ROUNDS))
+def _redis(redis_url: str) -> tuple[str, str]:
+    return "redisd.RedisBackend", redis_url
 
 
-def _asked(get: Callable[[str], object], count: int) -> float:
-    started = time.perf_counter()
-    for _ in range(count):
-        get(AGENT)
-    return (time.perf_counter() - started) / count * 1e6
+def _table(redis_url: str) -> tuple[str, str]:
+    return "database.DatabaseBackend", redis_url
 
 
-async def _resolved(service: Any) -> float:
-    get_override = service.get_override
-    await get_override(AGENT)  # the first one reads the table
-    started = time.perf_counter()
-    for _ in range(LOOKUPS):
-        await get_override(AGENT)
-    return (time.perf_counter() - started) / LOOKUPS * 1e6
+def _effect_of(saving: Contender, watching: Contender) -> Result:
+    result = Result(saving.name)
+    if not saving.is_installed:
+        result.missing = "not installed: make peers"
+        return result
+    with ExitStack() as stack:
+        saver = stack.enter_context(running(saving))
+        result.versions = saver.hear()["versions"]
+        saver.ask("before")
+        watcher = stack.enter_context(running(watching))
+        watcher.hear()
+        for number in range(ROUNDS):
+            took_ms = [_took_ms(saver, watcher, f"{number}-{n}") for n in range(CHANGES)]
+            result.figures.setdefault("p50_ms", []).append(statistics.median(took_ms))
+            result.figures.setdefault("worst_ms", []).append(max(took_ms))
+    return result
 
 
-def _print(figures: dict[str, float]) -> None:
-    fastest = figures["dict"]
-    print(f"One look-up of an override, median of {ROUNDS} rounds:")
-    for name, microseconds in figures.items():
-        print(f"  {name:32} {microseconds:8.2f} µs  {microseconds / fastest:7.0f} times a dict")
-    print(f"on {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-if __name__ == "__main__":
-    main()
+def _took_ms(saver: Started, watcher: Started, word: str) -> float:
+    time.sleep(random.uniform(0.1, 0.2))  # at no fixed distance from the resolver's own looks
+    saved_at = saver.ask(word)["at"]
+    return max(0.0, (watcher.hear()["at"] - saved_at) * 1000)

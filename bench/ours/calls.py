@@ -13,14 +13,12 @@ from agents.llm.router import create_provider
 from agents.llm.schemas import strict
 from bench.peers.laps import serve_calls
 from bench.peers.work import (
-    ALONE,
     KEY,
     MESSAGE,
     MESSAGES,
     MODEL,
     RESPONSE_FORMAT,
     SYSTEM,
-    TOGETHER,
     Plan,
 )
 from bench.standin import PLAN
@@ -32,7 +30,7 @@ Ask = Callable[[], Awaitable[object]]
 def main() -> None:
     """Take part as what the command line says."""
     ask = {"httpx": _by_httpx, "transport": _by_transport, "provider": _by_provider}[sys.argv[2]]()
-    serve_calls(ask, "httpx", "httpx-aiohttp", alone=ALONE, together=TOGETHER)
+    serve_calls(ask, "httpx", "httpx-aiohttp")
 
 
 def _by_httpx() -> Ask:

@@ -19,8 +19,8 @@ from agents.model_config import ModelConfigService, service_from_settings
 from agents.models import AgentModelConfig
 from agents.registry import AgentRegistry
 from agents.team.strategist import StrategistAgent
-from bench.peers.laps import LANES, Figures, at_once, serve
-from bench.peers.work import ALONE, KEY, MESSAGE, MODEL, TOGETHER
+from bench.peers.laps import ALONE, LANES, TOGETHER, Figures, at_once, serve
+from bench.peers.work import KEY, MESSAGE, MODEL
 from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import PipelineContext
 from pipeline.models import LLMCall

@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 
 LANES = 50  # calls at once
+READ_EVERY_S = 0.001
+IS_TINY = os.environ.get("BENCH_SIZE") == "tiny"
+ALONE, TOGETHER = (10, 50) if IS_TINY else (300, 1500)  # calls of a round
 
 Figures = Mapping[str, float]
 
 
 def serve(measure: Callable[[], Figures], *packages: str) -> None:
     """Say of which versions this is, then measure for every line until the input ends."""
-    said = "; ".join(f"{package} {version(package)}" for package in packages)
-    _say({"versions": said})
+    _say({"versions": _versions(packages)})
     for _ in sys.stdin:
         _say(measure())
 
 
-def serve_calls(
-    ask: Callable[[], Awaitable[object]], *packages: str, alone: int, together: int
-) -> None:
-    """Serve by asking so often one at a time, and so often with `LANES` at once."""
+def serve_calls(ask: Callable[[], Awaitable[object]], *packages: str) -> None:
+    """Serve by asking one at a time, and then with `LANES` at once."""
     with asyncio.Runner() as runner:
 
         def measure() -> Figures:
-            return runner.run(_measured(ask, alone, together))
+            return runner.run(_measured(ask, ALONE, TOGETHER))
 
         runner.run(_measured(ask, 5, LANES))  # what is made at the first call
         serve(measure, *packages)
@@ -62,6 +64,58 @@ async def at_once(ask: Callable[[], Awaitable[object]], count: int, weight: int 
     took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     calls = count * weight
     return {"per_s": calls / took_s, "cpu_ms": cpu_s * 1000 / calls}
+
+
+def serve_runs(
+    loop: asyncio.Runner, run: Callable[[], Awaitable[object]], *packages: str, steps: int = 3
+) -> None:
+    """Serve by doing so many runs one after the other, each of so many steps."""
+
+    async def several(count: int) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            await run()
+        return (time.perf_counter() - began) / count / steps * 1e6
+
+    loop.run(several(5))
+    serve(lambda: {"us": loop.run(several(20 if IS_TINY else 1000))}, *packages)
+
+
+def serve_watching(read: Callable[[], object], *packages: str) -> None:
+    """Say when a change of what is read was seen, change by change, until the input ends."""
+    is_over = threading.Event()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        is_over.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    last = read()
+    _say({"versions": _versions(packages)})
+    while not is_over.wait(READ_EVERY_S):
+        if (now := read()) != last:
+            _say({"at": time.monotonic(), "value": now})  # a clock that all processes share
+            last = now
+
+
+def serve_saving(save: Callable[[str], object], *packages: str) -> None:
+    """Save every line of the input, and say when that was done."""
+    _say({"versions": _versions(packages)})
+    for line in sys.stdin:
+        save(line.strip())
+        _say({"at": time.monotonic()})
+
+
+def each_us(get: Callable[[], object], count: int) -> float:
+    """Return how long one getting takes, in microseconds."""
+    began = time.perf_counter()
+    for _ in range(count):
+        get()
+    return (time.perf_counter() - began) / count * 1e6
+
+
+def _versions(packages: Sequence[str]) -> str:
+    return "; ".join(f"{package} {version(package)}" for package in packages)
 
 
 def _say(words: Mapping[str, object]) -> None:

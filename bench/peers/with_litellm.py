@@ -6,7 +6,7 @@ import sys
 
 import litellm
 from laps import serve_calls
-from work import ALONE, KEY, MESSAGES, MODEL, RESPONSE_FORMAT, TOGETHER, Plan
+from work import KEY, MESSAGES, MODEL, RESPONSE_FORMAT, Plan
 
 litellm.telemetry = False
 
@@ -22,4 +22,4 @@ async def ask() -> None:
     Plan.model_validate_json(completion.choices[0].message.content)
 
 
-serve_calls(ask, "litellm", alone=ALONE, together=TOGETHER)
+serve_calls(ask, "litellm")

@@ -6,7 +6,7 @@ import sys
 
 from laps import serve_calls
 from openai import AsyncOpenAI
-from work import ALONE, KEY, MESSAGES, MODEL, RESPONSE_FORMAT, TOGETHER, Plan
+from work import KEY, MESSAGES, MODEL, RESPONSE_FORMAT, Plan
 
 client = AsyncOpenAI(base_url=sys.argv[1], api_key=KEY)
 
@@ -18,4 +18,4 @@ async def ask() -> None:
     Plan.model_validate_json(completion.choices[0].message.content)
 
 
-serve_calls(ask, "openai", "httpx2", alone=ALONE, together=TOGETHER)
+serve_calls(ask, "openai", "httpx2")

@@ -9,7 +9,7 @@ from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
-from work import ALONE, KEY, MESSAGE, MODEL, SYSTEM, TOGETHER, Plan
+from work import KEY, MESSAGE, MODEL, SYSTEM, Plan
 
 agent = Agent(
     OpenAIChatModel(
@@ -26,4 +26,4 @@ async def ask() -> None:
     await agent.run(MESSAGE)
 
 
-serve_calls(ask, "pydantic-ai-slim", alone=ALONE, together=TOGETHER)
+serve_calls(ask, "pydantic-ai-slim")

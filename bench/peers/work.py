@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import BaseModel
 
 MODEL = "openai/gpt-5-mini"
@@ -11,8 +9,6 @@ KEY = "sk-or-v1-bench-0123456789abcdef"
 SYSTEM = "You plan how to move one deal forward. " * 50  # 2 kB, as the strategist's
 MESSAGE = "VP of Strategy at a mid-size bank, worried about switching cost. " * 3
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": MESSAGE}]
-IS_TINY = os.environ.get("BENCH_SIZE") == "tiny"
-ALONE, TOGETHER = (10, 50) if IS_TINY else (300, 1500)
 
 
 class Step(BaseModel):

@@ -1,0 +1,74 @@
+"""Runs of three steps that ask no model and leave no record: what is left is the runner itself.
+
+All that it does for isolation is there: the resolver is asked for each step, and each agent gets a
+view of the context that is bound to its own provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+from django.core.management import call_command
+
+from agents.base import AgentContext, AgentInput, AgentOutput, BaseAgent
+from agents.llm.router import create_provider
+from agents.model_config import service_from_settings
+from agents.models import AgentModelConfig
+from agents.registry import AgentRegistry
+from bench.peers.laps import serve_runs
+from bench.peers.work import KEY, MESSAGE, MODEL
+from pipeline import records
+from pipeline.config import PipelineConfig, StepConfig, StepMode
+from pipeline.context import PipelineContext
+from pipeline.models.runs import Source
+from pipeline.runner import PipelineRunner
+
+AGENTS = ("extraction", "strategist", "trainer")
+
+
+class Silent(BaseAgent):
+    """Answers by itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+        self.title = name  # type: ignore[misc]
+
+    async def run(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
+        assert ctx.llm.model_id == MODEL
+        return AgentOutput(agent=self.name, success=True, data={"text": "done"}, reply="done")
+
+
+def main() -> None:
+    """Take part in the contest."""
+    call_command("migrate", verbosity=0)
+    for agent in AGENTS:
+        AgentModelConfig.objects.upsert(agent, MODEL, "bench")
+    for name in ("run_started", "run_ended", "step_started", "step_ended"):
+        setattr(records, name, _unrecorded)
+    service = service_from_settings()
+    runner = PipelineRunner(AgentRegistry(map(Silent, AGENTS)), step_deadline_s=60)
+    steps = tuple(
+        StepConfig(
+            agent=agent,
+            mode=StepMode.SEQUENTIAL,
+            input_mapping={"message": "ctx.user_message"},
+        )
+        for agent in AGENTS
+    )
+    pipeline = PipelineConfig(name="bench", title="Bench", answer=AGENTS[-1:], steps=steps)
+    default = create_provider("openrouter", KEY, "openai/not-this-one")
+
+    async def run() -> None:
+        ctx = PipelineContext(default_llm=default, model_config=service, user_message=MESSAGE)
+        report = await runner.run(pipeline, ctx, source=Source.SHELL)
+        assert report.answer == "done"
+
+    with asyncio.Runner() as loop:
+        serve_runs(loop, run, "Django")
+    service.close()
+
+
+async def _unrecorded(*_: Any, **__: Any) -> Any:
+    return uuid4()
