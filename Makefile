@@ -19,7 +19,7 @@ WITH_ROWS := tests/agents tests/pipeline/bot tests/pipeline/queue
 SERVERS := $(PYTHON) -m tests.servers
 # What the benches compare with has an environment of its own: one of them would import our agents.
 PEERS := var/bench-venv
-BENCHES := steps resolver runner
+BENCHES := steps resolver runner intake
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 

@@ -13,12 +13,14 @@ import statistics
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 
 LANES = 50  # calls at once
 READ_EVERY_S = 0.001
 IS_TINY = os.environ.get("BENCH_SIZE") == "tiny"
+UPDATES = 200 if IS_TINY else 2_000
 ALONE, TOGETHER = (10, 50) if IS_TINY else (300, 1500)  # calls of a round
 
 Figures = Mapping[str, float]
@@ -81,6 +83,27 @@ def serve_runs(
     serve(lambda: {"us": loop.run(several(20 if IS_TINY else 1000))}, *packages)
 
 
+def serve_updates(
+    loop: asyncio.Runner,
+    address: str,
+    handled: Callable[[int], Awaitable[object]],
+    *packages: str,
+    count: int = UPDATES,
+) -> None:
+    """Serve by having so many updates come in, and waiting until that many have been handled."""
+
+    def measure() -> Figures:
+        with urllib.request.urlopen(f"{address}/more?n={count}", data=b""):
+            pass
+        began, began_cpu = time.perf_counter(), time.process_time()
+        loop.run(handled(count))
+        took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+        return {"per_s": count / took_s, "cpu_ms": cpu_s * 1000 / count}
+
+    measure()
+    serve(measure, *packages)
+
+
 def serve_watching(read: Callable[[], object], *packages: str) -> None:
     """Say when a change of what is read was seen, change by change, until the input ends."""
     is_over = threading.Event()
@@ -112,6 +135,27 @@ def each_us(get: Callable[[], object], count: int) -> float:
     for _ in range(count):
         get()
     return (time.perf_counter() - began) / count * 1e6
+
+
+class Counter:
+    """Counts what is handled, and knows when it is enough."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._wanted = 0
+        self._is_enough = asyncio.Event()
+
+    def add(self) -> None:
+        self._count += 1
+        if self._count >= self._wanted:
+            self._is_enough.set()
+
+    async def more(self, count: int) -> None:
+        """Return when so many more have been handled."""
+        self._wanted += count
+        while self._count < self._wanted:
+            self._is_enough.clear()
+            await self._is_enough.wait()
 
 
 def _versions(packages: Sequence[str]) -> str:
