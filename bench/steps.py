@@ -40,6 +40,7 @@ def _contenders(address: str, postgres_url: str, folder: str) -> list[Contender]
         return ours(
             name,
             "steps",
+            "{}",
             BENCH_STAND_IN=address,
             DATABASE_URL=database_url,
             CACHE_URL=f"file://{folder}/{cache}",

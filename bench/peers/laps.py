@@ -40,7 +40,7 @@ def serve_calls(ask: Callable[[], Awaitable[object]], *packages: str) -> None:
         def measure() -> Figures:
             return runner.run(_measured(ask, ALONE, TOGETHER))
 
-        runner.run(_measured(ask, 5, LANES))  # what is made at the first call
+        runner.run(_measured(ask, ALONE // 10, TOGETHER // 10))  # what is made at the first call
         serve(measure, *packages)
 
 
