@@ -58,7 +58,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	@echo 'manage.py check --deploy, with the production settings of the README'
 	@$(PRODUCTION) $(STRICT) manage.py check --deploy --fail-level WARNING
 	env DJANGO_DEBUG=true $(STRICT) manage.py makemigrations --check --dry-run
-	@set -e; for name in $(BENCHES); do env BENCH_SIZE=tiny $(PYTHON) -m bench $$name; done
+	@set -e; for name in $(BENCHES) soak; do env BENCH_SIZE=tiny $(PYTHON) -m bench $$name; done
 	$(PYTHON) -m coverage erase
 	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
@@ -69,9 +69,10 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
-prove: $(TEST_SET_UP) ## Run the tests with their full counts; takes long
+prove: $(TEST_SET_UP) ## Run the tests with their full counts, then soak; takes hours
 	env OBSERVATORY_PROVE=1 $(PYTHON) -m pytest -s
 	env OBSERVATORY_PROVE=1 $(SERVERS) $(PYTHON) -m pytest -s -m "not browser"
+	$(SERVERS) $(PYTHON) -m bench soak
 
 .PHONY: bench
 bench: $(TEST_SET_UP) peers ## Measure what Observatory adds, beside what one would use instead; takes long
