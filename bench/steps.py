@@ -50,6 +50,7 @@ def _contenders(address: str, postgres_url: str, folder: str) -> list[Contender]
         ours(BARE, "calls", "transport", BENCH_STAND_IN=address),
         ours("httpx as it comes", "calls", "httpx", BENCH_STAND_IN=address),
         ours("LLMProvider.complete, no record", "calls", "provider", BENCH_STAND_IN=address),
+        ours("a step's rows by sqlite3 alone, no call", "floor", f"{folder}/floor.sqlite3"),
         step("a full step, SQLite", f"sqlite:///{folder}/bench.sqlite3", "a"),
         step("a full step, PostgreSQL", postgres_url, "b"),
         peer("openai SDK", "with_openai", address),
