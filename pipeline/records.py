@@ -1,7 +1,7 @@
 """The only writer of runs, step runs and LLM calls.
 
 Every row is written before what it records and completed after it, each write in a transaction of
-its own (`pipeline.rows`). Writing goes through Django's one ORM thread; no transaction stays open
+its own (`pipeline.rows`, `pipeline.call_rows`). Writing goes through Django's one ORM thread; no transaction stays open
 across a call to a provider. Keys never get here: of a key there is its fingerprint.
 """
 
@@ -23,7 +23,7 @@ from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.tripwire import is_same_model
-from pipeline import crashpoints, rows
+from pipeline import call_rows, crashpoints, rows
 from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold
@@ -64,12 +64,12 @@ class StepRecorder:
         """
         self.has_called = True
         try:
-            await finished(sync_to_async(rows.write_call)(self.step_id, self._token, attempt))
+            await finished(sync_to_async(call_rows.write_call)(self.step_id, self._token, attempt))
             if self.has_told_so:  # an agent's own task that outlived its step
-                await finished(_surely(rows.retell_decision, self.step_id))
+                await finished(_surely(call_rows.retell_decision, self.step_id))
         except asyncio.CancelledError:
             # Nobody will tell how it ended, because it never began.
-            await finished(_surely(rows.withdraw_call, attempt.call_id))
+            await finished(_surely(call_rows.withdraw_call, attempt.call_id))
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
@@ -84,7 +84,7 @@ class StepRecorder:
         if outcome.completion is not None:
             # Of the call that counts, the last: an agent may ask twice.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
-        await _surely(rows.complete_call, attempt.call_id, outcome, mismatch)
+        await _surely(call_rows.complete_call, attempt.call_id, outcome, mismatch)
         if mismatch and completion is not None:
             self._alert(
                 f"{self._agent}: asked for {attempt.requested_model}, "

@@ -114,7 +114,7 @@ class PipelineRun(models.Model):
     background = text_field()  # playbook, memory, casebook and scenario as the agents saw them
     image = text_field()  # base64
     answer = text_field()
-    # What its calls came to, so that a list needs none of them; see `rows.complete_call`.
+    # What its calls came to, so that a list needs none of them; see `call_rows.complete_call`.
     cost_usd = models.DecimalField(  # null: nothing was charged that we know of
         "cost", max_digits=20, decimal_places=12, null=True, blank=True
     )

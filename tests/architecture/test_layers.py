@@ -34,7 +34,7 @@ PIPELINE_ORDER = (
     {"engine", "admission", "again", "conversation", "erasure", "pruning", "chores"},
     {"briefing", "limits", "runner", "queue", "resumption", "attention"},
     {"records"},
-    {"rows", "exchange", "reports"},
+    {"rows", "call_rows", "exchange", "reports"},
     {"memory", "training", "figures"},
     {
         *("context", "config", "checks", "charts", "example_content", "pictures", "holds"),

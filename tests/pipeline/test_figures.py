@@ -11,7 +11,7 @@ from django.test import TestCase
 
 from agents.base import AgentOutput
 from agents.llm.base import Completion, CostSource, Outcome, Usage
-from pipeline import figures, rows
+from pipeline import call_rows, figures, rows
 from pipeline.aggregates import PER_DOUBLING, percentile_ms
 from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
 from pipeline.models.figures import Span
@@ -192,7 +192,7 @@ class LateTest(FiguresCase):
             http_status=200,
         )
         with time_machine.travel(NOON, tick=False):
-            rows.complete_call(self.late.calls.get().pk, outcome, mismatch=False)
+            call_rows.complete_call(self.late.calls.get().pk, outcome, mismatch=False)
 
         assert self.seen_again().cost_usd == Decimal("0.5")
 

@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.llm.base import Completion, Outcome, Usage
-from pipeline import pruning, rows
+from pipeline import call_rows, pruning
 from pipeline.kept_texts import drop_unused, keep_text
 from pipeline.models import (
     CasebookEntry,
@@ -258,7 +258,7 @@ class PruneTests(TestCase):
         prune(BEFORE, rest=rest)
         said = replace(Completion.lost("gen-1"), text=f"{SECRET} late", usage=Usage(input_tokens=5))
 
-        rows.complete_call(call.pk, Outcome(completion=said), mismatch=False)
+        call_rows.complete_call(call.pk, Outcome(completion=said), mismatch=False)
 
         call.refresh_from_db()
         assert (call.input_tokens, call.output) == (5, None)

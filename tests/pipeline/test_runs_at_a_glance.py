@@ -15,8 +15,8 @@ from django.test import TestCase, TransactionTestCase
 
 from agents.llm.base import Completion, CostSource, Outcome, Usage
 from agents.models import OnFailure
+from pipeline.call_rows import complete_call
 from pipeline.models import LLMCall, PipelineRun
-from pipeline.rows import complete_call
 from tests.pipeline.cases import PipelineCase, call_rows, override, run_row
 from tests.pipeline.players import asking, pipeline, step
 from tests.pipeline.recorded import a_call, a_run, a_step

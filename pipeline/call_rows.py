@@ -1,0 +1,133 @@
+"""The rows of LLM calls, written in the ORM's thread for `pipeline.records`.
+
+Each function is one transaction. A call is written before it leaves, by whoever has the step in
+hand; what it has cost is booked whoever has it by then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Subquery, Sum, Value
+from django.db.models.functions import Replace
+from django.utils import timezone
+
+from agents.llm.base import Attempt, Completion, Outcome
+from pipeline import figures, traces
+from pipeline.holds import Superseded
+from pipeline.kept_texts import clean, keep_text
+from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
+
+
+@transaction.atomic
+def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
+    """Write a call that is about to leave; raises Superseded, and then it must not."""
+    step = StepRun.objects.select_for_update().filter(id=step_id)
+    if not step.filter(attempt_token=token).exists():
+        raise Superseded(f"step run {step_id} is in other hands")
+    LLMCall.objects.create(
+        id=attempt.call_id,
+        step_id=step_id,
+        number=attempt.number,
+        provider=attempt.provider,
+        requested_model=attempt.requested_model,
+        is_fallback=attempt.is_fallback,
+        purse=attempt.purse,
+        key_fingerprint=attempt.key_fingerprint,
+        system_prompt_id=keep_text(attempt.system_prompt),
+        user_message_id=keep_text(attempt.user_message),
+        has_image=attempt.has_image,
+        started_at=timezone.now(),
+    )
+
+
+def retell_decision(step_id: UUID) -> None:
+    """Let a closed step say that a model was asked after all."""
+    told = StepRun.objects.filter(id=step_id, decision__startswith="was to run")
+    told.update(decision=Replace("decision", Value("was to run"), Value("ran")))
+
+
+def withdraw_call(call_id: UUID) -> None:
+    """Close a call that never left."""
+    LLMCall.objects.filter(id=call_id).update(
+        status=CallStatus.ERROR, error="cancelled before it was sent"
+    )
+
+
+@transaction.atomic
+def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
+    """Write down how a call ended and what it cost, also when its step is in other hands.
+
+    What its run has come to by it is summed up anew: the same end may be written twice.
+    """
+    # First: of two calls that end at once, the second then sums up what the first one wrote.
+    run = PipelineRun.objects.filter(steps__calls=call_id)
+    run_id = run.select_for_update(of=("self",), no_key=True).values_list("pk", flat=True).first()
+    if run_id is None:  # its rows are no longer kept
+        return
+    # Locked whatever is in it: an erasure that is under way ends before this one looks.
+    call = LLMCall.objects.select_for_update().filter(id=call_id).order_by("pk")
+    user_message, started_at, is_fallback = call.values_list(
+        "user_message_id", "started_at", "is_fallback"
+    ).get()
+    is_erased = user_message is None
+    fields = {
+        "status": _call_status(outcome),
+        "http_status": outcome.http_status,
+        "latency_ms": outcome.latency_ms,
+        "is_mismatch": mismatch,
+        **_learnt(outcome, is_erased=is_erased),
+    }
+    figures.reopen(started_at)
+    LLMCall.objects.filter(id=call_id).update(**fields)
+    _sum_up(run_id, mismatch=mismatch, is_fallback=is_fallback)
+    traces.call_ended(call_id)
+
+
+def _sum_up(run_id: UUID, *, mismatch: bool, is_fallback: bool) -> None:
+    """Write on the run what its calls have come to; a flag that is set stays set."""
+    calls = LLMCall.objects.filter(step__run=run_id).order_by()
+    summary: dict[str, Any] = {
+        "cost_usd": Subquery(calls.values("step__run").values(total=Sum("cost_usd")))
+    }
+    summary |= {"has_mismatch": True} if mismatch else {}
+    summary |= {"has_fallback": True} if is_fallback else {}
+    PipelineRun.objects.filter(pk=run_id).update(**summary)
+
+
+def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
+    """Return what the response said; once its member had all erased, or it was pruned, figures only."""
+    fields: dict[str, Any] = {}
+    if outcome.error is not None:
+        error = "" if is_erased else f"{type(outcome.error).__name__}: {outcome.error}"
+        fields["error"] = clean(error)
+        fields["generation_id"] = clean(outcome.error.generation_id)[:200]
+    if (completion := outcome.learnt) is not None:
+        fields |= _completion_fields(completion)
+        fields["output_id"] = None if is_erased else keep_text(completion.text)
+    return fields
+
+
+def _call_status(outcome: Outcome) -> CallStatus:
+    if outcome.completion is not None:
+        return CallStatus.OK
+    if outcome.cancelled or (outcome.error is not None and outcome.error.maybe_charged):
+        return CallStatus.UNKNOWN
+    return CallStatus.ERROR
+
+
+def _completion_fields(completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "served_model": clean(completion.served_model)[:200],
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": completion.cost_usd,
+        "cost_source": completion.cost_source,
+        "finish_reason": clean(completion.finish_reason)[:40],
+        "generation_id": clean(completion.generation_id)[:200],
+    }
