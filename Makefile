@@ -60,7 +60,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	@$(PRODUCTION) $(STRICT) manage.py check --deploy --fail-level WARNING
 	env DJANGO_DEBUG=true $(STRICT) manage.py makemigrations --check --dry-run
 	@set -e; for name in $(BENCHES) soak; do env BENCH_SIZE=tiny $(PYTHON) -m bench $$name; done
-	@$(SERVERS) env BENCH_RUNS=300 BENCH_TIMES=2 $(PYTHON) -m bench pages
+	@$(SERVERS) env BENCH_RUNS=2100 BENCH_TIMES=2 $(PYTHON) -m bench pages
 	$(PYTHON) -m coverage erase
 	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
