@@ -16,10 +16,9 @@ COLUMNS = (
     Column(kind="p50_us", heading="a step, p50 µs", ratio_to=EMPTY),
     Column(kind="per_s", heading="at 50, steps/s"),
 )
-FILLINGS = (
-    {"agents": sized(200, 5)},
-    {"members": sized(10_000, 50)},
-    {"runs": sized(100_000, 50)},
+FILLINGS: tuple[dict[str, int], ...] = sized(
+    ({"agents": 200}, {"members": 10_000}, {"runs": 100_000}),
+    ({"agents": 5, "members": 50, "runs": 50},),
 )
 
 

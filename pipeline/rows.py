@@ -270,12 +270,9 @@ def close_step(
 
 def _learn(step: StepRun, data: Mapping[str, Any]) -> None:
     """Take in what an agent found out about the member, but not when an operator had it run again."""
-    if step.agent not in (memory.AGENT, training.AGENT) or step.run.source == Source.AGAIN:
-        return
-    if step.agent == memory.AGENT:
-        memory.learn(step, data)
-    else:
-        training.mark(step, data)
+    learn = {memory.AGENT: memory.learn, training.AGENT: training.mark}.get(step.agent)
+    if learn is not None and step.run.source != Source.AGAIN:
+        learn(step, data)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
