@@ -23,12 +23,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from agents.models import CatalogModel
 from pipeline import figures
 from pipeline.models import Member, PipelineRun
 
 RUNS = int(os.environ.get("BENCH_RUNS", "333334"))
 TIMES = int(os.environ.get("BENCH_TIMES", "20"))
 MOST_MS = 300
+CHOSEN = "openai/gpt-4.1"
 
 _TEXTS_SQL = """
     INSERT INTO pipeline_prompttext (sha256, text, created_at)
@@ -134,7 +136,12 @@ def _fill() -> None:
         for sql in (_TEXTS_SQL, _MEMBERS_SQL, _RUNS_SQL, _STEPS_SQL, _CALLS_SQL):
             cursor.execute(sql, {"runs": RUNS})
         cursor.execute("VACUUM ANALYZE")
-    while figures.close_hours(timezone.now()):
+    now = timezone.now()
+    prices = {"prompt_usd": "0.000002", "completion_usd": "0.000008"}
+    CatalogModel.objects.create(
+        model_id=CHOSEN, name=CHOSEN, first_seen_at=now, last_seen_at=now, **prices
+    )
+    while figures.close_hours(now):
         pass
     connection.close()
 
@@ -146,7 +153,7 @@ def _urls() -> Iterator[tuple[str, str]]:
     for query in ("", "range=7d&by=model", "range=30d&by=agent", "range=30d&by=model"):
         yield f"first page {query}", f"{first}?{query}"
     yield "its live part", reverse("now")
-    yield "cost of a change", f"{reverse('cost')}?agent_name=strategist&model_id=openai/gpt-4.1"
+    yield "cost of a change", f"{reverse('cost')}?agent_name=strategist&model_id={CHOSEN}"
     for name, query in RUN_LISTS.items():
         yield f"runs: {name}", f"{listing}?{query}"
     yield "runs: search an id", f"{listing}?q={str(run.pk)[:8]}"
