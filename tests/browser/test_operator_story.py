@@ -8,14 +8,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.installation import Installation
-from tests.browser.pages import has_no_serious_violation, open_chat, photograph, sign_in, tab_to
+from tests.browser.pages import (
+    WIDTHS,
+    has_no_serious_violation,
+    open_chat,
+    photograph,
+    sign_in,
+    tab_to,
+)
 
 pytestmark = pytest.mark.browser
+
+ColorScheme = Literal["light", "dark"]
 
 CHOSEN = "anthropic/claude-sonnet-4.5"
 SEEN_WITHIN_MS = 2_000
@@ -54,12 +64,12 @@ def test_a_change_is_seen_in_effect_on_all_processes_by_another_browser(
         assert colleague.evaluate("window.notReloaded") is True
 
 
+@pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("wide", "light")])
 def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
-    installation: Installation, window: BrowserContext
+    installation: Installation, window: BrowserContext, size: str, scheme: ColorScheme
 ) -> None:
     admin = sign_in(installation, window)
-    admin.set_viewport_size({"width": 390, "height": 844})
-    admin.emulate_media(color_scheme="dark")
+    _look_at(admin, size, scheme)
     _open(installation, admin)
     tab_to(admin, "#set-trainer")
     admin.keyboard.press("Enter")
@@ -75,6 +85,7 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
     expect(admin.locator("#cost")).to_contain_text("a day on the shared key")
     has_no_serious_violation(admin)
     photograph(admin, "picker", reloads=False)
+    _look_at(admin, size, scheme)
 
     _try_it(installation, window, admin)
 
@@ -88,15 +99,19 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
     expect(admin.get_by_text("no longer runs on")).to_be_visible()
     has_no_serious_violation(admin)
     photograph(admin, "remove")
+    _look_at(admin, size, scheme)
     tab_to(admin, "#confirm")
     admin.keyboard.press("Enter")
     expect(_row(admin, "trainer")).to_contain_text("no override")
+    _switch_all_off_by_keyboard(installation, admin)
 
 
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "dark"), ("phone", "light")])
 def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
-    installation: Installation, window: BrowserContext
+    installation: Installation, window: BrowserContext, size: str, scheme: ColorScheme
 ) -> None:
     admin, chat = sign_in(installation, window), open_chat(installation, window)
+    _look_at(admin, size, scheme)
     _choose_by_mouse(installation, admin, "strategist")
     chat.get_by_role("textbox", name="Message").fill("/support CFO who went silent on the price")
     chat.keyboard.press("Enter")
@@ -116,11 +131,12 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
     )
     canvas = admin.get_by_role("img", name=re.compile("Cost in dollars.*strategist"))
     expect(canvas).to_be_visible()
-    for scheme in ("light", "dark"):
-        admin.emulate_media(color_scheme=scheme)
+    for each in ("light", "dark"):
+        admin.emulate_media(color_scheme=each)
         admin.reload()
         has_no_serious_violation(admin)
     photograph(admin, "first-page")
+    _look_at(admin, size, scheme)
     admin.get_by_role("link", name="30 days").click()
     admin.get_by_role("link", name="by model").click()
     expect(
@@ -133,6 +149,24 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
 
 
 # --- what the persons do --------------------------------------------------------------------------
+
+
+def _look_at(admin: Page, size: str, scheme: ColorScheme) -> None:
+    """Go on at that width, in that light."""
+    width, height = WIDTHS[size]
+    admin.set_viewport_size({"width": width, "height": height})
+    admin.emulate_media(color_scheme=scheme)
+
+
+def _switch_all_off_by_keyboard(installation: Installation, admin: Page) -> None:
+    _choose_by_mouse(installation, admin, "memory")
+    _open(installation, admin)
+    tab_to(admin, "#stop-all")
+    admin.keyboard.press("Enter")
+    expect(admin.locator("#confirm")).to_be_visible()
+    tab_to(admin, "#confirm")
+    admin.keyboard.press("Enter")
+    expect(_row(admin, "memory")).to_contain_text("no override")
 
 
 def _open(installation: Installation, admin: Page) -> None:
