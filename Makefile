@@ -14,7 +14,8 @@ STRICT := env PYTHONDEVMODE=1 $(PYTHON)
 # Most tests wait for a server or a process: four workers keep two cores busy.
 AT_ONCE := -n 4 --dist worksteal
 # What another database can break; make check runs everything on both.
-WITH_ROWS := tests/agents tests/pipeline/queue tests/pipeline/test_figures.py tests/pipeline/test_pruning.py
+WITH_ROWS := tests/agents/test_repository.py tests/agents/test_transactions.py \
+	tests/pipeline/queue tests/pipeline/test_figures.py tests/pipeline/test_pruning.py
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers
 # What the benches compare with has an environment of its own: one of them would import our agents.
