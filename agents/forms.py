@@ -36,6 +36,8 @@ class OverrideForm(forms.ModelForm):
         self.fields["seen_version"].initial = self.instance.version
         if self.instance.pk and "is_active" in self.fields:
             self.initial["is_active"] = True  # who opens it to choose a model wants it to run
+            if not self.instance.is_active:
+                self.fields["is_active"].help_text = "Not active now: saving puts it in force."
         if "agent_name" in self.fields:  # on an existing override it is read-only
             self.fields["agent_name"] = forms.ChoiceField(
                 label="Agent",

@@ -1,8 +1,9 @@
 """The only writer of runs, step runs and LLM calls.
 
 Every row is written before what it records and completed after it, each write in a transaction of
-its own (`pipeline.rows`, `pipeline.call_rows`). Writing goes through Django's one ORM thread; no transaction stays open
-across a call to a provider. Keys never get here: of a key there is its fingerprint.
+its own (`pipeline.rows`, `pipeline.call_rows`). Writing goes through Django's one ORM thread; no
+transaction stays open across a call to a provider. Keys never get here: of a key there is its
+fingerprint.
 """
 
 from __future__ import annotations

@@ -189,8 +189,7 @@ class PipelineRunAdmin(ModelAdmin):
     ) -> HttpResponse:
         """Show one run; texts only to those who may read them."""
         run = self._run(request, object_id, "user_message", "answer")
-        # A trial's texts are an operator's own sample and the answer to it.
-        may_read = may_read_texts(request) or run.source == Source.TRIAL
+        may_read = may_read_texts(request) or _may_read_trial(request, run)
         steps = steps_of(run, with_texts=may_read)
         if may_read:
             note_reading(request, How.PAGE, runs=[run])
@@ -239,3 +238,12 @@ class PipelineRunAdmin(ModelAdmin):
             )
         except ValidationError:
             raise Http404("a run's id is a UUID") from None
+
+
+def _may_read_trial(request: HttpRequest, run: PipelineRun) -> bool:
+    """Tell whether a run is a trial, and this operator one of those who make them.
+
+    A trial's texts are an operator's own sample and the answer to it; not for those who see figures
+    only, for the sample may be what a member wrote.
+    """
+    return run.source == Source.TRIAL and request.user.has_perm("agents.change_agentmodelconfig")

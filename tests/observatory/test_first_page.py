@@ -125,6 +125,7 @@ class SwitchTest(FirstPageCase):
 
         assert response.context["adminform"].form.instance == row
         assert response.context["adminform"].form["is_active"].value() is True
+        assert "Not active now: saving puts it in force." in response.content.decode()
 
     def test_remove_asks_first_and_then_takes_the_override_out_of_force(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "eve")

@@ -148,6 +148,19 @@ class TrialTest(TestCase):
 
         assert "Answer</h2>" in page
 
+    def test_who_sees_figures_only_reads_no_trial_either(self):
+        address = self.try_out(model_id="openai/gpt-4.1", sample="What the member wrote").url
+        user = User.objects.create_user("eve", is_staff=True)
+        user.user_permissions.set(
+            Permission.objects.filter(codename__in=["view_agentmodelconfig", "view_pipelinerun"])
+        )
+        self.client.force_login(user)
+
+        page = self.client.get(address).content.decode()
+
+        assert "What the member wrote" not in page
+        assert "Answer</h2>" not in page
+
     def test_what_cannot_be_tried_says_why_and_costs_nothing(self):
         for form, why in (
             ({"agent_name": "trainer", "model_id": "no-slash"}, "Enter an OpenRouter model id"),
