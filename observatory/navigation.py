@@ -62,6 +62,11 @@ def icon(request: HttpRequest) -> str:
     return static("observatory/icon.svg")
 
 
+def keyboard_script(request: HttpRequest) -> str:
+    """Return the address of what makes the theme's own buttons work without a mouse."""
+    return static("observatory/keyboard.js")
+
+
 def environment_badge(request: HttpRequest) -> list[str]:
     """Return text and colour of the label that tells the sandbox from the real thing."""
     if settings.SANDBOX:

@@ -368,6 +368,7 @@ UNFOLD = {
     "SITE_HEADER": "Observatory",
     "SITE_SUBHEADER": "Which model ran, and why",
     "SITE_SYMBOL": "visibility",
+    "SCRIPTS": ["observatory.navigation.keyboard_script"],
     "SITE_FAVICONS": [{"rel": "icon", "href": "observatory.navigation.icon"}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,

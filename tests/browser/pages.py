@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.installation import Installation
 
@@ -53,20 +53,27 @@ def photograph(page: Page, name: str, *, reloads: bool = True) -> None:
     page.set_viewport_size({"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]})
 
 
-def tab_to(page: Page, selector: str) -> None:
+def tab_to(page: Page, target: str | Locator) -> None:
+    """Come to an element by the tabulator key alone, and see that it shows where one is."""
+    element = page.locator(target).first if isinstance(target, str) else target
+    expect(element).to_be_visible()
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
-        if page.evaluate("s => document.activeElement.matches(s)", selector):
-            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none" or "result_list" in selector
+        if element.evaluate("element => element === document.activeElement"):
+            outline = element.evaluate("element => getComputedStyle(element).outlineStyle")
+            assert outline != "none" or "result_list" in str(target) or _is_field(element)
             return
-    raise AssertionError(f"the keyboard does not come to {selector}")
+    raise AssertionError(f"the keyboard does not come to {target}")
 
 
-# --- again ----------------------------------------------------------------------------------------
+def _is_field(element: Locator) -> bool:
+    """Tell whether it is one to write in, where the caret shows where one is."""
+    return bool(element.evaluate("element => element.matches('input, textarea')"))
 
 
 def has_no_serious_violation(page: Page) -> None:
+    # Colours that are on their way are nobody's to read.
+    page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
     found: list[dict[str, Any]] = Axe().run(page).response["violations"]
     serious = [
         (one["id"], [node["html"][:200] for node in one["nodes"]][:5])

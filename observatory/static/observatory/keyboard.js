@@ -1,0 +1,14 @@
+// The theme has links without an address that only a mouse can press, such as the one to the filters.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  for (const link of document.querySelectorAll("a:not([href])")) {
+    if (![...link.attributes].some(({ name }) => name.startsWith("x-on:click"))) continue;
+    link.tabIndex = 0;
+    link.setAttribute("role", "button");
+    link.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      link.click();
+    });
+  }
+});
