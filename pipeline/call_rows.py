@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Subquery, Sum, Value
+from django.db.models import Value
 from django.db.models.functions import Replace
 from django.utils import timezone
 
@@ -19,28 +18,30 @@ from pipeline import figures, traces
 from pipeline.holds import Superseded
 from pipeline.kept_texts import clean, keep_text
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
+from pipeline.statements import Lock, insert, read, update
+from pipeline.writer import grouped
 
 
-@transaction.atomic
+@grouped
 def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
     """Write a call that is about to leave; raises Superseded, and then it must not."""
-    step = StepRun.objects.select_for_update().filter(id=step_id)
-    if not step.filter(attempt_token=token).exists():
+    if not read(StepRun, ("id",), lock=Lock.CHANGE, id=step_id, attempt_token=token):
         raise Superseded(f"step run {step_id} is in other hands")
-    LLMCall.objects.create(
-        id=attempt.call_id,
-        step_id=step_id,
-        number=attempt.number,
-        provider=attempt.provider,
-        requested_model=attempt.requested_model,
-        is_fallback=attempt.is_fallback,
-        purse=attempt.purse,
-        key_fingerprint=attempt.key_fingerprint,
-        system_prompt_id=keep_text(attempt.system_prompt),
-        user_message_id=keep_text(attempt.user_message),
-        has_image=attempt.has_image,
-        started_at=timezone.now(),
-    )
+    row = {
+        "id": attempt.call_id,
+        "step_id": step_id,
+        "number": attempt.number,
+        "provider": attempt.provider,
+        "requested_model": attempt.requested_model,
+        "is_fallback": attempt.is_fallback,
+        "purse": attempt.purse,
+        "key_fingerprint": attempt.key_fingerprint,
+        "system_prompt_id": keep_text(attempt.system_prompt),
+        "user_message_id": keep_text(attempt.user_message),
+        "has_image": attempt.has_image,
+        "started_at": timezone.now(),
+    }
+    insert(LLMCall, row)
 
 
 def retell_decision(step_id: UUID) -> None:
@@ -56,45 +57,40 @@ def withdraw_call(call_id: UUID) -> None:
     )
 
 
-@transaction.atomic
-def complete_call(call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
-    """Write down how a call ended and what it cost, also when its step is in other hands.
+@grouped
+def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
+    """Write down how a call of a run ended and what it cost, also when its step is in other hands.
 
-    What its run has come to by it is summed up anew: the same end may be written twice.
+    The same end may be written twice, and is counted once.
     """
-    # First: of two calls that end at once, the second then sums up what the first one wrote.
-    run = PipelineRun.objects.filter(steps__calls=call_id)
-    run_id = run.select_for_update(of=("self",), no_key=True).values_list("pk", flat=True).first()
-    if run_id is None:  # its rows are no longer kept
-        return
+    # The run first: of two calls that end at once, the second then adds to what the first one wrote.
+    run = read(PipelineRun, ("cost_usd",), lock=Lock.CHANGE, id=run_id)
     # Locked whatever is in it: an erasure that is under way ends before this one looks.
-    call = LLMCall.objects.select_for_update().filter(id=call_id).order_by("pk")
-    user_message, started_at, is_fallback = call.values_list(
-        "user_message_id", "started_at", "is_fallback"
-    ).get()
-    is_erased = user_message is None
-    fields = {
+    known = ("user_message_id", "started_at", "is_fallback", "cost_usd")
+    call = read(LLMCall, known, lock=Lock.CHANGE, id=call_id)
+    if not (run and call):  # its rows are no longer kept
+        return
+    ((run_cost_usd,),) = run
+    ((user_message, started_at, is_fallback, known_cost_usd),) = call
+    changes = {
         "status": _call_status(outcome),
         "http_status": outcome.http_status,
         "latency_ms": outcome.latency_ms,
         "is_mismatch": mismatch,
-        **_learnt(outcome, is_erased=is_erased),
+        **_learnt(outcome, is_erased=user_message is None),
     }
     figures.reopen(started_at)
-    LLMCall.objects.filter(id=call_id).update(**fields)
-    _sum_up(run_id, mismatch=mismatch, is_fallback=is_fallback)
+    update(LLMCall, changes, id=call_id)
+    summary: dict[str, Any] = {}  # of the run; a flag that is set stays set
+    if (cost_usd := changes.get("cost_usd")) != known_cost_usd and cost_usd is not None:
+        summary["cost_usd"] = (run_cost_usd or 0) + cost_usd - (known_cost_usd or 0)
+    if mismatch:
+        summary["has_mismatch"] = True
+    if is_fallback:
+        summary["has_fallback"] = True
+    if summary:
+        update(PipelineRun, summary, id=run_id)
     traces.call_ended(call_id)
-
-
-def _sum_up(run_id: UUID, *, mismatch: bool, is_fallback: bool) -> None:
-    """Write on the run what its calls have come to; a flag that is set stays set."""
-    calls = LLMCall.objects.filter(step__run=run_id).order_by()
-    summary: dict[str, Any] = {
-        "cost_usd": Subquery(calls.values("step__run").values(total=Sum("cost_usd")))
-    }
-    summary |= {"has_mismatch": True} if mismatch else {}
-    summary |= {"has_fallback": True} if is_fallback else {}
-    PipelineRun.objects.filter(pk=run_id).update(**summary)
 
 
 def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pipeline.models.inbox import Task, TaskStatus
 from pipeline.models.runs import PipelineRun
+from pipeline.statements import Lock, read, update
 
 
 class Superseded(Exception):
@@ -23,7 +24,10 @@ def progressed(token: UUID) -> None:
 
     What gets further each time is no crash loop. Only for what happens once: a loop would have no end.
     """
-    Task.objects.filter(token=token, attempts__gt=1).update(attempts=1)
+    # By the status, because there is an index for it, and few tasks are being worked on.
+    for task_id, attempts in read(Task, ("id", "attempts"), status=TaskStatus.RUNNING, token=token):
+        if attempts > 1:
+            update(Task, {"attempts": 1}, id=task_id, token=token)
 
 
 class Hold(Protocol):
@@ -49,8 +53,9 @@ class RunHold:
     token: UUID
 
     def check(self) -> None:
-        run = PipelineRun.objects.select_for_update().filter(pk=self.run_id)
-        if not run.filter(attempt_token=self.token).exists():
+        if not read(
+            PipelineRun, ("id",), lock=Lock.CHANGE, id=self.run_id, attempt_token=self.token
+        ):
             raise Superseded(f"run {self.run_id} is in other hands")
 
 
@@ -62,6 +67,6 @@ class TaskHold:
     token: UUID
 
     def check(self) -> None:
-        task = Task.objects.select_for_update().filter(pk=self.task_id)
-        if not task.filter(token=self.token, status=TaskStatus.RUNNING).exists():
+        is_running = {"id": self.task_id, "status": TaskStatus.RUNNING}
+        if not read(Task, ("id",), lock=Lock.CHANGE, token=self.token, **is_running):
             raise Superseded(f"task {self.task_id} is in other hands")

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from agents.llm.keys import scrub
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.statements import Lock, insert, read
 
 HOLDERS: tuple[type[models.Model], ...] = (PipelineRun, StepRun, LLMCall)
 # What came from or went to a person; definitions and system prompts are the product's own.
@@ -31,24 +32,10 @@ def keep_text(text: str) -> str | None:
         return None
     text = clean(text)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    while not (_is_added(sha256, text) or _is_held(sha256)):
+    row = {"sha256": sha256, "text": text, "created_at": timezone.now()}
+    while not (insert(PromptText, row, unless_there=True) or _is_held(sha256)):
         pass  # it was there, and was dropped before we could hold it
     return sha256
-
-
-def _is_added(sha256: str, text: str) -> bool:
-    """Add a text, and so hold it; False if it is there already.
-
-    Six texts go with every step, and through the ORM each would take three times as long.
-    """
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {_table()} (sha256, text, created_at) VALUES (%s, %s, %s)"  # noqa: S608
-            " ON CONFLICT DO NOTHING",
-            [sha256, text, now],
-        )
-        return bool(cursor.rowcount == 1)
 
 
 def _is_held(sha256: str) -> bool:
@@ -59,13 +46,7 @@ def _is_held(sha256: str) -> bool:
     """
     if not connection.features.has_select_for_update:
         return True  # SQLite: there is one writer at a time
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {_table()} WHERE sha256 = %s FOR KEY SHARE", [sha256])  # noqa: S608
-        return cursor.fetchone() is not None
-
-
-def _table() -> str:
-    return connection.ops.quote_name(PromptText._meta.db_table)
+    return bool(read(PromptText, ("sha256",), lock=Lock.DELETE, sha256=sha256))
 
 
 @transaction.atomic

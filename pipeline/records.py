@@ -1,9 +1,9 @@
 """The only writer of runs, step runs and LLM calls.
 
-Every row is written before what it records and completed after it, each write in a transaction of
-its own (`pipeline.rows`, `pipeline.call_rows`). Writing goes through Django's one ORM thread; no
-transaction stays open across a call to a provider. Keys never get here: of a key there is its
-fingerprint.
+Every row is written before what it records and completed after it. Each write is a transaction
+(`pipeline.rows`, `pipeline.call_rows`), and those that come together are committed together
+(`pipeline.writer`); none stays open across a call to a provider. Keys never get here: of a key there
+is its fingerprint.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
+from pipeline.writer import submit
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +46,16 @@ def log_alert(text: str) -> None:
 class StepRecorder:
     """The record of one step run: told of every attempt, it writes rows and keeps the tally."""
 
-    def __init__(self, step_id: UUID, token: UUID, step: StepConfig, alert: Alert) -> None:
+    def __init__(
+        self, run_id: UUID, step_id: UUID, token: UUID, step: StepConfig, alert: Alert
+    ) -> None:
         self.step_id = step_id
         self.served_model = ""
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
         self.has_called = False
         self.has_told_so = False  # the step's row is closed, saying that no model was asked
+        self._run_id = run_id
         self._token = token
         self._agent = step.agent
         self._side = "background" if step.mode is StepMode.BACKGROUND else "foreground"
@@ -65,7 +69,7 @@ class StepRecorder:
         """
         self.has_called = True
         try:
-            await finished(sync_to_async(call_rows.write_call)(self.step_id, self._token, attempt))
+            await finished(submit(call_rows.write_call, self.step_id, self._token, attempt))
             if self.has_told_so:  # an agent's own task that outlived its step
                 await finished(_surely(call_rows.retell_decision, self.step_id))
         except asyncio.CancelledError:
@@ -85,7 +89,7 @@ class StepRecorder:
         if outcome.completion is not None:
             # Of the call that counts, the last: an agent may ask twice.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
-        await _surely(call_rows.complete_call, attempt.call_id, outcome, mismatch)
+        await _surely(call_rows.complete_call, self._run_id, attempt.call_id, outcome, mismatch)
         if mismatch and completion is not None:
             self._alert(
                 f"{self._agent}: asked for {attempt.requested_model}, "
@@ -135,7 +139,7 @@ async def finished(writing: Awaitable[T]) -> T:
     return task.result()
 
 
-async def run_started(
+def run_started(
     hold: RunHold,
     pipeline: PipelineConfig,
     ctx: PipelineContext,
@@ -143,10 +147,10 @@ async def run_started(
     *,
     member_id: int | None = None,
     update_id: int | None = None,
-) -> None:
+) -> asyncio.Future[None]:
     """Write the run's row with all that its agents may see."""
-    await sync_to_async(rows.write_run)(
-        hold, pipeline, ctx, source, member_id=member_id, update_id=update_id
+    return submit(
+        rows.write_run, hold, pipeline, ctx, source, member_id=member_id, update_id=update_id
     )
 
 
@@ -155,27 +159,27 @@ async def run_ended(hold: RunHold, status: RunStatus, answer: str = "") -> None:
     await _surely(rows.close_run, hold, status, answer)
 
 
-async def step_queued(
+def step_queued(
     hold: RunHold, position: int, step: StepConfig, add: Callable[[Sequence[Task]], None]
-) -> None:
+) -> asyncio.Future[None]:
     """Leave a background step to the queue, by a row and a task; raises Superseded."""
-    await sync_to_async(rows.queue_step)(hold, position, step, add)
+    return submit(rows.queue_step, hold, position, step, add)
 
 
-async def step_started(
+def step_started(
     hold: Hold,
     run_id: UUID,
     position: int,
     step: StepConfig,
     passages: Mapping[str, Any],
     decision: Decision | None,
-) -> UUID:
+) -> asyncio.Future[UUID]:
     """Write the step's row with its decision (None: it never got a provider) and its inputs.
 
     Raises:
         Superseded: what is held is in other hands.
     """
-    return await sync_to_async(rows.write_step)(hold, run_id, position, step, passages, decision)
+    return submit(rows.write_step, hold, run_id, position, step, passages, decision)
 
 
 async def step_ended(
@@ -204,10 +208,12 @@ async def _surely(write: Callable[..., None], *arguments: Any) -> None:
 
     What it says has happened and may have been paid: it must not be lost with a connection.
     """
-    async for attempt in stamina.retry_context(
-        on=OperationalError, attempts=None, wait_initial=0.1, wait_max=2.0, timeout=60.0
-    ):
-        with attempt:
-            if attempt.num > 1:
+    try:
+        await submit(write, *arguments)
+    except OperationalError:
+        async for attempt in stamina.retry_context(
+            on=OperationalError, attempts=None, wait_initial=0.1, wait_max=2.0, timeout=60.0
+        ):
+            with attempt:
                 await sync_to_async(close_old_connections)()
-            await sync_to_async(write)(*arguments)
+                await submit(write, *arguments)

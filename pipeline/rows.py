@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from django.db import transaction
@@ -32,11 +32,16 @@ from pipeline.models.runs import (
     StepRun,
     StepStatus,
 )
+from pipeline.statements import insert, read, update
+from pipeline.writer import grouped
 
 BACKGROUND_FIELDS = (
     *("forwarded", "conversation"),
     *("knowledge_base", "user_memory", "casebook_text", "scenario"),
 )
+
+# Who takes in what an agent found out about the member.
+LEARNERS = {memory.AGENT: memory.learn, training.AGENT: training.mark}
 
 OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS may be
 
@@ -44,7 +49,7 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS m
 # --- runs ---------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@grouped
 def write_run(
     hold: RunHold,
     pipeline: PipelineConfig,
@@ -56,19 +61,20 @@ def write_run(
 ) -> None:
     """Open a run with all that its agents may see."""
     background = {name: getattr(ctx, name) for name in BACKGROUND_FIELDS}
-    PipelineRun.objects.create(
-        id=hold.run_id,
-        pipeline=pipeline.name,
-        member_id=member_id,
-        source=source,
-        update_id=update_id,
-        attempt_token=hold.token,
-        definition_id=keep_text(pipeline.model_dump_json()),
-        user_message_id=keep_text(ctx.user_message),
-        background_id=keep_text(_json({k: v for k, v in background.items() if v})),
-        image_id=keep_text(ctx.image_b64 or ""),
-        started_at=timezone.now(),
-    )
+    row = {
+        "id": hold.run_id,
+        "pipeline": pipeline.name,
+        "member_id": member_id,
+        "source": source,
+        "update_id": update_id,
+        "attempt_token": hold.token,
+        "definition_id": keep_text(pipeline.model_dump_json()),
+        "user_message_id": keep_text(ctx.user_message),
+        "background_id": keep_text(_json({k: v for k, v in background.items() if v})),
+        "image_id": keep_text(ctx.image_b64 or ""),
+        "started_at": timezone.now(),
+    }
+    insert(PipelineRun, row)
     progressed(hold.token)
 
 
@@ -99,13 +105,11 @@ def write_run_again(
     add([Task(kind=TaskKind.AGAIN, run=run)])
 
 
-@transaction.atomic
+@grouped
 def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
     """Close a run; raises Superseded."""
-    closed = PipelineRun.objects.filter(id=hold.run_id, attempt_token=hold.token).update(
-        status=status, answer_id=keep_text(answer), ended_at=timezone.now()
-    )
-    if not closed:
+    end = {"status": status, "answer_id": keep_text(answer), "ended_at": timezone.now()}
+    if not update(PipelineRun, end, id=hold.run_id, attempt_token=hold.token):
         raise Superseded(f"run {hold.run_id} is in other hands")
     traces.run_ended(hold.run_id)
 
@@ -160,7 +164,7 @@ def close_orphans() -> int:
 # --- steps --------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@grouped
 def queue_step(
     hold: RunHold, position: int, step: StepConfig, add: Callable[[Sequence[Task]], None]
 ) -> None:
@@ -194,7 +198,7 @@ def give_step_up(step_id: UUID) -> None:
         traces.step_ended(step_id)
 
 
-@transaction.atomic
+@grouped
 def write_step(
     hold: Hold,
     run_id: UUID,
@@ -208,36 +212,49 @@ def write_step(
     What an earlier attempt left open is closed: it belongs to a worker that is gone.
     """
     hold.check()
-    attempts = StepRun.objects.filter(run_id=run_id, position=position)
-    earlier = list(attempts)  # none as a rule, so that one query tells all there is to know
-    if any(row.status == StepStatus.RUNNING for row in earlier):
-        interrupt(attempts)
-    row = next((row for row in earlier if row.status == StepStatus.WAITING), None) or StepRun(
-        id=uuid4(),
-        run_id=run_id,
-        position=position,
-        attempt=max((row.attempt for row in earlier), default=0) + 1,
-        agent=step.agent,
-        mode=step.mode,
-    )
-    row.status = StepStatus.RUNNING
-    row.attempt_token = hold.token
-    row.inputs_id = keep_text(_json(passages))
-    row.started_at = timezone.now()
-    if decision is not None:
-        row.decision = decision.sentence
-        row.provider = decision.llm.name
-        row.requested_model = decision.llm.model_id
-        row.purse = decision.llm.purse
-        row.override_version = decision.override_version
-        row.snapshot_version = decision.snapshot_version
-        row.snapshot_age_ms = decision.snapshot_age_ms
-        row.is_stale = decision.is_stale
-    row.save()
-    return row.id
+    known = ("id", "attempt", "status")
+    earlier = read(StepRun, known, run_id=run_id, position=position)  # none as a rule
+    if any(status == StepStatus.RUNNING for _, _, status in earlier):
+        interrupt(StepRun.objects.filter(run_id=run_id, position=position))
+    opening = {
+        "status": StepStatus.RUNNING,
+        "attempt_token": hold.token,
+        "inputs_id": keep_text(_json(passages)),
+        "started_at": timezone.now(),
+        **(_decided(decision) if decision is not None else {}),
+    }
+    for waiting_id, _, status in earlier:
+        if status == StepStatus.WAITING:
+            update(StepRun, opening, id=waiting_id)
+            return cast(UUID, waiting_id)
+    step_id = uuid4()
+    row = {
+        "id": step_id,
+        "run_id": run_id,
+        "position": position,
+        "attempt": max((attempt for _, attempt, _ in earlier), default=0) + 1,
+        "agent": step.agent,
+        "mode": step.mode,
+        **opening,
+    }
+    insert(StepRun, row)
+    return step_id
 
 
-@transaction.atomic
+def _decided(decision: Decision) -> dict[str, Any]:
+    return {
+        "decision": decision.sentence,
+        "provider": decision.llm.name,
+        "requested_model": decision.llm.model_id,
+        "purse": decision.llm.purse,
+        "override_version": decision.override_version,
+        "snapshot_version": decision.snapshot_version,
+        "snapshot_age_ms": decision.snapshot_age_ms,
+        "is_stale": decision.is_stale,
+    }
+
+
+@grouped
 def close_step(
     step_id: UUID,
     token: UUID,
@@ -248,31 +265,26 @@ def close_step(
     member_line: str,
 ) -> None:
     """Close an attempt at a step; raises Superseded."""
-    closed = StepRun.objects.filter(id=step_id, attempt_token=token).update(
-        status=status,
-        output_id=keep_text(_json(output.data) if output.success else ""),
-        reply_id=keep_text(output.reply if output.success else ""),
-        was_repaired=output.was_repaired,
-        error=clean(output.error or ""),
-        member_line=member_line[:200],
-        decision=decision,
-        ended_at=timezone.now(),
-    )
-    if not closed:
+    end = {
+        "status": status,
+        "output_id": keep_text(_json(output.data) if output.success else ""),
+        "reply_id": keep_text(output.reply if output.success else ""),
+        "was_repaired": output.was_repaired,
+        "error": clean(output.error or ""),
+        "member_line": member_line[:200],
+        "decision": decision,
+        "ended_at": timezone.now(),
+    }
+    if not update(StepRun, end, id=step_id, attempt_token=token):
         raise Superseded(f"step run {step_id} is in other hands")
-    step = StepRun.objects.only("agent", "run_id", "started_at").get(pk=step_id)
-    figures.reopen(step.started_at)
-    if status is StepStatus.OK:
-        _learn(step, output.data)
+    ((agent, started_at),) = read(StepRun, ("agent", "started_at"), id=step_id)
+    figures.reopen(started_at)
+    if status is StepStatus.OK and (learn := LEARNERS.get(agent)) is not None:
+        step = StepRun.objects.select_related("run").get(pk=step_id)
+        if step.run.source != Source.AGAIN:  # an operator's, and not the member's
+            learn(step, output.data)
     progressed(token)
     traces.step_ended(step_id)
-
-
-def _learn(step: StepRun, data: Mapping[str, Any]) -> None:
-    """Take in what an agent found out about the member, but not when an operator had it run again."""
-    learn = {memory.AGENT: memory.learn, training.AGENT: training.mark}.get(step.agent)
-    if learn is not None and step.run.source != Source.AGAIN:
-        learn(step, data)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -155,9 +155,7 @@ class PipelineRunner:
                 task.cancel()
             await self.drain()
 
-    async def _conclude(
-        self, run: _Run, started: Coroutine[Any, Any, None] | None = None
-    ) -> RunReport:
+    async def _conclude(self, run: _Run, started: asyncio.Future[None] | None = None) -> RunReport:
         """Run the steps that are left, and close the run however that ends."""
         report = run.report
         try:
@@ -225,15 +223,13 @@ class PipelineRunner:
         agent_name = step.config.agent
         attempt.passages, image_b64 = inputs_of(step.config, ctx)
         decision = attempt.decision = await ctx.decide(agent_name)
-        attempt.opening = asyncio.ensure_future(
-            records.step_started(
-                step.hold, run_id, step.position, step.config, attempt.passages, decision
-            )
+        attempt.opening = records.step_started(
+            step.hold, run_id, step.position, step.config, attempt.passages, decision
         )
         step_id = await finished(attempt.opening)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
-            step_id, step.hold.token, step.config, self._alert
+            run_id, step_id, step.hold.token, step.config, self._alert
         )
         llm = decision.llm.for_step(
             StepScope(

@@ -20,9 +20,10 @@ from django.conf import settings
 from agents.llm.errors import KeyRejected
 
 # Shapes of the vendors' keys and of Telegram's bot tokens. The last also stands inside URLs.
-_SECRET_SHAPES = re.compile(
-    r"(?<![A-Za-z0-9])sk-(?:or-|ant-|proj-|svcacct-)?[A-Za-z0-9_\-]{8,}|(?<![0-9])\d{6,12}:[A-Za-z0-9_-]{30,}"
-)
+_VENDORS_KEY = re.compile(r"sk-(?<![A-Za-z0-9]sk-)[A-Za-z0-9_\-]{8,}")
+_BOT_TOKEN = re.compile(r"(?<![0-9])\d{6,12}:[A-Za-z0-9_-]{30,}")
+# Every text that is kept or logged is looked through, and a literal is found fifty times as fast.
+_MAY_BE_A_BOT_TOKEN = re.compile(r":[A-Za-z0-9_-]{30,}")
 HIDDEN = "[key hidden]"
 
 
@@ -102,7 +103,9 @@ def scrub(text: str, *secrets: str) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, HIDDEN)
-    return _SECRET_SHAPES.sub(HIDDEN, text)
+    if _MAY_BE_A_BOT_TOKEN.search(text):
+        text = _BOT_TOKEN.sub(HIDDEN, text)
+    return _VENDORS_KEY.sub(HIDDEN, text)
 
 
 def _fernet() -> MultiFernet:

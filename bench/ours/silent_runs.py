@@ -70,5 +70,7 @@ def main() -> None:
     service.close()
 
 
-async def _unrecorded(*_: Any, **__: Any) -> Any:
-    return uuid4()
+def _unrecorded(*_: Any, **__: Any) -> asyncio.Future[Any]:
+    recorded = asyncio.get_running_loop().create_future()
+    recorded.set_result(uuid4())
+    return recorded

@@ -41,7 +41,7 @@ PIPELINE_ORDER = (
         *("kept_texts", "aggregates", "traces"),
     },
     {"models", "migrations"},
-    {"cancelling", "crashpoints", "locks"},
+    {"cancelling", "crashpoints", "locks", "statements", "writer"},
 )
 ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}
 BENEATH = {"agents": (), "pipeline": ("agents",), "observatory": ("pipeline", "agents")}

@@ -82,6 +82,11 @@ class Hiding(SimpleTestCase):
 
         assert scrub(url) == f"https://api.telegram.org/bot{HIDDEN}/getMe"
 
+    def test_a_bots_token_right_behind_a_key_is_scrubbed_too(self):
+        token = "1000000001:AAE-abcdefghijklmnopqrstuvwxyz01234"
+
+        assert scrub(f"sk-or-v1-0123456789abcdef{token}") == HIDDEN * 2
+
     def test_a_named_secret_is_scrubbed_whatever_its_shape(self):
         assert scrub("it was hunter2hunter2, was it?", "", "hunter2hunter2") == (
             f"it was {HIDDEN}, was it?"

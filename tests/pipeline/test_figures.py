@@ -192,7 +192,8 @@ class LateTest(FiguresCase):
             http_status=200,
         )
         with time_machine.travel(NOON, tick=False):
-            call_rows.complete_call(self.late.calls.get().pk, outcome, mismatch=False)
+            call = self.late.calls.get()
+            call_rows.complete_call(self.late.run_id, call.pk, outcome, mismatch=False)
 
         assert self.seen_again().cost_usd == Decimal("0.5")
 

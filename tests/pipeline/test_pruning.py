@@ -254,11 +254,12 @@ class PruneTests(TestCase):
         assert queries(3) == queries(40)
 
     def test_a_late_end_of_a_call_brings_no_text_back(self):
-        call = LLMCall.objects.get(step__run=ran(OLD))
+        run = ran(OLD)
+        call = LLMCall.objects.get(step__run=run)
         prune(BEFORE, rest=rest)
         said = replace(Completion.lost("gen-1"), text=f"{SECRET} late", usage=Usage(input_tokens=5))
 
-        call_rows.complete_call(call.pk, Outcome(completion=said), mismatch=False)
+        call_rows.complete_call(run.pk, call.pk, Outcome(completion=said), mismatch=False)
 
         call.refresh_from_db()
         assert (call.input_tokens, call.output) == (5, None)

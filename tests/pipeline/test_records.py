@@ -112,7 +112,7 @@ class OrderTests(PipelineCase):
 
     async def test_a_call_cancelled_before_it_was_sent_is_closed_as_that(self):
         step_id = await a_step()
-        recorder = StepRecorder(step_id, TOKEN, A_STEP, log_alert)
+        recorder = StepRecorder((await run_row()).id, step_id, TOKEN, A_STEP, log_alert)
         starting = asyncio.create_task(recorder.attempt_started(an_attempt()))
         await asyncio.sleep(0)
 

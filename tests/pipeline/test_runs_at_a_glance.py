@@ -54,7 +54,7 @@ class AtAGlanceTests(TestCase):
 
         for call, cost in zip(calls, costs, strict=True):
             for _ in range(2):
-                complete_call(call.pk, answered(cost), mismatch=False)
+                complete_call(run.pk, call.pk, answered(cost), mismatch=False)
 
         run.refresh_from_db()
         assert run.cost_usd == Decimal("0.250000000001")
@@ -63,27 +63,27 @@ class AtAGlanceTests(TestCase):
     def test_a_cost_that_nobody_told_is_unknown_and_not_nothing(self):
         run = run_without_steps()
 
-        complete_call(running_call(run).pk, answered(None), mismatch=False)
+        complete_call(run.pk, running_call(run).pk, answered(None), mismatch=False)
 
         run.refresh_from_db()
         assert run.cost_usd is None
 
     def test_what_another_model_served_is_marked_and_other_runs_are_not(self):
         run, other = run_without_steps(), run_without_steps()
-        complete_call(running_call(other).pk, answered("0.1"), mismatch=False)
+        complete_call(other.pk, running_call(other).pk, answered("0.1"), mismatch=False)
 
-        complete_call(running_call(run).pk, answered("0.1"), mismatch=True)
-        complete_call(running_call(run, 1).pk, answered("0.1"), mismatch=False)
+        complete_call(run.pk, running_call(run).pk, answered("0.1"), mismatch=True)
+        complete_call(run.pk, running_call(run, 1).pk, answered("0.1"), mismatch=False)
 
         marks = {row.pk: row.has_mismatch for row in PipelineRun.objects.all()}
         assert marks == {run.pk: True, other.pk: False}
 
     def test_a_call_whose_rows_are_no_longer_kept_is_nobodys(self):
         run = run_without_steps()
-        call = running_call(run)
+        call, run_id = running_call(run), run.pk
         run.delete()
 
-        complete_call(call.pk, answered("0.1"), mismatch=False)
+        complete_call(run_id, call.pk, answered("0.1"), mismatch=False)
 
         assert not LLMCall.objects.exists()
 
@@ -134,7 +134,7 @@ class AtOnceTests(TransactionTestCase):
 
         def complete(call: LLMCall) -> None:
             try:
-                complete_call(call.pk, answered("0.1"), mismatch=False)
+                complete_call(run.pk, call.pk, answered("0.1"), mismatch=False)
             finally:
                 connection.close()
 

@@ -1,0 +1,113 @@
+"""Transactions in groups: what gathers while some are being committed is committed together, next.
+
+There is no timer, so a transaction that comes alone is done at once. If one of a group fails, nothing of
+the group is kept and each is done alone, so that none fails of another. Whoever waits hears of it when
+it is durable. All of it is done in Django's ORM thread, in the order in which it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import connection, transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# For a function that is a transaction, alone or in a group: without a savepoint, because a group is
+# kept as a whole or not at all.
+grouped = transaction.atomic(savepoint=False)
+
+TOGETHER = 32  # others wait for the ORM's thread and for the rows meanwhile
+PAUSE_S = 0.001  # on SQLite, where whoever else wants to write looks only now and then
+
+
+def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
+    """Have a `grouped` function done, also if nobody waits any more.
+
+    The future has what it returns or raises.
+    """
+    # A web request has a thread of its own, and so a connection: what it writes is no other's.
+    place = SyncToAsync.thread_sensitive_context.get(None) or asyncio.get_running_loop()
+    writer = _writers.get(place)
+    if writer is None:
+        writer = _writers[place] = _Writer()
+    return writer.submit(partial(write, *arguments, **options))
+
+
+@dataclass(slots=True)
+class _Write:
+    """A transaction, who waits for it, and what came of it."""
+
+    perform: Callable[[], Any]
+    waiter: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def tell(self) -> None:
+        if self.waiter.done():  # it was cancelled
+            return
+        if self.error is not None:
+            self.waiter.set_exception(self.error)
+        else:
+            self.waiter.set_result(self.result)
+
+
+class _Writer:
+    """The transactions of those who share a loop and a thread."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Write] = deque()
+        self._working: asyncio.Task[None] | None = None
+
+    def submit(self, perform: Callable[[], Any]) -> asyncio.Future[Any]:
+        write = _Write(perform, asyncio.get_running_loop().create_future())
+        self._waiting.append(write)
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        return write.waiter
+
+    async def _work(self) -> None:
+        group: list[_Write] = []
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+                await _done_in_the_orms_thread(group)
+                for write in group:
+                    write.tell()
+                if self._waiting and connection.vendor == "sqlite":
+                    await asyncio.sleep(PAUSE_S)
+        finally:  # where the loop ends, nobody may go on waiting
+            self._working = None
+            for write in (*group, *self._waiting):
+                write.waiter.cancel()
+            self._waiting.clear()
+
+
+_writers: WeakKeyDictionary[object, _Writer] = WeakKeyDictionary()
+
+
+def _done(group: list[_Write]) -> None:
+    if len(group) > 1:
+        try:
+            with transaction.atomic():
+                for write in group:
+                    write.result = write.perform()
+        except Exception:  # noqa: BLE001, S110 - whose it is comes out when each is alone
+            pass
+        else:
+            return
+    for write in group:
+        try:
+            write.result = write.perform()
+        except Exception as error:  # noqa: BLE001 - it is its waiter's
+            write.error = error
+
+
+_done_in_the_orms_thread = sync_to_async(_done)

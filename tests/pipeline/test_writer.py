@@ -1,0 +1,177 @@
+"""Transactions in groups: durable when they are heard of, and none failing of another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from asgiref.sync import ThreadSensitiveContext
+from django.db import OperationalError, connection, transaction
+from django.test import SimpleTestCase, TransactionTestCase
+
+from pipeline.holds import Superseded
+from pipeline.models import PromptText
+from pipeline.records import finished
+from pipeline.writer import TOGETHER, grouped, submit
+
+
+@grouped
+def keep(name: str) -> str:
+    """Write a row, as what is recorded does."""
+    PromptText.objects.create(sha256=name, text=name)
+    return name
+
+
+@grouped
+def keep_and_fail(name: str) -> None:
+    keep(name)
+    raise Superseded(name)
+
+
+def kept() -> list[str]:
+    """Return what another connection sees."""
+    names: list[str] = []
+
+    def look() -> None:
+        names.extend(PromptText.objects.order_by("sha256").values_list("pk", flat=True))
+        connection.close()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    looking.join()
+    return names
+
+
+class Gate:
+    """A transaction that ends when it is let, so that others gather meanwhile."""
+
+    def __init__(self) -> None:
+        self.is_open = threading.Event()
+
+    def __call__(self) -> None:
+        assert self.is_open.wait(timeout=30)
+
+
+class GroupTests(TransactionTestCase):
+    def setUp(self) -> None:
+        self.commits: list[list[str]] = []
+        self.gate = Gate()
+
+    def noted(self, name: str) -> None:
+        """Write a row, and note with which others it is committed."""
+        with grouped:
+            keep(name)
+            if not connection.run_on_commit:
+                self.commits.append([])
+            transaction.on_commit(lambda: self.commits[-1].append(name))
+
+    async def gathered(self, *waiting: asyncio.Future[None]) -> None:
+        """Let everything that was submitted be done, and wait for the end of it."""
+        await asyncio.sleep(0)
+        self.gate.is_open.set()
+        await asyncio.wait(waiting)
+
+    async def test_one_that_comes_alone_is_committed_at_once(self):
+        assert await submit(keep, "a") == "a"
+
+        assert kept() == ["a"]
+
+    async def test_what_gathers_meanwhile_is_committed_together_in_the_order_it_came(self):
+        submit(self.gate)
+        await asyncio.sleep(0)  # it is under way, alone
+        names = [f"{number:02}" for number in range(TOGETHER + 2)]
+
+        await self.gathered(*(submit(self.noted, name) for name in names))
+
+        assert self.commits == [names[:TOGETHER], names[TOGETHER:]]
+        assert kept() == names
+
+    async def test_whoever_hears_of_it_can_count_on_it(self):
+        seen = {}
+        blocked = submit(self.gate)
+
+        async def follow(name: str) -> None:
+            await submit(keep, name)
+            seen[name] = kept()
+
+        following = [asyncio.create_task(follow(name)) for name in "abc"]
+        await self.gathered(blocked)
+        await asyncio.gather(*following)
+
+        assert all(name in rows for name, rows in seen.items())
+
+    async def test_of_one_that_fails_nothing_stays_and_none_of_the_others_is_lost(self):
+        good, bad, other = submit(keep, "a"), submit(keep_and_fail, "b"), submit(keep, "c")
+
+        results = await asyncio.gather(good, bad, other, return_exceptions=True)
+
+        assert [results[0], results[2]] == ["a", "c"]
+        assert isinstance(results[1], Superseded)
+        assert kept() == ["a", "c"]
+
+    async def test_what_failed_in_a_group_alone_is_done_by_itself(self):
+        has_failed: list[str] = []
+
+        @grouped
+        def keep_at_the_second_try(name: str) -> str:
+            if name == "b" and not has_failed:
+                has_failed.append(name)
+                raise OperationalError("deadlock detected")
+            return keep(name)
+
+        writes = [submit(keep_at_the_second_try, name) for name in "abc"]
+
+        assert await asyncio.gather(*writes) == ["a", "b", "c"]
+        assert (has_failed, kept()) == (["b"], ["a", "b", "c"])
+
+    async def test_it_is_done_although_its_waiter_is_cancelled(self):
+        first = submit(self.gate)
+        waiter = asyncio.create_task(finished(submit(keep, "a")))
+        given_up = submit(keep, "b")
+        await asyncio.sleep(0)
+
+        waiter.cancel()
+        given_up.cancel()
+        await self.gathered(first)
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+
+        assert kept() == ["a", "b"]
+
+
+class PlaceTests(SimpleTestCase):
+    """Without a database: a transaction that comes alone needs none of its own."""
+
+    def test_of_two_web_requests_each_writes_in_a_thread_of_its_own(self):
+        async def request() -> int:
+            async with ThreadSensitiveContext():
+                return await submit(threading.get_ident)
+
+        async def main() -> tuple[int, int]:
+            return await asyncio.gather(request(), request())
+
+        assert len(set(asyncio.run(main()))) == 2
+
+    def test_where_the_loop_ends_nobody_goes_on_waiting(self):
+        gate = Gate()
+        outcomes = []
+
+        async def wait() -> None:
+            try:
+                await finished(submit(gate))
+            except asyncio.CancelledError:
+                outcomes.append("cancelled")
+                raise
+
+        async def main() -> None:
+            for _ in range(2):
+                waiting = asyncio.create_task(wait())
+                await asyncio.sleep(0)  # what comes first is done first, what comes next waits
+                await asyncio.sleep(0)
+                self.addCleanup(waiting.cancel)
+            threading.Timer(0.1, gate.is_open.set).start()
+
+        asyncio.run(main())
+
+        assert outcomes == ["cancelled"] * 2
