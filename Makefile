@@ -67,8 +67,8 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 	$(STRICT) -m pytest -n 2 --dist worksteal -m browser
-	$(STRICT) -m pytest -m chaos
-	$(SERVERS) $(STRICT) -m pytest -m chaos --ignore=tests/chaos/test_kills.py
+	$(STRICT) -m pytest -n 2 --dist worksteal -m chaos
+	$(SERVERS) $(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=tests/chaos/test_kills.py
 	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove

@@ -8,14 +8,15 @@ from uuid import uuid4
 from django.utils import timezone
 
 from agents.models import AgentModelConfig
-from pipeline.models import LLMCall, Member, PipelineRun
+from pipeline.models import LLMCall, Member, PipelineRun, Task
+from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, PromptText, RunStatus, Source, StepRun, StepStatus
 
 AT_ONCE = 5_000
 
 
 def fill(agents: int = 0, members: int = 0, runs: int = 0) -> None:
-    """Add so many overrides, members and ended runs of three steps."""
+    """Add so many overrides, members, and ended runs of three steps with a task each."""
     for number in range(agents):
         AgentModelConfig.objects.upsert(f"agent_{number}", "openai/gpt-5-mini", "bench")
     Member.objects.bulk_create(
@@ -69,7 +70,12 @@ def _add_runs(count: int) -> None:
         )
         for step in steps
     ]
+    tasks = [
+        Task(kind=TaskKind.AGAIN, run=run, status=TaskStatus.DONE, attempts=1, ended_at=now)
+        for run in runs
+    ]
     PromptText.objects.bulk_create(texts)
     PipelineRun.objects.bulk_create(runs)
     StepRun.objects.bulk_create(steps)
     LLMCall.objects.bulk_create(calls)
+    Task.objects.bulk_create(tasks)
