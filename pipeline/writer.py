@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +50,13 @@ class _Write:
     result: Any = None
     error: Exception | None = None
 
+    def attempt(self) -> None:
+        self.error = None
+        try:
+            self.result = self.perform()
+        except Exception as error:  # noqa: BLE001 - it is its waiter's
+            self.error = error
+
     def tell(self) -> None:
         if self.waiter.done():  # it was cancelled
             return
@@ -78,7 +85,7 @@ class _Writer:
         try:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-                await _done_in_the_orms_thread(group)
+                await _do_in_the_orms_thread(group)
                 for write in group:
                     write.tell()
                 if self._waiting and connection.vendor == "sqlite":
@@ -93,21 +100,31 @@ class _Writer:
 _writers: WeakKeyDictionary[object, _Writer] = WeakKeyDictionary()
 
 
-def _done(group: list[_Write]) -> None:
+def _do(group: list[_Write]) -> None:
     if len(group) > 1:
         try:
-            with transaction.atomic():
-                for write in group:
-                    write.result = write.perform()
-        except Exception:  # noqa: BLE001, S110 - whose it is comes out when each is alone
-            pass
-        else:
+            connection.ensure_connection()
+        except DatabaseError as error:  # it took seconds, and would for each of them
+            for write in group:
+                write.error = error
+            return
+        if _is_done_as_one(group):
             return
     for write in group:
-        try:
-            write.result = write.perform()
-        except Exception as error:  # noqa: BLE001 - it is its waiter's
-            write.error = error
+        write.attempt()
 
 
-_done_in_the_orms_thread = sync_to_async(_done)
+def _is_done_as_one(group: list[_Write]) -> bool:
+    try:
+        with transaction.atomic():
+            for write in group:
+                write.attempt()
+                if write.error is not None:
+                    transaction.set_rollback(True)
+                    return False
+    except DatabaseError:
+        return False  # whose it is comes out when each is alone
+    return True
+
+
+_do_in_the_orms_thread = sync_to_async(_do)

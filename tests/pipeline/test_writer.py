@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test import SimpleTestCase, TransactionTestCase
 
 from pipeline.holds import Superseded
@@ -65,6 +66,11 @@ class GroupTests(TransactionTestCase):
             if not connection.run_on_commit:
                 self.commits.append([])
             transaction.on_commit(lambda: self.commits[-1].append(name))
+
+    @staticmethod
+    def hang_up() -> None:
+        """Close the connection of the thread in which this is done."""
+        connection.close()
 
     async def gathered(self, *waiting: asyncio.Future[None]) -> None:
         """Let everything that was submitted be done, and wait for the end of it."""
@@ -124,6 +130,18 @@ class GroupTests(TransactionTestCase):
 
         assert await asyncio.gather(*writes) == ["a", "b", "c"]
         assert (has_failed, kept()) == (["b"], ["a", "b", "c"])
+
+    async def test_where_no_database_answers_all_of_a_group_hear_so_at_once(self):
+        await submit(self.hang_up)
+        away = OperationalError("nobody answers")
+        wrapper = type(connections["default"])
+
+        with patch.object(wrapper, "get_new_connection", side_effect=away) as connect:
+            writes = [submit(keep, name) for name in "abc"]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+
+        assert results == [away] * 3
+        assert connect.call_count == 1
 
     async def test_it_is_done_although_its_waiter_is_cancelled(self):
         first = submit(self.gate)
