@@ -62,13 +62,16 @@ def uses() -> list[Use]:
 
 @transaction.atomic
 def news(found: Iterable[Concern]) -> list[Concern]:
-    """Return what has not been told yet, and keep that it is told now; forget what is over."""
+    """Return what has not been told yet; forget what is over."""
     to_tell = {concern.key: concern for concern in found if concern.is_told}
     ToldConcern.objects.exclude(key__in=to_tell).delete()
     known = set(ToldConcern.objects.values_list("key", flat=True))
-    new = [concern for key, concern in to_tell.items() if key not in known]
-    ToldConcern.objects.bulk_create([ToldConcern(key=concern.key) for concern in new])
-    return new
+    return [concern for key, concern in to_tell.items() if key not in known]
+
+
+def keep_told(concern: Concern) -> None:
+    """Keep that a concern has been told."""
+    ToldConcern.objects.bulk_create([ToldConcern(key=concern.key)], ignore_conflicts=True)
 
 
 def _key() -> Iterator[Concern]:

@@ -24,7 +24,6 @@ from agents.llm.keys import PlainKey
 from pipeline import attention, figures
 from pipeline.cancelling import end
 from pipeline.models import Chore
-from pipeline.records import Alert
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,7 @@ ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 
 Found = dict[str, Any]
+Tell = Callable[[str], Awaitable[bool]]  # the operators; False: they were not reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Duty:
 
     name: str
     every: timedelta
-    perform: Callable[[datetime, Alert], Awaitable[Found]]
+    perform: Callable[[datetime, Tell], Awaitable[Found]]
 
 
-async def _close_hours(now: datetime, alert: Alert) -> Found:
+async def _close_hours(now: datetime, tell: Tell) -> Found:
     closed = 0
     while done := await sync_to_async(figures.close_hours)(now):
         closed += done
     return {"closed_hours": closed}
 
 
-async def _ask_for_credit(now: datetime, alert: Alert) -> Found:
+async def _ask_for_credit(now: datetime, tell: Tell) -> Found:
     if not settings.OPENROUTER_API_KEY:
         return {}
     heard = await credit.ask(PlainKey(settings.OPENROUTER_API_KEY))
@@ -59,7 +59,7 @@ async def _ask_for_credit(now: datetime, alert: Alert) -> Found:
     return {"remaining_usd": left, "problem": heard.problem, "asked_at": now.isoformat()}
 
 
-async def _sync_catalogue(now: datetime, alert: Alert) -> Found:
+async def _sync_catalogue(now: datetime, tell: Tell) -> Found:
     """Sync once a day, and every hour after it could not be done."""
     last: Found = (await Chore.objects.aget(name=attention.CATALOGUE)).found
     synced_at = last.get("synced_at", "")
@@ -73,10 +73,12 @@ async def _sync_catalogue(now: datetime, alert: Alert) -> Found:
     return {"synced_at": now.isoformat()}
 
 
-async def _tell_concerns(now: datetime, alert: Alert) -> Found:
+async def _tell_concerns(now: datetime, tell: Tell) -> Found:
     found = await sync_to_async(attention.concerns)(now)
     for concern in await sync_to_async(attention.news)(found):
-        alert(concern.text)
+        if not await tell(concern.text):
+            break  # the others would not arrive either
+        await sync_to_async(attention.keep_told)(concern)  # afterwards: rather twice than never
     return {}
 
 
@@ -91,8 +93,8 @@ DUTIES = (
 class Chores:
     """Does what is due, in one process of the bot's, until it is closed."""
 
-    def __init__(self, alert: Alert) -> None:
-        self._alert = alert
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -112,17 +114,17 @@ class Chores:
 
     async def _do(self, duty: Duty) -> None:
         try:
-            await do_if_due(duty, timezone.now(), self._alert)
+            await do_if_due(duty, timezone.now(), self._tell)
         except DatabaseError as error:  # back at the next look, as the rest of the process is
             logger.warning("chore %s waits for the database: %s", duty.name, type(error).__name__)
         except Exception:  # an edge: one chore's mistake must not end the others
             logger.exception("chore %s failed; it is done again at its next turn", duty.name)
 
 
-async def do_if_due(duty: Duty, now: datetime, alert: Alert) -> None:
+async def do_if_due(duty: Duty, now: datetime, tell: Tell) -> None:
     """Do a chore if it is due and no other process has claimed it."""
     if await sync_to_async(_claim)(duty, now):
-        found = await duty.perform(now, alert)
+        found = await duty.perform(now, tell)
         await Chore.objects.filter(name=duty.name).aupdate(found=found)
 
 

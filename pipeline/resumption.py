@@ -7,6 +7,7 @@ for dead can write no more.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -110,8 +111,6 @@ def _step(row: StepRun) -> KeptStep:
 
 def _report(row: StepRun) -> StepReport:
     calls = list(row.calls.all())
-    served = [call.served_model for call in calls if call.served_model]
-    answered = [call for call in calls if call.status == CallStatus.OK]
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]
     return StepReport(
         agent=row.agent,
@@ -119,15 +118,21 @@ def _report(row: StepRun) -> StepReport:
         position=row.position,
         status=S(row.status),
         requested_model=row.requested_model,
-        served_model=served[-1] if served else "",
+        served_model=next((call.served_model for call in reversed(calls) if call.served_model), ""),
         purse=row.purse,
         decision=row.decision,
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         latency_ms=row.took_ms or 0,
         error=row.error or None,
         member_line=row.member_line,
-        fell_back_to=answered[-1].requested_model if answered and answered[-1].is_fallback else "",
+        fell_back_to=_fallback_model(calls),
     )
+
+
+def _fallback_model(calls: Sequence[LLMCall]) -> str:
+    """Return the fallback model if the last answer was its own: an agent may ask twice."""
+    answered = [call for call in calls if call.status == CallStatus.OK]
+    return answered[-1].requested_model if answered and answered[-1].is_fallback else ""
 
 
 def _data(row: StepRun) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _fields(model: type[Model], names: Sequence[str]) -> Fields:
 
 
 def _converted(field: Field[Any, Any]) -> tuple[Any, list[Converter]]:
-    column, database = field.cached_col, _database()
+    column, database = field.get_col(field.model._meta.db_table), _database()
     return column, database.ops.get_db_converters(column) + column.get_db_converters(database)
 
 

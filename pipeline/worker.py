@@ -144,7 +144,7 @@ class _Process:
     def __init__(self, role: str, place: Path, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
-        self._chores = Chores(self._alerts.post)
+        self._chores = Chores(self._alerts.tell)
         self._queue = create_queue(f"{_installation()}:{place.name}")
         self._engine = Engine(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._engine, self._alerts, self._queue.add)

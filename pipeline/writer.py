@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,7 +29,7 @@ PAUSE_S = 0.001  # on SQLite, where whoever else wants to write looks only now a
 
 
 def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
-    """Have a `grouped` function done, also if nobody waits any more.
+    """Have a function done that is a single statement or `grouped`, also if nobody waits any more.
 
     The future has what it returns or raises.
     """
@@ -48,7 +48,7 @@ class _Write:
     perform: Callable[[], Any]
     waiter: asyncio.Future[Any]
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def attempt(self) -> None:
         self.error = None
@@ -60,7 +60,9 @@ class _Write:
     def tell(self) -> None:
         if self.waiter.done():  # it was cancelled
             return
-        if self.error is not None:
+        if isinstance(self.error, asyncio.CancelledError):
+            self.waiter.cancel()
+        elif self.error is not None:
             self.waiter.set_exception(self.error)
         else:
             self.waiter.set_result(self.result)
@@ -90,41 +92,64 @@ class _Writer:
                     write.tell()
                 if self._waiting and connection.vendor == "sqlite":
                     await asyncio.sleep(PAUSE_S)
-        finally:  # where the loop ends, nobody may go on waiting
-            self._working = None
+        except BaseException as error:  # such as the loop's end: nobody may go on waiting
             for write in (*group, *self._waiting):
-                write.waiter.cancel()
+                write.error = error
+                write.tell()
+            raise
+        finally:
             self._waiting.clear()
+            self._working = None
 
 
 _writers: WeakKeyDictionary[object, _Writer] = WeakKeyDictionary()
 
 
 def _do(group: list[_Write]) -> None:
-    if len(group) > 1:
-        try:
-            connection.ensure_connection()
-        except DatabaseError as error:  # it took seconds, and would for each of them
-            for write in group:
-                write.error = error
-            return
+    if len(group) == 1:
+        group[0].attempt()
+        return
+    left = deque(group)
+    try:
         if _is_done_as_one(group):
             return
-    for write in group:
-        write.attempt()
+        while left:
+            connection.ensure_connection()
+            left[0].attempt()
+            left.popleft()
+    except Error as error:  # no database: to find that out took seconds, and would for each
+        for write in left:
+            write.error = error
 
 
 def _is_done_as_one(group: list[_Write]) -> bool:
+    """Do a group as one transaction; False if nothing of it was done, because one failed.
+
+    Raises:
+        Error: the database does not answer. Whether the transaction was committed may be unknown.
+    """
+    began_on = None
     try:
         with transaction.atomic():
+            began_on = connection.connection
+            _be_impatient()
             for write in group:
                 write.attempt()
                 if write.error is not None:
                     transaction.set_rollback(True)
                     return False
-    except DatabaseError:
-        return False  # whose it is comes out when each is alone
+    except Error:
+        if began_on is None or connection.connection is not began_on:  # Django drops a dead one
+            raise
+        return False  # the commit failed, for one; whose fault it is comes out when each is alone
     return True
+
+
+def _be_impatient() -> None:
+    """Have no group wait for a row: all of it would wait, and it may hold what is waited for there."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '100ms'")  # well below deadlock_timeout
 
 
 _do_in_the_orms_thread = sync_to_async(_do)

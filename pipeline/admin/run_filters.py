@@ -32,7 +32,8 @@ from pipeline.admin.paging import COUNTED
 from pipeline.config import pipeline_names
 from pipeline.models import Member, PipelineRun, StepRun
 
-STEPS_LOOKED_AT = 2 * COUNTED  # a run has some steps of one purse, and hardly two of one agent
+FOUND = COUNTED // 2  # runs, by their steps: each of their ids goes through two more queries
+STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one purse, and hardly two of one agent
 MOST_MODELS = 200  # in the menu
 MOST_MEMBERS = 100  # whose runs one name finds
 LONGEST_VALUE = 200  # characters
@@ -76,7 +77,7 @@ def with_steps_like(
     if runs.query.where:
         steps = steps.filter(run__in=runs.order_by().values("pk"))
     newest = steps.order_by("-started_at").values_list("run", flat=True)[:STEPS_LOOKED_AT]
-    return runs.filter(pk__in=list(dict.fromkeys(newest))[:COUNTED])
+    return runs.filter(pk__in=list(dict.fromkeys(newest))[:FOUND])
 
 
 def with_name(runs: QuerySet[PipelineRun], said: str) -> QuerySet[PipelineRun]:

@@ -1,4 +1,4 @@
-"""What the operators have to hear at once."""
+"""What the operators have to hear, in their chat or at least in the log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 
 from django.conf import settings
 from telegram import Bot
-from telegram.error import TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from agents.llm.keys import scrub
+
+TOLD_WITHIN_S = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ class Alerts:
 
     def __init__(self) -> None:
         self._bot: Bot | None = None
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[bool]] = set()
 
     def use(self, bot: Bot) -> None:
         """Send alerts by this bot from now on."""
@@ -28,17 +30,29 @@ class Alerts:
     def post(self, text: str) -> None:
         """Alert; returns at once."""
         logger.error("alert: %s", text)
-        if self._bot is not None and settings.OPERATOR_CHAT_ID:
-            task = asyncio.get_running_loop().create_task(self._send(self._bot, text))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        task = asyncio.get_running_loop().create_task(self._send(text))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def tell(self, text: str) -> bool:
+        """Alert, and return whether that is all that can be done; False: try again later."""
+        logger.error("alert: %s", text)
+        try:
+            async with asyncio.timeout(TOLD_WITHIN_S):
+                return await self._send(text)
+        except TimeoutError:
+            return False
 
     async def drain(self) -> None:
         """Wait for alerts that are being sent."""
         await asyncio.gather(*self._sending)
 
-    async def _send(self, bot: Bot, text: str) -> None:
+    async def _send(self, text: str) -> bool:
+        if self._bot is None or not settings.OPERATOR_CHAT_ID:
+            return True  # the log has it
         try:
-            await bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {scrub(text)[:4000]}")
+            await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {scrub(text)[:4000]}")
         except TelegramError as error:
             logger.warning("the operators' chat could not be told: %s", error)
+            return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # it never can
+        return True

@@ -118,7 +118,8 @@ class NewsTest(TestCase):
     def test_a_concern_is_told_once_for_as_long_as_it_lasts(self):
         stale = process(is_stale=True)
 
-        assert len(attention.news(attention.concerns(timezone.now()))) == 1
+        (concern,) = attention.news(attention.concerns(timezone.now()))
+        attention.keep_told(concern)
         assert attention.news(attention.concerns(timezone.now())) == []
 
         ResolverProcess.objects.update(is_stale=False)
@@ -139,15 +140,13 @@ class ChoreTest(TestCase):
         self.now = timezone.now()
         self.times = 0
 
-    async def count(self, now, alert):
+    async def count(self, now, tell):
         self.times += 1
         return {"times": self.times}
 
     def look(self, seconds: float) -> None:
         duty = chores.Duty("count", timedelta(minutes=1), self.count)
-        async_to_sync(chores.do_if_due)(
-            duty, self.now + timedelta(seconds=seconds), lambda text: None
-        )
+        async_to_sync(chores.do_if_due)(duty, self.now + timedelta(seconds=seconds), told)
 
     def test_a_chore_is_done_when_it_is_due_and_by_one_process_only(self):
         for seconds in (0, 0, 30, 59):
@@ -166,6 +165,24 @@ class ChoreTest(TestCase):
         assert self.times == 2
 
 
+class ConcernsChoreTest(TestCase):
+    def test_what_did_not_reach_the_operators_is_told_again_until_it_does(self):
+        (duty,) = (duty for duty in chores.DUTIES if duty.name == "concerns")
+        process(is_stale=True)
+        now, texts = timezone.now(), []
+        arrives = [False, False, True]
+
+        async def tell(text: str) -> bool:
+            texts.append(text)
+            return arrives[len(texts) - 1]
+
+        for turn in range(5):
+            async_to_sync(chores.do_if_due)(duty, now + turn * duty.every, tell)
+
+        assert len(texts) == 3
+        assert len(set(texts)) == 1
+
+
 class CatalogueChoreTest(TestCase):
     """The catalogue is synced daily, by whichever process finds it due."""
 
@@ -175,7 +192,7 @@ class CatalogueChoreTest(TestCase):
 
         def look(hours: float) -> dict[str, str]:
             at = now + timedelta(hours=hours)
-            async_to_sync(_closing)(chores.do_if_due(duty, at, lambda text: None))
+            async_to_sync(_closing)(chores.do_if_due(duty, at, told))
             found: dict[str, str] = Chore.objects.get(name=duty.name).found
             return found
 
@@ -192,6 +209,10 @@ class CatalogueChoreTest(TestCase):
             assert not CatalogModel.objects.exists()
             look(26)
             assert CatalogModel.objects.exists()
+
+
+async def told(text: str) -> bool:
+    return True
 
 
 async def _closing(work: Awaitable[None]) -> None:

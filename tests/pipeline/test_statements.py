@@ -80,6 +80,12 @@ class RoundTripTests(TestCase):
                 PipelineRun.objects.values_list(*names)
             )
 
+    def test_a_reference_is_read_as_what_it_refers_to(self):
+        run_id = a_run()
+        step_id = a_step(run_id)
+
+        assert read(StepRun, ("run_id", "output_id"), id=step_id) == [(run_id, None)]
+
     def test_a_text_that_is_there_is_not_added_again(self):
         assert insert(PromptText, TEXT, unless_there=True)
         assert not insert(PromptText, TEXT, unless_there=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
 from django.db import OperationalError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
 
 from pipeline.holds import Superseded
+from pipeline.kept_texts import keep_text
 from pipeline.models import PromptText
 from pipeline.records import finished
 from pipeline.writer import TOGETHER, grouped, submit
@@ -66,11 +70,6 @@ class GroupTests(TransactionTestCase):
             if not connection.run_on_commit:
                 self.commits.append([])
             transaction.on_commit(lambda: self.commits[-1].append(name))
-
-    @staticmethod
-    def hang_up() -> None:
-        """Close the connection of the thread in which this is done."""
-        connection.close()
 
     async def gathered(self, *waiting: asyncio.Future[None]) -> None:
         """Let everything that was submitted be done, and wait for the end of it."""
@@ -132,9 +131,9 @@ class GroupTests(TransactionTestCase):
         assert (has_failed, kept()) == (["b"], ["a", "b", "c"])
 
     async def test_where_no_database_answers_all_of_a_group_hear_so_at_once(self):
-        await submit(self.hang_up)
+        await submit(connections.close_all)
         away = OperationalError("nobody answers")
-        wrapper = type(connections["default"])
+        wrapper: Any = type(connections["default"])
 
         with patch.object(wrapper, "get_new_connection", side_effect=away) as connect:
             writes = [submit(keep, name) for name in "abc"]
@@ -142,6 +141,22 @@ class GroupTests(TransactionTestCase):
 
         assert results == [away] * 3
         assert connect.call_count == 1
+
+    async def test_a_commit_whose_end_nobody_heard_of_is_not_made_again(self):
+        wrapper: Any = type(connections["default"])
+        commit = wrapper._commit
+
+        def commit_and_break_off(database: BaseDatabaseWrapper) -> None:
+            commit(database)
+            database.connection.close()
+            raise OperationalError("it broke off")
+
+        with patch.object(wrapper, "_commit", commit_and_break_off):
+            writes = [submit(keep, name) for name in "abc"]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+
+        assert [str(result) for result in results] == ["it broke off"] * 3
+        assert kept() == ["a", "b", "c"]
 
     async def test_it_is_done_although_its_waiter_is_cancelled(self):
         first = submit(self.gate)
@@ -158,6 +173,33 @@ class GroupTests(TransactionTestCase):
         assert kept() == ["a", "b"]
 
 
+@pytest.mark.postgresql
+class DeadlockTests(TransactionTestCase):
+    def test_two_who_keep_the_same_texts_the_other_way_round_both_succeed(self):
+        meeting = threading.Barrier(2, timeout=30)
+
+        async def keep_texts(first: str, second: str) -> None:
+            has_met: list[str] = []
+
+            def meet() -> None:
+                if not has_met:
+                    has_met.append("the other, who has its first text by now")
+                    meeting.wait()
+
+            async with ThreadSensitiveContext():  # a connection of its own
+                await asyncio.gather(
+                    submit(keep_text, first), submit(meet), submit(keep_text, second)
+                )
+                await submit(connections.close_all)
+
+        async def main() -> None:
+            await asyncio.gather(keep_texts("a", "b"), keep_texts("b", "a"))
+
+        asyncio.run(main())
+
+        assert sorted(PromptText.objects.values_list("text", flat=True)) == ["a", "b"]
+
+
 class PlaceTests(SimpleTestCase):
     """Without a database: a transaction that comes alone needs none of its own."""
 
@@ -170,6 +212,23 @@ class PlaceTests(SimpleTestCase):
             return await asyncio.gather(request(), request())
 
         assert len(set(asyncio.run(main()))) == 2
+
+    def test_whoever_outlives_the_web_request_it_belongs_to_hears_why_nothing_is_done(self):
+        async def write_when(is_over: asyncio.Event) -> int:
+            await is_over.wait()
+            return await submit(threading.get_ident)
+
+        async def main() -> None:
+            is_over = asyncio.Event()
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                async with ThreadSensitiveContext(executor=thread):
+                    writing = asyncio.create_task(write_when(is_over))
+                    await asyncio.sleep(0)
+            is_over.set()
+            with pytest.raises(RuntimeError, match="has exited"):
+                await writing
+
+        asyncio.run(main())
 
     def test_where_the_loop_ends_nobody_goes_on_waiting(self):
         gate = Gate()

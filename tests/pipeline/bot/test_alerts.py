@@ -1,0 +1,58 @@
+"""What the operators have to hear arrives, or whoever tells it knows that it did not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.test import SimpleTestCase, override_settings
+from telegram import Bot
+
+from pipeline.bot.alerts import Alerts
+from tests.canaries import BOT_TOKEN
+from tests.pipeline.bot.chatting import MAYA, Chat
+from tests.sandbox.serving import running_sandbox
+
+NOBODY = "http://127.0.0.1:9"
+TEXT = "The shared key has $0.10 left."
+
+
+class TellTests(SimpleTestCase):
+    @asynccontextmanager
+    async def alerts(self) -> AsyncIterator[tuple[Alerts, Chat]]:
+        """Yield alerts that go to a sandbox, in which Maya has written to the bot."""
+        with running_sandbox() as base_url:
+            chat = Chat(base_url)
+            await chat.say(MAYA, "hello")
+            async with Bot(BOT_TOKEN, base_url=f"{base_url}/telegram/bot") as bot:
+                alerts = Alerts()
+                alerts.use(bot)
+                yield alerts, chat
+            await chat.aclose()
+
+    async def test_what_the_chat_has_is_told(self):
+        async with self.alerts() as (alerts, chat):
+            with override_settings(OPERATOR_CHAT_ID=MAYA):
+                assert await alerts.tell(TEXT)
+
+            assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
+
+    async def test_what_does_not_reach_telegram_is_not(self):
+        alerts = Alerts()
+        alerts.use(Bot(BOT_TOKEN, base_url=f"{NOBODY}/bot"))
+
+        with override_settings(OPERATOR_CHAT_ID=MAYA), self.assertLogs("pipeline.bot") as said:
+            assert not await alerts.tell(TEXT)
+
+        assert TEXT in said.output[0]
+
+    async def test_a_chat_that_is_not_there_is_not_tried_again(self):
+        async with self.alerts() as (alerts, _):
+            with override_settings(OPERATOR_CHAT_ID=404):
+                assert await alerts.tell(TEXT)
+
+    async def test_without_a_chat_the_log_is_told(self):
+        with self.assertLogs("pipeline.bot") as said:
+            assert await Alerts().tell(TEXT)
+
+        assert TEXT in said.output[0]
