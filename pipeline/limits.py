@@ -19,6 +19,7 @@ from pipeline.models.runs import Source
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+LONGEST_OUTAGE = timedelta(days=2)
 
 
 class LimitReached(NotRun):
@@ -61,7 +62,11 @@ def runs_within_an_hour(member: Member, *, now: datetime) -> int:
 def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
     """Return the dollars that the shared key has paid for a member, as far as known."""
     calls = LLMCall.objects.filter(
-        step__run__member=member, purse=Purse.SHARED.value, started_at__gt=now - DAY
+        step__run__member=member,
+        # Or every message looks at all that the member ever had. A run may wait for an outage's end.
+        step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
+        started_at__gt=now - DAY,
+        purse=Purse.SHARED.value,
     ).exclude(step__run__source=Source.AGAIN)
     spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
