@@ -72,6 +72,7 @@ def _is_field(element: Locator) -> bool:
 
 
 def has_no_serious_violation(page: Page) -> None:
+    page.wait_for_load_state("load")  # a text can be there before its stylesheet is
     # Colours that are on their way are nobody's to read.
     page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
     found: list[dict[str, Any]] = Axe().run(page).response["violations"]
