@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents.catalog.entries import EndpointFacts, Entry, Listing, NotACatalogue
 from agents.models import CatalogModel
@@ -46,9 +46,8 @@ def store(
     Raises:
         NotACatalogue: it has less than half of the models known so far.
     """
-    # Locked, all in one order: a second sync waits here for the first to end.
-    rows = CatalogModel.objects.select_for_update().order_by("pk")
-    known = dict(rows.values_list("pk", "vanished_at"))
+    _line_up()
+    known = dict(CatalogModel.objects.values_list("pk", "vanished_at"))
     offered = {model_id for model_id, vanished_at in known.items() if vanished_at is None}
     if len(listing.entries) * 2 < len(offered) and not accept_fewer:
         raise NotACatalogue(
@@ -71,6 +70,18 @@ def store(
         skipped=listing.skipped,
         is_whole=listing.is_whole,
     )
+
+
+def _line_up() -> None:
+    """Have a second sync wait for the end of the first.
+
+    Locked rows would not do: of a model that is new to both, there is no row to lock. On SQLite
+    there is one writer at a time.
+    """
+    if connection.vendor == "postgresql":
+        table = connection.ops.quote_name(CatalogModel._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _write(entries: Iterable[Entry], now: datetime) -> None:
