@@ -19,7 +19,7 @@ from pipeline.models.runs import Source
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-LONGEST_OUTAGE = timedelta(days=2)
+LONGEST_OUTAGE = timedelta(days=2)  # after which a run that goes on counts no more
 
 
 class LimitReached(NotRun):

@@ -11,7 +11,7 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from agents.llm.keys import scrub
 
-TOLD_WITHIN_S = 20.0
+TOLD_WITHIN_S = 20.0  # sooner than its chore is due again, and another process might tell it too
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Alerts:
     def post(self, text: str) -> None:
         """Alert; returns at once."""
         logger.error("alert: %s", text)
-        task = asyncio.get_running_loop().create_task(self._send(text))
+        task = asyncio.create_task(self._send(text))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
