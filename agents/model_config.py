@@ -5,6 +5,9 @@ snapshot in memory, looks at the cache's revision token at most every 50 ms, and
 when the token changed or the snapshot is 60 s old. Looks and queries run in a thread with a
 connection of its own, so that a lock wait in the process's ORM thread cannot delay a look-up.
 
+Tokens that change all the time, because others write to the cache, lead to at most ten queries a
+second; a change that follows a quiet second is read at once.
+
 When neither cache nor database answers, the last snapshot stays in force and is marked stale: to
 fall back to "no overrides" would move calls to another person's key.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -26,16 +30,17 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from agents import revision
+from agents.database_identity import read_identity
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.router import create_provider
 from agents.models import OnFailure
 from agents.snapshot import (
-    NotASnapshot,
     Override,
     Snapshot,
     close_connection,
-    read_over_own_connection,
+    over_own_connection,
+    read_snapshot,
     use_own_connection,
 )
 
@@ -45,6 +50,10 @@ LOOK_EVERY_S = 0.05  # a change is in effect within 100 ms: one look plus one qu
 DATABASE_EVERY_S = 1.0  # without a cache, or in an outage, the database is asked no more often
 ANSWER_WITHIN_S = 3.0  # a database that hangs, connected but silent, counts as down from then on
 CACHE_AGAIN_AFTER_S = 5.0  # a frozen cache costs its socket timeout at each try
+# Queries that new tokens lead to: so many at once, then one each interval. That is at most ten in
+# any second, and a change in the midst of a storm waits for at most 125 ms longer.
+QUERIES_AT_ONCE = 2
+QUERY_INTERVAL_S = 0.125
 
 
 class OverridesUnknown(Exception):
@@ -90,15 +99,15 @@ class ModelConfigService:
         default_model: str = "",
         ttl_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._shared_key = PlainKey(shared_key) if isinstance(shared_key, str) else shared_key
         self._has_key = bool(shared_key)
         self._default_model = default_model
         self._ttl_s = ttl_s
         self._clock = clock
-        self._wall_clock = wall_clock
         self._known: _Known | None = None
+        self._identity: str | None = None  # of the database; None: it was never reached
+        self._next_query_at = -math.inf  # were all queries spread out evenly
         self._cache_down_until: float | None = None
         self._in_outage = False
         self._lock = threading.Lock()
@@ -221,24 +230,43 @@ class ModelConfigService:
     # --- in the resolver's own thread -----------------------------------------------------------
 
     def _refresh(self) -> _Known:
-        token = self._token()
+        try:
+            if self._identity is None:  # and without it, there is no key to look at
+                self._identity = over_own_connection(read_identity)
+        except DatabaseError as error:
+            close_connection()
+            return self._stale(error)
+        token = self._token(self._identity)
         known = self._known
-        if known is not None and self._still_good(known, token):
-            wait_s = LOOK_EVERY_S if token is not None else DATABASE_EVERY_S
-            self._known = replace(known, good_until=self._good_until(known.queried_at, wait_s))
+        wait_s = 0.0 if known is None else self._wait_s(known, token)
+        if known is None or wait_s <= 0:
+            self._known = self._queried(token, self._identity)
         else:
-            self._known = self._stored(token) or self._queried(token)
+            self._known = replace(known, good_until=self._good_until(known.queried_at, wait_s))
         return self._known
 
-    def _token(self) -> str | None:
+    def _wait_s(self, known: _Known, token: str | None) -> float:
+        """Return for how long to answer from what is known before the next look; 0: read now."""
+        now = self._clock()
+        age_s = now - known.queried_at
+        if known.is_stale or age_s >= self._ttl_s:
+            return 0.0
+        if token is None:
+            return DATABASE_EVERY_S if age_s < DATABASE_EVERY_S else 0.0
+        if token == known.token:
+            return LOOK_EVERY_S
+        burst_s = (QUERIES_AT_ONCE - 1) * QUERY_INTERVAL_S
+        return min(LOOK_EVERY_S, max(0.0, self._next_query_at - burst_s - now))
+
+    def _token(self, identity: str) -> str | None:
         """Return the cache's token; None while the cache does not answer."""
         if self._cache_down_until is not None and self._clock() < self._cache_down_until:
             return None
         try:
             if self._cache_down_until is not None:
-                # Changes saved while the cache was away were announced to nobody.
-                revision.announce_change()
-            token = revision.current_token()
+                # Changes saved while the cache was away reached no other process.
+                revision.announce_change(identity)
+            token = revision.current_token(identity)
         except revision.CacheUnreachable as error:
             if self._cache_down_until is None:
                 logger.warning(
@@ -252,43 +280,17 @@ class ModelConfigService:
             self._cache_down_until = None
         return token
 
-    def _still_good(self, known: _Known, token: str | None) -> bool:
-        age_s = self._clock() - known.queried_at
-        if known.is_stale or age_s >= self._ttl_s:
-            return False
-        return age_s < DATABASE_EVERY_S if token is None else known.token == token
-
-    def _stored(self, token: str | None) -> _Known | None:
-        """Return the snapshot that another process stored under the token, if it can be used."""
-        if token is None:
-            return None
+    def _queried(self, token: str | None, identity: str) -> _Known:
+        # The clock is read before the query: an age may be over-stated, never under-stated.
+        queried_at = self._clock()
+        self._next_query_at = max(self._next_query_at, queried_at) + QUERY_INTERVAL_S
         try:
-            snapshot = Snapshot.from_payload(revision.stored_snapshot(token))
-        except (revision.CacheUnreachable, NotASnapshot):
-            return None  # gone, or poisoned: the database knows
-        age_s = self._wall_clock() - snapshot.queried_at
-        if not 0 <= age_s < self._ttl_s:
-            return None  # too old, or from a clock that does not agree with ours
-        if self._known is not None and snapshot.queried_at <= self._known.snapshot.queried_at:
-            return None  # a cache that came back with the past must not take us there
-        return self._adopt(snapshot, token, self._clock() - age_s)
-
-    def _queried(self, token: str | None) -> _Known:
-        # Both clocks are read before the query: an age may be over-stated, never under-stated.
-        started, queried_at = self._clock(), self._wall_clock()
-        try:
-            snapshot = read_over_own_connection(queried_at)
+            snapshot, self._identity = over_own_connection(_snapshot_and_identity)
         except DatabaseError as error:
             close_connection()  # so that the next try connects anew
             return self._stale(error)
-        if token is not None:
-            try:
-                revision.store_snapshot(token, snapshot.to_payload(), self._ttl_s)
-            except revision.CacheUnreachable:  # only the others lose by it: they query themselves
-                logger.debug("overrides: the snapshot could not be stored", exc_info=True)
-        return self._adopt(snapshot, token, started)
-
-    def _adopt(self, snapshot: Snapshot, token: str | None, queried_at: float) -> _Known:
+        if self._identity != identity:
+            token = ""  # is another database's: the next look finds a new one and reads again
         if self._in_outage:
             self._in_outage = False
             logger.info("overrides: read again, %s", snapshot.version)
@@ -324,6 +326,11 @@ class ModelConfigService:
         self._lock = threading.Lock()  # the parent's may have been held
         self._executor = None
         self._pending = None
+
+
+def _snapshot_and_identity() -> tuple[Snapshot, str]:
+    # Both each time: a restored dump changes the identity while the connection stays.
+    return read_snapshot(), read_identity()
 
 
 _services: weakref.WeakSet[ModelConfigService] = weakref.WeakSet()

@@ -131,7 +131,7 @@ def effect() -> Effect:
     A process looks twice a second, so the time it took is told up to half a second too long.
     Those that started after the change have it from their start, and do not count for it.
     """
-    version, processes = read_snapshot(0.0).version, tuple(living())
+    version, processes = read_snapshot().version, tuple(living())
     told = Effect(version=version, processes=processes, after_s=None)
     changed_at = OverrideVersion.objects.values_list("changed_at", flat=True).filter(pk=1).first()
     seen_at = [process.version_at for process in processes if process.version_at]

@@ -99,7 +99,7 @@ def uses_by_agents() -> list[Use]:
             who=override.agent_name,
             needs=registry.get(override.agent_name).needs,
         )
-        for override in read_snapshot(0.0).overrides.values()
+        for override in read_snapshot().overrides.values()
         if override.agent_name in registry
     ]
     needs = all_of([agent.needs for agent in registry])

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.utils import load_backend
 
 from agents.models import AgentModelConfig, OverrideVersion
+
+T = TypeVar("T")
 
 # Counter and rows in one statement: two would see two states when a save comes between. The
 # counter's row is missing only in a database that never saw a change, or was changed by SQL.
@@ -26,10 +28,6 @@ _READ_SQL = f"""
     LEFT JOIN {AgentModelConfig._meta.db_table} c ON c.is_active
     ORDER BY c.agent_name
 """  # noqa: S608 - table names of our own models
-
-
-class NotASnapshot(Exception):
-    """What lies in the cache cannot be read as a snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,47 +44,14 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Every active override, and when the database was asked."""
+    """Every active override."""
 
     overrides: Mapping[str, Override]
     version: str  # counter and digest, e.g. "v41·3fa9"
-    queried_at: float  # seconds since the epoch
-
-    def to_payload(self) -> str:
-        """Return the snapshot as the text that lies in the cache."""
-        rows = [
-            {**asdict(override), "set_at": override.set_at.isoformat()}
-            for override in self.overrides.values()
-        ]
-        return json.dumps({"version": self.version, "queried_at": self.queried_at, "rows": rows})
-
-    @classmethod
-    def from_payload(cls, payload: object) -> Snapshot:
-        """Return the snapshot that `to_payload` wrote.
-
-        Raises:
-            NotASnapshot: the payload is absent or somebody else's.
-        """
-        if not isinstance(payload, str):
-            raise NotASnapshot
-        try:
-            content = json.loads(payload)
-            overrides = [
-                Override(**{**row, "set_at": datetime.fromisoformat(row["set_at"])})
-                for row in content["rows"]
-            ]
-            return cls(
-                overrides=_by_agent(overrides),
-                version=str(content["version"]),
-                queried_at=float(content["queried_at"]),
-            )
-        # The last two: brackets 100,000 deep, and a number of 400 digits.
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise NotASnapshot from error
 
 
-def read_snapshot(queried_at: float) -> Snapshot:
-    """Read the table; `queried_at` is the time before the query, in seconds since the epoch.
+def read_snapshot() -> Snapshot:
+    """Read the table.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -105,26 +70,25 @@ def read_snapshot(queried_at: float) -> Snapshot:
         if row.pk is not None  # the join yields one empty row when no override is active
     ]
     return Snapshot(
-        overrides=_by_agent(overrides),
+        overrides=MappingProxyType({override.agent_name: override for override in overrides}),
         version=f"v{rows[0].counter}·{_digest(overrides)}",
-        queried_at=queried_at,
     )
 
 
-def read_over_own_connection(queried_at: float) -> Snapshot:
-    """Read the table in the resolver's thread, on a new connection should the open one be dead.
+def over_own_connection(read: Callable[[], T]) -> T:
+    """Read in the resolver's thread, on a new connection should the open one be dead.
 
     The database may have restarted since the last query, in an idle process hours ago: that is
-    no outage, and the answer must not be what was known then. Raises as `read_snapshot`.
+    no outage, and the answer must not be what was known then. Raises as `read` does.
     """
     was_open = connections["default"].connection is not None
     try:
-        return read_snapshot(queried_at)
+        return read()
     except DatabaseError:
         close_connection()
         if not was_open:
             raise
-    return read_snapshot(queried_at)
+    return read()
 
 
 def use_own_connection() -> None:
@@ -149,10 +113,6 @@ def use_own_connection() -> None:
 def close_connection() -> None:
     """Close this thread's connection; the next query opens it anew."""
     connections["default"].close()
-
-
-def _by_agent(overrides: Iterable[Override]) -> Mapping[str, Override]:
-    return MappingProxyType({override.agent_name: override for override in overrides})
 
 
 def _digest(overrides: Iterable[Override]) -> str:

@@ -87,7 +87,7 @@ def readiness(now: datetime) -> dict[str, Part]:
 
 def _cache() -> Part:
     try:
-        revision.current_token()
+        revision.check_cache()
     except revision.CacheUnreachable:
         return {"state": "down"}  # the resolver reads the database meanwhile
     return {"state": OK}

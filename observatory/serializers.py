@@ -15,5 +15,5 @@ class JsonSerializer:
     def loads(self, data: bytes) -> Any:
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: brackets 100,000 deep
             return None

@@ -207,21 +207,25 @@ if CACHE_URL.startswith("locmem:") and not DEBUG:
     )
 
 
-def _cache(name: str) -> dict[str, object]:
-    """Return the cache of that name: a folder, or a key prefix in Redis, of its own."""
+def _cache(name: str, in_files: str, in_redis: str) -> dict[str, object]:
+    """Return the cache of that name: a folder, or a key prefix in Redis, of its own.
+
+    Folder and prefix of `overrides` never change: they are part of the key by which processes of
+    two releases announce to each other during a deploy.
+    """
     if CACHE_URL.startswith("file:"):
         return {
-            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "BACKEND": in_files,
             "LOCATION": str(Path(urlsplit(CACHE_URL).path) / name),
         }
     if CACHE_URL.startswith("locmem:"):
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": name}
     return {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": in_redis,
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": f"observatory:{name}",
-        # A frozen Redis blocks for 5 s by default; values are JSON, because unpickling what
-        # somebody else may have written is running their code.
+        # A frozen Redis blocks for 5 s by default; values are JSON, because to unpickle what
+        # others may have written is to run their code.
         "OPTIONS": {
             "socket_timeout": 0.25,
             "socket_connect_timeout": 0.25,
@@ -230,7 +234,19 @@ def _cache(name: str) -> dict[str, object]:
     }
 
 
-CACHES = {"default": _cache("default"), "overrides": _cache("overrides")}
+_DJANGO_CACHES = "django.core.cache.backends"
+CACHES = {
+    "default": _cache(
+        "default",
+        in_files=f"{_DJANGO_CACHES}.filebased.FileBasedCache",
+        in_redis=f"{_DJANGO_CACHES}.redis.RedisCache",
+    ),
+    "overrides": _cache(
+        "overrides",
+        in_files="observatory.caches.TextFileCache",
+        in_redis="observatory.caches.TextRedisCache",
+    ),
+}
 
 # --- the product --------------------------------------------------------------------------------
 

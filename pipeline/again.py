@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from agents.snapshot import read_snapshot
 from pipeline.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
@@ -41,7 +40,7 @@ def outlook(run: PipelineRun) -> Sequence[Outlook]:
     Raises:
         NotAgain: it cannot be run again.
     """
-    snapshot = read_snapshot(timezone.now().timestamp())
+    snapshot = read_snapshot()
     steps = []
     for step in _todays_pipeline(run).steps:
         override = snapshot.overrides.get(step.agent)

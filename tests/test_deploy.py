@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+import redis
 import yaml
 from django.conf import settings
 from django.core.management import get_commands
 from django.test import SimpleTestCase
+
+from tests.servers import redis_server
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -60,6 +64,23 @@ class ComposeTests(SimpleTestCase):
         named |= {name for ours in OURS for name in compose()[ours]["environment"]}
 
         assert named <= set(known)
+
+    def test_redis_and_those_who_use_it_have_one_password(self):
+        cache, password = compose()["cache"], "${REDIS_PASSWORD:?put it into .env beside this file}"
+        url = compose()["worker"]["environment"]["CACHE_URL"]
+        command = [part.replace(password, "sesame") for part in cache["command"]]
+
+        assert cache["environment"]["REDISCLI_AUTH"] == password
+        with redis_server(*command[1:]) as server:
+            address = server.url.partition("//")[2]
+            known = url.replace(password, "sesame").replace("cache:6379/0", address)
+            with redis.Redis.from_url(known) as client:
+                assert client.ping()
+            with (
+                redis.Redis.from_url(server.url) as stranger,
+                pytest.raises(redis.AuthenticationError),
+            ):
+                stranger.ping()
 
     def test_the_image_has_every_part_of_the_product(self):
         recipe = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def _now(rights: _Rights) -> tuple[str, str]:
 
 
 def _body(rights: _Rights) -> str:
-    at, snapshot = timezone.now(), read_snapshot(0.0)
+    at, snapshot = timezone.now(), read_snapshot()
     rows = agents_now(snapshot, now=at)
     context = {
         "rows": rows,

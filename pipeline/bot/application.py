@@ -311,7 +311,7 @@ async def _is_member(row: TelegramUpdate) -> bool:
 
 def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
     is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
-    shared = SharedPlaces(settings.CACHE_URL) if is_shared else None
+    shared = SharedPlaces(settings.CACHE_URL, bot_id) if is_shared else None
     application = (
         ApplicationBuilder()
         .application_class(StrictApplication)

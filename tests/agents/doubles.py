@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase, override_settings
 
+from agents.database_identity import read_identity
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from tests import canaries
@@ -24,21 +25,19 @@ from tests import canaries
 T = TypeVar("T")
 
 RESOLVER_THREAD = "overrides"
-TOKEN = "1:revision"
-SNAPSHOT = "1:snapshot:"
-TODAY = 1_795_521_600.0  # 2026-11-24, seconds since the epoch
+KEY, KEY_BEFORE_1_1 = "revision:", "1:revision"  # the identity of the database follows the first
+# With the overrides a resolver reads the database's identity, which is no query of this table.
+TABLE = "agent_model_config"
 
 
 class Clock:
-    """Monotonic and wall time, both of which stand still until the test moves them."""
+    """Monotonic time, which stands still until the test moves it."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.wall = TODAY
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
-        self.wall += seconds
 
 
 class ScriptedCache(LocMemCache):
@@ -81,7 +80,7 @@ script = CacheScript()
 
 
 class ResolverDatabase:
-    """Counts the statements of the resolver's own connection, and breaks it."""
+    """Counts the queries of the table over the resolver's own connection, and breaks it."""
 
     def __init__(self) -> None:
         self.is_down = False
@@ -95,16 +94,18 @@ class ResolverDatabase:
         if is_resolvers and self._execute not in connection.execute_wrappers:
             connection.execute_wrappers.append(self._execute)
 
-    def _execute(self, execute: Callable[..., T], *args: Any) -> T:
-        self.queries += 1
-        self.before_query()
+    def _execute(self, execute: Callable[..., T], sql: str, *args: Any) -> T:
+        if TABLE in sql:
+            self.queries += 1
+            self.before_query()
         fails, self.fail_once = self.is_down or self.fail_once, False
         if fails:
             raise OperationalError("the test has taken the database down")
-        result = execute(*args)
-        act, self.once_after_query = self.once_after_query, None
-        if act:
-            act()
+        result = execute(sql, *args)
+        if TABLE in sql:
+            act, self.once_after_query = self.once_after_query, None
+            if act:
+                act()
         return result
 
 
@@ -128,13 +129,13 @@ class ResolverTestCase(TransactionTestCase):
         connection_created.connect(self.database.watch)
         self.addCleanup(connection_created.disconnect, self.database.watch)
         self.service = self.new_service()
+        self.key = KEY + read_identity()  # of the token
 
     def new_service(self, **options: Any) -> ModelConfigService:
         """Return a resolver as another process would have it, closed when the test ends."""
         service = ModelConfigService(
             options.pop("shared_key", canaries.SHARED_KEY),
             clock=lambda: self.clock.now,
-            wall_clock=lambda: self.clock.wall,
             **options,
         )
         self.addCleanup(service.close)

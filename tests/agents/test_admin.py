@@ -198,7 +198,7 @@ class ListTest(AdminTestCase):
     def test_the_page_says_on_how_many_processes_the_last_change_is_in_effect(self):
         choose_model("extraction", MINI)
         assert "no process is running" in self._banner()
-        version = read_snapshot(0.0).version
+        version = read_snapshot().version
         self._reports("bot", version)
         self._reports("worker", version, is_stale=True)
         assert f"{version} is in effect on 2 of 2 processes" in self._banner()

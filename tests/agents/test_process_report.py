@@ -50,7 +50,7 @@ class ProcessReportTest(TransactionTestCase):
             [process] = living()
 
         assert (process.role, process.pid) == ("bot", os.getpid())
-        assert process.version == read_snapshot(0.0).version
+        assert process.version == read_snapshot().version
         assert not process.is_stale
         assert process.read_at is not None
         assert abs(process.seen_at - timezone.now()) < timedelta(seconds=10)
@@ -60,7 +60,7 @@ class ProcessReportTest(TransactionTestCase):
             wait_for(living, "the report")
             choose_model("extraction", GLM)
 
-            wait_for(lambda: living()[0].version == read_snapshot(0.0).version, "the new version")
+            wait_for(lambda: living()[0].version == read_snapshot().version, "the new version")
 
             assert ResolverProcess.objects.count() == 1
 
@@ -108,7 +108,7 @@ class ProcessReportTest(TransactionTestCase):
         with self.reporting():
             wait_for(lambda: len(refused) >= 2, "two vain reports")
 
-            assert self.service.read().version == read_snapshot(0.0).version
+            assert self.service.read().version == read_snapshot().version
             is_broken = False
             wait_for(living, "the report that goes through")
         connections["default"].execute_wrappers.clear()

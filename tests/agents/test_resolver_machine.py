@@ -22,14 +22,22 @@ from agents import revision
 from agents.llm.base import Purse
 from agents.model_config import Choice, OverridesUnknown
 from agents.models import AgentModelConfig
-from tests.agents.doubles import ResolverTestCase, change_by_sql, choose_model, script
+from tests.agents.doubles import (
+    KEY_BEFORE_1_1,
+    ResolverTestCase,
+    change_by_sql,
+    choose_model,
+    script,
+)
 
 IS_PROOF = os.environ.get("OBSERVATORY_PROVE") == "1"
 MACHINES, STEPS = (2_000, 50) if IS_PROOF else (120, 30)
 
 AGENTS = ("extraction", "trainer")
 MODELS = ("openai/gpt-5-mini", "z-ai/glm-4.6", "anthropic/claude-sonnet-4.5")
+FORGED = ("token", "", None, 7, ["a list"], "a" * 1_000)
 ANNOUNCED_S = 0.05  # a change that every process can hear of
+STORM_S = 0.125  # longer, where two queries of the last half second were not the first ones
 DEAF_S = 2.0  # and one while a process takes the cache for down
 SILENT_S = 60.0  # a change that no invalidation tells of
 STALE_S = 1.0  # how long after an outage an answer may still be marked stale
@@ -53,11 +61,14 @@ class Overrides(RuleBasedStateMachine):
         super().__init__()
         self.clock, self.database = self.test.clock, self.test.database
         self.database.is_down = False
+        self.queried_at: list[float] = []
+        self.database.before_query = lambda: self.queried_at.append(self.clock.now)
         script.reset()
         caches[revision.CACHE_ALIAS].clear()
         with connection.cursor() as cursor:
             for table in ("agent_model_config", "agents_overrideversion"):
                 cursor.execute(f"DELETE FROM {table}")
+        self.forgeries = 0
         self.services = [self.test.new_service(), self.test.new_service()]
         self.last: list[Choice | None] = [None, None]
         self.models: dict[str, str] = {}
@@ -95,6 +106,24 @@ class Overrides(RuleBasedStateMachine):
         for number in asking:
             for agent in AGENTS:
                 self._resolve(number, agent)
+
+    @rule(agent=st.sampled_from(AGENTS), model=st.sampled_from(MODELS))
+    def change_in_an_older_process(self, agent: str, model: str) -> None:
+        """Its counter and history are left out: what it announces is the point."""
+        if agent in self.models and not script.is_down:
+            change_by_sql(agent, model)
+            self.forge("older", is_old_key=True)
+            self._changed({**self.models, agent: model}, is_announced=True)
+
+    @rule(value=st.sampled_from(FORGED), is_old_key=st.booleans())
+    def forge(self, value: object, is_old_key: bool) -> None:
+        """Write to the cache what others might; a text becomes another one each time."""
+        if not script.is_down:
+            self.forgeries += 1
+            key = KEY_BEFORE_1_1 if is_old_key else self.test.key
+            is_text = isinstance(value, str) and value
+            value = f"{value}{self.forgeries}" if is_text else value
+            caches[revision.CACHE_ALIAS].set(key, value, timeout=None)
 
     @rule()
     def lose_the_cache(self) -> None:
@@ -160,7 +189,8 @@ class Overrides(RuleBasedStateMachine):
         elif now - self.cache_was_down_at <= DEAF_AFTER_S:
             bound_s = DEAF_S
         else:
-            bound_s = ANNOUNCED_S
+            recently = [at for at in self.queried_at if at > now - 0.5]
+            bound_s = ANNOUNCED_S + (STORM_S if len(recently) > 1 else 0)
         since = now - bound_s - EPSILON_S
         in_force_then = [change for change in self.timeline if change.at <= since][-1:]
         later = [change for change in self.timeline if change.at > since]

@@ -14,10 +14,11 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from agents import revision
+from agents.database_identity import read_identity
 from agents.models import AgentModelConfig, OverrideVersion
 from agents.snapshot import read_snapshot
 from tests.agents.doubles import (
-    TOKEN,
+    KEY_BEFORE_1_1,
     ResolverTestCase,
     change_by_sql,
     choose_model,
@@ -29,18 +30,18 @@ DEADLINE_S = 60.0
 
 def version_elsewhere() -> str:
     """Return the version that another connection sees."""
-    return in_other_thread(lambda: read_snapshot(0.0).version)
+    return in_other_thread(lambda: read_snapshot().version)
 
 
 class TransactionTest(ResolverTestCase):
     def test_a_change_is_announced_once_committed(self):
-        before = revision.current_token()
+        before = revision.current_token(read_identity())
 
         with transaction.atomic():
             choose_model("extraction", "openai/gpt-5-mini")
-            assert revision.current_token() == before
+            assert revision.current_token(read_identity()) == before
 
-        assert revision.current_token() != before
+        assert revision.current_token(read_identity()) != before
 
     def test_a_change_not_yet_committed_is_seen_by_nobody_else(self):
         choose_model("extraction", "openai/gpt-5-mini")
@@ -54,16 +55,16 @@ class TransactionTest(ResolverTestCase):
 
     def test_a_change_that_is_rolled_back_leaves_no_trace(self):
         choose_model("extraction", "openai/gpt-5-mini")
-        token, before = revision.current_token(), read_snapshot(0.0)
+        token, before = revision.current_token(read_identity()), read_snapshot()
 
         with transaction.atomic():
             choose_model("extraction", "z-ai/glm-4.6")
             AgentModelConfig.objects.deactivate("extraction")
             transaction.set_rollback(True)
 
-        after = read_snapshot(0.0)
+        after = read_snapshot()
         assert (after.version, after.overrides) == (before.version, before.overrides)
-        assert revision.current_token() == token
+        assert revision.current_token(read_identity()) == token
         assert AgentModelConfig.history.count() == 1
 
     def test_a_rolled_back_savepoint_announces_nothing_of_its_own(self):
@@ -73,7 +74,7 @@ class TransactionTest(ResolverTestCase):
                 choose_model("extraction", "z-ai/glm-4.6")
                 transaction.set_rollback(True)
 
-        snapshot = read_snapshot(0.0)
+        snapshot = read_snapshot()
         assert snapshot.overrides["extraction"].model_id == "openai/gpt-5-mini"
         assert snapshot.version.startswith("v1·")
 
@@ -83,24 +84,24 @@ class TransactionTest(ResolverTestCase):
         with self.assertLogs("django.db.backends.base", "ERROR"):
             choose_model("extraction", "openai/gpt-5-mini")
 
-        assert read_snapshot(0.0).overrides["extraction"].model_id == "openai/gpt-5-mini"
+        assert read_snapshot().overrides["extraction"].model_id == "openai/gpt-5-mini"
 
     def test_a_validation_error_announces_nothing(self):
-        token = revision.current_token()
+        token = revision.current_token(read_identity())
 
         with pytest.raises(ValidationError):
             choose_model("extraction", "no slash")
 
-        assert revision.current_token() == token
+        assert revision.current_token(read_identity()) == token
         assert not OverrideVersion.objects.filter(n__gt=0).exists()
 
     def test_the_digest_tells_sql_from_what_the_counter_knows(self):
         choose_model("extraction", "openai/gpt-5-mini")
-        before = read_snapshot(0.0).version
+        before = read_snapshot().version
 
         change_by_sql("extraction", "z-ai/glm-4.6")
 
-        counter, digest = read_snapshot(0.0).version.split("·")
+        counter, digest = read_snapshot().version.split("·")
         assert counter == before.split("·")[0] == "v1"
         assert digest != before.split("·")[1]
 
@@ -110,18 +111,18 @@ class TransactionTest(ResolverTestCase):
         cache = caches[revision.CACHE_ALIAS]
         expiries = getattr(cache, "_expire_info", {})
 
-        assert expiries[cache.make_key(TOKEN)] is None
+        assert [expiries[cache.make_key(key)] for key in (self.key, KEY_BEFORE_1_1)] == [None, None]
 
     def test_rows_and_counter_come_from_one_statement(self):
         choose_model("extraction", "openai/gpt-5-mini")
 
         with self.assertNumQueries(1):
-            snapshot = read_snapshot(0.0)
+            snapshot = read_snapshot()
 
         assert snapshot.version.startswith("v1·")
 
     def test_a_database_without_any_change_reads_as_version_nought(self):
-        snapshot = read_snapshot(0.0)
+        snapshot = read_snapshot()
 
         assert snapshot.version.startswith("v0·")
         assert snapshot.overrides == {}
@@ -172,7 +173,7 @@ class OverlappingTransactionsTest(ResolverTestCase):
 
         versions = sorted(AgentModelConfig.history.values_list("version", flat=True))
         assert versions == list(range(1, 19))
-        assert read_snapshot(0.0).version.startswith("v18·")
+        assert read_snapshot().version.startswith("v18·")
 
     def test_two_transactions_may_set_the_same_new_agent(self):
         barrier = threading.Barrier(2)

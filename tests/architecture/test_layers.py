@@ -26,6 +26,7 @@ AGENTS_ORDER = (
     {"snapshot", "team"},
     {"models", "base", "migrations"},
     {"revision", "llm"},
+    {"database_identity"},
 )
 PIPELINE_ORDER = (
     {"management", "views", "apps"},

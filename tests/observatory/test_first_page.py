@@ -40,7 +40,7 @@ class FirstPageCase(TestCase):
 class EffectTest(FirstPageCase):
     def test_it_says_on_how_many_processes_the_overrides_are_in_effect(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada")
-        version = read_snapshot(0.0).version
+        version = read_snapshot().version
         changed_at = OverrideVersion.objects.get().changed_at
         assert changed_at is not None
         self.process(version, version_at=changed_at + timedelta(seconds=0.4))
@@ -52,7 +52,7 @@ class EffectTest(FirstPageCase):
         assert f"{version} is in effect on 2 of 2 processes after 0.4 s" in self.page()
 
     def test_a_process_that_started_after_the_change_counts_without_a_time(self):
-        self.process(read_snapshot(0.0).version)
+        self.process(read_snapshot().version)
 
         assert "is in effect on 1 of 1 process</p>" in self.page()
 
@@ -133,11 +133,11 @@ class SwitchTest(FirstPageCase):
 
         asked = self.client.get(url).content.decode()
         assert "openai/gpt-4.1" in asked
-        assert read_snapshot(0.0).overrides
+        assert read_snapshot().overrides
 
         self.client.post(url)
 
-        assert not read_snapshot(0.0).overrides
+        assert not read_snapshot().overrides
         assert AgentModelConfig.objects.get().history.first().set_by == "ada"
 
     def test_all_overrides_are_switched_off_at_once_as_one_change(self):
@@ -148,7 +148,7 @@ class SwitchTest(FirstPageCase):
 
         self.client.post(url)
 
-        assert not read_snapshot(0.0).overrides
+        assert not read_snapshot().overrides
         assert {row.version for row in AgentModelConfig.objects.all()} == {3}
 
 

@@ -58,7 +58,7 @@ class LedgerTest(SandboxCase):
         charged = sum((call.cost_usd for call in self.wire.calls()), Decimal(0))
         costs = LLMCall.objects.values_list("cost_usd", flat=True)
         recorded = sum((cost for cost in costs if cost is not None), Decimal(0))
-        page = sum_of(agents_now(read_snapshot(0.0), now=now))
+        page = sum_of(agents_now(read_snapshot(), now=now))
         chart = figures.total(figures.tallies(now - timedelta(days=1), now=now)).cost_usd
         assert charged > 0
         assert recorded == charged

@@ -8,9 +8,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django.test import SimpleTestCase
+from asgiref.sync import sync_to_async
+from django.db import OperationalError
+from django.test import SimpleTestCase, TestCase
 from telegram.error import RetryAfter
 
+from agents.database_identity import read_identity
 from pipeline.bot import limiter
 from pipeline.bot.limiter import Bucket, ChatRateLimiter
 from pipeline.bot.shared_places import SharedPlaces
@@ -122,7 +125,10 @@ class SharedTests(SimpleTestCase):
         )
 
     def limiters(self) -> list[ChatRateLimiter]:
-        return [ChatRateLimiter(shared=SharedPlaces(self.redis.url)) for _ in range(2)]
+        return [self.limiter(), self.limiter()]
+
+    def limiter(self, identity: str = "a database", bot_id: int = 1) -> ChatRateLimiter:
+        return ChatRateLimiter(shared=SharedPlaces(self.redis.url, bot_id, lambda: identity))
 
     async def test_what_one_process_says_counts_for_the_other(self):
         one, other = self.limiters()
@@ -163,3 +169,72 @@ class SharedTests(SimpleTestCase):
         assert self.telegram.taken == [TOM] * 6
         assert len(logs.output) == 1
         await one.shutdown()
+
+    async def test_another_database_or_bot_on_the_same_redis_has_rates_of_its_own(self):
+        ours, same = self.limiters()
+        others = [self.limiter(identity="another database"), self.limiter(bot_id=2)]
+        self.telegram.told_to_wait[MAYA] = [60]
+        with patch.object(limiter, "GROUP", (1, 0.001)):
+            await self.call(ours, GROUP)
+            with pytest.raises(RetryAfter):
+                await self.call(ours, MAYA)
+
+            for other in others:
+                await self.call(other, GROUP)
+                await self.call(other, MAYA)
+            for chat in (GROUP, MAYA):
+                with pytest.raises(RetryAfter):
+                    await self.call(same, chat)
+
+        assert self.telegram.taken == [GROUP, *[GROUP, MAYA] * 2]
+        for each in (ours, same, *others):
+            await each.shutdown()
+
+    async def test_while_the_database_is_away_each_process_counts_for_itself(self):
+        def refuse() -> str:
+            raise OperationalError("the database is away")
+
+        alone = ChatRateLimiter(shared=SharedPlaces(self.redis.url, 1, refuse))
+        with self.assertLogs("pipeline.bot.shared_places", "WARNING") as logs:
+            for _ in range(3):
+                await self.call(alone, TOM)
+
+        with self.redis.client() as client:
+            assert (len(logs.output), client.keys("*")) == (1, [])
+        await alone.shutdown()
+
+    async def test_what_others_write_to_the_keys_silences_no_chat(self):
+        places = SharedPlaces(self.redis.url, 1, lambda: "a database")
+        rates = [(f"chat:{TOM}", *limiter.PRIVATE), ("overall", *limiter.OVERALL)]
+        await places.wait_s(str(TOM), rates)
+        with self.redis.client() as client:
+            keys = client.keys("*")
+            for forged in (b"nan", b"-inf", b"\x80garbage", b"", b"1e300", b"inf"):
+                for key in keys:
+                    client.set(key, forged)
+                longest_s = 601 if forged in (b"1e300", b"inf") else 0
+
+                assert await places.wait_s(str(TOM), rates) <= longest_s, forged
+            for key in keys:
+                client.delete(key)
+                client.rpush(key, "a list")
+
+        assert len(keys) == 2
+        assert await places.wait_s(str(TOM), rates) == 0
+        await places.close()
+
+
+class IdentityTests(TestCase):
+    async def test_the_keys_carry_the_identity_of_the_database_that_is_in_use(self):
+        redis = self.enterContext(redis_server())
+        places = SharedPlaces(redis.url, 4711)
+
+        await places.wait_s("1", [("chat:1", *limiter.PRIVATE)])
+        await places.hold("1", 60)
+
+        identity = await sync_to_async(read_identity)()
+        with redis.client() as client:
+            keys = sorted(str(key, "ascii") for key in client.keys("*") if isinstance(key, bytes))
+        scope = f"observatory:places:{identity}:4711:"
+        assert keys == [f"{scope}hold:1", f"{scope}rate:chat:1"]
+        await places.close()
