@@ -1,18 +1,33 @@
-"""Keeps keys out of the logs: the last net under code that never puts them there.
+"""Keeps keys out of logs and admin: the last net under code that never puts them there.
 
-The filter cleans the message; the formatter cleans the finished line, because a traceback is only
-rendered there and quotes exception texts that the filter has not seen.
+The filter cleans a record's message; the formatter cleans the finished line, because a traceback is
+only rendered there and quotes exception texts that the filter has not seen. The middleware cleans
+what operators type, in fields and searches, before a view sees it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
-from agents.llm.keys import scrub
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.urls import reverse
+from django.utils.http import escape_leading_slashes
+
+from agents.llm.secrets import scrub
+
+# The first is drawn at random; the second takes a member's key, and seals it.
+KEPT_FIELDS = frozenset({"csrfmiddlewaretoken", "new_key"})
+TAKEN_OUT = (
+    "What looked like an API key was taken out of: {fields}. Keys belong into the settings, or into "
+    "their owner's chat with the bot."
+)
 
 
 class RedactingFilter(logging.Filter):
-    """Replaces everything shaped like a key in a record's message."""
+    """Replaces everything that looks like a key in a record's message."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = scrub(record.getMessage())
@@ -21,7 +36,59 @@ class RedactingFilter(logging.Filter):
 
 
 class RedactingFormatter(logging.Formatter):
-    """Replaces everything shaped like a key in the finished line, its traceback included."""
+    """Replaces everything that looks like a key in the finished line, its traceback included."""
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
+
+
+class RedactingMiddleware:
+    """Takes keys out of what is sent to the admin; passwords may look as they like."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+        self._admin = reverse("admin:index")
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(self._admin):
+            if scrub(request.path) != request.path:
+                return HttpResponseRedirect(self._admin)  # the admin would quote it in a message
+            query, _ = _cleaned(request.GET)
+            if query is not None:
+                # Sent elsewhere, so that the key stands neither in the page nor in its address.
+                address = f"{escape_leading_slashes(request.path)}?{query.urlencode()}"
+                return HttpResponseRedirect(address)
+        return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        """Clean a form; the session that keeps the warning for the next page is there by now."""
+        if request.method != "POST" or not request.path.startswith(self._admin):
+            return
+        form, fields = _cleaned(request.POST)
+        if form is not None:
+            request.POST = form  # type: ignore[assignment]
+            warning = TAKEN_OUT.format(fields=", ".join(scrub(field) for field in fields))
+            messages.warning(request, warning, fail_silently=True)
+
+
+def _cleaned(sent: QueryDict) -> tuple[QueryDict | None, list[str]]:
+    """Return the same without keys, and the fields that had some; None where none had."""
+    fields = [
+        name
+        for name, values in sent.lists()
+        if name not in KEPT_FIELDS
+        and "password" not in name
+        and (_typed(name) != name or any(_typed(value) != value for value in values))
+    ]
+    if not fields:
+        return None, []
+    cleaned = QueryDict(mutable=True, encoding=sent.encoding)
+    for name, values in sent.lists():
+        kept = [_typed(value) for value in values] if name in fields else values
+        cleaned.setlist(_typed(name) if name in fields else name, kept)
+    cleaned._mutable = False
+    return cleaned, fields
+
+
+def _typed(value: str) -> str:
+    return scrub(value, alone=True)

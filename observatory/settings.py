@@ -7,6 +7,7 @@ The table of variables is in the README.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from datetime import timedelta
@@ -92,6 +93,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "observatory.content_policy.ContentPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "observatory.redaction.RedactingMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -361,6 +363,14 @@ LOGGING = {
     "loggers": {
         # Django gives it a console of its own under DEBUG, which knows no redaction.
         "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        # uvicorn gives itself consoles before it loads the application. Its access log has whole
+        # addresses, and somebody may have searched for a key.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {
+            "handlers": [],
+            "propagate": logging.getLogger("uvicorn.access").hasHandlers(),  # not --no-access-log
+        },
         # httpx logs whole URLs at INFO, and Telegram's contain the bot's token.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 

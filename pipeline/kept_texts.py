@@ -15,7 +15,7 @@ from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.statements import Lock, insert, read
 
@@ -84,8 +84,9 @@ def clean(text: str) -> str:
 
     PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
     """
-    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return scrub(text.encode("utf-8", "replace").decode("utf-8"))
+    # Before anything is replaced: what stands in for it would break a key in two.
+    text = scrub(text).replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def taken_out(rows: models.QuerySet[Any], names: Collection[str]) -> set[str]:

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count, F
 from django.utils import timezone
 
-from agents.llm.keys import HIDDEN, scrub
+from agents.llm.secrets import HIDDEN, scrub
 from agents.team.memory import FactKind, MemoryAgent
 from pipeline.models import Fact, Member, StepRun
 
@@ -95,8 +95,9 @@ def _keep_bounds(member: Member) -> None:
 
 def _one_line(text: object) -> str:
     """Return a text as one line that the database can hold, without anything shaped like a key."""
-    line = " ".join(str(text).replace("\x00", " ").split())
-    return scrub(line.encode("utf-8", "replace").decode())[:MOST_CHARACTERS]
+    # Before its lines are joined: a key may go on in the next one.
+    line = " ".join(scrub(str(text)).replace("\x00", " ").split())
+    return line.encode("utf-8", "replace").decode()[:MOST_CHARACTERS]
 
 
 def _folded(text: str) -> str:

@@ -22,7 +22,7 @@ from django.db import DatabaseError
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
 from agents.llm.errors import DeadlineExceeded, LLMError
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
 from pipeline import crashpoints, records
 from pipeline.config import PipelineConfig, StepConfig, StepMode

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline.bot.intake import Json, store
 from pipeline.queue.engines import create_queue
 

@@ -18,7 +18,7 @@
     └── AnswerNotJson               content came, but never as JSON of the schema; .text keeps it
 
 Every class carries `member_line`, the one sentence a member may read, without names of keys or
-vendors' texts. Messages are scrubbed of keys before they get here (`agents.llm.keys.scrub`).
+vendors' texts. Messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
 `.maybe_charged` says that the provider may have worked, and may bill, although no answer came:
 then the same request is never sent again. `.generation_id` is the vendor's name of the call, if it
 was still told, and `.learnt` what it cost, if that was.

@@ -27,7 +27,8 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderUnavailable
-from agents.llm.keys import HIDDEN, ApiKey, scrub
+from agents.llm.keys import ApiKey
+from agents.llm.secrets import HIDDEN, scrub
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_CONNECTIONS = 500  # a bound against leaks; how many calls run at once is decided elsewhere

@@ -1,4 +1,4 @@
-"""API keys: held without being shown, sealed at rest, and scrubbed from every text.
+"""API keys: held without being shown, and sealed at rest.
 
 A key is revealed in one place only, where a request is built (`agents.llm.http`). A sealed key
 carries its owner and provider inside the ciphertext, because Fernet does not notice a ciphertext
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -18,13 +17,6 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from agents.llm.errors import KeyRejected
-
-# Shapes of the vendors' keys and of Telegram's bot tokens. The last also stands inside URLs.
-_VENDORS_KEY = re.compile(r"sk-(?<![A-Za-z0-9]sk-)[A-Za-z0-9_\-]{8,}")
-_BOT_TOKEN = re.compile(r"(?<![0-9])\d{6,12}:[A-Za-z0-9_-]{30,}")
-# Every text that is kept or logged is looked through, and a literal is found fifty times as fast.
-_MAY_BE_A_BOT_TOKEN = re.compile(r":[A-Za-z0-9_-]{30,}")
-HIDDEN = "[key hidden]"
 
 
 class KeyUnreadable(KeyRejected):
@@ -96,16 +88,6 @@ def seal(key: str, *, owner: str, provider: str) -> SealedKey:
 def fingerprint(key: str) -> str:
     """Return the first eight hex digits of the key's SHA-256."""
     return hashlib.sha256(key.encode()).hexdigest()[:8]
-
-
-def scrub(text: str, *secrets: str) -> str:
-    """Return the text without the secrets named and without anything shaped like a key."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, HIDDEN)
-    if _MAY_BE_A_BOT_TOKEN.search(text):
-        text = _BOT_TOKEN.sub(HIDDEN, text)
-    return _VENDORS_KEY.sub(HIDDEN, text)
 
 
 def _fernet() -> MultiFernet:

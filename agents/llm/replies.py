@@ -25,8 +25,8 @@ from agents.llm.errors import (
     RequestForbidden,
     RequestInvalid,
 )
-from agents.llm.keys import scrub
 from agents.llm.retries import retry_after_s
+from agents.llm.secrets import scrub
 
 MESSAGE_MAX_CHARS = 500
 TOKENS_MAX = 5 * 10**8  # sums of three still fit a column of 31 bits
@@ -124,7 +124,7 @@ def usable(answer: Completion, problem: LLMError | None, status: int) -> Complet
 
 def cleaned(message: str) -> str:
     """Return a vendor's text as it may stand in an error: without keys, on one line, cut."""
-    return scrub(" ".join(storable(message).split()))[:MESSAGE_MAX_CHARS]
+    return " ".join(storable(scrub(message)).split())[:MESSAGE_MAX_CHARS]
 
 
 def storable(text: str) -> str:

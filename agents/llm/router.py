@@ -13,12 +13,15 @@ from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.openai import OpenAIProvider
 from agents.llm.openrouter import OpenRouterProvider
+from agents.llm.secrets import look_out_for
 
 PROVIDERS: dict[str, type[LLMProvider]] = {
     "openrouter": OpenRouterProvider,
     "claude": ClaudeProvider,
     "openai": OpenAIProvider,
 }
+# The detector stands beneath the providers, so it is told their shapes rather than asks for them.
+look_out_for(provider.key_shape for provider in PROVIDERS.values())
 
 
 class ProviderNotConfigured(ValueError):

@@ -7,7 +7,7 @@ line in `agents.llm.router`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from agents.llm import calls, http
 from agents.llm.base import Completion, LLMProvider
 from agents.llm.errors import KeyRejected, LLMError, ProviderUnavailable
 from agents.llm.retries import Deadline, retrying
+from agents.llm.secrets import scrub
 
 KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
 
@@ -40,9 +41,14 @@ class VendorProvider(LLMProvider):
         schema: dict[str, Any] | None = None,
     ) -> Completion:
         prompt = calls.Prompt(
-            system=system_prompt, user=user_message, image_b64=image_b64 or "", schema=schema
+            system=scrub(system_prompt),
+            user=scrub(user_message),
+            image_b64=image_b64 or "",
+            schema=schema,
         )
-        return await calls.complete(self, self.wire, prompt)
+        completion = await calls.complete(self, self.wire, prompt)
+        # A model may have read a key off a picture.
+        return replace(completion, text=scrub(completion.text))
 
     async def validate_key(self) -> None:
         deadline = Deadline.in_seconds(min(self.scope.deadline_s, KEY_CHECK_S))

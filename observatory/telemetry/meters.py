@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from opentelemetry.metrics import MeterProvider
 
+from agents.llm.secrets import scrub
 from observatory.telemetry import names, spans
 from pipeline.models.runs import LLMCall, StepRun
 
@@ -55,9 +56,9 @@ class Meters:
 
     def count_call(self, call: LLMCall) -> None:
         """Count a call that ended."""
-        models = {names.REQUEST_MODEL: call.requested_model}
+        models = {names.REQUEST_MODEL: scrub(call.requested_model)}
         if call.served_model:
-            models[names.RESPONSE_MODEL] = call.served_model
+            models[names.RESPONSE_MODEL] = scrub(call.served_model)
         common: spans.Attributes = {
             names.OPERATION: names.CHAT,
             names.PROVIDER: spans.provider_name(call.provider),

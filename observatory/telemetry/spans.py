@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 from opentelemetry.trace import SpanKind
 
+from agents.llm.secrets import scrub
 from observatory.telemetry import names
 from pipeline.models.runs import (
     CallStatus,
@@ -297,5 +298,9 @@ def _error_type(text: str) -> str:
 
 
 def _present(attributes: dict[str, Attribute | None]) -> Attributes:
-    """Return the attributes that say something."""
-    return {name: value for name, value in attributes.items() if value is not None and value != ""}
+    """Return the attributes that say something, without anything that looks like a key."""
+    return {
+        name: scrub(value) if isinstance(value, str) else value
+        for name, value in attributes.items()
+        if value is not None and value != ""
+    }

@@ -9,7 +9,7 @@ from django.conf import settings
 from telegram import Bot
 from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 
 TOLD_WITHIN_S = 20.0  # sooner than its chore is due again, and another process might tell it too
 

@@ -22,7 +22,7 @@ from telegram.constants import ChatType
 from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts

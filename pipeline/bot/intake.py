@@ -18,9 +18,11 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from telegram.request import HTTPXRequest, RequestData
 
-from agents.llm.keys import scrub, seal
+from agents.llm.keys import seal
 from agents.llm.router import provider_of_key
+from agents.llm.secrets import straightened
 from pipeline import crashpoints
+from pipeline.bot.keyless import keyless
 from pipeline.kept_texts import clean
 from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
 from pipeline.models.members import PastedKey, owner_of
@@ -32,7 +34,6 @@ ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset(  # they do not wait for a run
     {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
 )
-OPAQUE = frozenset({"file_id", "file_unique_id", "id"})  # random letters may look like a key
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
@@ -189,7 +190,7 @@ def _row(bot_id: int, update: Json) -> TelegramUpdate:
     message = (
         content.get("message") if kind == "callback_query" and _is_object(content) else content
     )
-    cleaned = _without_keys(update)
+    cleaned = keyless(update)
     return TelegramUpdate(
         bot_id=bot_id,
         update_id=update["update_id"],
@@ -206,13 +207,16 @@ def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
     """Return the key that is all of a message to the bot, sealed; None for any other message.
 
     Not one that stands among words, which may be about anything, nor one that was forwarded, which
-    is somebody else's.
+    is somebody else's. A bent key is straightened; whether that was right, its vendor will say.
     """
     message = update.get("message")
     if not row.holds_key or not _is_object(message) or "forward_origin" in message:
         return None
     key = str(message.get("text", "")).strip()
     provider = provider_of_key(key)
+    if provider is None:
+        key = straightened(key)
+        provider = provider_of_key(key)
     if provider is None or row.chat_id is None or row.chat_id != row.user_id:
         return None
     sealed = seal(key, owner=owner_of(row.chat_id), provider=provider)
@@ -223,17 +227,6 @@ def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
         ciphertext=sealed.ciphertext,
         fingerprint=sealed.fingerprint,
     )
-
-
-def _without_keys(value: Any, name: str = "") -> Any:
-    """Return the value with everything shaped like an API key blotted out: it is never stored."""
-    if isinstance(value, str) and name not in OPAQUE:
-        return scrub(value)
-    if isinstance(value, dict):
-        return {key: _without_keys(part, key) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_keys(part, name) for part in value]
-    return value
 
 
 def _command(message: Json) -> str:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from telegram import Bot
 from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline.bot.intake import ALLOWED_UPDATES
 from pipeline.bot.patience import seconds
 from pipeline.cancelling import end

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from redis.exceptions import RedisError
 
 from agents.database_identity import read_identity
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 

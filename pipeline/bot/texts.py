@@ -61,7 +61,8 @@ REFUSALS = (
 )  # heard twice they do no harm
 LOOKS_LIKE_A_KEY = (
     "That holds what looks like an API key, so I have read no further and kept nothing. {deleted} "
-    "To use a key for your answers, send it to me in our private chat, with nothing else in the message."
+    "To use a key for your answers, copy it whole from the page of {providers}, and send it to me in "
+    "our private chat, with nothing else in the message."
 )
 KEY_KEPT = (
     "✅ {provider} accepts this key. It pays for your answers from now on, stored encrypted; "

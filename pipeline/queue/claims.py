@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import F, Min, Q, QuerySet
 from django.utils import timezone
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
 from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim
 
@@ -219,4 +219,4 @@ def request_stop(chat_id: int, user_id: int, lane: str) -> bool:
 
 
 def _kept(error: str) -> str:
-    return scrub(error.replace("\x00", ""))[:MAX_ERROR]
+    return scrub(error).replace("\x00", "")[:MAX_ERROR]

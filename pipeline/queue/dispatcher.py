@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.holds import Superseded

@@ -29,7 +29,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue.base import MAX_ATTEMPTS, Claim
 from pipeline.queue.claims import Claims, free, is_suspect, too_many

@@ -23,8 +23,9 @@ from django.test import AsyncClient, SimpleTestCase, override_settings
 from django.urls import reverse
 
 from agents.llm.errors import LLMError
-from agents.llm.keys import HIDDEN, PlainKey, fingerprint, scrub, seal
+from agents.llm.keys import PlainKey, fingerprint, seal
 from agents.llm.router import create_provider
+from agents.llm.secrets import HIDDEN, scrub
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from observatory.redaction import RedactingFilter, RedactingFormatter

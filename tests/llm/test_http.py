@@ -14,7 +14,8 @@ from django.test import SimpleTestCase
 
 from agents.llm import http
 from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderUnavailable
-from agents.llm.keys import HIDDEN, PlainKey
+from agents.llm.keys import PlainKey
+from agents.llm.secrets import HIDDEN
 from tests.llm.calling import everything_logged
 from tests.llm.loopback import (
     PATIENCE_S,

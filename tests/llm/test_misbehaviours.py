@@ -29,7 +29,8 @@ from agents.llm.errors import (
     RequestForbidden,
     RequestInvalid,
 )
-from agents.llm.keys import HIDDEN, fingerprint
+from agents.llm.keys import fingerprint
+from agents.llm.secrets import HIDDEN
 from agents.llm.tripwire import is_same_model
 from observatory.sandbox.misbehaviours import DELAYS_S
 from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE

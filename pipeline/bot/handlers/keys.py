@@ -70,7 +70,8 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
     deleted = await _put_away(message)
     pasted = await PastedKey.objects.filter(update=turn.row).afirst()
     if pasted is None:
-        await turn.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=deleted))
+        titles = " or ".join(provider.title for provider in PROVIDERS.values())
+        await turn.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=deleted, providers=titles))
         return
     provider = PROVIDERS[pasted.provider]
     words, settle = texts.KEY_KEPT, partial(_keep, member, pasted)
