@@ -6,8 +6,6 @@ It asks `ctx.llm`, which the runner has bound to the model, key and record of th
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agents.llm.answers import ask_json
 from agents.llm.base import LLMProvider
+from agents.passages import TASK_TAG, Tags, render, with_task
 
 PROMPTS_DIR = Path(__file__).parent / "prompts"
 
@@ -66,9 +65,15 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInput:
-    """What the pipeline's `input_mapping` yields: named passages, in the mapping's order."""
+    """What the pipeline's `input_mapping` yields: named passages, in the mapping's order.
+
+    The task is the pipeline's own text and instructs; passages are data. No passage can write one
+    of the tags, nor one that the agent's prompt or another passage has.
+    """
 
     passages: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
+    tags: Tags = field(default_factory=Tags, repr=False)
     image_b64: str | None = field(default=None, repr=False)
 
 
@@ -106,18 +111,27 @@ class BaseAgent:
     def __init__(self) -> None:
         self.system_prompt = (PROMPTS_DIR / f"{self.name}.md").read_text(encoding="utf-8").strip()
 
+    @property
+    def tags(self) -> Tags:
+        """The tags that the agent's prompt names, of passages and of the task."""
+        return Tags.written_in(self.system_prompt) | TASK_TAG
+
     async def run(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
         """Return the agent's answer.
 
         Raises:
             LLMError: the model could not be asked, or never gave JSON of the schema.
         """
+        system_prompt = with_task(self.system_prompt, agent_input.task)
+        # The tags of the very prompt that is sent, wherever it came from.
+        tags = agent_input.tags | Tags.written_in(system_prompt) | TASK_TAG
         answer = await ask_json(
             ctx.llm,
-            self.system_prompt,
-            render_passages(agent_input.passages),
+            system_prompt,
+            render(agent_input.passages, tags),
             self.answer_model,
             image_b64=agent_input.image_b64,
+            tags=tags | Tags.of(agent_input.passages),
         )
         return AgentOutput(
             agent=self.name,
@@ -126,17 +140,3 @@ class BaseAgent:
             reply=answer.value.as_reply(),
             was_repaired=answer.was_repaired,
         )
-
-
-def render_passages(passages: Mapping[str, Any]) -> str:
-    """Return the passages as delimited blocks, `<name>…</name>`, empty ones left out.
-
-    A passage is data: a text that contains another passage's tag cannot end its block early.
-    """
-    tags = re.compile(rf"<(?=/?(?:{'|'.join(map(re.escape, passages))})\b)", re.IGNORECASE)
-    blocks = []
-    for name, value in passages.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
-        if text.strip():
-            blocks.append(f"<{name}>\n{tags.sub('&lt;', text.strip())}\n</{name}>")
-    return "\n\n".join(blocks)

@@ -6,9 +6,11 @@ Adding an agent is one file in `team/`, one prompt in `prompts/` and one line in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, cached_property, reduce
+from operator import or_
 
 from agents.base import BaseAgent
+from agents.passages import NO_TAGS, Tags
 from agents.team.extraction import ExtractionAgent
 from agents.team.memory import MemoryAgent
 from agents.team.strategist import StrategistAgent
@@ -74,6 +76,11 @@ class AgentRegistry:
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._agents)
+
+    @cached_property
+    def tags(self) -> Tags:
+        """Every tag that the prompt of any agent names."""
+        return reduce(or_, (agent.tags for agent in self), NO_TAGS)
 
 
 @cache

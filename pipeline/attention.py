@@ -18,7 +18,7 @@ from agents.llm.base import Purse
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents
 from pipeline import figures
-from pipeline.models import Chore, Member, Task, ToldConcern
+from pipeline.models import CasebookEntry, Chore, Member, Task, ToldConcern
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 
@@ -49,6 +49,7 @@ def concerns(now: datetime) -> list[Concern]:
         *_retiring(now),
         *_answers(now),
         *_people(),
+        *_cases(),
     ]
 
 
@@ -164,6 +165,19 @@ def _people() -> Iterator[Concern]:
             text=f"{_times(waiting, 'person waits', 'people wait')} to be let in.",
             page="pipeline_member_changelist",
             query=f"access__exact={Access.WAITING}",
+        )
+
+
+def _cases() -> Iterator[Concern]:
+    unread = CasebookEntry.objects.filter(is_approved=False, is_active=True)
+    waiting = unread.values("pk")[:MOST_COUNTED].count()
+    if waiting:
+        yield Concern(
+            key="cases",
+            text=f"{_times(waiting, 'saved case waits', 'saved cases wait')} for approval: until "
+            "then only the member who saved it has answers that use it.",
+            page="pipeline_casebookentry_changelist",
+            query="approval=waiting",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db.models import Q
 
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.router import create_provider
@@ -50,7 +51,7 @@ def brief(
         image_b64=question.image_b64,
         knowledge_base=_playbook(),
         user_memory=profile_of(member) if member else "",
-        casebook_text=_casebook(),
+        casebook_text=_casebook(member),
         scenario=question.scenario or (_scenario() if needs_scenario else ""),
     )
 
@@ -91,8 +92,13 @@ def _playbook() -> str:
     return "\n\n".join(f"# {page.title}\n\n{page.text.strip()}" for page in pages)
 
 
-def _casebook() -> str:
-    cases = CasebookEntry.objects.filter(is_active=True).order_by("-created_at")[:MOST_CASES]
+def _casebook(member: Member | None) -> str:
+    """Return the newest cases that an operator has approved, or the member has saved."""
+    may_be_read = Q(is_approved=True)
+    if member is not None:
+        may_be_read |= Q(member=member)
+    cases = CasebookEntry.objects.filter(may_be_read, is_active=True)
+    cases = cases.order_by("-created_at")[:MOST_CASES]
     return "\n\n".join(f"## {case.title}\n{case.text.strip()}" for case in cases)
 
 

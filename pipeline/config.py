@@ -7,6 +7,7 @@ show; `load_pipeline` refuses a definition with problems, so no run ever starts 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agents.passages import TASK, Tags
 from agents.registry import AgentRegistry, default_registry
 
 DEFINITIONS_DIR = Path(__file__).parent / "definitions"
@@ -32,6 +34,7 @@ CONTEXT_FIELDS = (
     "scenario",
 )
 IMAGE_INPUT = "image"  # the one input that is a picture, not a passage
+TASK_INPUT = TASK  # the one that instructs: written in a definition, never taken from a text
 
 
 class StepMode(StrEnum):
@@ -121,6 +124,16 @@ def load_pipeline(name: str) -> PipelineConfig:
     return read_pipeline(DEFINITIONS_DIR / f"{name}.yaml", default_registry())
 
 
+@cache
+def passage_tags() -> Tags:
+    """Return the tags of all passages of all definitions that can be used, read once a process."""
+    names: set[str] = set()
+    for name in pipeline_names():
+        with suppress(PipelineInvalid):  # it never runs, and the system checks name its mistakes
+            names.update(*(step.input_mapping for step in load_pipeline(name).steps))
+    return Tags.of(names)
+
+
 def read_pipeline(path: Path, registry: AgentRegistry) -> PipelineConfig:
     """Read one definition and check it against the agents there are.
 
@@ -202,6 +215,8 @@ def _mapping_misfits(
             yield at, f"{source!r}: {rest!r} has no result yet when {step.agent!r} runs"
         if (name == IMAGE_INPUT) != (source == "ctx.image_b64"):
             yield at, f"the input {IMAGE_INPUT!r} and ctx.image_b64 belong together"
+        if name == TASK_INPUT and kind in ("ctx", "result"):
+            yield at, f"the task is written here as a text, never taken from {source!r}"
 
 
 # --- YAML with line numbers ---------------------------------------------------------------------

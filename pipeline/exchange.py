@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config import IMAGE_INPUT, PipelineConfig, StepConfig
+from pipeline.config import IMAGE_INPUT, TASK_INPUT, PipelineConfig, StepConfig
 from pipeline.context import PipelineContext
 
 
@@ -14,28 +15,42 @@ class StepSkipped(Exception):
     member_line = ""
 
 
-def inputs_of(step: StepConfig, ctx: PipelineContext) -> tuple[dict[str, Any], str | None]:
-    """Return the step's passages and its picture.
+@dataclass(kw_only=True)
+class StepInputs:
+    """What one step is given: texts that are data, what it is to do, and a picture."""
+
+    passages: dict[str, Any] = field(default_factory=dict)
+    task: str = ""
+    image_b64: str | None = field(default=None, repr=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what the step's record keeps: all but the picture, which the run's record has."""
+        return {**({TASK_INPUT: self.task} if self.task else {}), **self.passages}
+
+
+def inputs_of(step: StepConfig, ctx: PipelineContext) -> StepInputs:
+    """Return what the step is given.
 
     Raises:
         StepSkipped: a result that it needs is missing because that step failed.
     """
-    passages: dict[str, Any] = {}
-    image_b64: str | None = None
+    inputs = StepInputs()
     for name, source in step.input_mapping.items():
         kind, _, rest = source.partition(".")
         if name == IMAGE_INPUT:
-            image_b64 = ctx.image_b64
+            inputs.image_b64 = ctx.image_b64
         elif kind == "ctx":
-            passages[name] = getattr(ctx, rest)
+            inputs.passages[name] = getattr(ctx, rest)
         elif kind == "result":
             result = ctx.results.get(rest)
             if result is None or not result.success:
                 raise StepSkipped(f"needs the result of {rest}, which failed")
-            passages[name] = result.data
+            inputs.passages[name] = result.data
+        elif name == TASK_INPUT:
+            inputs.task = source
         else:
-            passages[name] = source
-    return passages, image_b64
+            inputs.passages[name] = source
+    return inputs
 
 
 def answer_of(pipeline: PipelineConfig, ctx: PipelineContext) -> str:

@@ -171,7 +171,7 @@ def step_started(
     run_id: UUID,
     position: int,
     step: StepConfig,
-    passages: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     decision: Decision | None,
 ) -> asyncio.Future[UUID]:
     """Write the step's row with its decision (None: it never got a provider) and its inputs.
@@ -179,7 +179,7 @@ def step_started(
     Raises:
         Superseded: what is held is in other hands.
     """
-    return submit(rows.write_step, hold, run_id, position, step, passages, decision)
+    return submit(rows.write_step, hold, run_id, position, step, inputs, decision)
 
 
 async def step_ended(

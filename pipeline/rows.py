@@ -204,7 +204,7 @@ def write_step(
     run_id: UUID,
     position: int,
     step: StepConfig,
-    passages: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     decision: Decision | None,
 ) -> UUID:
     """Open an attempt at a step with its decision and inputs; raises Superseded.
@@ -219,7 +219,7 @@ def write_step(
     opening = {
         "status": StepStatus.RUNNING,
         "attempt_token": hold.token,
-        "inputs_id": keep_text(_json(passages)),
+        "inputs_id": keep_text(_json(inputs)),
         "started_at": timezone.now(),
         **(_decided(decision) if decision is not None else {}),
     }

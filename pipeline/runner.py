@@ -25,7 +25,7 @@ from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
 from pipeline import crashpoints, records
-from pipeline.config import PipelineConfig, StepConfig, StepMode
+from pipeline.config import PipelineConfig, StepConfig, StepMode, passage_tags
 from pipeline.context import Decision, NoPurse, PipelineContext
 from pipeline.exchange import StepSkipped, answer_of, inputs_of
 from pipeline.holds import Hold, RunHold, Superseded
@@ -62,6 +62,7 @@ class PipelineRunner:
     ) -> None:
         """With `add_tasks` the background steps of updates' runs are left to a queue."""
         self._registry = registry
+        self._tags = registry.tags | passage_tags()
         self._step_deadline_s = step_deadline_s
         self._run_deadline_s = run_deadline_s
         self._alert = alert
@@ -221,10 +222,11 @@ class PipelineRunner:
     ) -> AgentOutput:
         """Decide on the provider, write it down, and let the agent work on its own view."""
         agent_name = step.config.agent
-        attempt.passages, image_b64 = inputs_of(step.config, ctx)
+        inputs = inputs_of(step.config, ctx)
+        attempt.inputs = inputs.as_record()
         decision = attempt.decision = await ctx.decide(agent_name)
         attempt.opening = records.step_started(
-            step.hold, run_id, step.position, step.config, attempt.passages, decision
+            step.hold, run_id, step.position, step.config, attempt.inputs, decision
         )
         step_id = await finished(attempt.opening)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
@@ -242,7 +244,13 @@ class PipelineRunner:
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 return await self._registry.get(agent_name).run(
-                    AgentInput(passages=attempt.passages, image_b64=image_b64), ctx.with_llm(llm)
+                    AgentInput(
+                        passages=inputs.passages,
+                        task=inputs.task,
+                        tags=self._tags,
+                        image_b64=inputs.image_b64,
+                    ),
+                    ctx.with_llm(llm),
                 )
         except TimeoutError:
             if not limit.expired():
@@ -322,7 +330,7 @@ class _StepRun:
 class _Attempt:
     """What a step came to know on its way, so that the record is right wherever it stopped."""
 
-    passages: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
     opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
     recorder: records.StepRecorder | None = None
@@ -368,7 +376,7 @@ async def _record_end(
     step_id = await (
         attempt.opening
         or records.step_started(
-            step.hold, run_id, step.position, step.config, attempt.passages, attempt.decision
+            step.hold, run_id, step.position, step.config, attempt.inputs, attempt.decision
         )
     )
     await records.step_ended(

@@ -19,6 +19,7 @@ import pydantic
 from agents.llm import schemas
 from agents.llm.base import Completion, LLMProvider
 from agents.llm.errors import AnswerNotJson
+from agents.passages import NO_TAGS, Tags
 
 REPAIR_MAX_CHARS = 32 * 1024
 REPAIR_MAX_UNCLOSED = 100  # brackets: 5,000 nested ones took 0.8 s to be refused
@@ -54,10 +55,12 @@ async def ask_json(
     model: type[ModelT],
     *,
     image_b64: str | None = None,
+    tags: Tags = NO_TAGS,
 ) -> JsonAnswer[ModelT]:
     """Return the answer as an instance of a pydantic model.
 
-    An answer that does not fit is sent back once with its error, and the second one counts.
+    An answer that does not fit is sent back once with its error, and the second one counts. What is
+    quoted of it can write none of the tags.
 
     Raises:
         AnswerNotJson: the second answer does not fit either; `.text` keeps it.
@@ -69,7 +72,7 @@ async def ask_json(
     try:
         return await _fitted(completion, model)
     except AnswerNotJson as error:
-        user_message = _correction(user_message, error)
+        user_message = _correction(user_message, error, tags)
     completion = await llm.complete(system_prompt, user_message, image_b64=image_b64, schema=schema)
     try:
         return await _fitted(completion, model)
@@ -135,10 +138,11 @@ def _named_mistakes(error: pydantic.ValidationError) -> str:
     )
 
 
-def _correction(user_message: str, error: AnswerNotJson) -> str:
+def _correction(user_message: str, error: AnswerNotJson, tags: Tags) -> str:
     """Return the member's message with the failed answer, quoted so that it cannot end early."""
-    answer = json.dumps(error.text[:QUOTED_ANSWER_MAX_CHARS], ensure_ascii=False)
-    mistake = json.dumps(str(error)[:QUOTED_ERROR_MAX_CHARS], ensure_ascii=False)
+    said, wrong = error.text[:QUOTED_ANSWER_MAX_CHARS], str(error)[:QUOTED_ERROR_MAX_CHARS]
+    answer = json.dumps(tags.inert(said), ensure_ascii=False)
+    mistake = json.dumps(tags.inert(wrong), ensure_ascii=False)
     return (
         f"{user_message}\n\n"
         "---\n"

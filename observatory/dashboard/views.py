@@ -22,11 +22,12 @@ from pipeline import attention
 
 FIGURES_FOR_S = 5.0  # the state of overrides is never kept, figures and counts are
 
-PAGES = {
-    "agents_agentmodelconfig_changelist": "agents.view_agentmodelconfig",
-    "pipeline_member_changelist": "pipeline.view_member",
-    "pipeline_pipelinerun_changelist": "pipeline.view_pipelinerun",
-    "pipeline_task_changelist": "pipeline.view_task",
+PAGES = {  # what it takes to open them
+    "agents_agentmodelconfig_changelist": ["agents.view_agentmodelconfig"],
+    "pipeline_casebookentry_changelist": ["pipeline.view_casebookentry", "pipeline.view_texts"],
+    "pipeline_member_changelist": ["pipeline.view_member"],
+    "pipeline_pipelinerun_changelist": ["pipeline.view_pipelinerun"],
+    "pipeline_task_changelist": ["pipeline.view_task"],
 }
 
 NOTHING_NEW = 204
@@ -49,7 +50,9 @@ class _Rights:
         return cls(
             sees=may("agents.view_agentmodelconfig") and may("pipeline.view_pipelinerun"),
             changes=may("agents.change_agentmodelconfig") and may("agents.add_agentmodelconfig"),
-            pages=frozenset(page for page, permission in PAGES.items() if may(permission)),
+            pages=frozenset(
+                page for page, needed in PAGES.items() if request.user.has_perms(needed)
+            ),
         )
 
 

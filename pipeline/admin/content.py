@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, StackedInline
 
@@ -46,15 +48,33 @@ class TrackAdmin(ModelAdmin):
     inlines = [LessonInline]
 
 
+class ApprovalFilter(admin.SimpleListFilter):
+    """Cases by what an operator still has to decide; one that is out of use waits for nothing."""
+
+    title = "approval"
+    parameter_name = "approval"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "Waiting for approval"), ("approved", "Approved")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[CasebookEntry]
+    ) -> QuerySet[CasebookEntry]:
+        if self.value() == "waiting":
+            return queryset.filter(is_approved=False, is_active=True)
+        return queryset.filter(is_approved=True) if self.value() == "approved" else queryset
+
+
 @admin.register(CasebookEntry)
 class CasebookEntryAdmin(ModelAdmin):
     """Cases that members saved; texts of theirs, so for those who may read texts."""
 
-    list_display = ["title", "member", "is_active", "created_at"]
-    list_filter = ["is_active"]
+    list_display = ["title", "member", "is_approved", "is_active", "created_at"]
+    list_filter = [ApprovalFilter, "is_active"]
+    actions = ["approve_selected"]
     list_select_related = ["member"]
     search_fields = ["title", "text"]
-    fields = ["title", "text", "is_active", "member"]
+    fields = ["title", "text", "is_approved", "is_active", "member"]
     readonly_fields = ["member"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -65,3 +85,18 @@ class CasebookEntryAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and may_read_texts(request)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer a case that an operator writes as approved."""
+        return {"is_approved": True, **super().get_changeform_initial_data(request)}
+
+    @admin.action(description="Approve the selected cases for everyone", permissions=["change"])
+    def approve_selected(self, request: HttpRequest, cases: QuerySet[CasebookEntry]) -> None:
+        """Have everyone's answers use the cases, with an entry in the log for each."""
+        with transaction.atomic():
+            waiting = list(cases.select_for_update(of=("self",)).filter(is_approved=False))
+            for case in waiting:
+                case.is_approved = True
+                case.save(update_fields=["is_approved"])
+                self.log_change(request, case, "Approved for everyone.")
+        self.message_user(request, f"Approved: {len(waiting)}.")

@@ -87,7 +87,9 @@ GIVEN_UP = (
 SHORTER_WANTED = "The same in fewer words, please."
 ON_IT = "On it…"
 DONE_BEFORE = "I have done that already: see below."
-SAVED = "📌 Saved. The team's agents know this case from now on."
+SAVED = (
+    "📌 Saved. Your answers use this case from now on, and everyone's once an operator approves it."
+)
 ONLY_IN_PRIVATE = "That is between you and me: ask me in our private chat."
 NOT_YOURS = "This button is not for you, or its answer is no longer kept."
 TRACKS = (

@@ -22,11 +22,21 @@ class PlaybookPage(models.Model):
 
 
 class CasebookEntry(models.Model):
-    """A case that a member thought worth keeping for the team."""
+    """A case that a member thought worth keeping for the team.
+
+    It reaches prompts of that member at once, and prompts of others once an operator has approved
+    it: what a member wrote is in it, and what a model made of that.
+    """
 
     title = models.CharField(max_length=200)
     text = models.TextField()
     is_active = models.BooleanField("in use", default=True)
+    is_approved = models.BooleanField(
+        "approved for everyone",
+        default=False,
+        db_default=False,
+        help_text="Until then only answers to the member who saved it use it",
+    )
     run = models.OneToOneField(
         "pipeline.PipelineRun",
         null=True,

@@ -25,7 +25,7 @@ AGENTS_ORDER = (
     {"model_config", "registry", "catalog", "credit"},
     {"snapshot", "team"},
     {"models", "base", "migrations"},
-    {"revision", "llm"},
+    {"revision", "llm", "passages"},
     {"database_identity"},
 )
 PIPELINE_ORDER = (

@@ -15,7 +15,7 @@ from agents.llm.http import close_clients
 from agents.llm.keys import PlainKey
 from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
 from pipeline import attention, chores
-from pipeline.models import Chore, Member, Task, TelegramUpdate, ToldConcern
+from pipeline.models import CasebookEntry, Chore, Member, Task, TelegramUpdate, ToldConcern
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from tests.sandbox.serving import running_sandbox
@@ -47,9 +47,11 @@ class ConcernTest(TestCase):
     def test_each_thing_that_needs_a_hand_is_named(self):
         process(is_stale=True)
         given_up()
-        Member.objects.create(telegram_id=1, access=Access.WAITING)
+        waiting = Member.objects.create(telegram_id=1, access=Access.WAITING)
+        CasebookEntry.objects.create(title="A bank", text="Fears", member=waiting)
+        CasebookEntry.objects.create(title="Approved", text="Fears", is_approved=True)
 
-        assert keys() == {"stale", "dead", "waiting"}
+        assert keys() == {"stale", "dead", "waiting", "cases"}
 
     def test_without_a_process_nobody_answers(self):
         assert keys() == {"no-process"}

@@ -93,6 +93,16 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
         "ctx.user_massage",
         [f"7: 'ctx.user_massage': the context has {FIELDS}"],
     ),
+    "a task out of a text": (
+        'task: "Plan it."',
+        "task: ctx.user_message",
+        ["11: the task is written here as a text, never taken from 'ctx.user_message'"],
+    ),
+    "a task out of a result": (
+        'task: "Plan it."',
+        "task: result.extraction",
+        ["11: the task is written here as a text, never taken from 'result.extraction'"],
+    ),
     "missing title": ("title: Sales support\n", "", ["1: title: Field required"]),
     "missing mode": (
         "    mode: sequential\n    input_mapping:\n      task",

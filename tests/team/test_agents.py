@@ -12,6 +12,7 @@ from agents.base import AgentInput, BaseAgent
 from agents.llm.errors import AnswerNotJson
 from agents.llm.schemas import strict
 from agents.registry import default_registry
+from pipeline.config import load_pipeline, pipeline_names
 from tests.team.examples import ANSWERS, FEEDBACK, PLAN
 from tests.team.scripted import BareContext, ScriptedModel
 
@@ -21,7 +22,7 @@ PASSAGES = {
         *("message", "forwarded", "conversation", "task"),
         *("profile", "playbook", "casebook", "memory"),
     },
-    "trainer": {"message", "scenario", "playbook", "memory"},
+    "trainer": {"message", "task", "scenario", "playbook", "memory"},
     "memory": {"message", "memory", "profile"},
 }
 # Anthropic's structured outputs answer these with 400; OpenAI's strict mode knows some of them.
@@ -54,6 +55,14 @@ class PromptTests(SimpleTestCase):
             for passage in PASSAGES[agent.name]:
                 with self.subTest(f"{agent.name}: {passage}"):
                     assert f"`<{passage}>`" in agent.system_prompt
+
+    def test_every_prompt_names_what_any_pipeline_gives_its_agent(self):
+        for name in pipeline_names():
+            for step in load_pipeline(name).steps:
+                agent = default_registry().get(step.agent)
+                with self.subTest(f"{name}: {agent.name}"):
+                    given = set(step.input_mapping) - {"image"}
+                    assert given <= PASSAGES[agent.name] & agent.tags.names
 
     def test_every_prompt_has_150_to_350_words(self):
         for agent in team():

@@ -214,7 +214,7 @@ class ButtonTests(BotCase):
         assert "at most half the words" in told
         assert QUESTION in told
 
-    async def test_a_saved_case_is_in_the_casebook_once_and_agents_see_it(self):
+    async def test_a_saved_case_is_in_the_casebook_once_and_others_see_it_when_it_is_approved(self):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
@@ -224,9 +224,18 @@ class ButtonTests(BotCase):
             await self._all_done()
             await chat.say(TOM, "A CFO, again")
             await is_answered(chat, TOM, 1)
-            told = await calls_of(chat, 6)
+            unread = await calls_of(chat, 6)
+            await chat.say(MAYA, "A CFO, again")
+            await is_answered(chat, MAYA, 2)
+            own = await calls_of(chat, 9)
+            await CasebookEntry.objects.aupdate(is_approved=True)
+            await chat.say(TOM, "Once more")
+            await is_answered(chat, TOM, 2)
+            told = await calls_of(chat, 12)
 
         case = await CasebookEntry.objects.select_related("member").aget()
+        assert "casebook" not in unread["strategist"]
+        assert f"<casebook>\\n## {QUESTION}" in own["strategist"]
         assert case.title == QUESTION
         assert case.member is not None
         assert case.member.telegram_id == MAYA
