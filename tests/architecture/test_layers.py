@@ -38,7 +38,16 @@ PIPELINE_ORDER = (
     {"rows", "call_rows", "exchange", "reports"},
     {"memory", "training", "figures"},
     {
-        *("context", "config", "checks", "charts", "example_content", "pictures", "holds"),
+        *(
+            "context",
+            "config",
+            "checks",
+            "charts",
+            "example_content",
+            "pictures",
+            "picture_decoder",
+            "holds",
+        ),
         *("kept_texts", "aggregates", "traces"),
     },
     {"models", "migrations"},

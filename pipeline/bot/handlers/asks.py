@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,7 +19,7 @@ from pipeline.briefing import Question
 from pipeline.conversation import conversation_of, run_behind
 from pipeline.models import Member
 from pipeline.models.inbox import TelegramUpdate
-from pipeline.pictures import MAX_BYTES, TOO_LARGE, PictureRefused, prepared
+from pipeline.pictures import MAX_BYTES, TOO_MANY_BYTES, PictureRefused, aprepared
 
 FETCH_WITHIN_S = 20.0
 
@@ -46,7 +45,7 @@ class Ask:
             content = await patiently(partial(_download, self.picture), FETCH_WITHIN_S)
         except BadRequest:
             raise PictureRefused(texts.PICTURE_GONE) from None
-        return replace(self.question, image_b64=await asyncio.to_thread(prepared, content))
+        return replace(self.question, image_b64=await aprepared(content))
 
 
 async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
@@ -73,7 +72,7 @@ async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | s
     passed_on = [_quoted(one) for one in together if one.forward_origin is not None]
     picture = next((found for one in together if (found := _picture(one)) is not None), None)
     if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
-        return TOO_LARGE
+        return TOO_MANY_BYTES
     question = Question(
         text="\n\n".join(filter(None, own)),
         forwarded="\n\n".join(filter(None, passed_on)),
