@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,17 +12,18 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
+from django.db import transaction
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from agents import revision
 from agents.forms import OverrideForm
-from agents.models import AgentModelConfig
+from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question
+from agents.models import AgentModelConfig, OverrideVersion
 from agents.process_report import effect
 from agents.registry import default_registry
 
@@ -28,10 +31,12 @@ HISTORY_SHOWN = 200  # entries; one override is changed some times a week
 
 
 @admin.register(AgentModelConfig)
-class AgentModelConfigAdmin(ModelAdmin):
+class AgentModelConfigAdmin(GuardedModelAdmin):
     """Overrides: what is set here runs from the next step on, in every process."""
 
     form = OverrideForm
+    change_form_template = "admin/agents/agentmodelconfig/change_form.html"
+    also_seen = ["version"]
     list_display = ["agent", "model_id", "state", "on_failure", "set_by", "updated_at"]
     list_display_links = ["agent"]
     list_filter = ["is_active", "on_failure", "set_by"]
@@ -59,28 +64,55 @@ class AgentModelConfigAdmin(ModelAdmin):
         return "in force" if settings.OPENROUTER_API_KEY else "without effect"
 
     @admin.action(description="Activate the selected overrides", permissions=["change"])
-    def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> None:
-        for row in rows.filter(is_active=False):
+    def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
+        activated = [
             AgentModelConfig.objects.upsert(
                 row.agent_name, row.model_id, request.user.get_username(), row.on_failure
             )
-        self._tell_effect(request, f"Activated: {_names(rows)}.")
+            for row in rows.filter(is_active=False)
+        ]
+        done = f"Activated: {_names(rows)}."
+        return Acted(
+            rows=activated, log="Activated.", then=partial(self._tell_effect, request, done)
+        )
 
     @admin.action(description="Deactivate the selected overrides", permissions=["change"])
-    def deactivate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> None:
-        for row in rows:
-            AgentModelConfig.objects.deactivate(row.agent_name, request.user.get_username())
-        self._tell_effect(
-            request, f"Deactivated: {_names(rows)}. These agents use each member's own provider."
+    def deactivate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
+        operator = request.user.get_username()
+        deactivated = [
+            row for row in rows if AgentModelConfig.objects.deactivate(row.agent_name, operator)
+        ]
+        done = f"Deactivated: {_names(rows)}. These agents use each member's own provider."
+        return Acted(
+            rows=deactivated, log="Deactivated.", then=partial(self._tell_effect, request, done)
         )
+
+    def lock(self, rows: QuerySet[AgentModelConfig]) -> list[AgentModelConfig]:
+        """Keep every other writer of overrides away: each of them takes the counter first."""
+        OverrideVersion.hold()
+        return list(rows.order_by("pk"))
+
+    def changes_since(
+        self, rows: Collection[Model], at: datetime
+    ) -> Mapping[str, Sequence[Change]]:
+        """Return the entries of the history, which knows also of changes from the shell."""
+        found: dict[str, list[Change]] = {}
+        entries = AgentModelConfig.history.filter(
+            id__in=[row.pk for row in rows], history_date__gt=at
+        )
+        for entry in entries.order_by("-version", "-history_id"):
+            what = entry.model_id if entry.is_active else f"not active ({entry.model_id})"
+            change = Change(by=entry.set_by or "the shell", at=entry.history_date, what=what)
+            found.setdefault(str(entry.id), []).append(change)
+        return found
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: AgentModelConfig | None = None
     ) -> list[str]:
         return ["agent_name", *self.readonly_fields] if obj else []
 
-    def get_fields(self, request: HttpRequest, obj: AgentModelConfig | None = None) -> list[str]:
-        fields = ["agent_name", "model_id", "on_failure", "is_active", "seen_version"]
+    def get_fields(self, request: HttpRequest, obj: AgentModelConfig | None = None) -> Any:
+        fields = ["agent_name", "model_id", "on_failure", "is_active"]
         return [*fields, *self.readonly_fields] if obj else fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -137,6 +169,8 @@ class AgentModelConfigAdmin(ModelAdmin):
 
     def of_view(self, request: HttpRequest) -> HttpResponse:
         """Lead to the form of an agent's override, whether it has had one before or not."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         agent_name = request.GET.get("agent_name", "")
         row = self.get_queryset(request).filter(agent_name=agent_name).first()
         if row is not None:
@@ -149,55 +183,54 @@ class AgentModelConfigAdmin(ModelAdmin):
     def remove_view(self, request: HttpRequest) -> HttpResponse:
         """Ask, and then take one override out of force."""
         agent_name = request.GET.get("agent_name", "")
-        row = get_object_or_404(self.get_queryset(request), agent_name=agent_name, is_active=True)
+        rows = self.get_queryset(request).filter(agent_name=agent_name)
 
-        def remove() -> str:
+        def ask() -> Question:
+            row = get_object_or_404(rows, is_active=True)
+            return Question(
+                title=f"Remove the override of {agent_name}?",
+                what=f"From the next step on, {agent_name} no longer runs on {row.model_id}"
+                f" (v{row.version}), but on each member's own provider. Its history stays: it can be"
+                " brought back.",
+                button="Remove",
+                back=reverse("admin:index"),
+            )
+
+        def remove() -> Acted:
             AgentModelConfig.objects.deactivate(agent_name, request.user.get_username())
-            return f"{agent_name} uses each member's own provider again."
+            done = f"{agent_name} uses each member's own provider again."
+            return Acted(
+                rows=list(rows), log="Removed.", then=partial(self._tell_effect, request, done)
+            )
 
-        return self._asked_first(
-            request,
-            remove,
-            title=f"Remove the override of {agent_name}?",
-            what=f"From the next step on, {agent_name} no longer runs on {row.model_id}, but on each "
-            "member's own provider. Its history stays: it can be brought back.",
-            button="Remove",
-        )
+        return self.asked_first(request, rows, ask, remove)
 
     def stop_all_view(self, request: HttpRequest) -> HttpResponse:
         """Ask, and then take every override out of force at once."""
-        names = [row.agent_name for row in AgentModelConfig.objects.get_all_active()]
+        rows = self.get_queryset(request)
 
-        def stop_all() -> str:
-            stopped = AgentModelConfig.objects.deactivate_all(request.user.get_username())
-            return f"Switched off: {', '.join(stopped) or 'nothing, no override was in force'}."
+        def ask() -> Question:
+            active = AgentModelConfig.objects.get_all_active()
+            names = [f"{row.agent_name} v{row.version}" for row in active]
+            return Question(
+                title="Switch all overrides off?",
+                what=f"From the next step on, every agent ({', '.join(names) or 'none has one now'}) "
+                "uses each member's own provider. To bring them back, select them in the list and "
+                "choose “Activate”.",
+                button="Switch all off",
+                back=reverse("admin:index"),
+            )
 
-        return self._asked_first(
-            request,
-            stop_all,
-            title="Switch all overrides off?",
-            what=f"From the next step on, every agent ({', '.join(names) or 'none has one now'}) "
-            "uses each member's own provider. To bring them back, select them in the list and "
-            "choose “Activate”.",
-            button="Switch all off",
-        )
+        def stop_all() -> Acted:
+            names = AgentModelConfig.objects.deactivate_all(request.user.get_username())
+            done = f"Switched off: {', '.join(names) or 'nothing, no override was in force'}."
+            return Acted(
+                rows=list(rows.filter(agent_name__in=names)),
+                log="Switched off with all others.",
+                then=partial(self._tell_effect, request, done),
+            )
 
-    def _asked_first(
-        self, request: HttpRequest, do: Callable[[], str], *, title: str, what: str, button: str
-    ) -> HttpResponse:
-        if not self.has_change_permission(request):
-            raise PermissionDenied
-        if request.method == "POST":
-            self._tell_effect(request, do())
-            return redirect("admin:index")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": title,
-            "opts": self.model._meta,
-            "what": what,
-            "button": button,
-        }
-        return TemplateResponse(request, "agents/confirm.html", context)
+        return self.asked_first(request, rows, ask, stop_all)
 
     def history_of_view(self, request: HttpRequest) -> HttpResponse:
         """Go to the history of an agent's override: runs know the agent, and no row of ours."""
@@ -232,21 +265,29 @@ class AgentModelConfigAdmin(ModelAdmin):
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
         former = get_object_or_404(row.history.all(), history_id=history_id)
+        history = reverse("admin:agents_agentmodelconfig_history", args=[row.pk])
         try:
-            AgentModelConfig.objects.upsert(
-                row.agent_name,
-                former.model_id,
-                request.user.get_username(),
-                former.on_failure,
-                is_active=former.is_active,
-            )
+            with transaction.atomic():
+                [row] = self.lock(self.get_queryset(request).filter(pk=row.pk))
+                if request.GET.get("seen") != str(row.version):
+                    said = f"Not restored: {row.agent_name} was changed meanwhile. Look again."
+                    self.message_user(request, said, messages.ERROR)
+                    return redirect(history)
+                AgentModelConfig.objects.upsert(
+                    row.agent_name,
+                    former.model_id,
+                    request.user.get_username(),
+                    former.on_failure,
+                    is_active=former.is_active,
+                )
+                self.log_rows(request, [row], f"Restored v{former.version}.")
         except ValidationError as error:  # set by SQL, which checks nothing
             self.message_user(request, " ".join(error.messages), messages.ERROR)
         else:
             self._tell_effect(
                 request, f"{row.agent_name} is back to what it was in v{former.version}."
             )
-        return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
+        return redirect(history)
 
     def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:
         row = self.get_object(request, unquote(object_id))

@@ -14,9 +14,6 @@ from agents.registry import default_registry
 class OverrideForm(forms.ModelForm):
     """Offers the agents there are, and checks the shape of the model id."""
 
-    # What the operator saw: the form of an override that somebody changed meanwhile is refused.
-    seen_version = forms.IntegerField(label="", required=False, widget=forms.HiddenInput)
-
     class Meta:
         model = AgentModelConfig
         fields = ["agent_name", "model_id", "on_failure", "is_active"]
@@ -33,9 +30,9 @@ class OverrideForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["seen_version"].initial = self.instance.version
         if self.instance.pk and "is_active" in self.fields:
-            self.initial["is_active"] = True  # who opens it to choose a model wants it to run
+            # Who opens it to choose a model wants it to run.
+            self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
                 self.fields["is_active"].help_text = "Not active now: saving puts it in force."
         if "agent_name" in self.fields:  # on an existing override it is read-only
@@ -48,19 +45,6 @@ class OverrideForm(forms.ModelForm):
 
     def clean_model_id(self) -> str:
         return str(self.cleaned_data["model_id"]).strip()
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        seen, row = cleaned.get("seen_version"), self._row_now()
-        if row is not None and seen is not None and row.version != seen:
-            raise forms.ValidationError(
-                f"{row.set_by or 'Somebody'} has changed this override meanwhile, to {row.model_id}"
-                f"{'' if row.is_active else ' (not active)'}. Reload the page and look again."
-            )
-        return cleaned
-
-    def _row_now(self) -> AgentModelConfig | None:
-        return AgentModelConfig.objects.filter(pk=self.instance.pk).first()
 
     @staticmethod
     def _agents_without_override() -> list[tuple[str, str]]:

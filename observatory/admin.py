@@ -1,47 +1,107 @@
-"""Operators, their roles and failed sign-ins in the admin, in the theme's dress."""
+"""Operators, their roles, failed sign-ins and the queue's jobs in the admin, in the theme's dress."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from axes.models import AccessAttempt
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from agents.guarded_admin import GuardedAdmin, GuardedModelAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class SuperusersOnly:
+    """Rights over accounts: who may change one could give themselves any right there is."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+
 @admin.register(User)
-class OperatorAdmin(UserAdmin, ModelAdmin):
-    """Who may sign in here, and what they may do."""
+class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
+    """Who may sign in here, and what they may do.
+
+    The record and the log name operators by their sign-in name, so it stays as it was given.
+    """
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    not_seen = ["last_login", "password"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["username", "last_login", "date_joined"] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # the log of what they did would go with them: take "active" away instead
+
+    @method_decorator(sensitive_post_parameters())
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,
+        form_url: str = "",
+    ) -> HttpResponse:
+        """Set a password and log it, both or neither."""
+        if request.method != "POST":
+            return super().user_change_password(request, id, form_url)
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin, ModelAdmin):
+class RoleAdmin(SuperusersOnly, GuardedAdmin, GroupAdmin, ModelAdmin):
     """Sets of permissions."""
 
 
 @admin.register(AccessAttempt)
-class FailedSignInAdmin(ModelAdmin):
+class FailedSignInAdmin(GuardedModelAdmin):
     """Failed sign-ins of the last quarter of an hour; deleting one ends its wait."""
 
     list_display = ["attempt_time", "username", "ip_address", "failures_since_start"]
     search_fields = ["username", "ip_address"]
     ordering = ["-attempt_time"]
-    fields = ["username", "ip_address", "user_agent", "failures_since_start", "attempt_time"]
+    fields = ("username", "ip_address", "user_agent", "failures_since_start", "attempt_time")
     readonly_fields = fields
+    not_seen = fields  # another failure meanwhile is no reason to keep the entry
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+if apps.is_installed("procrastinate.contrib.django"):
+    from procrastinate.contrib.django.admin import ProcrastinateEventInline, ProcrastinateJobAdmin
+    from procrastinate.contrib.django.models import ProcrastinateJob
+
+    class EventInline(StackedInline, ProcrastinateEventInline):
+        """What happened to a job, in the theme's dress."""
+
+    admin.site.unregister(ProcrastinateJob)
+
+    @admin.register(ProcrastinateJob)
+    class QueueJobAdmin(GuardedAdmin, ProcrastinateJobAdmin, ModelAdmin):
+        """The queue's own table, to look at: a task is tried again or stopped as a task."""
+
+        actions: Any = None
+        inlines = [EventInline]

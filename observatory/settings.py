@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "observatory.health.HealthMiddleware",  # first: nothing may be in the way of a probe
     "django.middleware.security.SecurityMiddleware",
     "observatory.content_policy.ContentPolicyMiddleware",
+    "observatory.addresses.AddressMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "observatory.redaction.RedactingMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

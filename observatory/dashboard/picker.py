@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -20,6 +22,7 @@ from agents.registry import default_registry
 from observatory.dashboard.change import change
 from observatory.dashboard.trial import SAMPLE, try_out
 from pipeline import attention
+from pipeline.models import PipelineRun
 
 SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
 MOST_SAMPLE = 4000  # characters
@@ -71,6 +74,9 @@ def try_view(request: HttpRequest) -> HttpResponse:
         messages.error(request, f"Not tried out: {problem}")
         return redirect("admin:agents_agentmodelconfig_changelist")
     run_id = try_out(agent_name, model_id, message, request.user.get_username())
+    runs: Any = admin.site.get_model_admin(PipelineRun)
+    tried = PipelineRun.objects.filter(pk=run_id)
+    runs.log_rows(request, tried, f"Tried {model_id} out for {agent_name}.")
     return redirect("admin:pipeline_pipelinerun_change", run_id)
 
 

@@ -8,14 +8,15 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, StackedInline
+from unfold.admin import StackedInline
 
+from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.text_pages import may_read_texts
 from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 
 
 @admin.register(PlaybookPage)
-class PlaybookPageAdmin(ModelAdmin):
+class PlaybookPageAdmin(GuardedModelAdmin):
     """The team's playbook."""
 
     list_display = ["title", "position", "is_active"]
@@ -24,7 +25,7 @@ class PlaybookPageAdmin(ModelAdmin):
 
 
 @admin.register(Scenario)
-class ScenarioAdmin(ModelAdmin):
+class ScenarioAdmin(GuardedModelAdmin):
     """Training scenarios."""
 
     list_display = ["title", "difficulty", "is_active"]
@@ -40,7 +41,7 @@ class LessonInline(StackedInline):
 
 
 @admin.register(Track)
-class TrackAdmin(ModelAdmin):
+class TrackAdmin(GuardedModelAdmin):
     """Tracks of lessons."""
 
     list_display = ["title", "position", "is_active"]
@@ -66,7 +67,7 @@ class ApprovalFilter(admin.SimpleListFilter):
 
 
 @admin.register(CasebookEntry)
-class CasebookEntryAdmin(ModelAdmin):
+class CasebookEntryAdmin(GuardedModelAdmin):
     """Cases that members saved; texts of theirs, so for those who may read texts."""
 
     list_display = ["title", "member", "is_approved", "is_active", "created_at"]

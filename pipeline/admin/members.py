@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from unfold.admin import ModelAdmin, TabularInline
+from django.utils.html import format_html
+from unfold.admin import TabularInline
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget
 
+from agents.guarded_admin import Acted, GuardedModelAdmin, Question
 from pipeline.admission import approve, greet, invite, link_of
 from pipeline.models import Fact, Invite, Member
 from pipeline.models.members import Access
-
-
-class MemberForm(forms.ModelForm):
-    """A member, with a field that takes a key and never shows one."""
-
-    new_key = forms.CharField(
-        label="New key",
-        required=False,
-        strip=True,
-        max_length=500,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}, render_value=False),
-        help_text="Stored encrypted and never shown again. Empty: the key stays as it is.",
-    )
-    forget_key = forms.BooleanField(label="Forget the key", required=False)
-
-    class Meta:
-        model = Member
-        fields = ["telegram_id", "name", "username", "access", "provider", "model_id"]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        has_key = bool(cleaned.get("new_key")) or (
-            bool(self.instance.key_ciphertext) and not cleaned.get("forget_key")
-        )
-        if has_key and not cleaned.get("provider"):
-            self.add_error("provider", "Choose the provider that the key belongs to.")
-        # The key is sealed for one Telegram id and one provider: neither can change under it.
-        sealed_for = {"telegram_id", "provider"}
-        if has_key and not cleaned.get("new_key") and sealed_for & set(self.changed_data):
-            self.add_error("new_key", "Enter the key again: it was stored for the former values.")
-        return cleaned
 
 
 class FactInline(TabularInline):
@@ -72,17 +45,23 @@ class FactInline(TabularInline):
 
 
 @admin.register(Member)
-class MemberAdmin(ModelAdmin):
-    """Members: approve, block, see who pays."""
+class MemberAdmin(GuardedModelAdmin):
+    """Members: approve, block, see who pays.
 
-    form = MemberForm
+    A member is their Telegram id: their memory, runs and key hang on it, so it never changes. The key,
+    and which of its models it pays for, are the member's own; an operator can only take the key out.
+    """
+
     list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
     list_filter = ["access", "provider"]
     search_fields = ["name", "username", "telegram_id"]
     list_per_page = 50
     show_full_result_count = False
     actions = ["approve_selected", "block"]
-    readonly_fields = ["key_fingerprint"]
+    fields = ["telegram_id", "name", "username", "access", "provider", "model_id", "own_key"]
+    readonly_fields = ["telegram_id", "username", "provider", "model_id", "own_key"]
+    also_seen = ["key_fingerprint"]
+    inlines = [FactInline]
 
     @display(
         description="access",
@@ -98,33 +77,88 @@ class MemberAdmin(ModelAdmin):
             return f"own {member.provider} key {member.key_fingerprint}"
         return "shared key, where allowed"
 
+    @display(description="own key", empty_value="none; members set it in their chat with the bot")
+    def own_key(self, member: Member) -> str | None:
+        if not member.key_ciphertext:
+            return None
+        url = reverse("admin:pipeline_member_remove_key", args=[member.pk])
+        return format_html(
+            '{} <a href="{}" id="remove-key" class="ml-3 text-primary-600 underline">Remove</a>',
+            member.key_fingerprint,
+            url,
+        )
+
+    def get_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
+        return self.fields if obj else ["telegram_id", "name", "username", "access"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
+        return self.readonly_fields if obj else []
+
     @admin.action(description="Approve the selected members", permissions=["change"])
-    def approve_selected(self, request: HttpRequest, members: QuerySet[Member]) -> None:
-        approved = sum(approve(member) for member in members)
-        self.message_user(request, f"Approved: {approved}. The bot tells them now.")
+    def approve_selected(self, request: HttpRequest, members: QuerySet[Member]) -> Acted:
+        approved = [member for member in members if approve(member)]
+        said = f"Approved: {len(approved)}. The bot tells them now."
+        return Acted(rows=approved, log="Approved.", then=partial(self.message_user, request, said))
 
     @admin.action(description="Block the selected members", permissions=["change"])
-    def block(self, request: HttpRequest, members: QuerySet[Member]) -> None:
-        self.message_user(request, f"Blocked: {members.update(access=Access.BLOCKED)}.")
-
-    fields = [
-        *("telegram_id", "name", "username", "access", "provider", "model_id"),
-        *("key_fingerprint", "new_key", "forget_key"),
-    ]
-    inlines = [FactInline]
+    def block(self, request: HttpRequest, members: QuerySet[Member]) -> Acted:
+        blocked = list(members.exclude(access=Access.BLOCKED))
+        Member.objects.filter(pk__in=[member.pk for member in blocked]).update(
+            access=Access.BLOCKED
+        )
+        said = f"Blocked: {len(blocked)}."
+        return Acted(rows=blocked, log="Blocked.", then=partial(self.message_user, request, said))
 
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
-        if form.cleaned_data["forget_key"]:
-            obj.forget_key()
-        if form.cleaned_data["new_key"]:
-            obj.keep_key(form.cleaned_data["provider"], form.cleaned_data["new_key"])
         super().save_model(request, obj, form, change)
         if change and "access" in form.changed_data and obj.access == Access.APPROVED:
             greet(obj)
 
+    # --- the key --------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        remove = path(
+            "<path:object_id>/remove-key/",
+            self.admin_site.admin_view(self.remove_key_view),
+            name="pipeline_member_remove_key",
+        )
+        return [remove, *super().get_urls()]
+
+    def remove_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask, and then take a member's key out."""
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            raise Http404("there is no such member")
+        rows = self.get_queryset(request).filter(pk=found.pk)
+
+        def ask() -> Question:
+            member = get_object_or_404(rows.exclude(key_ciphertext=""))
+            return Question(
+                title=f"Remove the key of {member}?",
+                what=f"The {member.provider} key {member.key_fingerprint} is erased here; it cannot be "
+                f"brought back. From the next step on, the shared key pays for {member}'s runs where "
+                "that is allowed. Only the member can set a key again, in their chat with the bot.",
+                button="Remove the key",
+                back=reverse("admin:pipeline_member_change", args=[member.pk]),
+            )
+
+        def remove() -> Acted:
+            member = rows.get()
+            fingerprint = member.key_fingerprint
+            member.forget_key()
+            member.save(update_fields=["provider", "key_ciphertext", "key_fingerprint"])
+            done = f"The key {fingerprint} is removed."
+            return Acted(
+                rows=[member],
+                log=f"Removed the key {fingerprint}.",
+                then=partial(self.message_user, request, done),
+            )
+
+        return self.asked_first(request, rows, ask, remove)
+
 
 @admin.register(Invite)
-class InviteAdmin(ModelAdmin):
+class InviteAdmin(GuardedModelAdmin):
     """Invites: make a link, see who came by it, take one back."""
 
     list_display = ["__str__", "state", "created_by", "created_at", "expires_at", "used_by"]

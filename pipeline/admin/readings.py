@@ -9,17 +9,17 @@ from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
+from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_filters import DaysFilter
 from pipeline.models import TextsRead
 
 
 @admin.register(TextsRead)
-class TextsReadAdmin(ModelAdmin):
+class TextsReadAdmin(GuardedModelAdmin):
     """Readings of texts: read only, for who has the permission to see them."""
 
     list_display = ["at", "operator_name", "what", "how"]

@@ -283,5 +283,5 @@ def _midnight(day: date) -> datetime:
 
 
 def _clean(value: str | None) -> str:
-    """Return what somebody put into the address as the database can compare it."""
-    return (value or "").replace("\x00", "")[:LONGEST_VALUE].strip()
+    """Return what an address says, no longer than anything there is to find."""
+    return (value or "")[:LONGEST_VALUE].strip()

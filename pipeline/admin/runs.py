@@ -18,10 +18,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
+from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_again import begin, beside, may_run_again, question
 from pipeline.admin.run_export import MOST_RUNS, MOST_WITH_TEXTS, exported, may_export
@@ -54,7 +54,7 @@ _OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
 
 
 @admin.register(PipelineRun)
-class PipelineRunAdmin(ModelAdmin):
+class PipelineRunAdmin(GuardedModelAdmin):
     """Runs: read only."""
 
     list_display = [

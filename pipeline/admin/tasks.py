@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
@@ -65,7 +67,7 @@ class Standing(admin.SimpleListFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(ModelAdmin):
+class TaskAdmin(GuardedModelAdmin):
     """Tasks: read only, but for another try."""
 
     list_display = ["since", "what", "member", "chat", "attempts", "status_label", "failure"]
@@ -137,12 +139,14 @@ class TaskAdmin(ModelAdmin):
         return _kind_of(task.error)
 
     @admin.action(description="Try again", permissions=["change"])
-    def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
-        revived = [self._revive(request, task) for task in tasks]
-        said = f"Trying again: {sum(revived)}."
-        if not all(revived):
-            said += f" Not given up, so left alone: {revived.count(False)}."
-        self.message_user(request, said)
+    def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> Acted:
+        selected = list(tasks)
+        revived = [task for task in selected if claims.try_again(task)]
+        said = f"Trying again: {len(revived)}."
+        if left_alone := len(selected) - len(revived):
+            said += f" Not given up, so left alone: {left_alone}."
+        then = partial(self.message_user, request, said)
+        return Acted(rows=revived, log="Tried again.", then=then)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # An address that filters by an error's text would tell what the list does not show.
@@ -200,7 +204,11 @@ class TaskAdmin(ModelAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         task = self._task(request, object_id)
-        if self._revive(request, task):
+        with transaction.atomic():
+            is_revived = claims.try_again(task)
+            if is_revived:
+                self.log_rows(request, [task], "Tried again.")
+        if is_revived:
             self.message_user(request, "It is tried again as soon as a worker is free.")
         else:
             said = "It is not given up (any more), so nothing was changed."
@@ -212,12 +220,6 @@ class TaskAdmin(ModelAdmin):
         if task is None:
             raise Http404("there is no such task")
         return task
-
-    def _revive(self, request: HttpRequest, task: Task) -> bool:
-        is_revived = claims.try_again(task)
-        if is_revived:
-            self.log_change(request, task, "Tried again.")
-        return is_revived
 
 
 def _what(task: Any) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any, Self
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from agents.llm.keys import SealedKey, seal
 from agents.llm.router import provider_names
+
+TELEGRAM_ID_STAYS = "a member's Telegram id never changes: make another member instead"
 
 
 def provider_choices() -> list[tuple[str, str]]:
@@ -23,8 +28,20 @@ class Access(models.TextChoices):
     BLOCKED = "blocked", "Blocked"
 
 
+class MemberQuerySet(models.QuerySet["Member"]):
+    """Refuses to give a member another Telegram id."""
+
+    def update(self, **kwargs: Any) -> int:
+        if "telegram_id" in kwargs:
+            raise TypeError(TELEGRAM_ID_STAYS)
+        return super().update(**kwargs)
+
+
 class Member(models.Model):
-    """A Telegram user of the bot, with a key of their own or without."""
+    """A Telegram user of the bot, with a key of their own or without.
+
+    The Telegram id says whose memory, runs and key these are: it never changes.
+    """
 
     telegram_id = models.BigIntegerField(unique=True)
     name = models.CharField(max_length=200, blank=True)
@@ -46,6 +63,9 @@ class Member(models.Model):
     forgotten_usd = models.DecimalField(max_digits=20, decimal_places=12, default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = MemberQuerySet.as_manager()
+    _created_as: int | None = None  # the Telegram id in the database
+
     class Meta:
         ordering = ["name", "telegram_id"]
         constraints = [
@@ -56,6 +76,30 @@ class Member(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.username or str(self.telegram_id)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the row.
+
+        Raises:
+            ValueError: the Telegram id is not the one that the row was created with.
+        """
+        if "telegram_id" in self.__dict__ and self._has_another_id():
+            raise ValueError(TELEGRAM_ID_STAYS)
+        super().save(*args, **kwargs)
+        self._created_as = self.telegram_id
+
+    def _has_another_id(self) -> bool:
+        if self._created_as is not None:
+            return self._created_as != self.telegram_id
+        # Made by hand with the primary key of a row, or loaded without this column.
+        rows = Member.objects.filter(pk=self.pk)
+        return rows.exclude(telegram_id=self.telegram_id).exists()
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+        member = super().from_db(db, field_names, values)
+        member._created_as = member.__dict__.get("telegram_id")
+        return member
 
     @property
     def api_key(self) -> SealedKey | None:

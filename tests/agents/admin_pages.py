@@ -12,6 +12,7 @@ from django.urls import reverse
 from agents.models import AgentModelConfig, OnFailure, OverrideVersion
 from tests import canaries
 from tests.agents.doubles import script
+from tests.forms import opened
 
 MINI, GLM, SONNET = "openai/gpt-5-mini", "z-ai/glm-4.6", "anthropic/claude-sonnet-4.5"
 LIST = reverse("admin:agents_agentmodelconfig_changelist")
@@ -24,7 +25,8 @@ def page_of(row: AgentModelConfig, page: str = "change") -> str:
 
 def restore_url(row: AgentModelConfig, version: int) -> str:
     entry = row.history.get(version=version)
-    return reverse("admin:agents_agentmodelconfig_restore", args=[row.pk, entry.history_id])
+    url = reverse("admin:agents_agentmodelconfig_restore", args=[row.pk, entry.history_id])
+    return f"{url}?seen={row.history.latest().version}"
 
 
 def operator(name: str, *permissions: str) -> User:
@@ -82,9 +84,12 @@ class AdminTestCase(TestCase):
         self.client.force_login(self.olga)
 
     def post(self, url: str, data: dict[str, object] | None = None, client: Client | None = None):
-        """Send a form; its commit hooks run, as they do outside of a test's transaction."""
+        """Open a form and send it; its commit hooks run, as outside of a test's transaction."""
+        client = client or self.client
+        is_form = url.endswith(("/change/", "/delete/"))
+        data = (opened(client, url) if is_form else {}) | (data or {})
         with self.captureOnCommitCallbacks(execute=True):
-            return (client or self.client).post(url, data or {})
+            return client.post(url, data)
 
     def said(self, response) -> str:
         return " ".join(str(message) for message in get_messages(response.wsgi_request))

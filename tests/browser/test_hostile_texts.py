@@ -45,7 +45,7 @@ from tests.browser.conftest import CHROMIUM_ARGUMENTS
 from tests.browser.payloads import FOREIGN, PAYLOADS
 from tests.browser.watching import Watch
 from tests.conftest import CHROMIUM_NAMES
-from tests.observatory.test_roles import make_roles
+from tests.observatory.role_case import make_roles
 
 pytestmark = pytest.mark.browser
 

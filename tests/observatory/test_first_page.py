@@ -17,6 +17,7 @@ from observatory.dashboard import views
 from observatory.dashboard.recent import Recent
 from pipeline import attention
 from pipeline.models import Chore
+from tests.forms import send
 from tests.pipeline.test_figures import FiguresCase
 
 
@@ -135,7 +136,7 @@ class SwitchTest(FirstPageCase):
         assert "openai/gpt-4.1" in asked
         assert read_snapshot().overrides
 
-        self.client.post(url)
+        send(self.client, url)
 
         assert not read_snapshot().overrides
         assert AgentModelConfig.objects.get().history.first().set_by == "ada"
@@ -146,7 +147,7 @@ class SwitchTest(FirstPageCase):
         url = reverse("admin:agents_agentmodelconfig_stop_all")
         assert "trainer" in self.client.get(url).content.decode()
 
-        self.client.post(url)
+        send(self.client, url)
 
         assert not read_snapshot().overrides
         assert {row.version for row in AgentModelConfig.objects.all()} == {3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import TestCase, override_settings
 from django.urls import reverse
@@ -136,6 +137,9 @@ class TrialTest(TestCase):
         assert "How do I answer a silent CFO?" in call.user_message.text
         assert call.step.decision == ("ran openai/gpt-4.1 because ada tried it out; shared key")
         assert not AgentModelConfig.objects.exists()
+        entry = LogEntry.objects.get()
+        assert entry.object_id == str(run.pk)
+        assert entry.change_message == "Tried openai/gpt-4.1 out for trainer."
 
     def test_the_operator_who_may_read_no_members_texts_reads_the_trials_answer(self):
         user = User.objects.create_user("bob", is_staff=True)

@@ -2,137 +2,69 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connection, migrations
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.test import Client, TestCase, TransactionTestCase, override_settings
+from django.test import TransactionTestCase
 from django.urls import reverse
-from django.utils import timezone
 
 from agents.models import AgentModelConfig
 from observatory import roles
 from pipeline.models import (
     CasebookEntry,
-    Fact,
     Invite,
-    Lesson,
-    LLMCall,
     Member,
-    OutgoingMessage,
-    PipelineRun,
     PlaybookPage,
-    PromptText,
     Scenario,
-    StepRun,
     Task,
-    TelegramUpdate,
     Track,
 )
-from pipeline.models.inbox import TaskKind, TaskStatus
-
-SECRET = "Quillfeather"
-OPERATOR, ANALYST, READER = "Operator", "Analyst", "Reader of texts"
-MIGRATION = "0001_roles"
-# Who a column of the table is: O an operator, A an analyst, R who only reads texts, r an analyst who
-# reads them, B an operator who does, N who is signed in without a role.
-WHO = {
-    "O": [OPERATOR],
-    "A": [ANALYST],
-    "R": [READER],
-    "r": [ANALYST, READER],
-    "B": [OPERATOR, READER],
-    "N": [],
-}
-PAGES = {  # who opens it
-    "agents_agentmodelconfig_changelist": "OArB",
-    "agents_agentmodelconfig_add": "OB",
-    "agents_agentmodelconfig_change": "OArB",
-    "agents_agentmodelconfig_history": "OArB",
-    "agents_agentmodelconfig_delete": "",
-    "pipeline_member_changelist": "OArB",
-    "pipeline_member_add": "OB",
-    "pipeline_member_change": "OArB",
-    "pipeline_member_history": "OArB",
-    "pipeline_member_delete": "",
-    "pipeline_invite_changelist": "OB",
-    "pipeline_invite_add": "OB",
-    "pipeline_invite_delete": "OB",
-    "pipeline_task_changelist": "OB",
-    "pipeline_task_change": "OB",
-    "pipeline_pipelinerun_changelist": "OArB",
-    "pipeline_pipelinerun_change": "OArB",
-    "pipeline_pipelinerun_delete": "",
-    "pipeline_casebookentry_changelist": "RrB",
-    "pipeline_casebookentry_change": "RrB",
-    "pipeline_casebookentry_history": "RrB",
-    "pipeline_casebookentry_delete": "B",
-    **{
-        f"pipeline_{model}_{page}": "OB"
-        for model in ("playbookpage", "track", "scenario")
-        for page in ("changelist", "add", "change", "history", "delete")
-    },
-    **{f"auth_{model}_{page}": "" for model in ("user", "group") for page in ("changelist", "add")},
-}
-SHOWING_TEXTS = {"pipeline_pipelinerun_change", "pipeline_task_change", "pipeline_member_change"}
-ABOUT_TEXTS = SHOWING_TEXTS | {
-    "pipeline_casebookentry_changelist",
-    "pipeline_casebookentry_change",
-    "pipeline_casebookentry_history",
-    "pipeline_casebookentry_delete",
-}
-
-
-def make_roles() -> None:
-    """Do what the migration does; earlier tests may have emptied the database."""
-    editor = SimpleNamespace(connection=connection)
-    for operation in import_module(f"observatory.migrations.{MIGRATION}").Migration.operations:
-        assert isinstance(operation, migrations.RunPython)
-        operation.code(apps, editor)  # type: ignore[arg-type]
-
-
-@override_settings(SECURE_SSL_REDIRECT=False)
-class RoleCase(TestCase):
-    rows: dict[str, Any]
-    clients: dict[str, Client]
-
-    @classmethod
-    def setUpTestData(cls) -> None:
-        make_roles()
-        cls.rows = rows_with_texts()
-
-    def setUp(self) -> None:
-        self.clients = {name: self._client(name, groups) for name, groups in WHO.items()}
-
-    @staticmethod
-    def _client(name: str, groups: list[str]) -> Client:
-        user = User.objects.create_user(f"user-{name}", password="x", is_staff=True)
-        user.groups.set(Group.objects.filter(name__in=groups))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    def url(self, page: str) -> str:
-        model, _, kind = page.rpartition("_")
-        arguments = [] if kind in {"changelist", "add"} else [self.rows[model].pk]
-        return reverse(f"admin:{page}", args=arguments)
+from pipeline.models.inbox import TaskStatus
+from tests.forms import send
+from tests.observatory.admin_rows import SECRET
+from tests.observatory.role_case import (
+    ABOUT_TEXTS,
+    ANALYST,
+    MIGRATION,
+    OPERATOR,
+    PAGES,
+    READER,
+    WHO,
+    RoleCase,
+    make_roles,
+)
 
 
 class PageTests(RoleCase):
     def test_each_role_opens_its_pages_and_no_other(self):
         for page, allowed in PAGES.items():
-            opened = {name: self.clients[name].get(self.url(page)).status_code for name in WHO}
+            opened = {name: self.status(name, page) != 403 for name in WHO}
             with self.subTest(page):
-                assert opened == {name: 200 if name in allowed else 403 for name in WHO}
+                assert opened == {name: name in allowed for name in WHO}
+
+    def test_every_page_of_the_admin_has_its_row_in_the_table(self):
+        """A new page is to be thought of: who opens it?"""
+        names = {
+            url.name
+            for model_admin in admin.site._registry.values()
+            for url in model_admin.get_urls()
+            if url.name
+        }
+
+        assert names == set(PAGES)
 
     def test_the_list_of_places_leads_nowhere_that_is_refused(self):
         for name, client in self.clients.items():
             page = client.get(reverse("admin:index")).content.decode()
-            for listed in [page_name for page_name in PAGES if page_name.endswith("_changelist")]:
+            lists = [page for page in PAGES if page.endswith("_changelist")]
+            for listed in lists:
+                if listed.startswith("procrastinate_"):  # the queue's own table has no place there
+                    continue
                 with self.subTest(f"{name}: {listed}"):
                     assert (f'href="{self.url(listed)}"' in page) == (name in PAGES[listed])
 
@@ -159,12 +91,13 @@ class PageTests(RoleCase):
         dana, scenario = self.rows["pipeline_member"], self.rows["pipeline_scenario"]
 
         client.post(reverse("admin:pipeline_invite_add"), {"note": "Eli"})
-        client.post(
+        send(
+            client,
             self.url("pipeline_member_change"),
-            {"telegram_id": 42, "name": "Dana", "access": "blocked", **no_inline("facts")},
+            {"name": "Dana", "access": "blocked", **no_inline("facts")},
         )
         client.post(reverse("admin:pipeline_task_try_again", args=[self.rows["pipeline_task"].pk]))
-        client.post(self.url("pipeline_scenario_delete"), {"post": "yes"})
+        send(client, self.url("pipeline_scenario_delete"), {"post": "yes"})
         override = {"agent_name": "trainer", "model_id": "a/b", "on_failure": "fail"}
         with self.captureOnCommitCallbacks(execute=True):
             client.post(reverse("admin:agents_agentmodelconfig_add"), override)
@@ -177,11 +110,18 @@ class PageTests(RoleCase):
         assert AgentModelConfig.objects.get(agent_name="trainer").set_by == "user-O"
 
     def test_nobody_gives_themselves_another_role(self):
+        every = Permission.objects.filter(content_type__app_label="auth")
         for name, client in self.clients.items():
+            if name == "S":
+                continue
             user = User.objects.get(username=f"user-{name}")
+            user.user_permissions.set(every)  # even who was given all of Django's rights
             url = reverse("admin:auth_user_change", args=[user.pk])
 
-            client.post(url, {"username": user.username, "is_superuser": "on"})
+            forged = {"username": user.username, "is_superuser": "on", "seen_state": "{}"}
+            assert client.post(url, forged).status_code == 403
+            password = reverse("admin:auth_user_password_change", args=[user.pk])
+            assert client.post(password, {"password1": "x", "password2": "x"}).status_code == 403
 
             user.refresh_from_db()
             assert not user.is_superuser
@@ -193,7 +133,7 @@ class TextTests(RoleCase):
             for page in PAGES:
                 response = self.clients[name].get(self.url(page))
                 with self.subTest(f"{name}: {page}"):
-                    assert SECRET not in response.content.decode()
+                    assert SECRET not in response.getvalue().decode()
 
     def test_readers_read_them_where_they_may_look(self):
         for name in ("r", "B"):
@@ -298,72 +238,3 @@ def no_inline(prefix: str) -> dict[str, object]:
 def state() -> list[object]:
     tables = (AgentModelConfig, Member, Invite, Task, CasebookEntry, PlaybookPage, Track, Scenario)
     return [list(table._default_manager.order_by("pk").values()) for table in tables]
-
-
-def rows_with_texts() -> dict[str, Any]:
-    """Write one row for each page, with a secret in all that is a text."""
-    now = timezone.now()
-    text = PromptText.objects.create(sha256="0" * 64, text=SECRET)
-    dana = Member.objects.create(telegram_id=42, name="Dana", access="approved")
-    Fact.objects.create(member=dana, kind="goal", text=SECRET, since_version=1)
-    update = TelegramUpdate.objects.create(
-        bot_id=7, update_id=1, kind="message", chat_id=42, user_id=42, raw=f'{{"text": "{SECRET}"}}'
-    )
-    OutgoingMessage.objects.create(update=update, number=0, text=SECRET)
-    task = Task.objects.create(
-        kind=TaskKind.MESSAGE,
-        update=update,
-        status=TaskStatus.DEAD,
-        error=f"ValueError: {SECRET}",
-        ended_at=now,
-    )
-    run = PipelineRun.objects.create(
-        pipeline="support",
-        source="telegram",
-        member=dana,
-        update=update,
-        user_message=text,
-        answer=text,
-        background=text,
-        started_at=now,
-    )
-    step = StepRun.objects.create(
-        run=run,
-        position=0,
-        agent="strategist",
-        mode="sequential",
-        status="failed",
-        error=f"RequestForbidden: refused: {SECRET}",
-        member_line=SECRET,
-        inputs=text,
-        output=text,
-        reply=text,
-        started_at=now,
-    )
-    LLMCall.objects.create(
-        step=step,
-        number=1,
-        provider="openrouter",
-        requested_model="openai/gpt-5-mini",
-        purse="shared",
-        system_prompt=text,
-        user_message=text,
-        output=text,
-        error=f"RequestForbidden: refused: {SECRET}",
-        started_at=now,
-    )
-    track = Track.objects.create(title="Discovery")
-    Lesson.objects.create(track=track, level=1, title="One", text="text", task="task")
-    return {
-        "agents_agentmodelconfig": AgentModelConfig.objects.upsert("extraction", "a/b", "olga"),
-        "pipeline_member": dana,
-        "pipeline_invite": Invite.objects.create(secret_sha256="0" * 64, expires_at=now),
-        "pipeline_task": task,
-        "pipeline_pipelinerun": run,
-        "pipeline_casebookentry": CasebookEntry.objects.create(
-            title=SECRET, text=SECRET, member=dana
-        ),
-        "pipeline_playbookpage": PlaybookPage.objects.create(title="Page", text="text"),
-        "pipeline_track": track,
-        "pipeline_scenario": Scenario.objects.create(title="Scenario", text="text"),
-    }

@@ -22,6 +22,7 @@ from django.urls import reverse
 
 from observatory.sign_in import CLEANED_AT_ONCE, address_of
 from tests.canaries import canary
+from tests.forms import send
 
 LOGIN = reverse("admin:login")
 HOME = reverse("admin:index")
@@ -166,7 +167,7 @@ class KeptTests(SignInCase):
 
         listed = boss.get(reverse("admin:axes_accessattempt_changelist")).content.decode()
         shown = boss.get(reverse("admin:axes_accessattempt_change", args=[row.pk]))
-        boss.post(reverse("admin:axes_accessattempt_delete", args=[row.pk]), {"post": "yes"})
+        send(boss, reverse("admin:axes_accessattempt_delete", args=[row.pk]), {"post": "yes"})
 
         assert HERE in listed
         assert shown.status_code == 200

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -24,6 +26,7 @@ from pipeline.models import (
 from pipeline.models.inbox import TaskKind
 from pipeline.models.members import Access
 from tests.canaries import BOT_TOKEN, MEMBER_KEY
+from tests.forms import opened, send
 
 SECRET_PROSPECT = "SECRET-PROSPECT <script>alert(1)</script>"
 
@@ -65,6 +68,13 @@ def run_with_texts() -> PipelineRun:
         started_at=now,
     )
     return run
+
+
+def member_with_key() -> Member:
+    dana = Member(telegram_id=42, name="Dana", access=Access.APPROVED)
+    dana.keep_key("openrouter", MEMBER_KEY)
+    dana.save()
+    return dana
 
 
 def page_of(run: PipelineRun) -> str:
@@ -113,37 +123,92 @@ class RunPageTests(TestCase):
 
 @override_settings(SECURE_SSL_REDIRECT=False)
 class MemberPageTests(TestCase):
-    FORM = {"telegram_id": 42, "name": "Dana", "access": "approved", "provider": "openrouter"}
+    FORM: dict[str, object] = {"telegram_id": 42, "name": "Dana", "access": "approved"}
 
-    def test_a_key_is_stored_sealed_and_shown_as_a_fingerprint_only(self):
-        client = operator("ana", "add_member", "view_member", "change_member")
+    def setUp(self) -> None:
+        self.ana = operator("ana", "add_member", "view_member", "change_member")
 
-        client.post(reverse("admin:pipeline_member_add"), self.FORM | {"new_key": MEMBER_KEY})
+    def test_a_key_is_shown_as_a_fingerprint_only_and_set_by_no_operator(self):
+        dana = member_with_key()
+        url = reverse("admin:pipeline_member_change", args=[dana.pk])
+        before = Member.objects.filter(pk=dana.pk).values().get()
 
-        dana = Member.objects.get(telegram_id=42)
-        page = client.get(reverse("admin:pipeline_member_change", args=[dana.pk])).content.decode()
-        assert dana.api_key is not None
-        assert dana.api_key.reveal() == MEMBER_KEY
-        assert MEMBER_KEY not in dana.key_ciphertext
+        page = self.ana.get(url).content.decode()
+        smuggled: dict[str, object] = {"new_key": MEMBER_KEY, "key_ciphertext": "x"}
+        smuggled |= {"telegram_id": 43, "provider": "openai", "model_id": "a/b", "forget_key": "on"}
+        sent = send(self.ana, url, self.FORM | smuggled)
+
         assert dana.key_fingerprint in page
         assert MEMBER_KEY not in page
+        assert sent.status_code == 302
+        assert Member.objects.filter(pk=dana.pk).values().get() == before
 
-    def test_a_key_does_not_move_to_another_provider_or_person(self):
-        client = operator("ana", "add_member", "view_member", "change_member")
-        client.post(reverse("admin:pipeline_member_add"), self.FORM | {"new_key": MEMBER_KEY})
-        dana = Member.objects.get(telegram_id=42)
-        url = reverse("admin:pipeline_member_change", args=[dana.pk])
+    def test_a_new_member_comes_without_a_key(self):
+        smuggled = {"new_key": MEMBER_KEY, "provider": "openrouter", "model_id": "a/b"}
 
-        for change in ({"provider": "claude"}, {"telegram_id": 43}):
-            page = client.post(url, self.FORM | change)
-            assert "Enter the key again" in page.content.decode()
+        self.ana.post(reverse("admin:pipeline_member_add"), self.FORM | smuggled)
 
-        client.post(url, self.FORM | {"forget_key": "on"})
-        dana.refresh_from_db()
-        assert dana.api_key is None
+        made = Member.objects.get(telegram_id=42)
+        assert (made.provider, made.model_id, made.api_key) == ("", "", None)
+
+    def test_a_key_is_removed_after_a_question_and_that_is_logged(self):
+        dana = member_with_key()
+        url = reverse("admin:pipeline_member_remove_key", args=[dana.pk])
+
+        asked = self.ana.get(url).content.decode()
+        assert self.ana.post(url).status_code == 409
+        assert Member.objects.get().api_key is not None
+        sent = send(self.ana, url)
+
+        entry = LogEntry.objects.get()
+        assert dana.key_fingerprint in asked
+        assert sent.status_code == 302
+        assert Member.objects.get().api_key is None
+        assert entry.object_id == str(dana.pk)
+        assert entry.change_message == f"Removed the key {dana.key_fingerprint}."
+
+    def test_a_key_that_came_after_the_question_is_not_removed(self):
+        dana = member_with_key()
+        url = reverse("admin:pipeline_member_remove_key", args=[dana.pk])
+        asked = opened(self.ana, url)
+        dana.keep_key("openrouter", f"{MEMBER_KEY[:-1]}x")
+        dana.save()
+
+        sent = self.ana.post(url, asked)
+
+        assert sent.status_code == 409
+        assert "something changed while you had this page open" in sent.content.decode()
+        assert Member.objects.get().key_fingerprint == dana.key_fingerprint
+
+    def test_who_may_not_change_members_removes_no_key(self):
+        dana = member_with_key()
+        url = reverse("admin:pipeline_member_remove_key", args=[dana.pk])
+        bo = operator("bo", "view_member")
+
+        assert bo.get(url).status_code == bo.post(url).status_code == 403
+        assert Member.objects.get().api_key is not None
+
+    def test_no_way_of_saving_gives_a_member_another_telegram_id(self):
+        dana = Member.objects.create(telegram_id=42, name="Dana")
+        ways = [
+            Member.objects.get(),
+            Member.objects.defer("telegram_id").get(),
+            Member(pk=dana.pk, name="Dana"),
+            dana,
+        ]
+        for member in ways:
+            member.telegram_id = 43
+            with self.assertRaisesMessage(ValueError, "never changes"):
+                member.save()
+        with self.assertRaisesMessage(TypeError, "never changes"):
+            Member.objects.filter(pk=dana.pk).update(telegram_id=43)
+        with self.assertRaisesMessage(TypeError, "never changes"), transaction.atomic():
+            Member.objects.bulk_update([dana], ["telegram_id"])
+
+        assert Member.objects.get().telegram_id == 42
 
     def test_an_approval_has_the_bot_tell_the_member_and_only_who_was_out(self):
-        client = operator("ana", "view_member", "change_member")
+        client = self.ana
         for telegram_id in (42, 43, 44):
             written = TelegramUpdate(
                 bot_id=7_000_000_001, update_id=telegram_id, chat_id=telegram_id, raw="{}"
@@ -161,14 +226,14 @@ class MemberPageTests(TestCase):
                 {"action": "approve_selected", "_selected_action": [p.pk for p in people[:2]]},
             )
             fay = reverse("admin:pipeline_member_change", args=[people[2].pk])
-            client.post(fay, self.FORM | {"telegram_id": 44, "provider": ""})
+            send(client, fay, self.FORM | {"telegram_id": 44})
 
         assert not Member.objects.exclude(access=Access.APPROVED).exists()
         greeted = Task.objects.filter(kind=TaskKind.GREETING).order_by("pk")
         assert list(greeted.values_list("update__chat_id", flat=True)) == [42, 44]
 
     def test_an_invite_is_shown_once_and_kept_as_a_hash(self):
-        client = operator("ana", "add_invite", "view_invite", "delete_invite")
+        client = operator("ivy", "add_invite", "view_invite", "delete_invite")
         Poller.objects.create(bot_id=7_000_000_001, username="our_bot", heard_at=timezone.now())
         with override_settings(TELEGRAM_BOT_TOKEN=BOT_TOKEN):
             shown = client.post(
@@ -181,7 +246,7 @@ class MemberPageTests(TestCase):
         assert len(secret) == 22
         assert secret not in later
         assert "Dana, new" in later
-        assert (made.created_by, made.secret_sha256) == ("ana", sha256(secret.encode()).hexdigest())
+        assert (made.created_by, made.secret_sha256) == ("ivy", sha256(secret.encode()).hexdigest())
 
     def test_memory_is_a_text_like_those_of_the_runs(self):
         dana = Member.objects.create(telegram_id=42, name="Dana")
@@ -189,6 +254,6 @@ class MemberPageTests(TestCase):
         url = reverse("admin:pipeline_member_change", args=[dana.pk])
 
         assert "SECRET-PROSPECT" not in operator("bo", "view_member").get(url).content.decode()
-        page = operator("ana", "view_member", "view_texts").get(url).content.decode()
+        page = operator("rea", "view_member", "view_texts").get(url).content.decode()
         assert "SECRET-PROSPECT" in page
         assert "<script>alert" not in page

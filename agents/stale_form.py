@@ -1,0 +1,112 @@
+"""A form that refuses to be saved when it is stale, and what is shown then.
+
+Of the row's fields, what the operator typed is kept; all others show what is there now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.db.models import Model
+
+from agents.form_state import INLINE, STATE_INPUT, FormState, digest
+
+MAX_SHOWN = 300  # characters of a value
+
+
+class StaleCheck:
+    """The first base of an admin form of an existing row."""
+
+    state: FormState  # of the row as it is in the database, set by the admin
+    fields: dict[str, forms.Field]
+    data: Any
+    is_bound: bool
+
+    @property
+    def seen(self) -> FormState | None:
+        """What the form showed when it was opened, None if it does not say."""
+        text = self.data.get(STATE_INPUT, "") if self.is_bound else ""
+        return FormState.load(str(text))
+
+    @property
+    def changed_meanwhile(self) -> set[str]:
+        """The names of the fields and inlines that someone else has changed."""
+        return self.state.differing(self.seen) if self.seen else set(self.state.digests)
+
+    @property
+    def is_stale(self) -> bool:
+        return self.is_bound and bool(self.changed_meanwhile)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()
+        if self.is_stale:
+            raise forms.ValidationError("This was changed while you had it open.", code="stale")
+        return cleaned
+
+
+def merged_form(form: Any, row: Model) -> Any:
+    """Return the form of the row as it is now, with what the operator typed put in.
+
+    The result can be saved, unless an inline's rows were changed: those have to be opened again.
+    """
+    merged = type(form)(instance=row, initial=_typed(form))
+    inlines = {name for name in form.changed_meanwhile if name.startswith(INLINE)}
+    seen = form.seen.digests if form.seen else {}
+    merged.state = FormState(
+        opened_at=form.state.opened_at,
+        digests={**form.state.digests, **{name: seen.get(name, "") for name in inlines}},
+    )
+    return merged
+
+
+def refusal(form: Any, merged: Any, row: Model, changes: Sequence[Any]) -> dict[str, Any]:
+    """Return what the page says of a stale form."""
+    typed = _typed(form)
+    fields = [name for name in form.fields if name in form.changed_meanwhile]
+    return {
+        "row": row,
+        "changes": changes,
+        "is_unknown": form.seen is None,
+        "fields": [
+            {
+                "label": merged[name].label,
+                "now": _words(form.fields[name], _current(row, name)),
+                "typed": _words(form.fields[name], typed[name]) if name in typed else None,
+            }
+            for name in (fields if form.seen else [])
+        ],
+        "has_inlines": any(name.startswith(INLINE) for name in form.changed_meanwhile),
+    }
+
+
+def _typed(form: Any) -> dict[str, Any]:
+    """Return what the operator put in, which is what differs from what the form showed."""
+    seen = form.seen.digests if form.seen else {}
+    values = {
+        name: form.cleaned_data.get(name, form[name].data)
+        for name, field in form.fields.items()
+        if not field.disabled
+    }
+    return {name: value for name, value in values.items() if digest(value) != seen.get(name)}
+
+
+def _current(row: Model, name: str) -> Any:
+    field = row._meta.get_field(name)
+    return getattr(row, name).all() if field.many_to_many else getattr(row, name)
+
+
+def _words(field: forms.Field, value: Any) -> str:
+    """Return a value as an operator reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if hasattr(value, "all") or isinstance(value, list | tuple):
+        text = ", ".join(str(one) for one in value)
+    else:
+        choices = (
+            dict(getattr(field, "choices", ())) if isinstance(field, forms.ChoiceField) else {}
+        )
+        text = str(choices.get(value, "" if value is None else value))
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
