@@ -7,23 +7,24 @@ mentioned by it.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from telegram import MessageEntity
+from telegramify_markdown import MessageEntity as Converted
 from telegramify_markdown import convert, split_entities
 from telegramify_markdown.config import RenderConfig
 
 MAX_UTF16 = 4000  # Telegram takes 4096 UTF-16 units; some clients count differently
 _KEPT = {"bold", "italic", "underline", "strikethrough", "code", "pre", "blockquote"}
-_LINK = re.compile(r"\[([^\]\n]*)\]\((https?://[^)\s]+)\)")
+_SHOWN_SCHEMES = ("https://", "http://")
 
 Chunk = tuple[str, list[MessageEntity]]
 
 
 def formatted(markdown: str) -> list[Chunk]:
     """Return the text as messages of at most 4,000 UTF-16 units, each with its entities."""
-    shown = _LINK.sub(r"\1 (\2)", markdown)
-    text, entities = convert(shown, latex_escape=False, config=_CONFIG)
+    text, entities = _with_addresses(*convert(markdown, latex_escape=False, config=_CONFIG))
     kept = [entity for entity in entities if entity.type in _KEPT]
     return [
         (
@@ -40,6 +41,31 @@ def formatted(markdown: str) -> list[Chunk]:
         )
         for part, part_entities in split_entities(text, kept, MAX_UTF16)
     ]
+
+
+def _with_addresses(text: str, entities: Sequence[Converted]) -> tuple[str, Sequence[Converted]]:
+    """Return the text with the address of each link behind its words, and the entities moved along.
+
+    Offsets and lengths count UTF-16 units, as Telegram's do.
+    """
+    links = [entity for entity in entities if (entity.url or "").startswith(_SHOWN_SCHEMES)]
+    for link in sorted(links, key=lambda link: link.offset, reverse=True):
+        units = text.encode("utf-16-le")
+        end = link.offset + link.length
+        if units[2 * link.offset : 2 * end].decode("utf-16-le") == link.url:
+            continue
+        address = f" ({link.url})".encode("utf-16-le")
+        text = (units[: 2 * end] + address + units[2 * end :]).decode("utf-16-le")
+        entities = [_moved(entity, end, len(address) // 2) for entity in entities]
+    return text, entities
+
+
+def _moved(entity: Converted, inserted_at: int, units: int) -> Converted:
+    if entity.offset >= inserted_at:
+        return replace(entity, offset=entity.offset + units)
+    if entity.offset + entity.length > inserted_at:
+        return replace(entity, length=entity.length + units)
+    return entity
 
 
 def _plain_style() -> RenderConfig:

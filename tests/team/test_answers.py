@@ -177,7 +177,8 @@ class ReplyTests(SimpleTestCase):
         text, entities = on_screen(reply)
 
         assert {entity.type for entity in entities} == {"bold"}
-        assert text.count(hostile) == 4
+        assert text.count(hostile) == 3
+        assert "See our site (https://evil.example) \\x (https://y.example) <b>a</b>" in text
 
     def test_a_quote_reads_as_it_was_written(self):
         for quote in (
