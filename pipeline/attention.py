@@ -18,7 +18,7 @@ from agents.llm.base import Purse
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents
 from pipeline import figures
-from pipeline.models import CasebookEntry, Chore, Member, Task, ToldConcern
+from pipeline.models import CasebookEntry, Chore, Member, MovedChat, Task, ToldConcern
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 
@@ -44,6 +44,7 @@ def concerns(now: datetime) -> list[Concern]:
     """Return what needs attention, what endangers answers first."""
     return [
         *_key(),
+        *_operators_chat(),
         *_processes(),
         *_spending(now),
         *_retiring(now),
@@ -82,6 +83,20 @@ def _key() -> Iterator[Concern]:
             text="No shared key is set: overrides are without effect, "
             "and every agent uses the member's own provider. Set OPENROUTER_API_KEY.",
             page="agents_agentmodelconfig_changelist",
+        )
+
+
+def _operators_chat() -> Iterator[Concern]:
+    chat_id = str(settings.OPERATOR_CHAT_ID or "")
+    if not chat_id.removeprefix("-").isdecimal():
+        return
+    moved = MovedChat.objects.filter(old_id=int(chat_id)).first()
+    if moved is not None:
+        yield Concern(
+            key="operators-chat-moved",
+            text=f"The operators' group has become a supergroup. Alerts follow it, but set "
+            f"OPERATOR_CHAT_ID to {moved.new_id}: {moved.old_id} is its old id.",
+            is_told=True,
         )
 
 

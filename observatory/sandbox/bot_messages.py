@@ -10,6 +10,7 @@ from observatory.sandbox.chats import Chats, photo_content
 from observatory.sandbox.entities import checked, utf16_length
 from observatory.sandbox.files import StoredFile
 from observatory.sandbox.keyboards import checked_keyboard
+from observatory.sandbox.limits import BotError
 from observatory.sandbox.markup import parse
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import Json, Refused
@@ -157,6 +158,12 @@ class BotMessages:
         chat = self._chats.find(chat_id)
         if chat is None:
             raise Refused(400, "Bad Request: chat not found")
+        if chat.person.moved_to:
+            raise BotError(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                parameters={"migrate_to_chat_id": chat.person.moved_to},
+            )
         if chat.person.is_blocking:
             raise Refused(403, "Forbidden: bot was blocked by the user")
         return chat

@@ -63,6 +63,7 @@ class ChatApi:
             _route("GET", "/chat/people", self.people),
             _route("POST", "/chat/people", self.add_person),
             _route("POST", "/chat/groups", self.add_group),
+            _route("POST", r"/chat/(-\d{1,12})/upgrade", self.upgrade_group),
             _route("GET", "/chat/calls", self.calls),
             _route("GET", r"/chat/(-?\d{1,12})/messages", self.messages),
             _route("POST", r"/chat/(\d{1,12})/messages", self.say),
@@ -104,6 +105,11 @@ class ChatApi:
     async def add_group(self, request: Request) -> Response:
         """Add a group: `{"title"}`. The page does not show it; updates of it are a test's."""
         group = self._chats.add_group(request.json_object())
+        return json_response(group.as_chat(), status=HTTPStatus.CREATED)
+
+    async def upgrade_group(self, request: Request, group_id: str) -> Response:
+        """Upgrade a group to a supergroup, which gets an id of its own."""
+        group = self._chats.upgrade_group(self._chat(group_id))
         return json_response(group.as_chat(), status=HTTPStatus.CREATED)
 
     async def messages(self, request: Request, person_id: str) -> Response:

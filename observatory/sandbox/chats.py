@@ -59,6 +59,12 @@ class Chats:
         self._state.change(group.as_record())
         return group
 
+    def upgrade_group(self, chat: Chat) -> Person:
+        """Make a supergroup of a group, under a new id, and return it; the old id is refused."""
+        group = self.add_group({"title": chat.person.first_name})
+        self._state.change(chat.person.as_record() | {"moved_to": group.id})
+        return group
+
     def add_person(self, fields: Json) -> Person:
         """Add somebody and return them."""
         person = person_from(fields, max(self._state.chats) + 1)

@@ -14,11 +14,14 @@ HOLD_S = 3
 
 
 class BotError(Refused):
-    """An error of the Bot API; after `retry_after` seconds, if given, another try is welcome."""
+    """An error of the Bot API.
 
-    def __init__(self, status: int, text: str, *, retry_after: int | None) -> None:
+    `parameters` is Telegram's ResponseParameters: `retry_after` (seconds) or `migrate_to_chat_id`.
+    """
+
+    def __init__(self, status: int, text: str, *, parameters: Json | None = None) -> None:
         super().__init__(status, text)
-        self.retry_after = retry_after
+        self.parameters = parameters or {}
 
 
 @dataclass(slots=True)
@@ -29,7 +32,7 @@ class Fault:
     chat_id: int | None
     error_code: int
     description: str
-    retry_after: int | None
+    parameters: Json
     count: int
 
     def fits(self, method: str, chat_id: int | None) -> bool:
@@ -91,7 +94,7 @@ class Faults:
                 chat_id=_whole(script, "chat_id"),
                 error_code=code,
                 description=str(script.get("description", usual)),
-                retry_after=retry_after,
+                parameters={} if retry_after is None else {"retry_after": retry_after},
                 count=1 if count is None else count,
             )
         )
@@ -109,11 +112,12 @@ class Faults:
         for fault in self._faults:
             if fault.fits(method, chat_id):
                 fault.count -= 1
-                raise BotError(fault.error_code, fault.description, retry_after=fault.retry_after)
+                raise BotError(fault.error_code, fault.description, parameters=fault.parameters)
 
 
 def _flooded(retry_after: int) -> BotError:
-    return BotError(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
+    text = f"Too Many Requests: retry after {retry_after}"
+    return BotError(429, text, parameters={"retry_after": retry_after})
 
 
 def _whole(script: Json, name: str) -> int | None:

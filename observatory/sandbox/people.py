@@ -20,6 +20,7 @@ class Person:
     note: str
     is_blocking: bool = False
     is_group: bool = False  # not somebody but a group, of this first name; ids below zero
+    moved_to: int = 0  # the supergroup that a group was upgraded to
 
     def as_user(self) -> Json:
         """Return Telegram's User."""

@@ -70,7 +70,7 @@ class BotApi:
         try:
             result = await self._result(request, token, method.lower())
         except BotError as error:
-            return _error(error.status, error.text, retry_after=error.retry_after)
+            return _error(error.status, error.text, parameters=error.parameters)
         return json_response({"ok": True, "result": result})
 
     async def download(self, request: Request, token: str, path: str) -> Response:
@@ -211,10 +211,10 @@ def _bot_route(path: str, handler: Handler) -> Route:
     )
 
 
-def _error(status: int, text: str, *, retry_after: int | None = None) -> Response:
+def _error(status: int, text: str, *, parameters: Json | None = None) -> Response:
     body: Json = {"ok": False, "error_code": status, "description": text}
-    if retry_after is not None:
-        body["parameters"] = {"retry_after": retry_after}
+    if parameters:
+        body["parameters"] = parameters
     return json_response(body, status=status)
 
 

@@ -35,6 +35,7 @@ from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.lines import Line, Place, keyboard
+from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
@@ -319,7 +320,7 @@ def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
         .base_url(f"{settings.TELEGRAM_API_BASE_URL}/bot")
         .base_file_url(f"{settings.TELEGRAM_FILE_BASE_URL}/bot")
         .defaults(Defaults(link_preview_options=LinkPreviewOptions(is_disabled=True)))
-        .rate_limiter(ChatRateLimiter(shared=shared))
+        .rate_limiter(FollowsMovedChats(ChatRateLimiter(shared=shared)))
         .get_updates_request(
             PersistingRequest(bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 
@@ -31,10 +31,20 @@ class Place:
     message_id: int | None = None
 
     @property
-    def reply_parameters(self) -> ReplyParameters | None:
-        if self.message_id is None:
-            return None
-        return ReplyParameters(self.message_id, allow_sending_without_reply=True)
+    def options(self) -> list[dict[str, Any]]:
+        """Return the options of a call that sends, the wanted ones first.
+
+        The others are for a topic that has been closed or deleted since: as a reply without the
+        topic, then without either.
+        """
+        reply = None
+        if self.message_id is not None:
+            reply = ReplyParameters(self.message_id, allow_sending_without_reply=True)
+        ways = [(self.topic, reply), (None, reply), (None, None)]
+        return [
+            {"message_thread_id": topic, "reply_parameters": parameters}
+            for topic, parameters in dict.fromkeys(ways if self.topic is not None else ways[1:2])
+        ]
 
 
 def as_lists(buttons: Buttons) -> list[list[list[str]]]:

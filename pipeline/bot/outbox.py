@@ -11,8 +11,9 @@ import asyncio
 import base64
 import contextlib
 import logging
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from django.db import transaction
 from telegram import (
     Bot,
     InputFile,
+    Message,
     MessageEntity,
 )
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
@@ -48,9 +50,12 @@ AGAIN = "again:"  # begins the data of the button that shows a message
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 LOOK_EVERY_S = 0.1
 MOST_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
-FILE_NAME = "answer.txt"
+FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
+PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion
 _ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
+_TOPIC_IS_GONE = re.compile(r"thread not found|topic[_ ](closed|deleted|id)", re.IGNORECASE)
+_IS_TOO_LONG = re.compile(r"too[_ ]long", re.IGNORECASE)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
 
 
@@ -131,12 +136,25 @@ class Outbox:
             if row.status in _ENDED:
                 continue
             try:
-                await self._deliver(row)
+                await self._deliver_or_make_a_file(row)
             except (Forbidden, BadRequest) as error:
                 await self._mark(row, SendStatus.REFUSED)
                 await self._say_that_it_was_refused(row, error)
 
+    async def _deliver_or_make_a_file(self, row: OutgoingMessage) -> None:
+        """Deliver a message; one that Telegram counts longer than we do goes as a file."""
+        try:
+            await self._deliver(row)
+        except BadRequest as error:
+            if row.file_name or not _IS_TOO_LONG.search(str(error)):
+                raise
+            await sync_to_async(self._make_a_file)(row)
+            await self._deliver(row)
+
     async def _deliver(self, row: OutgoingMessage) -> None:
+        if row.file_name:
+            await self._deliver_file(row)
+            return
         entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
         if row.message_id is not None and not row.picture:
             try:
@@ -148,9 +166,6 @@ class Outbox:
             else:
                 await self._mark(row, SendStatus.SENT)
                 return
-        if row.file_name:
-            await self._deliver_file(row)
-            return
         if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
             await self._say_that_it_is_unknown(row)
             return
@@ -172,14 +187,23 @@ class Outbox:
         await self._mark(row, SendStatus.SENT, message_id=message_id)
 
     async def _deliver_file(self, row: OutgoingMessage) -> None:
-        """Send the whole text as a file; one that may have arrived is left, its chunks are there."""
+        """Send a text as a file; one that may have arrived is left if its messages are there."""
         if row.status == SendStatus.SENDING:
-            await self._mark(row, SendStatus.AMBIGUOUS)
+            if row.file_name == FILE_NAME:
+                await self._mark(row, SendStatus.AMBIGUOUS)
+            else:
+                await self._say_that_it_is_unknown(row)
             return
+        if row.message_id is not None:  # the placeholder of what had to become a file
+            with contextlib.suppress(MessageGone):
+                await self._persistently_edit(row.message_id, texts.IN_FILE, [])
         await self._mark(row, SendStatus.SENDING)
         content = InputFile(row.text.encode(), filename=row.file_name)
-        message = await self._bot.send_document(
-            self._chat_id, content, message_thread_id=self._place.topic
+        buttons = keyboard(row.buttons)
+        message = await self._where_it_can(
+            lambda **place: self._bot.send_document(
+                self._chat_id, content, reply_markup=buttons, **place
+            )
         )
         await self._mark(row, SendStatus.SENT, message_id=message.message_id)
 
@@ -223,22 +247,35 @@ class Outbox:
     ) -> int:
         if picture:
             photo = InputFile(base64.b64decode(picture), filename="picture.png")
-            shown = await self._bot.send_photo(self._chat_id, photo, caption=text, **options)
+            shown = await self._where_it_can(
+                lambda **place: self._bot.send_photo(
+                    self._chat_id, photo, caption=text, **place, **options
+                )
+            )
             return shown.message_id
         try:
-            message = await self._bot.send_message(
-                self._chat_id,
-                text,
-                entities=entities,
-                message_thread_id=self._place.topic,
-                reply_parameters=self._place.reply_parameters,
-                **options,
+            message = await self._where_it_can(
+                lambda **place: self._bot.send_message(
+                    self._chat_id, text, entities=entities, **place, **options
+                )
             )
         except BadRequest as error:
             if entities and "entit" in str(error).lower():
                 return await self._send(text, [], **options)
             raise
         return message.message_id
+
+    async def _where_it_can(self, send: Callable[..., Awaitable[Message]]) -> Message:
+        """Send to the update's topic; should that be closed or gone, to its chat."""
+        *wanted, last = self._place.options
+        for place in wanted:
+            try:
+                return await send(**place)
+            except BadRequest as error:
+                if not _TOPIC_IS_GONE.search(str(error)):
+                    raise
+                logger.info("chat=%s: its topic takes no messages: %s", self._chat_id, error)
+        return await send(**last)
 
     @property
     def _chat_id(self) -> int:
@@ -268,7 +305,11 @@ class Outbox:
                 return  # it is there already: an earlier try had arrived
             if entities and "entit" in reason:
                 await self._edit(message_id, text, [], **options)
-            elif "not found" in reason or "can't be edited" in reason:
+            elif (
+                "not found" in reason
+                or "can't be edited" in reason
+                or _TOPIC_IS_GONE.search(str(error))
+            ):
                 raise MessageGone(str(error)) from error
             else:
                 raise
@@ -338,6 +379,13 @@ class Outbox:
                 update=self._update, number=len(chunks), text=whole, file_name=FILE_NAME
             )
         progressed(self._hold.token)
+
+    @transaction.atomic
+    def _make_a_file(self, row: OutgoingMessage) -> None:
+        self._hold.check()
+        row.file_name = PART_NAME.format(part=row.number + 1)
+        row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
+        row.save(update_fields=["file_name", "status", "changed_at"])
 
     @transaction.atomic
     def _keep_later(self, line: Line) -> None:

@@ -79,6 +79,7 @@ KEY_UNCHECKED = (
 DELETED = "I have deleted your message."
 NOT_DELETED = "I could not delete your message: please delete it yourself, and then make a new key."
 NO_ANSWER = "⚠️ {line} (incident {incident})"
+IN_FILE = "This is too long for a message: it comes as a file."
 REFUSED = "⚠️ Telegram did not take my answer. Please try again. (incident {incident})"
 REST_REFUSED = "⚠️ The rest of this answer could not be sent. (incident {incident})"
 GIVEN_UP = (

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from pipeline.models.figures import Chore, ClosedSpan, Figures, ToldConcern
-from pipeline.models.inbox import Action, OutgoingMessage, Poller, Press, Task, TelegramUpdate
+from pipeline.models.inbox import (
+    Action,
+    MovedChat,
+    OutgoingMessage,
+    Poller,
+    Press,
+    Task,
+    TelegramUpdate,
+)
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
 from pipeline.models.readings import TextsRead
@@ -22,6 +30,7 @@ __all__ = [
     "LLMCall",
     "Lesson",
     "Member",
+    "MovedChat",
     "OutgoingMessage",
     "PastedKey",
     "PipelineRun",

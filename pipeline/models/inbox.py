@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 
@@ -170,6 +171,20 @@ class Press(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} of {self.run}"
+
+
+class MovedChat(models.Model):
+    """A group that became a supergroup, whose old id Telegram refuses."""
+
+    old_id = models.BigIntegerField(primary_key=True)
+    new_id = models.BigIntegerField()
+    noticed_at = models.DateTimeField(default=timezone.now, db_default=Now())
+
+    class Meta:
+        verbose_name = "moved chat"
+
+    def __str__(self) -> str:
+        return f"chat {self.old_id}, now {self.new_id}"
 
 
 class Poller(models.Model):

@@ -74,6 +74,16 @@ class Exercise(models.Model):
     lesson = models.ForeignKey(Lesson, null=True, blank=True, on_delete=models.CASCADE)
     scenario = models.ForeignKey(Scenario, null=True, blank=True, on_delete=models.CASCADE)
     asked_at = models.DateTimeField(default=timezone.now)
+    # The update that asked for it, to whose reply a member may reply with the answer; and the newest
+    # update of all when it was put: what came before is no answer. Ids, for clocks differ.
+    asked_by = models.ForeignKey(
+        "pipeline.TelegramUpdate",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="exercises_put",
+    )
+    asked_after = models.BigIntegerField(null=True, blank=True)
     # Whose run judges it: from then on no other message is the answer.
     answer = models.OneToOneField(
         "pipeline.TelegramUpdate",

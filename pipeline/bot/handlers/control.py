@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from telegram import CallbackQuery, MessageEntity, Update
+from telegram import CallbackQuery, InputFile, Message, MessageEntity, Update
 from telegram.error import BadRequest
 
 from pipeline.bot import texts
@@ -42,6 +42,9 @@ async def show_again(update: Update, _: Any) -> None:
     await answer(query, "" if row else texts.NOTHING_TO_SHOW)
     if row is None:
         return
+    if row.file_name:
+        await _send_file_again(query, row)
+        return
     entities = [MessageEntity.de_json(entity, query.get_bot()) for entity in row.entities]
     try:
         await query.edit_message_text(
@@ -49,6 +52,17 @@ async def show_again(update: Update, _: Any) -> None:
         )
     except BadRequest as error:  # it is there already, or its chat is gone
         logger.info("a message could not be shown again: %s", error)
+
+
+async def _send_file_again(query: CallbackQuery, row: OutgoingMessage) -> None:
+    """Send a file beneath the line about it: Telegram makes no file of a text."""
+    if not isinstance(query.message, Message):  # too old for Telegram to say where it stands
+        return
+    content = InputFile(row.text.encode(), filename=row.file_name)
+    try:
+        await query.message.reply_document(content, reply_markup=keyboard(row.buttons))
+    except BadRequest as error:
+        logger.info("a file could not be sent again: %s", error)
 
 
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:

@@ -34,13 +34,18 @@ class OutboxCase(BotCase):
     """Tests with an outbox for one update of Maya's, and the chat it goes to."""
 
     @asynccontextmanager
-    async def outbox(self, *, through: str = "") -> AsyncIterator[tuple[Outbox, Chat]]:
+    async def outbox(
+        self, place: Place | None = None, *, through: str = ""
+    ) -> AsyncIterator[tuple[Outbox, Chat]]:
         with running_sandbox() as base_url:
-            async with self.outbox_at(base_url, through or base_url) as both:
+            async with self.outbox_at(base_url, through or base_url, place) as both:
                 yield both
 
     @asynccontextmanager
-    async def outbox_at(self, base_url: str, telegram: str) -> AsyncIterator[tuple[Outbox, Chat]]:
+    async def outbox_at(
+        self, base_url: str, telegram: str, place: Place | None = None
+    ) -> AsyncIterator[tuple[Outbox, Chat]]:
+        await TelegramUpdate.objects.all().adelete()  # of an earlier subtest
         update = await TelegramUpdate.objects.acreate(
             bot_id=1, update_id=1_000, kind="message", raw="{}", chat_id=MAYA, user_id=MAYA
         )
@@ -52,7 +57,8 @@ class OutboxCase(BotCase):
         async with Bot(BOT_TOKEN, base_url=f"{telegram}/telegram/bot") as bot:
             # Telegram lets a bot write to those who have written to it.
             await chat.say(MAYA, "hello")
-            yield Outbox(bot, update, Place(), TaskHold(self.task.pk, self.task.token)), chat
+            hold = TaskHold(self.task.pk, self.task.token)
+            yield Outbox(bot, update, place or Place(), hold), chat
         await chat.aclose()
 
 
@@ -98,6 +104,102 @@ class OnceTests(OutboxCase):
             await outbox.say("The answer")
 
             assert await chat.replies(MAYA) == ["One moment", "The answer"]
+
+
+class TooLongTests(OutboxCase):
+    """What Telegram counts longer than we do, as it does after a conversion of entities."""
+
+    async def test_an_answer_that_telegram_finds_too_long_comes_as_a_file(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            await chat.fault(
+                method="editMessageText",
+                error_code=400,
+                description="Bad Request: MESSAGE_TOO_LONG",
+            )
+            await outbox.keep([("The answer", [])], [[("Why?", "why")]])
+            for _ in range(2):
+                await outbox.deliver()
+            line, file = await chat.messages_of_the_bot(MAYA)
+
+        assert line["text"] == "This is too long for a message: it comes as a file."
+        assert file["document"]["file_size"] == len("The answer")
+        assert file["reply_markup"]["inline_keyboard"][0][0]["text"] == "Why?"
+        assert await statuses() == [SendStatus.SENT]
+
+    async def test_a_further_message_that_is_too_long_comes_as_a_file_in_its_place(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            await chat.fault(
+                method="sendMessage", error_code=400, description="Bad Request: message is too long"
+            )
+            await outbox.keep([("One", []), ("Two", []), ("Three", [])])
+            await outbox.deliver()
+            one, two, three = await chat.messages_of_the_bot(MAYA)
+
+        assert [one["text"], two["document"]["file_name"], three["text"]] == [
+            "One",
+            "answer-2.txt",
+            "Three",
+        ]
+
+    async def test_such_a_file_that_was_cut_off_on_its_way_is_offered(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("The answer", [])])
+            await OutgoingMessage.objects.aupdate(
+                status=SendStatus.SENDING, file_name="answer-1.txt"
+            )
+            await outbox.deliver()
+
+            assert "I was cut off" in (await chat.replies(MAYA))[0]
+        assert await statuses() == [SendStatus.AMBIGUOUS]
+
+
+class TopicTests(OutboxCase):
+    """A topic that was closed or deleted while the answer was being made."""
+
+    async def test_the_answer_goes_to_the_chat_without_the_topic(self):
+        for number, description in enumerate(
+            (
+                "Bad Request: message thread not found",
+                "Bad Request: TOPIC_CLOSED",
+                "Bad Request: TOPIC_DELETED",
+            )
+        ):
+            with self.subTest(description):
+                async with self.outbox(Place(topic=7, message_id=1)) as (outbox, chat):
+                    await chat.fault(method="sendMessage", error_code=400, description=description)
+                    await outbox.say(f"The answer {number}")
+                    (answer,) = await chat.messages_of_the_bot(MAYA)
+
+                assert answer["text"] == f"The answer {number}"
+                assert answer["reply_to_message"]["message_id"] == 1
+
+    async def test_a_reply_that_leads_back_to_a_closed_topic_is_sent_without_it(self):
+        async with self.outbox(Place(topic=7, message_id=1)) as (outbox, chat):
+            await chat.fault(
+                method="sendMessage", error_code=400, description="TOPIC_CLOSED", count=2
+            )
+            await outbox.say("The answer")
+            (answer,) = await chat.messages_of_the_bot(MAYA)
+
+        assert "reply_to_message" not in answer
+
+    async def test_a_placeholder_in_a_closed_topic_is_followed_by_the_answer(self):
+        async with self.outbox(Place(topic=7)) as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            for method in ("editMessageText", "sendMessage"):
+                await chat.fault(method=method, error_code=400, description="TOPIC_CLOSED")
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["One moment", "The answer"]
+
+    async def test_any_other_refusal_stays_one(self):
+        async with self.outbox(Place(topic=7)) as (outbox, chat):
+            await chat.fault(method="sendMessage", error_code=400, description="CHAT_RESTRICTED")
+            await outbox.say("The answer")
+
+        assert await statuses() == [SendStatus.REFUSED]
 
 
 class LongTests(OutboxCase):
