@@ -30,6 +30,7 @@ from agents.model_config import OverridesUnknown
 from pipeline import rows
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.application import BotRefused, BotSide
+from pipeline.bot.parsing import NotForUs
 from pipeline.cancelling import end
 from pipeline.chores import Chores
 from pipeline.engine import Engine
@@ -179,11 +180,15 @@ class _Process:
         if claim.run_id is not None:
             await self._engine.run_again(claim.run_id, TaskHold(claim.task_id, claim.token))
             return TaskStatus.DONE
+        speak = self._bot.handle
         if claim.kind is TaskKind.NOTICE:
-            return await self._bot.announce(claim)
-        if claim.kind is TaskKind.GREETING:
-            return await self._bot.greet(claim)
-        return await self._bot.handle(claim)
+            speak = self._bot.announce
+        elif claim.kind is TaskKind.GREETING:
+            speak = self._bot.greet
+        try:
+            return await speak(claim)
+        except NotForUs:
+            return TaskStatus.IGNORED
 
     async def _given_up(self, claim: Claim, why: str) -> None:
         """Close what belongs to a task that was given up, and tell whom it concerns."""

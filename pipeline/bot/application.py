@@ -18,11 +18,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import reset_queries
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
-from telegram.constants import ChatType
 from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
-from agents.llm.secrets import scrub
 from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
@@ -34,11 +32,13 @@ from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter
-from pipeline.bot.lines import Line, Place, keyboard
+from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import Outbox
+from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
+from pipeline.bot.refusals import where_it_can
 from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
@@ -47,7 +47,7 @@ from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, Telegram
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
-from pipeline.queue.base import MAX_ATTEMPTS, Claim, Hopeless
+from pipeline.queue.base import Claim, Hopeless
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ class BotSide:
 
         Raises:
             Hopeless: it cannot be handled, however often one tries.
+            NotForUs: there is nothing in it to answer.
             Superseded: it is in other hands.
         """
         await sync_to_async(reset_queries)()
@@ -186,13 +187,16 @@ class BotSide:
         incident = uuid4().hex[:8]
         logger.error("incident=%s task=%s was given up: %s", incident, claim.task_id, why)
         self._alerts.post(f"Update {row.update_id} was given up (incident {incident}): {why}")
-        if claim.kind is not TaskKind.MESSAGE or row.chat_id is None:
+        if claim.kind not in (TaskKind.MESSAGE, TaskKind.CONTROL):
             return
-        if not await _is_member(row):
-            return  # whoever is none gets nothing but the refusal
-        line = texts.GIVEN_UP.format(attempts=MAX_ATTEMPTS, incident=incident)
+        line = texts.GIVEN_UP.format(attempts=claim.attempt, incident=incident)
+        if claim.attempt == 1:
+            line = texts.UNREADABLE.format(incident=incident)
         try:
-            await self._show_last(row, line)
+            if query_id := query_id_of(row):
+                await self._application.bot.answer_callback_query(query_id, texts.PRESS_FAILED)
+            if claim.kind is TaskKind.MESSAGE or not query_id:
+                await self._show_last(row, line)
         except TelegramError as error:
             logger.warning("chat=%s: no line could be shown: %s", row.chat_id, error)
 
@@ -207,6 +211,7 @@ class BotSide:
 
         Raises:
             Hopeless: it cannot be read, or came to another bot.
+            NotForUs: there is nothing in it to answer.
         """
         if claim.update_id is None:
             raise Hopeless("it is about no update")
@@ -216,15 +221,14 @@ class BotSide:
         if not row.kind:
             raise Hopeless("it cannot be read: it was of no shape that can be kept")
         try:
-            update = Update.de_json(json.loads(row.raw), self._application.bot)
-            _check_types(update)
-        except Exception as error:
-            raise Hopeless(scrub(f"it cannot be read: {type(error).__name__}: {error}")) from error
+            update = parse(json.loads(row.raw), self._application.bot)
+        except Unreadable as error:
+            raise Hopeless(f"it cannot be read: {error}") from error
         message = update.effective_message
         # A press may be about a message that Telegram hands out no more.
         message = message if isinstance(message, Message) else None
         hold = TaskHold(claim.task_id, claim.token)
-        outbox = Outbox(self._application.bot, row, _place(update, message), hold)
+        outbox = Outbox(self._application.bot, row, place_of(row), hold)
         original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
@@ -234,14 +238,17 @@ class BotSide:
         placeholder = await OutgoingMessage.objects.filter(
             update=row, number=0, text="", message_id__isnull=False
         ).afirst()
-        if chat_id is None:
+        if chat_id is None or not await _may_hear(row):
             return
         run = await PipelineRun.objects.filter(update=row).afirst()
         button = keyboard(retry_of(run.pk)) if run is not None else None
         if placeholder is not None and placeholder.message_id is not None:
             await bot.edit_message_text(line, chat_id, placeholder.message_id, reply_markup=button)
         else:
-            await bot.send_message(chat_id, line, reply_markup=button)
+            await where_it_can(
+                place_of(row),
+                lambda **place: bot.send_message(chat_id, line, reply_markup=button, **place),
+            )
 
     async def _remove_webhook(self, take_over: bool) -> None:
         if not take_over:
@@ -250,45 +257,6 @@ class BotSide:
                 "Polling would remove it: start with --take-over if that is what you want."
             )
         await self._application.bot.delete_webhook()
-
-
-def _check_types(update: Update) -> None:
-    """Raise TypeError where what handlers go by is missing or of another type; the library takes it."""
-    if any(type(number) is not int or abs(number) >= 2**63 for number in _ids_in(update)):
-        raise TypeError("an id is no number of 64 bits")
-    if any(text is not None and not isinstance(text, str) for text in _texts_in(update)):
-        raise TypeError("a text is none")
-
-
-def _ids_in(update: Update) -> list[Any]:
-    """Return what Telegram's documentation has in every update of the kind."""
-    message, user, query = update.effective_message, update.effective_user, update.callback_query
-    ids = [getattr(user, "id", None)] if user is not None or query is not None else []
-    if message is not None:
-        ids += [message.message_id, getattr(message.chat, "id", None)]
-    return ids
-
-
-def _texts_in(update: Update) -> list[Any]:
-    message, user, query = update.effective_message, update.effective_user, update.callback_query
-    texts = [getattr(message, name, None) for name in ("text", "caption", "media_group_id")]
-    if query is not None:
-        texts += [query.data, query.id]
-    if user is not None:
-        texts += [user.first_name or "", user.last_name, user.username]
-    return texts
-
-
-def _place(update: Update, message: Message | None) -> Place:
-    """Return where the reply to an update goes."""
-    if message is None:
-        return Place()
-    is_private = message.chat.type == ChatType.PRIVATE
-    return Place(
-        topic=message.message_thread_id if message.is_topic_message else None,
-        # Of a press the message is the bot's own; who pressed knows what they pressed.
-        message_id=None if is_private or update.message is None else message.message_id,
-    )
 
 
 async def _are_shown(row: TelegramUpdate) -> None:
@@ -301,6 +269,17 @@ async def _are_shown(row: TelegramUpdate) -> None:
     ends_at = time.monotonic() + SHOWN_WITHIN_S
     while await unshown.aexists() and time.monotonic() < ends_at:  # noqa: ASYNC110 - rows
         await asyncio.sleep(SHOWN_WITHIN_S / 20)
+
+
+async def _may_hear(row: TelegramUpdate) -> bool:
+    """Tell whether a line about a message that was given up may go to its chat.
+
+    In a private chat everybody but those who are blocked: also a newcomer, who has no row yet.
+    """
+    if row.chat_id != row.user_id:
+        return await _is_member(row)
+    blocked = Member.objects.filter(telegram_id=row.user_id or 0, access=Access.BLOCKED)
+    return not await blocked.aexists()
 
 
 async def _is_member(row: TelegramUpdate) -> bool:

@@ -11,9 +11,8 @@ import asyncio
 import base64
 import contextlib
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +22,6 @@ from django.db import transaction
 from telegram import (
     Bot,
     InputFile,
-    Message,
     MessageEntity,
 )
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
@@ -33,6 +31,7 @@ from pipeline.bot import texts
 from pipeline.bot.lines import Buttons, Line, Place, as_lists, keyboard
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
+from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
 from pipeline.holds import Hold, progressed
 from pipeline.kept_texts import clean
 from pipeline.models.inbox import (
@@ -54,9 +53,6 @@ FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
 PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion
 _ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
-_TOPIC_IS_GONE = re.compile(r"thread not found|topic[_ ](closed|deleted|id)", re.IGNORECASE)
-_IS_TOO_LONG = re.compile(r"too[_ ]long", re.IGNORECASE)
-_NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
 
 
 class MessageGone(Exception):
@@ -146,7 +142,7 @@ class Outbox:
         try:
             await self._deliver(row)
         except BadRequest as error:
-            if row.file_name or not _IS_TOO_LONG.search(str(error)):
+            if row.file_name or not is_too_long(error):
                 raise
             await sync_to_async(self._make_a_file)(row)
             await self._deliver(row)
@@ -200,10 +196,11 @@ class Outbox:
         await self._mark(row, SendStatus.SENDING)
         content = InputFile(row.text.encode(), filename=row.file_name)
         buttons = keyboard(row.buttons)
-        message = await self._where_it_can(
+        message = await where_it_can(
+            self._place,
             lambda **place: self._bot.send_document(
                 self._chat_id, content, reply_markup=buttons, **place
-            )
+            ),
         )
         await self._mark(row, SendStatus.SENT, message_id=message.message_id)
 
@@ -247,35 +244,25 @@ class Outbox:
     ) -> int:
         if picture:
             photo = InputFile(base64.b64decode(picture), filename="picture.png")
-            shown = await self._where_it_can(
+            shown = await where_it_can(
+                self._place,
                 lambda **place: self._bot.send_photo(
                     self._chat_id, photo, caption=text, **place, **options
-                )
+                ),
             )
             return shown.message_id
         try:
-            message = await self._where_it_can(
+            message = await where_it_can(
+                self._place,
                 lambda **place: self._bot.send_message(
                     self._chat_id, text, entities=entities, **place, **options
-                )
+                ),
             )
         except BadRequest as error:
             if entities and "entit" in str(error).lower():
                 return await self._send(text, [], **options)
             raise
         return message.message_id
-
-    async def _where_it_can(self, send: Callable[..., Awaitable[Message]]) -> Message:
-        """Send to the update's topic; should that be closed or gone, to its chat."""
-        *wanted, last = self._place.options
-        for place in wanted:
-            try:
-                return await send(**place)
-            except BadRequest as error:
-                if not _TOPIC_IS_GONE.search(str(error)):
-                    raise
-                logger.info("chat=%s: its topic takes no messages: %s", self._chat_id, error)
-        return await send(**last)
 
     @property
     def _chat_id(self) -> int:
@@ -305,11 +292,7 @@ class Outbox:
                 return  # it is there already: an earlier try had arrived
             if entities and "entit" in reason:
                 await self._edit(message_id, text, [], **options)
-            elif (
-                "not found" in reason
-                or "can't be edited" in reason
-                or _TOPIC_IS_GONE.search(str(error))
-            ):
+            elif "not found" in reason or "can't be edited" in reason or is_about_the_topic(error):
                 raise MessageGone(str(error)) from error
             else:
                 raise
@@ -409,11 +392,3 @@ class Outbox:
         row.save(update_fields=["status", "message_id", "changed_at"])
         if status in (SendStatus.SHOWN, *_ENDED):
             progressed(self._hold.token)
-
-
-def never_arrived(error: Exception) -> bool:
-    """Tell whether a request certainly did nothing: no connection, or an error in reply."""
-    cause = error.__cause__
-    if not isinstance(error, TelegramError):
-        return False
-    return cause is None or isinstance(cause, TelegramError) or type(cause).__name__ in _NEVER_LEFT

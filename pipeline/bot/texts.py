@@ -42,7 +42,11 @@ PLACEHOLDER = "👀 One moment…"
 IN_LINE = "⏳ In line: your earlier message comes first…"
 NOTHING_TO_DO = """Tell me about the prospect after the command, for example:
 /support CFO of a logistics firm, went silent after the price"""
-NOT_UNDERSTOOD = "I can read text and pictures. Describe the prospect, or send a screenshot."
+NOT_UNDERSTOOD = "I can read text and pictures, not this. Write your question as a message, or send a screenshot."
+ANONYMOUS = (
+    "I cannot tell who you are while you write as the group or a channel. Write as yourself, or in "
+    "our private chat."
+)
 ONE_PICTURE = "I read one picture at a time: the first of these. Send the others one by one."
 UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
 WAITING = "This bot is for our team. I have asked an operator to let you in, and tell you here once they have."
@@ -85,6 +89,12 @@ REST_REFUSED = "⚠️ The rest of this answer could not be sent. (incident {inc
 GIVEN_UP = (
     "⚠️ I tried {attempts} times and could not answer this. Please ask again. (incident {incident})"
 )
+UNREADABLE = (
+    "⚠️ I could not read this message. Please write it again in words of your own. "
+    "(incident {incident})"
+)
+PRESS_FAILED = "That did not work. Please try again."
+OLD_BUTTON = "This button is no longer in use."
 SHORTER_WANTED = "The same in fewer words, please."
 ON_IT = "On it…"
 DONE_BEFORE = "I have done that already: see below."

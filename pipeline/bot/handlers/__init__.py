@@ -12,10 +12,10 @@ from telegram.ext import (
     filters,
 )
 
-from pipeline.bot.handlers.addressed import ADDRESSED
-from pipeline.bot.handlers.asks import in_command
+from pipeline.bot.handlers.addressed import ADDRESSED, COMMANDS, CONTENT
+from pipeline.bot.handlers.asks import in_command, in_other_content
 from pipeline.bot.handlers.buttons import RUN
-from pipeline.bot.handlers.control import cancel, show_again
+from pipeline.bot.handlers.control import cancel, press_old_button, show_again
 from pipeline.bot.handlers.keys import PAYER, choose_payer
 from pipeline.bot.handlers.mine import (
     MINE,
@@ -37,23 +37,10 @@ from pipeline.bot.handlers.school import (
     show_stats,
 )
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.handlers.welcome import show_help, show_not_understood, show_start, show_unknown
+from pipeline.bot.handlers.welcome import show_help, show_start, show_unknown
 from pipeline.bot.outbox import AGAIN
 
-COMMANDS = [
-    ("support", "Analysis, strategy, steps and a draft"),
-    ("learn", "Lessons, level by level; or ask the trainer"),
-    ("train", "A scenario to answer"),
-    ("stats", "Your level, streak and weak areas"),
-    ("model", "Which models answer now, and who pays"),
-    ("why", "Why these models answered; also as a reply"),
-    ("memory", "What I remember of you"),
-    ("settings", "Your API key and model"),
-    ("forget", "Erase your key, memory and texts"),
-    ("cancel", "Stop what I am working on"),
-    ("start", "What I do"),
-    ("help", "What you can send"),
-]
+__all__ = ["COMMANDS", "add_handlers"]
 
 
 def add_handlers(
@@ -62,7 +49,6 @@ def add_handlers(
     """Register every handler; the first that matches an update takes it."""
     # Only what a person has just written: no edits, no posts of channels.
     new = filters.UpdateType.MESSAGE
-    private = filters.ChatType.PRIVATE & new
     picture = filters.PHOTO | filters.Document.IMAGE
     lines = {
         "help": support.line(show_help),
@@ -81,16 +67,17 @@ def add_handlers(
             CommandHandler("support", support.run(in_command), new),
             CommandHandler("learn", support.run(read_learn), new),
             CommandHandler("train", support.run(read_train), new),
-            MessageHandler(private & filters.COMMAND, support.line(show_unknown)),
+            MessageHandler(new & ADDRESSED & filters.COMMAND, support.line(show_unknown)),
             MessageHandler(
                 new & ADDRESSED & (picture | filters.TEXT), support.run(in_message_or_answer)
             ),
-            MessageHandler(private, support.line(show_not_understood)),
+            MessageHandler(new & ADDRESSED & CONTENT, support.run(in_other_content)),
             CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
             CallbackQueryHandler(support.press(press_track), pattern=f"^{LEARN}"),
             CallbackQueryHandler(support.press(press_training), pattern=f"^{TRAIN}"),
             CallbackQueryHandler(support.press(forget), pattern=f"^{MINE}"),
             CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
+            CallbackQueryHandler(press_old_button),
         ]
     )

@@ -1,20 +1,61 @@
-"""Which messages are meant for the bot: all in a private chat, in a group those that say so."""
+"""Which messages are meant for the bot: all in a private chat, in a group those that say so.
+
+A message says so by a mention, by a command with the bot's name, in a text or beneath a picture or file,
+or as a reply to the bot. Of those only what Telegram writes itself (somebody joined, a pinned message, a
+payment) is left without an answer.
+"""
 
 from __future__ import annotations
 
 from telegram import Message, MessageEntity
 from telegram.ext import filters
 
+from pipeline.bot.parsing import CUT_OUT
+
+CONTENT_KINDS = (
+    *("animation", "audio", "checklist", "contact", "dice", "document", "game", "live_photo"),
+    *("location", "paid_media", "photo", "poll", "sticker", "story", "venue", "video"),
+    *("video_note", "voice"),
+)
+COMMANDS = [
+    ("support", "Analysis, strategy, steps and a draft"),
+    ("learn", "Lessons, level by level; or ask the trainer"),
+    ("train", "A scenario to answer"),
+    ("stats", "Your level, streak and weak areas"),
+    ("model", "Which models answer now, and who pays"),
+    ("why", "Why these models answered; also as a reply"),
+    ("memory", "What I remember of you"),
+    ("settings", "Your API key and model"),
+    ("forget", "Erase your key, memory and texts"),
+    ("cancel", "Stop what I am working on"),
+    ("start", "What I do"),
+    ("help", "What you can send"),
+]
+COMMAND_NAMES = frozenset(name for name, _ in COMMANDS)
+
 
 class _Addressed(filters.MessageFilter):
-    """Matches a message that mentions the bot or replies to it."""
+    """Matches a message that mentions the bot, commands it by name or replies to it."""
 
     def filter(self, message: Message) -> bool:
         original = message.reply_to_message
         author = original.from_user if original is not None else None
         if author is not None and author.id == message.get_bot().id:
             return True
-        return any(is_of_bot(message, entity) for entity in _entities(message))
+        return any(
+            is_of_bot(message, entity) or is_command_to_bot(message, entity)
+            for entity in _entities(message)
+        )
+
+
+class _Content(filters.MessageFilter):
+    """Matches what a person has put into a message beside words and pictures."""
+
+    def filter(self, message: Message) -> bool:
+        cut_out = message.api_kwargs.get(CUT_OUT, ())
+        return bool(message.caption) or any(
+            getattr(message, kind, None) or kind in cut_out for kind in CONTENT_KINDS
+        )
 
 
 def without_mention(message: Message, text: str) -> str:
@@ -30,9 +71,22 @@ def is_of_bot(message: Message, entity: MessageEntity) -> bool:
     """Tell whether an entity is a mention of the bot."""
     if entity.type != MessageEntity.MENTION:
         return False
+    return _said(message, entity).lower() == f"@{message.get_bot().username}".lower()
+
+
+def is_command_to_bot(message: Message, entity: MessageEntity) -> bool:
+    """Tell whether an entity is a command that names the bot, or one beneath a picture or file."""
+    if entity.type != MessageEntity.BOT_COMMAND:
+        return False
+    command, _, name = _said(message, entity)[1:].partition("@")
+    if name:
+        return name.lower() == message.get_bot().username.lower()
+    return message.text is None and command.lower() in COMMAND_NAMES
+
+
+def _said(message: Message, entity: MessageEntity) -> str:
     text = message.text or message.caption or ""
-    said = text[_index(text, entity.offset) : _index(text, entity.offset + entity.length)]
-    return said.lower() == f"@{message.get_bot().username}".lower()
+    return text[_index(text, entity.offset) : _index(text, entity.offset + entity.length)]
 
 
 def _entities(message: Message) -> list[MessageEntity]:
@@ -45,4 +99,5 @@ def _index(text: str, utf16_units: int) -> int:
     return len(encoded.decode("utf-16-le", "ignore"))
 
 
+CONTENT = _Content()
 ADDRESSED = filters.ChatType.PRIVATE | (filters.ChatType.GROUPS & _Addressed())

@@ -67,6 +67,11 @@ async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
     return await _ask(turn, message, await joined(turn, message) if is_private else [message])
 
 
+async def in_other_content(turn: Turn, message: Message, member: Member) -> Ask | str:
+    """Say what can be read, once an album, to a voice message, a file and the like."""
+    return texts.NOT_UNDERSTOOD if await _number_in_album(turn.row) == 1 else ""
+
+
 async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
     own = [words_of(one) for one in together if one.forward_origin is None]
     passed_on = [_quoted(one) for one in together if one.forward_origin is not None]

@@ -65,6 +65,14 @@ async def _send_file_again(query: CallbackQuery, row: OutgoingMessage) -> None:
         logger.info("a file could not be sent again: %s", error)
 
 
+async def press_old_button(update: Update, _: Any) -> None:
+    """Answer a press on a button that an earlier release put there; unanswered it would spin."""
+    query = update.callback_query
+    if query is not None:
+        current_turn().was_handled = True
+        await answer(query, texts.OLD_BUTTON)
+
+
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
     """Return the message that a press is about, if it was meant for whoever pressed."""
     number = (query.data or "").removeprefix(AGAIN)

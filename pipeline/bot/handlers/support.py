@@ -101,8 +101,14 @@ class Support:
         _: Any,
     ) -> None:
         message, user, turn = update.effective_message, update.effective_user, current_turn()
-        if message is None or user is None or user.is_bot or message.sender_chat is not None:
-            return  # nobody's: an anonymous admin, a channel, another bot
+        if message is None or message.is_automatic_forward:
+            return  # a channel's post in the group of its discussions
+        if message.sender_chat is not None:  # an anonymous admin, or somebody as their channel
+            turn.was_handled = True
+            await turn.outbox.say(texts.ANONYMOUS)
+            return
+        if user is None or user.is_bot:
+            return
         turn.was_handled = True
         member = await admitted(turn, message, user, self._alert)
         if member is None:

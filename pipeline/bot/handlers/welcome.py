@@ -23,8 +23,3 @@ async def show_help(turn: Turn, member: Member) -> Line:
 async def show_unknown(turn: Turn, member: Member) -> Line:
     """Answer a command that there is not."""
     return Line(texts.UNKNOWN_COMMAND)
-
-
-async def show_not_understood(turn: Turn, member: Member) -> Line:
-    """Answer what is neither text nor picture."""
-    return Line(texts.NOT_UNDERSTOOD)

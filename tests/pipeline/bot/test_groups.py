@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from telegram import Update
 
-from pipeline.bot import polling
+from pipeline.bot import polling, texts
 from pipeline.models import Member, PipelineRun, Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
@@ -161,7 +161,7 @@ class MembershipTests(BotCase):
             seen = [await chat.replies(MAYA), await chat.replies(group["id"])]
             assert await chat.calls() == []
 
-        assert seen == [[], []]
+        assert seen == [[], [texts.ANONYMOUS] * 2]
         assert not await PipelineRun.objects.aexists()
         assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
         known = [row async for row in Member.objects.values_list("telegram_id", flat=True)]

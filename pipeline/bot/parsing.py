@@ -1,0 +1,220 @@
+"""From a stored update to the library's object: only what is wanted, and as much of it as can be read.
+
+The library refuses a whole update for one part that it cannot read, such as a poll of an older server in
+the message that is replied to. Such a part is cut out, and the rest is answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from typing import Any, TypeGuard
+
+from telegram import Bot, Chat, MaybeInaccessibleMessage, Message, Update, User
+from telegram.constants import ChatType
+
+from pipeline.bot.intake import ALLOWED_UPDATES
+from pipeline.bot.lines import Place
+from pipeline.models import TelegramUpdate
+
+logger = logging.getLogger(__name__)
+
+CUT_OUT = "parts_cut_out"  # in `Message.api_kwargs`: the names of what the library could not read
+
+Json = dict[str, Any]
+# What handlers go by: a value of another type counts as absent.
+_TYPES: Mapping[str, type] = {
+    "text": str,
+    "caption": str,
+    "media_group_id": str,
+    "message_thread_id": int,
+    "is_topic_message": bool,
+    "is_automatic_forward": bool,
+    "date": int,
+}
+_REQUIRED = ("message_id", "date", "chat", "from")
+MAX_DATE = 2**33  # seconds since 1970, in the year 2242
+_UNKNOWN_AUTHOR = {"type": "hidden_user", "date": 0, "sender_user_name": ""}
+
+
+class NotForUs(Exception):
+    """An update that is of no wanted kind, or names no chat or person to answer."""
+
+
+class Unreadable(Exception):
+    """An update whose ids cannot be used; the message says which."""
+
+
+def parse(update: Json, bot: Bot) -> Update:
+    """Return an update as handlers take it.
+
+    Raises:
+        NotForUs: there is nothing in it to answer.
+        Unreadable: what says whom to answer is of a wrong type.
+    """
+    kind = next((kind for kind in ALLOWED_UPDATES if kind in update), None)
+    if kind is None:
+        raise NotForUs
+    wanted = {"update_id": update["update_id"], kind: update[kind]}
+    try:
+        parsed = Update.de_json(wanted, bot)
+        if _is_sound(parsed):
+            return parsed
+    except Exception as error:  # noqa: BLE001 - the library raises whatever it stumbles over
+        logger.info("update=%s is read in parts: %s", update["update_id"], type(error).__name__)
+    mend = _message if kind == "message" else _query
+    return Update.de_json(wanted | {kind: mend(update[kind], bot)}, bot)
+
+
+def place_of(row: TelegramUpdate) -> Place:
+    """Return where the reply to an update goes, also to one that cannot be parsed."""
+    update = json.loads(row.raw)
+    query = update.get("callback_query")
+    message = query.get("message") if _is_object(query) else update.get("message")
+    if not _is_object(message):
+        return Place()
+    topic = message.get("message_thread_id") if message.get("is_topic_message") is True else None
+    # Of a press the message is the bot's own; who pressed knows what they pressed.
+    replies = query is None and row.chat_id is not None and row.chat_id < 0
+    number = message.get("message_id") if replies else None
+    return Place(
+        topic=topic if _is_id(topic) else None, message_id=number if _is_id(number) else None
+    )
+
+
+def query_id_of(row: TelegramUpdate) -> str:
+    """Return by which id a press is answered; "" for what is no press."""
+    query = json.loads(row.raw).get("callback_query")
+    query_id = query.get("id") if _is_object(query) else None
+    return query_id if isinstance(query_id, str) else ""
+
+
+def _is_sound(update: Update) -> bool:
+    # Of a press the message may be one that Telegram hands out no more, which is no Message.
+    message: MaybeInaccessibleMessage | None = update.effective_message
+    user, query = update.effective_user, update.callback_query
+    if query is not None:
+        message = query.message
+    if query is not None and not (_is_id(query.from_user.id) and isinstance(query.id, str)):
+        return False
+    if user is not None and not (_is_id(user.id) and isinstance(user.first_name, str)):
+        return False
+    if not isinstance(message, Message):
+        return message is None or _is_id(message.chat.id)
+    ids = _is_id(message.chat.id) and _is_id(message.message_id)
+    return ids and all(
+        value is None or type(value) is kind
+        for name, kind in _TYPES.items()
+        if name != "date"
+        for value in [getattr(message, name)]
+    )
+
+
+def _query(query: Any, bot: Bot) -> Json:
+    if not _is_object(query) or "id" not in query or "from" not in query:
+        raise NotForUs
+    if not isinstance(query["id"], str):
+        raise Unreadable("the id of a press is no text")
+    mended = {"id": query["id"], "from": _user(query["from"]), "chat_instance": ""}
+    if isinstance(query.get("data"), str):
+        mended["data"] = query["data"]
+    if "message" in query:
+        try:
+            mended["message"] = _message(query["message"], bot)
+        except (NotForUs, Unreadable):
+            logger.info("a press on a message that cannot be read")
+    return mended
+
+
+def _message(message: Any, bot: Bot, chat: Json | None = None) -> Json:
+    """Return what the library can read of a message; `chat` is that of the reply to it, if any."""
+    if not _is_object(message):
+        raise NotForUs
+    date = message.get("date")
+    base: Json = {
+        "message_id": _id(message.get("message_id", 0), "message"),
+        "date": date if type(date) is int and 0 <= date < MAX_DATE else 0,
+        "chat": chat or _chat(message.get("chat")),
+    }
+    if "from" in message:
+        with suppress(NotForUs, Unreadable) if chat else nullcontext():
+            base["from"] = _user(message["from"])
+    cut_out = []
+    for name, part in message.items():
+        if part is None or name in _REQUIRED or (name in _TYPES and type(part) is not _TYPES[name]):
+            continue
+        readable = _readable(name, part, base, bot)
+        if readable is None:
+            cut_out.append(name)
+        else:
+            base[name] = readable
+    return base | ({CUT_OUT: cut_out} if cut_out else {})
+
+
+def _readable(name: str, part: Any, base: Json, bot: Bot) -> Any:
+    """Return a part of a message, or what of it the library can read; None for nothing."""
+    if _can_be_read(name, part, base, bot):
+        return part
+    if name == "forward_origin":
+        return _UNKNOWN_AUTHOR  # who wrote it may be unknown; that it was forwarded must not be
+    if name == "reply_to_message":
+        try:
+            return _message(part, bot, base["chat"])
+        except (NotForUs, Unreadable):
+            return None
+    if isinstance(part, list):
+        return [one for one in part if _can_be_read(name, [one], base, bot)] or None
+    return None
+
+
+def _can_be_read(name: str, part: Any, base: Json, bot: Bot) -> bool:
+    required = {key: base[key] for key in _REQUIRED if key in base}
+    try:
+        message = Message.de_json(required | {name: part}, bot)
+    except Exception:  # noqa: BLE001 - as in `parse`
+        return False
+    replied_to = message.reply_to_message
+    return replied_to is None or _is_id(replied_to.message_id)
+
+
+def _chat(chat: Any) -> Json:
+    if chat is None or (_is_object(chat) and "id" not in chat):
+        raise NotForUs
+    number = _id(chat["id"] if _is_object(chat) else None, "chat")
+    usual = ChatType.PRIVATE if number > 0 else ChatType.SUPERGROUP
+    whole = {"title": "", "first_name": "", "type": usual} | chat
+    try:
+        Chat.de_json(whole, None)
+    except Exception:  # noqa: BLE001 - as in `parse`
+        return {"id": number, "type": usual}
+    return whole if isinstance(whole["type"], str) else {"id": number, "type": usual}
+
+
+def _user(user: Any) -> Json:
+    if user is None or (_is_object(user) and "id" not in user):
+        raise NotForUs
+    number = _id(user["id"] if _is_object(user) else None, "person")
+    texts = {
+        name: user[name]
+        for name in ("first_name", "last_name", "username", "language_code")
+        if isinstance(user.get(name), str)
+    }
+    mended = {"id": number, "is_bot": user.get("is_bot") is True, "first_name": ""} | texts
+    User.de_json(mended, None)
+    return mended
+
+
+def _id(value: Any, of: str) -> int:
+    if not _is_id(value):
+        raise Unreadable(f"the id of the {of} is no number of 64 bits")
+    return int(value)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
+
+
+def _is_object(value: Any) -> TypeGuard[Json]:
+    return isinstance(value, dict)

@@ -1,0 +1,103 @@
+"""What cannot be answered is said so: in the right place, with the true count, to newcomers too."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from unittest.mock import patch
+
+from asgiref.sync import sync_to_async
+from django.test import SimpleTestCase
+
+from pipeline.bot.intake import store
+from pipeline.bot.lines import Place
+from pipeline.bot.outbox import Outbox
+from pipeline.bot.parsing import place_of, query_id_of
+from pipeline.models import Member, TelegramUpdate
+from pipeline.models.members import Access
+from pipeline.queue import dispatcher
+from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase, Chat
+from tests.pipeline.bot.kinds import GROUP, PRIVATE, message
+from tests.pipeline.bot.test_groups import all_handled
+from tests.pipeline.bot.test_hostile import nothing_is_left
+from tests.pipeline.bot.test_intake import BOT_ID, add
+from tests.pipeline.cases import until
+
+UNREADABLE = "I could not read this message"
+
+
+async def write_unreadable(chat: Chat, person: int) -> None:
+    await chat.inject(person, text="A question", message_id="no number")
+
+
+class GivenUpTests(BotCase):
+    async def test_a_newcomer_hears_of_a_first_message_that_cannot_be_read(self):
+        async with self.bot(ACCESS="closed") as chat:
+            await write_unreadable(chat, TOM)
+
+            assert "tried" not in await chat.sees_text(TOM, UNREADABLE)
+
+    async def test_a_blocked_person_does_not(self):
+        await Member.objects.acreate(telegram_id=NOOR, access=Access.BLOCKED)
+        async with self.bot() as chat:
+            await write_unreadable(chat, NOOR)
+            await write_unreadable(chat, TOM)
+            await chat.sees_text(TOM, UNREADABLE)
+            await until(nothing_is_left)
+
+            assert await chat.replies(NOOR) == []
+
+    async def test_a_command_that_fails_every_time_is_said_to_have(self):
+        async def failing(*_: Any) -> None:
+            raise RuntimeError("it never works")
+
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        async with self.bot() as chat:
+            with patch.object(Outbox, "say", failing):
+                await chat.say(MAYA, "/help")
+
+                assert "I tried 5 times" in await chat.sees_text(MAYA, "could not answer")
+
+    async def test_what_was_not_asked_for_is_no_dead_letter(self):
+        async with self.bot() as chat:
+            poll = {"id": "1", "question": "?", "options": []}
+            updates = [{"update_id": 10**6, "poll": poll}, {"update_id": 10**6 + 1, "odd": [1]}]
+            await sync_to_async(store)(BOT_ID, updates, add)
+            await chat.say(MAYA, "/help")
+            await chat.sees_text(MAYA, "/support")
+            await until(nothing_is_left)
+
+        assert not await TelegramUpdate.objects.filter(tasks__status="dead").aexists()
+
+
+class PressTests(BotCase):
+    async def test_a_press_that_no_handler_knows_is_answered(self):
+        async with self.bot() as chat:
+            # A refusal of the answer to it leaves a line in the log.
+            await chat.fault(method="answerCallbackQuery", error_code=400, description="too old")
+            with self.assertLogs("pipeline.bot.handlers.control", "INFO") as said:
+                await chat.press_unseen(MAYA, 77, "a button of long ago")
+                await all_handled(1)
+
+        assert "too old to be answered" in said.output[0]
+
+
+class PlaceTests(SimpleTestCase):
+    def place(self, **update: Any) -> Place:
+        content = update.get("message") or update["callback_query"]["message"]
+        chat_id = content["chat"]["id"] if isinstance(content, dict) else None
+        return place_of(TelegramUpdate(raw=json.dumps(update), chat_id=chat_id))
+
+    def test_a_line_goes_to_the_topic_and_in_a_group_to_the_message(self):
+        in_topic = message(chat=GROUP, message_thread_id=7, is_topic_message=True)
+
+        assert self.place(message=message(chat=PRIVATE)) == Place()
+        assert self.place(message=message(chat=GROUP)) == Place(message_id=50)
+        assert self.place(message=in_topic) == Place(topic=7, message_id=50)
+        assert self.place(callback_query={"message": in_topic}) == Place(topic=7)
+
+    def test_an_update_of_any_shape_has_a_place(self):
+        for raw in ("{}", '{"message": 5}', '{"callback_query": []}'):
+            with self.subTest(raw):
+                row = TelegramUpdate(raw=raw)
+                assert (place_of(row), query_id_of(row)) == (Place(), "")
