@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from django.db import transaction
@@ -18,7 +19,16 @@ from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from agents.team.trainer import TrainerAgent
-from pipeline.models import Exercise, Lesson, Member, Scenario, StepRun, TelegramUpdate, Track
+from pipeline.models import (
+    Exercise,
+    Lesson,
+    Member,
+    OutgoingMessage,
+    Scenario,
+    StepRun,
+    TelegramUpdate,
+    Track,
+)
 
 AGENT = TrainerAgent.name
 PASSES_AT = 60  # of 100: what opens the next level
@@ -99,12 +109,21 @@ def fitting_difficulty(member: Member) -> int:
 
 
 @transaction.atomic
-def put(member: Member, task: Lesson | Scenario) -> Exercise:
-    """Put an exercise to a member; the one before it is left."""
+def put(member: Member, task: Lesson | Scenario, row: TelegramUpdate) -> Exercise:
+    """Put an exercise to a member, in reply to an update; the one before it is left."""
     leave(member)
+    exercise = Exercise(member=member, asked_by=row, asked_after=_newest_update())
     if isinstance(task, Lesson):
-        return Exercise.objects.create(member=member, lesson=task)
-    return Exercise.objects.create(member=member, scenario=task)
+        exercise.lesson = task
+    else:
+        exercise.scenario = task
+    exercise.save()
+    return exercise
+
+
+def _newest_update() -> int | None:
+    newest: int | None = TelegramUpdate.objects.aggregate(newest=Max("pk"))["newest"]
+    return newest
 
 
 def leave(member: Member) -> bool:
@@ -117,25 +136,56 @@ def leave(member: Member) -> bool:
 # --- its answer -----------------------------------------------------------------------------------
 
 
-@transaction.atomic
-def answered_by(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
-    """Return the exercise that a message answers, and keep it for that message; None if none is open."""
-    kept = Exercise.objects.filter(answer=row).select_related("lesson", "scenario").first()
-    if kept is not None or row.user_id is None:
-        return kept
-    # What was written before it was put, and waited in line, is about something else.
-    open_one = Exercise.objects.filter(
-        member__telegram_id=row.user_id,
-        is_open=True,
-        asked_at__gt=now - STAYS_OPEN,
-        asked_at__lte=row.received_at,
-    ).first()
-    if open_one is None:
+class Answers(Enum):
+    """Whether a message is the answer to the exercise that is open."""
+
+    YES = "yes"  # a reply to it, or the next that was written
+    PERHAPS = "perhaps"  # something else was written or pressed since
+    NO = "no"  # none is open, or the message is from before it was put
+
+
+def open_exercise(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
+    """Return the exercise that is open for the person behind an update, if there is one."""
+    if row.user_id is None:
         return None
-    won = Exercise.objects.filter(pk=open_one.pk, is_open=True)
+    of_person = Exercise.objects.filter(member__telegram_id=row.user_id, is_open=True)
+    return of_person.filter(asked_at__gt=now - STAYS_OPEN).first()
+
+
+def answers(row: TelegramUpdate, exercise: Exercise | None, replied_to: int | None) -> Answers:
+    """Tell whether a message answers an exercise; `replied_to` is the message it is a reply to.
+
+    The order is that of the updates' ids: two machines' clocks may be seconds apart.
+    """
+    if exercise is None:
+        return Answers.NO
+    if exercise.asked_after is None:  # put by a release that kept the time alone
+        return Answers.YES if exercise.asked_at <= row.received_at else Answers.NO
+    if replied_to is not None:
+        asked = OutgoingMessage.objects.filter(
+            update=exercise.asked_by_id, message_id=replied_to
+        ).exists()
+        return Answers.YES if asked else Answers.NO
+    if row.pk <= exercise.asked_after:
+        return Answers.NO  # it waited in line while the exercise was put
+    between = TelegramUpdate.objects.filter(
+        chat_id=row.chat_id, user_id=row.user_id, pk__gt=exercise.asked_after, pk__lt=row.pk
+    )
+    return Answers.PERHAPS if between.exists() else Answers.YES
+
+
+def answered_by(row: TelegramUpdate) -> Exercise | None:
+    """Return the exercise that an update was kept as the answer of."""
+    return Exercise.objects.filter(answer=row).select_related("lesson", "scenario").first()
+
+
+@transaction.atomic
+def keep_answer(exercise_id: int, row: TelegramUpdate) -> Exercise | None:
+    """Keep an update as the answer of an open exercise; None if another has become it."""
+    won = Exercise.objects.filter(pk=exercise_id, is_open=True)
     if not won.update(is_open=False, answer=row):
         return None
-    return Exercise.objects.select_related("lesson", "scenario").get(pk=open_one.pk)
+    return answered_by(row)
 
 
 @transaction.atomic
@@ -146,7 +196,9 @@ def reopen(update_id: int) -> None:
         return
     Member.objects.select_for_update().get(pk=exercise.member_id)
     if not Exercise.objects.filter(member=exercise.member_id, is_open=True).exists():
-        Exercise.objects.filter(pk=exercise.pk).update(answer=None, is_open=True)
+        Exercise.objects.filter(pk=exercise.pk).update(
+            answer=None, is_open=True, asked_after=_newest_update()
+        )
 
 
 def scenario_of(exercise: Exercise) -> str:

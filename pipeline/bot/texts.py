@@ -109,7 +109,15 @@ TRACKS = (
 TRACK = "{track}: {summary} ({n} of {of} levels passed)"
 NO_TRACKS = "There are no lessons here yet. Ask me about selling instead: /learn and your question."
 NO_SCENARIOS = "There are no scenarios here yet. Ask an operator to add some."
-ANSWER_NEXT = "Your next message is your answer. To ask about a prospect meanwhile: /support"
+ANSWER_NEXT = (
+    "Your next message is your answer, and so is a reply to this one. To leave it: /cancel"
+)
+TRAIN_WORDS = (
+    "I know /train easy, /train medium and /train hard. For a scenario that fits you: /train"
+)
+WHICH = "Is this your answer to “{title}”, or a new question? A question leaves the exercise."
+MY_ANSWER = "My answer"
+A_QUESTION = "A new question"
 LESSON = (
     """📘 {track}, level {level}: {title}
 
@@ -166,6 +174,7 @@ ALL_FORGOTTEN = "Erased: your key, memory, cases and texts. You may go on at any
 CUT_OFF = "⚠️ I was cut off while sending you a message. If it did not arrive, let me show it here."
 SHOW_AGAIN = "Show it here"
 NOTHING_TO_SHOW = "This message is no longer kept."
+EXERCISE_LEFT_TOO = "I have left the exercise, too."
 STOPPING = "⏹ Stopping…"
 NO_ANSWER_STOPPED = "⏹ Stopped: no answer to this message."
 NOTHING_TO_STOP = "There is nothing to stop: I am not working on a message of yours."

@@ -19,12 +19,14 @@ from pipeline.models import (
     Exercise,
     Lesson,
     Member,
+    OutgoingMessage,
     PipelineRun,
     Scenario,
     StepRun,
     TelegramUpdate,
     Track,
 )
+from pipeline.training import Answers
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 26)
@@ -46,16 +48,31 @@ class TrainingCase(TestCase):
     def message(self, member: Member | None = None) -> TelegramUpdate:
         person = (member or self.maya).telegram_id
         return TelegramUpdate.objects.create(
-            bot_id=1, update_id=next(self._updates), kind="message", raw="{}", user_id=person
+            bot_id=1,
+            update_id=next(self._updates),
+            kind="message",
+            raw="{}",
+            user_id=person,
+            chat_id=person,
         )
+
+    def put(self, task: Lesson | Scenario) -> Exercise:
+        """Have an exercise put in reply to a message of Maya's."""
+        return training.put(self.maya, task, self.message())
+
+    def verdict(
+        self, row: TelegramUpdate, replied_to: int | None = None, *, now: datetime | None = None
+    ) -> training.Answers:
+        exercise = training.open_exercise(row, now=now or timezone.now())
+        return training.answers(row, exercise, replied_to)
 
     def judged(
         self, task: Lesson | Scenario, score: int, *, at: datetime = NOW, **data: Any
     ) -> Exercise:
         """Have an exercise put, answered and judged."""
-        training.put(self.maya, task)
+        exercise = self.put(task)
         row = self.message()
-        assert training.answered_by(row, now=timezone.now()) is not None
+        assert training.keep_answer(exercise.pk, row) is not None
         run = PipelineRun.objects.create(
             pipeline="train", source="telegram", update=row, started_at=at
         )
@@ -98,7 +115,7 @@ class ScenarioTests(TrainingCase):
                 scenario = training.next_scenario(self.maya, 1)
                 assert scenario is not None
                 had.add(scenario.title)
-                training.put(self.maya, scenario)
+                self.put(scenario)
             assert len(had) == 4
 
     def test_the_difficulty_follows_the_last_few_answers(self):
@@ -120,23 +137,62 @@ class ScenarioTests(TrainingCase):
 
 
 class AnswerTests(TrainingCase):
-    def test_the_next_message_is_the_answer_and_no_other(self):
-        training.put(self.maya, self.lesson(1))
+    def test_the_next_message_is_the_answer(self):
+        self.put(self.lesson(1))
+
+        assert self.verdict(self.message()) is Answers.YES
+
+    def test_after_anything_else_the_member_is_asked(self):
+        self.put(self.lesson(1))
+        self.message()
+
+        assert self.verdict(self.message()) is Answers.PERHAPS
+
+    def test_what_others_write_meanwhile_does_not_matter(self):
+        self.put(self.lesson(1))
+        self.message(Member.objects.create(telegram_id=1002))
+
+        assert self.verdict(self.message()) is Answers.YES
+
+    def test_a_reply_to_the_exercise_is_the_answer_whatever_came_between(self):
+        asked = self.message()
+        training.put(self.maya, self.lesson(1), asked)
+        OutgoingMessage.objects.create(update=asked, number=0, message_id=70)
+        self.message()
+
+        assert self.verdict(self.message(), replied_to=70) is Answers.YES
+        assert self.verdict(self.message(), replied_to=71) is Answers.NO
+
+    def test_an_answer_is_kept_once(self):
+        exercise = self.put(self.lesson(1))
         first, second = self.message(), self.message()
 
-        exercise = training.answered_by(first, now=timezone.now())
-        assert exercise is not None
-        assert training.answered_by(first, now=timezone.now()) == exercise  # after a restart
-        assert training.answered_by(second, now=timezone.now()) is None
+        assert training.keep_answer(exercise.pk, first) == exercise
+        assert training.answered_by(first) == exercise  # after a restart
+        assert training.keep_answer(exercise.pk, second) is None
+
+    def test_the_order_is_told_by_ids_and_by_no_clock(self):
+        exercise = self.put(self.lesson(1))
+        row = self.message()
+        for apart in (timedelta(seconds=-60), timedelta(seconds=60)):
+            with self.subTest(apart=apart):
+                row.received_at = exercise.asked_at + apart
+                row.save()
+                assert self.verdict(row) is Answers.YES
+
+    def test_one_that_an_earlier_release_put_is_answered_by_what_came_after_it(self):
+        Exercise.objects.create(member=self.maya, lesson=self.lesson(1))
+
+        assert self.verdict(self.message()) is Answers.YES
 
     def test_a_new_exercise_and_leaving_it_close_the_one_before(self):
-        training.put(self.maya, self.lesson(1))
-        training.put(self.maya, self.lesson(2))
+        self.put(self.lesson(1))
+        self.put(self.lesson(2))
         assert Exercise.objects.filter(is_open=True).get().lesson == self.lesson(2)
 
         assert training.leave(self.maya)
         assert not training.leave(self.maya)
-        assert training.answered_by(self.message(), now=timezone.now()) is None
+        assert self.verdict(self.message()) is Answers.NO
 
     def test_one_exercise_is_open_at_most(self):
         Exercise.objects.create(member=self.maya, lesson=self.lesson(1))
@@ -145,27 +201,28 @@ class AnswerTests(TrainingCase):
 
     def test_another_members_message_and_one_of_the_next_day_answer_nothing(self):
         tom = Member.objects.create(telegram_id=1002)
-        training.put(self.maya, self.lesson(1))
+        self.put(self.lesson(1))
 
-        assert training.answered_by(self.message(tom), now=timezone.now()) is None
+        assert self.verdict(self.message(tom)) is Answers.NO
         later = timezone.now() + timedelta(hours=25)
-        assert training.answered_by(self.message(), now=later) is None
+        assert self.verdict(self.message(), now=later) is Answers.NO
 
     def test_a_message_from_before_it_was_put_is_no_answer(self):
         waited_in_line = self.message()
-        training.put(self.maya, self.lesson(1))
+        self.put(self.lesson(1))
 
-        assert training.answered_by(waited_in_line, now=timezone.now()) is None
-        assert training.answered_by(self.message(), now=timezone.now()) is not None
+        assert self.verdict(waited_in_line) is Answers.NO
+        assert self.verdict(self.message()) is Answers.YES
 
     def test_an_answer_that_nobody_could_judge_leaves_it_open_for_another(self):
-        first = training.put(self.maya, self.lesson(1))
+        first = self.put(self.lesson(1))
         row = self.message()
-        training.answered_by(row, now=timezone.now())
+        training.keep_answer(first.pk, row)
         training.reopen(row.pk)
-        assert training.answered_by(self.message(), now=timezone.now()) == first
+        assert self.verdict(self.message()) is Answers.YES
 
-        training.put(self.maya, self.lesson(2))
+        training.keep_answer(first.pk, row)
+        self.put(self.lesson(2))
         training.reopen(row.pk)  # another one is open by now
         assert Exercise.objects.filter(is_open=True).get().lesson == self.lesson(2)
 

@@ -29,6 +29,7 @@ from pipeline.bot.handlers.mine import (
 from pipeline.bot.handlers.school import (
     LEARN,
     TRAIN,
+    WHICH,
     in_message_or_answer,
     press_track,
     press_training,
@@ -76,6 +77,7 @@ def add_handlers(
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
             CallbackQueryHandler(support.press(press_track), pattern=f"^{LEARN}"),
             CallbackQueryHandler(support.press(press_training), pattern=f"^{TRAIN}"),
+            CallbackQueryHandler(support.press_which, pattern=f"^{WHICH}"),
             CallbackQueryHandler(support.press(forget), pattern=f"^{MINE}"),
             CallbackQueryHandler(support.press(choose_payer), pattern=f"^{PAYER}"),
             CallbackQueryHandler(press_old_button),

@@ -13,11 +13,13 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from telegram import CallbackQuery
 
 from pipeline.bot import texts
 from pipeline.bot.handlers.asks import Ask
 from pipeline.bot.intake import lane_of
 from pipeline.bot.lines import Buttons
+from pipeline.bot.turn import Turn
 from pipeline.briefing import Question
 from pipeline.conversation import conversation_of
 from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, TelegramUpdate
@@ -59,9 +61,9 @@ async def noted(
     return await sync_to_async(_note)(row, member, data, add_tasks)
 
 
-async def wanted(row: TelegramUpdate) -> Ask | None:
+async def wanted(turn: Turn, member: Member, query: CallbackQuery) -> Ask | None:
     """Return the run that a press in line asks for; None if it did not count."""
-    press = await Press.objects.select_related("run").filter(update=row).afirst()
+    press = await Press.objects.select_related("run").filter(update=turn.row).afirst()
     return await sync_to_async(_ask)(press) if press is not None else None
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 from telegram import CallbackQuery, InputFile, Message, MessageEntity, Update
 from telegram.error import BadRequest
 
+from pipeline import training
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
 from pipeline.bot.lines import Line, keyboard
@@ -24,12 +27,18 @@ logger = logging.getLogger(__name__)
 
 
 async def cancel(turn: Turn, member: Member) -> Line:
-    """Ask whoever works on the member's oldest open message in this chat and topic to stop."""
+    """Stop the member's oldest open message in this chat and topic, and leave the open exercise."""
     message = json.loads(turn.row.raw)["message"]
     # The order that any other message of this place keeps.
     lane = lane_of({"message": {**message, "entities": []}})
     is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
-    return Line(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
+    exercise = None
+    if turn.row.chat_id == turn.row.user_id:
+        exercise = await sync_to_async(training.open_exercise)(turn.row, now=timezone.now())
+    if exercise is None:
+        return Line(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
+    said = f"{texts.STOPPING} {texts.EXERCISE_LEFT_TOO}" if is_stopping else texts.EXERCISE_LEFT
+    return Line(said, also=partial(training.leave, member))
 
 
 async def show_again(update: Update, _: Any) -> None:

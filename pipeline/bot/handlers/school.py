@@ -1,26 +1,37 @@
-"""Learning and training: lessons and scenarios are put to a member, the next message answers them."""
+"""Learning and training: lessons and scenarios are put to a member, who answers them.
+
+A reply to an exercise answers it, and so does the next message; after anything else the member is asked.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.utils import timezone
 from telegram import CallbackQuery, Message
 from telegram.constants import ChatType
 
 from pipeline import training
 from pipeline.bot import texts
-from pipeline.bot.handlers.asks import Ask, in_message, words_of
+from pipeline.bot.handlers.asks import Ask, in_command, in_message, words_of
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.lines import Buttons, Line
+from pipeline.bot.parsing import parse
 from pipeline.bot.turn import Turn
 from pipeline.briefing import Question
 from pipeline.charts import progress
-from pipeline.models import Exercise, Lesson, Member, Scenario, Track
+from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
+from pipeline.models.inbox import TaskKind
 
+AddTasks = Callable[[Sequence[Task]], None]
 LEARN, TRAIN = "learn:", "train:"  # begin the data of these buttons
 ANOTHER, LEAVE = f"{TRAIN}another", f"{TRAIN}leave"
+WHICH = "which:"  # begins the data of the buttons that say what a message is
+ANSWER, QUESTION = f"{WHICH}answer:", f"{WHICH}question:"
 DIFFICULTIES = {"easy": 1, "medium": 2, "hard": 3, "1": 1, "2": 2, "3": 3}
 LEAVE_BUTTON = [(texts.LEAVE_EXERCISE, LEAVE)]
 
@@ -35,20 +46,100 @@ async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | Line
 
 async def read_train(turn: Turn, message: Message, member: Member) -> Ask | Line | str:
     """Read a /train, with a difficulty or without."""
-    wanted = DIFFICULTIES.get(words_of(message).lower())
-    return await sync_to_async(_scenario)(member, wanted)
+    word = words_of(message).lower()
+    if word and word not in DIFFICULTIES:
+        return texts.TRAIN_WORDS
+    return await sync_to_async(_scenario)(turn.row, member, DIFFICULTIES.get(word))
 
 
-async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | None:
-    """Return the run that judges a message, if it answers an open exercise."""
-    is_own = message.forward_origin is None and message.reply_to_message is None
-    if not message.text or not is_own:
+async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | Line | None:
+    """Return the run that judges a message, if it answers an exercise; a line asks if it may not."""
+    if not message.text or message.forward_origin is not None:
         return None
-    exercise = await sync_to_async(training.answered_by)(turn.row, now=timezone.now())
+    return await sync_to_async(_read_answer)(turn, words_of(message))
+
+
+def _read_answer(turn: Turn, words: str) -> Ask | Line | None:
+    row = turn.row
+    exercise = training.answered_by(row)  # kept by an earlier attempt
     if exercise is None:
-        return None
-    question = Question(text=words_of(message), scenario=training.scenario_of(exercise))
+        open_one = training.open_exercise(row, now=timezone.now())
+        verdict = training.answers(row, open_one, turn.replied_to)
+        if open_one is None or verdict is training.Answers.NO:
+            return None
+        if verdict is training.Answers.PERHAPS:
+            return Line(texts.WHICH.format(title=_title(open_one)), _which_buttons(row))
+        exercise = training.keep_answer(open_one.pk, row)
+    return _judging(exercise, words) if exercise is not None else None
+
+
+def _judging(exercise: Exercise, words: str) -> Ask:
+    question = Question(text=words, scenario=training.scenario_of(exercise))
     return Ask(pipeline="lesson" if exercise.lesson_id else "train", question=question)
+
+
+def _title(exercise: Exercise) -> str:
+    task = exercise.lesson or exercise.scenario
+    return task.title if task is not None else ""
+
+
+def _which_buttons(row: TelegramUpdate) -> Buttons:
+    return [
+        [
+            (texts.MY_ANSWER, f"{ANSWER}{row.pk}"),
+            (texts.A_QUESTION, f"{QUESTION}{row.pk}"),
+        ]
+    ]
+
+
+async def press_which(
+    turn: Turn, member: Member, query: CallbackQuery, add_tasks: AddTasks
+) -> Line | None:
+    """Have a message answered as what its member says it is; it lines up in the chat once more."""
+    data = query.data or ""
+    is_first = await sync_to_async(_note_which)(turn.row, member, data, add_tasks)
+    await answer(query, texts.ON_IT if is_first else texts.NOT_YOURS)
+    return None
+
+
+@transaction.atomic
+def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -> bool:
+    number = data.removeprefix(ANSWER).removeprefix(QUESTION)
+    if not number.isdecimal() or len(number) > 18:
+        return False
+    asked_about = TelegramUpdate.objects.filter(
+        pk=int(number), chat_id=row.chat_id, user_id=row.user_id, kind="message", joined_to=None
+    )
+    # Joined to the first press, which answers for it; a second one finds nothing to join.
+    if row.chat_id is None or not asked_about.update(joined_to=row):
+        return False
+    if data.startswith(QUESTION):
+        training.leave(member)  # else each further question would be asked about
+    add_tasks([Task(kind=TaskKind.MESSAGE, lane=f"{row.chat_id}:", update=row)])
+    return True
+
+
+async def wanted_by_press(turn: Turn, member: Member, query: CallbackQuery) -> Ask | str | None:
+    """Return what a press in line asks for about the message that it was pressed for."""
+    original = await turn.row.joined.afirst()
+    if original is None:
+        return None
+    message = parse(json.loads(original.raw), query.get_bot()).message
+    if message is None:
+        return None
+    if (query.data or "").startswith(ANSWER):
+        judged = await sync_to_async(_answer_pressed)(turn.row, words_of(message))
+        if judged is not None:
+            return judged
+    return await in_command(turn, message, member)
+
+
+def _answer_pressed(row: TelegramUpdate, words: str) -> Ask | None:
+    exercise = training.answered_by(row)
+    if exercise is None:
+        open_one = training.open_exercise(row, now=timezone.now())
+        exercise = training.keep_answer(open_one.pk, row) if open_one is not None else None
+    return _judging(exercise, words) if exercise is not None else None
 
 
 async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> Line:
@@ -56,7 +147,7 @@ async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> Line:
     await answer(query)
     number = (query.data or "").removeprefix(LEARN)
     track_id = int(number) if number.isdecimal() and len(number) < 18 else 0
-    return await sync_to_async(_lesson)(member, track_id)
+    return await sync_to_async(_lesson)(turn.row, member, track_id)
 
 
 async def press_training(turn: Turn, member: Member, query: CallbackQuery) -> Line:
@@ -64,7 +155,7 @@ async def press_training(turn: Turn, member: Member, query: CallbackQuery) -> Li
     await answer(query)
     if query.data == LEAVE:
         return Line(texts.EXERCISE_LEFT, also=partial(training.leave, member))
-    return await sync_to_async(_scenario)(member, None)
+    return await sync_to_async(_scenario)(turn.row, member, None)
 
 
 async def show_stats(turn: Turn, member: Member) -> Line:
@@ -116,7 +207,7 @@ def _tracks(member: Member) -> Line:
     return Line("\n\n".join(lines), buttons)
 
 
-def _lesson(member: Member, track_id: int) -> Line:
+def _lesson(row: TelegramUpdate, member: Member, track_id: int) -> Line:
     track = Track.objects.filter(pk=track_id, is_active=True).first()
     lesson = training.next_lesson(track, member) if track is not None else None
     if track is None or lesson is None:
@@ -124,20 +215,23 @@ def _lesson(member: Member, track_id: int) -> Line:
     text = texts.LESSON.format(
         track=track, level=lesson.level, title=lesson.title, text=lesson.text, task=lesson.task
     )
-    return _put(member, lesson, text, [LEAVE_BUTTON])
+    return _put(row, member, lesson, text, [LEAVE_BUTTON])
 
 
-def _scenario(member: Member, difficulty: int | None) -> Line:
+def _scenario(row: TelegramUpdate, member: Member, difficulty: int | None) -> Line:
     scenario = training.next_scenario(member, difficulty)
     if scenario is None:
         return Line(texts.NO_SCENARIOS)
     stars = "★" * scenario.difficulty + "☆" * (3 - scenario.difficulty)
     text = texts.SCENARIO.format(title=scenario.title, stars=stars, text=scenario.text)
-    return _put(member, scenario, text, [[(texts.ANOTHER_SCENARIO, ANOTHER), *LEAVE_BUTTON]])
+    buttons = [[(texts.ANOTHER_SCENARIO, ANOTHER), *LEAVE_BUTTON]]
+    return _put(row, member, scenario, text, buttons)
 
 
-def _put(member: Member, task: Lesson | Scenario, text: str, buttons: Buttons) -> Line:
-    return Line(text, buttons, also=partial(training.put, member, task))
+def _put(
+    row: TelegramUpdate, member: Member, task: Lesson | Scenario, text: str, buttons: Buttons
+) -> Line:
+    return Line(text, buttons, also=partial(training.put, member, task, row))
 
 
 def _stats(member: Member) -> Line:

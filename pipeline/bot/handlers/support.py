@@ -26,7 +26,7 @@ from pipeline.bot.handlers.buttons import (
 )
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.door import admitted, tell_operators
-from pipeline.bot.handlers.school import verdict_of
+from pipeline.bot.handlers.school import press_which, verdict_of, wanted_by_press
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply
@@ -46,6 +46,7 @@ from pipeline.runner import Origin
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]
 Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Line | None]]
+Wanted: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Ask | str | None]]
 Reader: TypeAlias = Callable[[Turn, Message, Member], Awaitable[Ask | Line | str]]
 
 
@@ -88,9 +89,16 @@ class Support:
     async def press_of_answer(self, update: Update, _: Any) -> None:
         """Do what a button beneath an answer says: at once, or in its turn in the chat."""
         if current_turn().claim.kind is TaskKind.MESSAGE:
-            await self._answer_press(update)
+            await self._answer_press(wanted, update)
         else:
             await self._pressed(self._act, update, _)
+
+    async def press_which(self, update: Update, _: Any) -> None:
+        """Take a message as what a button says it is: an answer to an exercise, or a question."""
+        if current_turn().claim.kind is TaskKind.MESSAGE:
+            await self._answer_press(wanted_by_press, update)
+        else:
+            await self._pressed(partial(press_which, add_tasks=self._add_tasks), update, _)
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -167,15 +175,18 @@ class Support:
             return Line(await sync_to_async(reasons)(pressed.run))
         return None
 
-    async def _answer_press(self, update: Update) -> None:
+    async def _answer_press(self, wanted: Wanted, update: Update) -> None:
         query, turn = update.callback_query, current_turn()
         if query is None or query.message is None:
             return
         turn.was_handled = True
         who = await visitor(query.from_user)
-        ask = await wanted(turn.row)
+        ask = await wanted(turn, who.member, query)
         if who.refusal or ask is None:
             await self._engine.stop(turn.hold, turn.row.pk)
+            return
+        if isinstance(ask, str):
+            await turn.outbox.say(ask)
             return
         await self._answer(ask, turn, who.member, query.message.chat)
 

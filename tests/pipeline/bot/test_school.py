@@ -6,7 +6,7 @@ from asgiref.sync import sync_to_async
 
 from agents.models import AgentModelConfig
 from pipeline.models import Exercise, Lesson, PipelineRun, Scenario, Track
-from tests.pipeline.bot.chatting import MAYA, TOM, BotCase
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.cases import until
 
 ANSWER = "I would ask her what nine days cost, and propose a call on Thursday."
@@ -125,6 +125,83 @@ class TrainTests(BotCase):
             await chat.sees_text(TOM, "of 100, +")
 
         assert await Exercise.objects.filter(score__isnull=False).acount() == 1
+
+
+class TrapTests(BotCase):
+    """While an exercise is open, a real prospect is not judged as its answer."""
+
+    async def asked(self, chat: Chat) -> int:
+        """Put a scenario to Tom and return the number of its message."""
+        await Scenario.objects.acreate(title="Silence", difficulty=1, text="He went silent.")
+        await chat.say(TOM, "/train")
+        await chat.sees_text(TOM, "🎯 Silence")
+        return int((await chat.messages_of_the_bot(TOM))[-1]["message_id"])
+
+    async def pipelines(self) -> list[str]:
+        return [run.pipeline async for run in PipelineRun.objects.order_by("started_at")]
+
+    async def test_after_a_question_the_member_says_which_it_is(self):
+        async with self.bot() as chat:
+            await self.asked(chat)
+            await chat.say(TOM, "/support CFO, went silent")
+            await chat.sees_text(TOM, "Draft to send")
+            await chat.say(TOM, "VP of Strategy at a bank")
+            await chat.sees_text(TOM, "Is this your answer to “Silence”")
+            await chat.press(TOM, "A new question")
+            await chat.sees(TOM, lambda seen: sum("Draft to send" in one for one in seen) == 2)
+            told = str((await chat.calls())[-2:])
+            await chat.press(TOM, "My answer")  # too late: it is answered
+            await chat.say(TOM, "And a COO")
+            await chat.sees(TOM, lambda seen: sum("Draft to send" in one for one in seen) == 3)
+
+        assert "VP of Strategy at a bank" in told
+        assert await self.pipelines() == ["support"] * 3
+        assert not await Exercise.objects.filter(answer__isnull=False).aexists()
+
+    async def test_an_answer_after_a_question_is_judged_once_it_is_said_to_be_one(self):
+        async with self.bot() as chat:
+            await self.asked(chat)
+            await chat.say(TOM, "/learn How do I open a call?")
+            await chat.sees_text(TOM, "Your turn")
+            await chat.say(TOM, ANSWER)
+            await chat.sees_text(TOM, "Is this your answer")
+            for _ in range(2):
+                await chat.press(TOM, "My answer")
+            await chat.sees_text(TOM, "of 100, +")
+            told = str((await chat.calls())[-2:])
+
+        assert ANSWER in told
+        assert await self.pipelines() == ["learn", "train"]
+
+    async def test_a_reply_to_the_exercise_is_judged_whatever_came_between(self):
+        async with self.bot() as chat:
+            exercise = await self.asked(chat)
+            await chat.say(TOM, "/help")
+            await chat.sees_text(TOM, "/support VP")
+            await chat.say(TOM, ANSWER, reply_to=exercise)
+            await chat.sees_text(TOM, "of 100, +")
+
+        assert await self.pipelines() == ["train"]
+
+    async def test_cancel_leaves_the_exercise(self):
+        async with self.bot() as chat:
+            await self.asked(chat)
+            await chat.say(TOM, "/cancel")
+            await chat.sees_text(TOM, "is a question again")
+            await chat.say(TOM, "CFO, went silent")
+            await chat.sees_text(TOM, "Draft to send")
+
+        assert await self.pipelines() == ["support"]
+
+    async def test_an_unknown_difficulty_is_answered_with_those_there_are(self):
+        await Scenario.objects.acreate(title="Silence", difficulty=1, text="He went silent.")
+        async with self.bot() as chat:
+            await chat.say(TOM, "/train nonsense")
+            await chat.sees_text(TOM, "/train easy, /train medium and /train hard")
+            await chat.say(TOM, "CFO, went silent")
+            await chat.sees_text(TOM, "Draft to send")
+
+        assert not await Exercise.objects.aexists()
 
 
 async def until_photo(chat: object, person: int) -> None:
