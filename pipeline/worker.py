@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import signal
 import socket
+import tempfile
 import time
-from collections.abc import Coroutine
-from contextlib import ExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -84,8 +86,12 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
         try:
             # The system lets go of it however this process ends, so its holder is the only one.
             stack.enter_context(locked(place))
+            if polls:
+                stack.enter_context(_locked_bot())
         except LockTaken as error:
-            raise BotRefused(f"Another runbot is at work here ({error}): stop it first.") from None
+            raise BotRefused(
+                f"Another runbot is at work for this bot or from this folder ({error}): stop it first."
+            ) from None
         process = _Process("bot", place, polls=polls, works=works)
         await process.live(stopping, take_over=take_over)
 
@@ -105,6 +111,26 @@ async def work(stopping: asyncio.Event) -> None:
     with ExitStack() as stack:
         place = _own_place(stack)
         await _Process("worker", place, polls=False, works=True).live(stopping)
+
+
+@contextmanager
+def _locked_bot() -> Iterator[None]:
+    """Hold the lock of the bot on this machine: two folders must not both poll with one token.
+
+    Each would get some of the updates, and answer some of them twice. A sandbox's bot is that of its
+    address.
+    """
+    bot_id = settings.TELEGRAM_BOT_TOKEN.partition(":")[0]
+    of_bot = f"{settings.TELEGRAM_API_BASE_URL} {bot_id}"
+    name = f"observatory-bot-{hashlib.sha256(of_bot.encode()).hexdigest()[:16]}.lock"
+    path = Path(tempfile.gettempdir()) / name
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, f", from {settings.DATA_DIR}"))
+        except PermissionError:
+            # Another user's of this machine. Telegram itself tells two pollers of each other.
+            logger.warning("%s cannot be locked: is another user running this bot?", path)
+        yield
 
 
 def _require_token() -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -22,6 +23,8 @@ CHUNK_CHARACTERS = 64 * 1024
 # What spreadsheets take for the beginning of a formula, also in full width, and also behind a line's
 # end or a tab: https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads a file as of the machine's own code page
 
 Cell = str | int | float | bool | Decimal | date | datetime | None
 
@@ -50,7 +53,8 @@ def csv_response(
     file_name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]
 ) -> StreamingHttpResponse:
     """Return a table as a download; a text that a spreadsheet would run gets an apostrophe before it."""
-    return Download(file_name, "text/csv; charset=utf-8", _chunks(_csv_lines(header, rows)))
+    lines = chain([BYTE_ORDER_MARK], _csv_lines(header, rows))
+    return Download(file_name, "text/csv; charset=utf-8", _chunks(lines))
 
 
 def json_response(file_name: str, items: Iterable[Any]) -> StreamingHttpResponse:

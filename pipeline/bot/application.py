@@ -38,7 +38,7 @@ from pipeline.bot.outbox import Outbox
 from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.polling import Poller
-from pipeline.bot.refusals import where_it_can
+from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.engine import Engine
@@ -89,12 +89,15 @@ class BotSide:
         """Reach Telegram, however long it takes; who is going to poll fetches a first time.
 
         Raises:
-            BotRefused: another installation's webhook is set, or the token is refused.
+            BotRefused: another installation's webhook is set, the token is refused, or what answers
+                is not the Bot API.
         """
         try:
             await self._connect(polls=polls, take_over=take_over)
         except InvalidToken:
             raise TokenRefused from None
+        except (TelegramError, *ODD_ANSWERS) as error:
+            raise BotRefused(not_the_bot_api(error)) from error
 
     async def poll(self) -> None:
         """Fetch until cancelled; raises BotRefused when Telegram does not know the token (any more)."""

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
+from django.conf import settings
 from telegram import Message
 from telegram.error import BadRequest, TelegramError
 
@@ -16,9 +17,20 @@ from pipeline.bot.lines import Place
 
 logger = logging.getLogger(__name__)
 
+# What the library stumbles over in an answer of another shape than the Bot API's.
+ODD_ANSWERS = (AttributeError, KeyError, TypeError, ValueError)
+
 _TOPIC_IS_GONE = re.compile(r"thread not found|topic[_ ](closed|deleted|id)", re.IGNORECASE)
 _IS_TOO_LONG = re.compile(r"too[_ ]long", re.IGNORECASE)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
+
+
+def not_the_bot_api(error: Exception) -> str:
+    """Return the line about a server that answers, but not as Telegram's Bot API does."""
+    return (
+        f"{settings.TELEGRAM_API_BASE_URL} does not answer as Telegram's Bot API does "
+        f"({type(error).__name__}): check TELEGRAM_API_BASE_URL."
+    )
 
 
 def is_about_the_topic(error: BadRequest) -> bool:

@@ -10,6 +10,7 @@ from telegram import Bot, WebhookInfo
 from telegram.error import TelegramError
 
 from pipeline.bot.intake import ALLOWED_UPDATES
+from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api
 from pipeline.models import Poller
 
 AT_ONCE = 40  # connections that Telegram opens; it delivers one chat's updates one by one
@@ -37,6 +38,8 @@ async def set_webhook() -> WebhookInfo:
             return await bot.get_webhook_info()
     except TelegramError as error:
         raise WebhookRefused(f"Telegram set no webhook: {error}") from None
+    except ODD_ANSWERS as error:
+        raise WebhookRefused(not_the_bot_api(error)) from error
 
 
 async def delete_webhook() -> None:
@@ -50,6 +53,8 @@ async def delete_webhook() -> None:
             await bot.delete_webhook(drop_pending_updates=False)
     except TelegramError as error:
         raise WebhookRefused(f"Telegram deleted no webhook: {error}") from None
+    except ODD_ANSWERS as error:
+        raise WebhookRefused(not_the_bot_api(error)) from error
 
 
 def _remember(bot_id: int, username: str) -> None:

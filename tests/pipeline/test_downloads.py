@@ -48,7 +48,7 @@ def sent(response: StreamingHttpResponse) -> str:
 
 
 def table(response: StreamingHttpResponse) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(sent(response), newline="")))
+    return list(csv.reader(io.StringIO(sent(response).removeprefix("\ufeff"), newline="")))
 
 
 class CsvTests(SimpleTestCase):
@@ -154,3 +154,11 @@ def _rows(read: list[int]) -> Iterator[list[Any]]:
     for number in range(1_000_000):
         read.append(number)
         yield [number, "x" * 1000]
+
+
+class ExcelTests(SimpleTestCase):
+    def test_a_table_begins_with_what_excel_knows_utf_8_by(self):
+        content = csv_response("runs.csv", ["name"], [["Оля Ünal"]]).getvalue()
+
+        assert content.startswith(b"\xef\xbb\xbf")
+        assert content.decode("utf-8-sig").splitlines() == ['"name"', '"Оля Ünal"']

@@ -27,7 +27,7 @@ def export(client: Client, form: str, query: str = "") -> Any:
 
 def content(response: Any) -> str:
     assert response.status_code == 200
-    return b"".join(response.streaming_content).decode()
+    return b"".join(response.streaming_content).decode("utf-8-sig")
 
 
 def lines(response: Any) -> list[dict[str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -17,6 +19,7 @@ from agents.models import AgentModelConfig
 from pipeline.bot.application import BotRefused
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.polling import Poller
+from pipeline.bot.webhook import WebhookRefused, set_webhook
 from pipeline.locks import locked
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
@@ -25,6 +28,7 @@ from pipeline.queue import dispatcher
 from pipeline.queue.claims import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
+from tests.llm.loopback import Canned, loopback
 from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, TOM, BotCase, Chat, environment
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import QUESTION
@@ -245,9 +249,39 @@ class ProcessTests(BotCase):
             running_sandbox() as base_url,
             override_settings(**environment(base_url)),
             locked(settings.DATA_DIR / "runbot.lock"),
-            pytest.raises(BotRefused, match="Another runbot is at work here"),
+            pytest.raises(BotRefused, match="Another runbot is at work"),
         ):
             await serve(asyncio.Event())
+
+    async def test_a_runbot_of_another_folder_with_the_same_token_is_refused(self):
+        with running_sandbox() as base_url, TemporaryDirectory() as folder:
+            async with self.bot_at(base_url):
+                with (
+                    override_settings(DATA_DIR=Path(folder)),
+                    pytest.raises(BotRefused, match=f"from {settings.DATA_DIR}"),
+                ):
+                    await serve(asyncio.Event())
+
+    async def test_a_server_that_is_not_the_bot_api_is_named_in_one_line(self):
+        odd = [True, [], {"url": 5}, {"id": "x"}, None]
+        answers = [Canned(body={"ok": True, "result": result}) for result in odd]
+        for answer in [*answers, Canned(body=b"<html>"), Canned(status=200, body={"status": "up"})]:
+            with self.subTest(answer=answer.body):
+                async with loopback(answer) as server:
+                    odd_api = {
+                        "TELEGRAM_BOT_TOKEN": BOT_TOKEN,
+                        "TELEGRAM_API_BASE_URL": server.base_url,
+                    }
+                    with (
+                        override_settings(**odd_api),
+                        pytest.raises(BotRefused, match="does not answer as Telegram's"),
+                    ):
+                        await serve(asyncio.Event())
+                    with (
+                        override_settings(**odd_api, TELEGRAM_WEBHOOK_URL="https://b.example/"),
+                        pytest.raises(WebhookRefused),
+                    ):
+                        await set_webhook()
 
     async def test_polling_that_falls_silent_is_started_again(self):
         with running_sandbox() as base_url:
