@@ -18,8 +18,7 @@ from django.utils.http import escape_leading_slashes
 
 from agents.llm.secrets import scrub
 
-# The first is drawn at random; the second takes a member's key, and seals it.
-KEPT_FIELDS = frozenset({"csrfmiddlewaretoken", "new_key"})
+KEPT_FIELDS = frozenset({"csrfmiddlewaretoken"})  # drawn at random
 TAKEN_OUT = (
     "What looked like an API key was taken out of: {fields}. Keys belong into the settings, or into "
     "their owner's chat with the bot."

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import StackedInline
 
-from agents.guarded_admin import GuardedModelAdmin
+from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.text_pages import may_read_texts
 from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 
@@ -92,12 +92,12 @@ class CasebookEntryAdmin(GuardedModelAdmin):
         return {"is_approved": True, **super().get_changeform_initial_data(request)}
 
     @admin.action(description="Approve the selected cases for everyone", permissions=["change"])
-    def approve_selected(self, request: HttpRequest, cases: QuerySet[CasebookEntry]) -> None:
-        """Have everyone's answers use the cases, with an entry in the log for each."""
-        with transaction.atomic():
-            waiting = list(cases.select_for_update(of=("self",)).filter(is_approved=False))
-            for case in waiting:
-                case.is_approved = True
-                case.save(update_fields=["is_approved"])
-                self.log_change(request, case, "Approved for everyone.")
-        self.message_user(request, f"Approved: {len(waiting)}.")
+    def approve_selected(self, request: HttpRequest, cases: QuerySet[CasebookEntry]) -> Acted:
+        """Have everyone's answers use the cases."""
+        waiting = list(cases.filter(is_approved=False))
+        for case in waiting:
+            case.is_approved = True
+            case.save(update_fields=["is_approved"])
+        said = f"Approved: {len(waiting)}."
+        then = partial(self.message_user, request, said)
+        return Acted(rows=waiting, log="Approved for everyone.", then=then)

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipeline', '0009_runs_at_a_glance'),
+        ('pipeline', '0012_approved_cases'),
     ]
 
     operations = [
