@@ -146,6 +146,7 @@ class Dispatcher:
             claim_more = partial(self._claims.claim, most_deaths=most_deaths)
             for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
                 self._woken.set()  # there may be more
+                self._leave_earlier(claim)
                 if claim.is_suspect and claim.kind in AT_LENGTH:
                     self._alone_until = time.monotonic() + ALONE_S
                 task = asyncio.create_task(self._work(claim))
@@ -179,15 +180,27 @@ class Dispatcher:
         """Pass on requests to stop, and end work that is another worker's by now."""
         while not self._is_closing or self._running:
             await asyncio.sleep(STOP_EVERY_S)
-            held = {claim.task_id: (claim, task) for task, claim in self._running.items()}
-            rows = await self._try(self._claims.look, list(held)) if held else {}
-            for task_id, (token, is_stopped) in (rows or {}).items():
-                claim, task = held[task_id]
+            held = list(self._running.items())
+            wanted = {claim.task_id for _, claim in held}
+            rows = await self._try(self._claims.look, wanted) if held else None
+            for task, claim in held:
+                token, is_stopped = (rows or {}).get(claim.task_id, (claim.token, False))
                 if is_stopped:
                     claim.stop.set()
-                if token != claim.token and not task.done():
-                    self._lost.add(claim)
-                    task.cancel()
+                if token != claim.token:
+                    self._leave(task, claim)
+
+    def _leave_earlier(self, claim: Claim) -> None:
+        """End earlier work on this task: it was freed as a silent worker's, and comes back to us."""
+        for task, earlier in self._running.items():
+            if earlier.task_id == claim.task_id:
+                self._leave(task, earlier)
+
+    def _leave(self, task: asyncio.Task[None], claim: Claim) -> None:
+        """End work on what is another worker's by now, or has been claimed anew."""
+        if not task.done():
+            self._lost.add(claim)
+            task.cancel()
 
     async def _keep(self) -> None:
         """Renew the leases, and free what other workers have let go of."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from unittest.mock import patch
+from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -171,10 +172,7 @@ class HandingOut(EngineMaker):
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
             assert await sync_to_async(claims.request_stop)(1, 5, "1:")
-            asked_at = time.monotonic()
             await asyncio.wait_for(hands.claims[subject(task)].stop.wait(), rows.PATIENCE_S)
-
-        assert time.monotonic() - asked_at < 5
 
     async def test_a_task_that_was_to_stop_before_it_began_hears_of_it(self):
         hands, task = Hands(), await rows.message()
@@ -246,7 +244,7 @@ class Failing(EngineMaker):
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
             asyncio.get_running_loop().call_later(0.1, event.set)
-            await queue.close(within_s=5)
+            await queue.close(within_s=rows.PATIENCE_S)
 
         assert await rows.ended(task) == [DONE]
 
@@ -285,12 +283,13 @@ class Dying(EngineMaker):
     async def test_before_its_lease_is_over_no_other_worker_takes_it(self):
         hands, task, other = Hands(), await rows.message("1:"), await rows.message("2:")
         hands.play(task, rows.hanging)
-        async with self.at_work(hands) as queue:
+        clock = Clock(rate=0)
+        async with self.at_work(hands, clock=clock) as queue:
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
             await self.kill(queue)
-            soon = Clock(rate=0, ahead=claims.LEASE / 2)
-            async with self.at_work(hands, "elsewhere", soon) as second:
+            clock.jump(claims.LEASE / 2)
+            async with self.at_work(hands, "elsewhere", clock) as second:
                 await self.add(second, other)
                 await rows.ended(other)
 
@@ -332,18 +331,38 @@ class Dying(EngineMaker):
                     assert await rows.ended(task) == [TaskStatus.IGNORED]
 
     async def test_a_task_lost_to_another_worker_is_cancelled(self):
-        hands, task, event = Hands(), await rows.message(), asyncio.Event()
+        hands, task = Hands(), await rows.message()
         hands.play(task, rows.hanging)
         async with self.at_work(hands) as queue:
             await self.add(queue, task)
-            await rows.true(lambda: hands.began)
-            hands.play(task, rows.after(event))
-            async with self.at_work(hands, "elsewhere", Clock(ahead=BEYOND_LEASE)):
-                await rows.true(lambda: hands.cancelled)
-                event.set()
-                assert await rows.ended(task) == [DONE]
+            await hands.has_begun(task)
+            theirs = {"worker": "elsewhere", "token": uuid4()}
+            await Task.objects.filter(pk=task.pk).aupdate(**theirs)
+            await rows.true(lambda: hands.cancelled)
 
-        assert len(hands.began) == 2
+        assert hands.began == hands.cancelled == [subject(task)]
+        assert await Task.objects.filter(status=TaskStatus.RUNNING, **theirs).acount() == 1
+
+    async def test_a_worker_that_claims_anew_what_it_lost_works_on_it_once(self):
+        hands, task, event = Hands(), await rows.message(), asyncio.Event()
+        hands.play(task, rows.hanging)
+        # It is not a later look at the row that ends the first work, which may come too late.
+        self.enterContext(patch.object(dispatcher, "STOP_EVERY_S", 2 * rows.PATIENCE_S))  # type: ignore[attr-defined]
+        async with self.at_work(hands) as queue:
+            await self.add(queue, task)
+            await hands.has_begun(task)
+            hands.play(task, rows.after(event))
+            other = self.engine("elsewhere", Clock(ahead=BEYOND_LEASE))
+            assert isinstance(other, dispatcher.Dispatcher)
+            await sync_to_async(other._claims.free_expired)([])
+            await hands.has_begun(task, times=2)
+            await rows.true(lambda: hands.cancelled)
+            event.set()
+            assert await rows.ended(task) == [DONE]
+
+        assert hands.began == [subject(task)] * 2
+        assert hands.cancelled == hands.ended == [subject(task)]
+        assert hands.most_at_once["message"] == 1
 
     async def test_a_task_that_kills_its_workers_is_given_up_and_the_innocent_are_not(self):
         hands, life = Hands(), 0
@@ -353,7 +372,9 @@ class Dying(EngineMaker):
         )
 
         async def dying_beside_the_killer(claim):
-            await asyncio.sleep(0.05)  # longer than the killer takes
+            if life <= 2:  # all of them are under way then
+                await hands.has_begun(killer, times=life)
+            await asyncio.sleep(0.05)  # later each has the worker to itself, or dies with it
             if hands.began.count(subject(killer)) == life:
                 await rows.hanging(claim)
             return DONE

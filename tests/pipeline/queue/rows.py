@@ -162,7 +162,7 @@ async def true(condition: Callable[[], object]) -> None:
     """Return as soon as the condition holds.
 
     Raises:
-        AssertionError: it did not for 10 s.
+        AssertionError: it did not for 60 s.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

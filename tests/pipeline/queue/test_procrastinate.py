@@ -18,6 +18,7 @@ from django.utils import timezone
 from pipeline.cancelling import end
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.queue import dispatcher
 from pipeline.queue.base import Queue
 from pipeline.queue.procrastinate import JobClaims, ProcrastinateQueue
 from tests.pipeline.queue import rows
@@ -54,6 +55,7 @@ class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
 @pytest.mark.postgresql
 class JobTests(TransactionTestCase):
     def setUp(self) -> None:
+        self.enterContext(patch.object(dispatcher, "SETTLE_S", 0.1))
         delete_jobs()
 
     async def test_a_job_goes_with_its_task_and_only_messages_have_a_lock(self):
