@@ -53,17 +53,20 @@ class LaneTests(BotCase):
 
             assert len(await chat.calls()) == 1
 
-    async def test_messages_sent_at_once_are_replied_to_in_their_order(self):
+    async def test_messages_sent_at_once_are_answered_in_their_order(self):
+        """Where each answer stands in the chat is its placeholder's place: those are told side by side."""
+        said = [f"prospect number {number}" for number in range(4)]
         async with self.bot(DEFAULT_MODEL="sandbox/latency-100") as chat:
-            said = [await chat.say(MAYA, f"prospect number {number}") for number in range(4)]
+            for text in said:
+                await chat.say(MAYA, text)
             await chat.sees(
                 MAYA, lambda s: len(s) == 4 and all("Draft to send" in text for text in s)
             )
             seen = await chat.replies(MAYA)
 
-        assert len(said) == 4
-        for number, text in enumerate(seen):
-            assert f"prospect number {number}" in text
+        assert [sum(text in reply for reply in seen) for text in said] == [1] * 4
+        runs = PipelineRun.objects.order_by("started_at").select_related("user_message")
+        assert [run.user_message.text async for run in runs if run.user_message] == said
 
     async def test_messages_of_one_batch_get_their_placeholders_in_their_order(self):
         with running_sandbox() as base_url:
