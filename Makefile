@@ -15,7 +15,7 @@ STRICT := env PYTHONDEVMODE=1 $(PYTHON)
 AT_ONCE := -n 4 --dist worksteal
 # What another database can break; make check runs everything on both.
 WITH_ROWS := tests/agents/test_repository.py tests/agents/test_transactions.py \
-	tests/agents/test_database_identity.py tests/agents/test_installations.py \
+	tests/agents/test_database_identity.py tests/agents/test_installations.py tests/upgrades \
 	tests/pipeline/queue tests/pipeline/test_figures.py tests/pipeline/test_pruning.py
 # A fresh PostgreSQL and Redis for the command that follows.
 SERVERS := $(PYTHON) -m tests.servers

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from agents import catalog, credit
 from agents.llm.keys import PlainKey
-from pipeline import attention, figures
+from pipeline import attention, figures, run_sums
 from pipeline.cancelling import end
 from pipeline.models import Chore
 
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
+RUN_SUMS = "run sums"
+SUMS_FIRST_BACK = timedelta(days=2)
 
 Found = dict[str, Any]
 Tell = Callable[[str], Awaitable[bool]]  # the operators; False: they were not reached
@@ -82,10 +84,23 @@ async def _tell_concerns(now: datetime, tell: Tell) -> Found:
     return {}
 
 
+async def _mend_sums(now: datetime, tell: Tell) -> Found:
+    """Mend the sums of runs that processes of another release worked on since the last time."""
+    last: Found = (await Chore.objects.aget(name=RUN_SUMS)).found
+    looked_at = last.get("looked_at", "")
+    before = datetime.fromisoformat(looked_at) if looked_at else now - SUMS_FIRST_BACK
+    # The hour before, too: a call that was under way then has ended by now.
+    mended = await sync_to_async(run_sums.mend)(before - figures.HOUR)
+    if mended:
+        logger.warning("the sums of %s runs were not those of their calls, and are now", mended)
+    return {"looked_at": now.isoformat(), "mended": mended}
+
+
 DUTIES = (
     Duty(figures.LOCK, timedelta(minutes=1), _close_hours),
     Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
+    Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     Duty("concerns", timedelta(seconds=30), _tell_concerns),
 )
 

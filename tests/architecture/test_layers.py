@@ -27,7 +27,7 @@ AGENTS_ORDER = (
     {"model_config", "registry", "catalog", "credit"},
     {"snapshot", "team"},
     {"models", "base", "migrations"},
-    {"revision", "llm", "passages"},
+    {"revision", "llm", "passages", "former_states"},
     {"database_identity"},
 )
 PIPELINE_ORDER = (
@@ -38,7 +38,7 @@ PIPELINE_ORDER = (
     {"briefing", "limits", "runner", "queue", "resumption", "attention"},
     {"records"},
     {"rows", "call_rows", "exchange", "reports"},
-    {"memory", "training", "figures"},
+    {"memory", "training", "figures", "run_sums"},
     {
         *(
             "context",

@@ -60,9 +60,17 @@ class Bot:
     """One process at a time, `manage.py runbot` unless told otherwise: started, killed, started again."""
 
     def __init__(
-        self, folder: Path, job: Job = BOT, cache_url: str | None = None, **settings: Any
+        self,
+        folder: Path,
+        job: Job = BOT,
+        cache_url: str | None = None,
+        *,
+        root: Path = ROOT,
+        **settings: Any,
     ) -> None:
+        """`root` is the checkout whose code it runs; the suite's settings are ours in any case."""
         self.folder = folder
+        self._root = root
         self._job = job
         self._environment = {"CACHE_URL": cache_url} if cache_url else {}
         self._settings = settings
@@ -81,8 +89,9 @@ class Bot:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._job.arguments],
-                cwd=ROOT,
+                cwd=self._root,
                 env=environment(
+                    PYTHONPATH=str(ROOT),
                     DJANGO_SETTINGS_MODULE="tests.chaos.settings",
                     OBSERVATORY_CHAOS=json.dumps(chaos),
                     OBSERVATORY_CHAOS_DIR=str(self.folder),
@@ -270,11 +279,14 @@ def wait_for(is_true: Callable[[], bool], within_s: float, why_not: Callable[[],
 
 
 @contextmanager
-def running_bot(base_url: str, job: Job = BOT, **settings: Any) -> Iterator[Bot]:
+def running_bot(
+    base_url: str, job: Job = BOT, *, root: Path = ROOT, **settings: Any
+) -> Iterator[Bot]:
     """Yield a process that has not been started; whatever runs at the end is killed."""
     with tempfile.TemporaryDirectory(prefix="observatory-bot-") as name:
-        bot = Bot(Path(name), job, **{**bot_settings(base_url), **settings})
+        bot = Bot(Path(name), job, root=root, **{**bot_settings(base_url), **settings})
         try:
             yield bot
         finally:
-            bot.kill()
+            if bot.starts:
+                bot.kill()
