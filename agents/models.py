@@ -253,6 +253,8 @@ class CatalogModel(models.Model):
     supported_parameters = models.JSONField(default=list)
     expires_on = models.DateField(null=True)
     created = models.DateTimeField(null=True)
+    # It asks a model of its own choice, so any may answer.
+    is_router = models.BooleanField(default=False, db_default=False)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     vanished_at = models.DateTimeField("no longer listed since", null=True)

@@ -103,6 +103,7 @@ def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
         fields["output_id"] = None if is_erased else keep_text(completion.text)
+    fields["upstream"] = outcome.upstream
     return fields
 
 

@@ -23,7 +23,7 @@ from agents.base import AgentOutput
 from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.openrouter import OpenRouterProvider
-from agents.llm.tripwire import is_same_model
+from agents.llm.tripwire import is_same_model, is_same_name
 from pipeline import call_rows, crashpoints, rows
 from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import Decision, PipelineContext
@@ -51,6 +51,7 @@ class StepRecorder:
     ) -> None:
         self.step_id = step_id
         self.served_model = ""
+        self.upstream = ""
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
         self.has_called = False
@@ -86,6 +87,7 @@ class StepRecorder:
         if completion is not None:
             self.served_model = completion.served_model
             self._add_cost(completion)
+        self.upstream = outcome.upstream
         if outcome.completion is not None:
             # Of the call that counts, the last: an agent may ask twice.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
@@ -102,10 +104,10 @@ class StepRecorder:
 
 
 async def _is_mismatch(attempt: Attempt, completion: Completion) -> bool:
-    """Tell whether another model answered; the catalogue is asked only where names do not say."""
+    """Tell whether another model answered; the catalogue is asked only where names differ."""
     requested, served = attempt.requested_model, completion.served_model
     verdict = is_same_model(requested, served)
-    if verdict or attempt.provider != OpenRouterProvider.name:
+    if attempt.provider != OpenRouterProvider.name or not served or is_same_name(requested, served):
         return verdict is False
     try:
         return await sync_to_async(_is_served)(requested, served) is False

@@ -21,6 +21,7 @@ class StepReport:
     status: StepStatus = StepStatus.RUNNING
     requested_model: str = ""
     served_model: str = ""
+    upstream: str = ""  # who ran it behind the gateway, or refused to, of the last call
     purse: str = ""
     decision: str = ""
     cost_usd: Decimal | None = None

@@ -364,6 +364,7 @@ def _complete(
                 attempt.recorder.has_told_so = True
     if attempt.recorder is not None:
         report.served_model = attempt.recorder.served_model
+        report.upstream = attempt.recorder.upstream
         report.cost_usd = attempt.recorder.cost_usd
         report.fell_back_to = attempt.recorder.fell_back_to
     if report.fell_back_to:

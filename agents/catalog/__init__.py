@@ -1,7 +1,7 @@
 """OpenRouter's catalogue: taken in once a day, and what it says of models, prices and aliases.
 
 `sync` brings the table up to date; everything else reads it. Nothing here is asked on the way of a
-call but `is_served`, and that only when a call seems to have been answered by another model.
+call but `is_served`, and that only when a call was answered under another name than it asked for.
 """
 
 from __future__ import annotations

@@ -1,48 +1,93 @@
-"""What else a requested model is called, for calls that seem to be answered by another one.
+"""Did the model that was asked for answer? What the catalogue says of requested and served.
 
-An alias leads from what was requested to what it means, never back, and the full name of a model
-counts only if it is not the id of another one: the catalogue must not talk a true mismatch away.
+Two entries of the list are two models, whatever their names. A date or a `:variant` excuses a
+difference only within one entry, that is against its id, its full name (`canonical_slug`) and what it
+is an alias of, or where neither of the two is listed. An alias leads from what was requested to what
+it means, never back. A router picks the model itself, and the list says which entries are routers.
 """
 
 from __future__ import annotations
 
-from agents.catalog.lookup import find
-from agents.llm.tripwire import NEWEST, is_same_model
-from agents.models import CatalogModel
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from agents.catalog.lookup import Named, listed_as
+from agents.llm.tripwire import (
+    NEWEST,
+    is_known_as,
+    is_same_model,
+    is_same_name,
+    model_asked_for,
+)
 
 MAX_STEPS = 5  # an alias of an alias is rare; one of itself is a mistake
 
 
+class Listed(Named, Protocol):
+    """What counts here of an entry; `CatalogModel` and `agents.catalog.entries.Entry` have it."""
+
+    @property
+    def alias_target(self) -> str: ...
+    @property
+    def is_router(self) -> bool: ...
+
+
+ListedAs = Callable[[str], Sequence[Listed]]
+
+
 def is_served(requested: str, served: str) -> bool | None:
-    """Return whether the served model is the requested one, by name and by the catalogue.
+    """Return whether the served model is the requested one, by the catalogue and else by name.
 
-    None = nobody can tell, as in `agents.llm.tripwire.is_same_model`: also for the newest model of
-    a family when what answered is newer than the catalogue.
+    None = nobody can tell, as in `agents.llm.tripwire.is_same_model`: also for a router, and for the
+    newest model of a family when what answered is newer than the catalogue. The catalogue is not
+    asked where the very name that was requested answered, or none.
     """
-    verdict = is_same_model(requested, served)
-    is_newest = requested.startswith(NEWEST)
-    if verdict or not served.strip() or not (verdict is False or is_newest):
-        return verdict
-    verdict = is_same_model(requested, served, aliases_of(requested))
-    if verdict is False and is_newest and find(served) is None:
+    if is_same_name(requested, served):
+        return True
+    if not served.strip() or not model_asked_for(requested):
         return None
-    return verdict
+    return judged(requested, served, listed_as)
 
 
-def aliases_of(model_id: str) -> dict[str, str]:
-    """Return the steps that lead from an id, alias by alias, to what it means."""
-    aliases: dict[str, str] = {}
+def judged(requested: str, served: str, known: ListedAs) -> bool | None:
+    """Return the verdict by a list, of which `known` returns the entries that go by a name."""
+    asked = model_asked_for(requested)
+    entries = _leads_to(asked, known)
+    if any(entry.is_router for entry in entries):
+        return None
+    answered = known(served)
+    if not entries and not answered:
+        return is_same_model(requested, served)
+    targets = [entry.alias_target for entry in entries if entry.alias_target]
+    if asked.startswith(NEWEST) and not (answered and targets):
+        return True if _is_among(served, entries, targets) else None
+    if not entries:
+        # That what answered may be an alias of what was asked for excuses nothing.
+        return _is_among(asked, answered)
+    if not answered:
+        return _is_among(served, entries, targets)
+    return not _models(entries).isdisjoint(_models(answered))
+
+
+def _leads_to(model_id: str, known: ListedAs) -> list[Listed]:
+    """Return the entries that an id leads to, alias by alias; the chain may be broken or circular."""
+    entries: list[Listed] = []
     name = model_id
-    while name not in aliases and len(aliases) < MAX_STEPS and (row := find(name)) is not None:
-        target = row.alias_target or _full_name(row)
-        if target in ("", name):
+    while name and len(entries) < MAX_STEPS and (found := known(name)):
+        if found[0] in entries:
             break
-        aliases[name] = target
-        name = target
-    return aliases
+        entries.append(found[0])
+        name = found[0].alias_target
+    return entries
 
 
-def _full_name(row: CatalogModel) -> str:
-    """Return the canonical slug, unless it names another model of the list."""
-    is_another = CatalogModel.objects.filter(pk=row.canonical_slug).exclude(pk=row.pk).exists()
-    return "" if is_another else row.canonical_slug
+def _is_among(name: str, entries: Sequence[Listed], others: Sequence[str] = ()) -> bool:
+    """Return whether an unlisted name is just another form of the entries' names, or of the others."""
+    names = {*others, *(entry.model_id for entry in entries)}
+    names |= {entry.canonical_slug for entry in entries if entry.canonical_slug}
+    return any(is_known_as(name, listed) for listed in names)
+
+
+def _models(entries: Sequence[Listed]) -> set[str]:
+    """Return the models that entries are: an id and its `:variant`s are one."""
+    return {entry.model_id.casefold().partition(":")[0] for entry in entries}

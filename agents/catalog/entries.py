@@ -14,6 +14,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from agents.llm import replies
+from agents.llm.tripwire import NEWEST
 from agents.models import MODEL_ID_SHAPE
 
 MAX_ENTRIES = 10_000  # the list had some 400 in 2026
@@ -31,6 +32,7 @@ _MODEL_ID = re.compile(MODEL_ID_SHAPE)
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,60}\Z")
 _HOUR = re.compile(r"([01]\d|2[0-3])[0-5]\d\Z")
 _PRICE = re.compile(r"-?\d{1,30}(\.\d{1,40})?([eE]-?\d{1,2})?\Z")
+_ROUTER = re.compile(r"\brouter\b", re.IGNORECASE)
 _CONDITIONS = ("min_prompt_tokens", "utc_start", "utc_end", "utc_days")
 _PRICES = ("prompt", "completion", "request")
 
@@ -58,6 +60,7 @@ class Entry:
     supported_parameters: list[str]
     expires_on: date | None
     created: datetime | None
+    is_router: bool
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Entry:
@@ -69,11 +72,13 @@ class Entry:
         pricing = _object(payload.get("pricing"))
         architecture = _object(payload.get("architecture"))
         model_id = _model_id(payload.get("id"))
+        name = _text(payload.get("name")) or model_id
+        alias_target = _model_id(_object(payload.get("alias_target")).get("slug"), optional=True)
         return cls(
             model_id=model_id,
-            name=_text(payload.get("name")) or model_id,
+            name=name,
             canonical_slug=_model_id(payload.get("canonical_slug"), optional=True),
-            alias_target=_model_id(_object(payload.get("alias_target")).get("slug"), optional=True),
+            alias_target=alias_target,
             context_tokens=_count(payload.get("context_length")),
             max_completion_tokens=_count(
                 _object(payload.get("top_provider")).get("max_completion_tokens")
@@ -87,6 +92,11 @@ class Entry:
             supported_parameters=_words(payload.get("supported_parameters")),
             expires_on=_date(payload.get("expiration_date")),
             created=_moment(payload.get("created")),
+            is_router=(
+                not alias_target
+                and not model_id.startswith(NEWEST)
+                and _is_router(name, architecture, pricing)
+            ),
         )
 
     def as_fields(self) -> dict[str, Any]:
@@ -241,6 +251,20 @@ def _price(value: object) -> Decimal | None:
     if amount >= 1:
         raise NotACatalogue("not a price")
     return amount
+
+
+def _is_router(name: str, architecture: Mapping[str, Any], pricing: Mapping[str, Any]) -> bool:
+    """Return whether an entry whose prices are sound says that it asks a model of its own choice.
+
+    The list has no field for it. In 290 lists of the summer of 2026, routers had the tokenizer
+    "Router", which aliases have as well, or the price -1 for "depends", or at least, as
+    switchpoint/router, the word in their name; no other entry had any of these.
+    """
+    return (
+        architecture.get("tokenizer") == "Router"
+        or any(name in pricing and Decimal(pricing[name] or 0) == DEPENDS for name in _PRICES)
+        or _ROUTER.search(name) is not None
+    )
 
 
 def _words(value: object) -> list[str]:

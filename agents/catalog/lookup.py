@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 
 from django.db.models import Q
 
@@ -15,6 +16,18 @@ MAX_RESULTS = 100
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _MODEL_ID = re.compile(MODEL_ID_SHAPE)
 _NOT_IN_WORDS = re.compile(r"[^a-z0-9]+")
+
+
+class Named(Protocol):
+    """What a name can be looked up in: a row of the table, or an entry of a list as it came."""
+
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def canonical_slug(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
 
 
 def find(model_id: str) -> CatalogModel | None:
@@ -41,6 +54,29 @@ def find_all(model_ids: Iterable[str]) -> Mapping[str, CatalogModel]:
         for model_id, names in wanted.items()
     }
     return {model_id: rows[0] for model_id, rows in found.items() if rows}
+
+
+def listed_as(name: str) -> list[CatalogModel]:
+    """Return the models that go by a name: the one of that id, else those of that full name.
+
+    An id with a `:variant` that has no entry of its own is its base model's. The same full name is
+    that of several entries if these are variants of one model.
+    """
+    names = _names(name)
+    rows = CatalogModel.objects.filter(Q(pk__in=names) | Q(canonical_slug__in=names))
+    return known_as(name, rows) if names else []
+
+
+def known_as(name: str, listed: Iterable[T]) -> list[T]:
+    """Return those of the entries that go by a name, as `listed_as` finds them in the table."""
+    entries = list(listed)
+    for wanted in _names(name):
+        if found := [entry for entry in entries if entry.model_id == wanted]:
+            return found
+    for wanted in _names(name):
+        if found := [entry for entry in entries if entry.canonical_slug == wanted]:
+            return found
+    return []
 
 
 def search(query: str, limit: int = 20) -> list[CatalogModel]:

@@ -58,6 +58,7 @@ class Completion:
     finish_reason: str
     latency_ms: int
     generation_id: str = ""
+    upstream: str = ""  # who ran the model for a gateway such as OpenRouter, if that was said
 
     @classmethod
     def lost(cls, generation_id: str) -> Self:
@@ -112,6 +113,12 @@ class Outcome:
     def learnt(self) -> Completion | None:
         """Return what the response said of model, usage and cost, usable or not."""
         return self.completion or (self.error.learnt if self.error else None)
+
+    @property
+    def upstream(self) -> str:
+        """Return who answered or refused behind the gateway, "" if that was not said."""
+        told = self.learnt.upstream if self.learnt else ""
+        return told or (self.error.upstream if self.error else "")
 
 
 class CallObserver(Protocol):

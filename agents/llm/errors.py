@@ -21,7 +21,7 @@ Every class carries `member_line`, the one sentence a member may read, without n
 vendors' texts. Messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
 `.maybe_charged` says that the provider may have worked, and may bill, although no answer came:
 then the same request is never sent again. `.generation_id` is the vendor's name of the call, if it
-was still told, and `.learnt` what it cost, if that was.
+was still told, and `.learnt` what it cost, if that was. `.upstream` is who refused behind a gateway.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class LLMError(Exception):
     fallback_models: tuple[str, ...] = ()  # that the provider offers instead
     maybe_charged = False
     generation_id = ""
+    upstream = ""
     learnt: Completion | None = None  # what an unusable answer still said: usage, cost, model
 
     def __init__(
@@ -122,6 +123,7 @@ class PictureUnsupported(ModelUnavailable):
         told = cls(str(error), http_status=error.http_status, error_type=error.error_type)
         told.maybe_charged = error.maybe_charged
         told.generation_id = error.generation_id
+        told.upstream = error.upstream
         told.learnt = error.learnt
         return told
 

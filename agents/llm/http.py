@@ -26,6 +26,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from agents.llm import upstreams
 from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderUnavailable
 from agents.llm.keys import ApiKey
 from agents.llm.secrets import HIDDEN, scrub
@@ -37,6 +38,7 @@ KEEPALIVE_S = 4.0
 # A model may think for minutes before its first byte: how long is for the deadline to say.
 TIMEOUTS = httpx.Timeout(connect=5.0, read=None, write=None, pool=5.0)
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Observatory"}
+UPSTREAM_HEADER = "x-provider-name"  # OpenRouter's
 KEY_MIN_CHARS = 8
 GENERATION_ID_MAX_CHARS = 200
 BEARER = ("Authorization", "Bearer ")  # the header that takes the key, and what stands before it
@@ -72,6 +74,7 @@ class Reply:
     flaw: str  # why the body could not be read, or ""
     latency_ms: int
     generation_id: str = ""  # as the header told it
+    upstream: str = ""  # who answered behind a gateway, as the header told it
 
 
 async def send(request: Request, *, api_key: ApiKey | None, deadline_s: float) -> Reply:
@@ -104,7 +107,11 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
             response = await client.send(_built(request, key), stream=True)
             raw, flaw = await _read(response)
             reply = _reply(response, _parsed(raw, key, flaw), started)
-            return replace(reply, generation_id=_generation_id(response, request, key))
+            return replace(
+                reply,
+                generation_id=_generation_id(response, request, key),
+                upstream=_upstream(response, key),
+            )
     except TimeoutError as error:
         failure = _out_of_time(deadline_s) if limit.expired() else _unavailable(error, key)
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -112,6 +119,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
         failure = _unavailable(error, key)
     if response is not None:
         failure.generation_id = _generation_id(response, request, key)
+        failure.upstream = _upstream(response, key)
     return failure
 
 
@@ -216,6 +224,10 @@ def _reply(response: httpx.Response, parsed: tuple[Any, str], started: float) ->
 
 def _generation_id(response: httpx.Response, request: Request, key: str) -> str:
     return scrub(response.headers.get(request.id_header, ""), key)[:GENERATION_ID_MAX_CHARS]
+
+
+def _upstream(response: httpx.Response, key: str) -> str:
+    return upstreams.name(response.headers.get(UPSTREAM_HEADER, ""), key)
 
 
 def _fraction(text: str) -> Decimal | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from agents.llm import chat_completions, http, replies
+from agents.llm import chat_completions, http, replies, upstreams
 from agents.llm.base import Completion, CostSource, Usage
 from agents.llm.errors import (
     AnswerUnusable,
@@ -82,6 +82,8 @@ def completed_from(lost: Completion, reply: http.Reply) -> Completion:
     served_model = lost.served_model or replies.storable(replies.text(generation.get("model")))
     if lost.usage == Usage():
         lost = replace(lost, usage=_usage_of(generation))
+    upstream = lost.upstream or upstreams.name(generation.get("provider_name"))
+    lost = replace(lost, upstream=upstream)
     return _priced(replace(lost, served_model=served_model), cost_usd=cost_usd)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from agents.llm import http
+from agents.llm import http, upstreams
 from agents.llm.base import Completion, CostSource, Usage
 from agents.llm.errors import (
     AnswerUnusable,
@@ -78,6 +78,7 @@ def refused(reply: http.Reply, failure: LLMError) -> LLMError:
     if (wait_s := retry_after_s(reply.headers)) is not None:
         failure.retry_after_s = wait_s
     failure.generation_id = reply.generation_id
+    failure.upstream = upstream(reply)
     return failure
 
 
@@ -93,7 +94,21 @@ def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: obje
         finish_reason=storable(text(finish_reason)),
         latency_ms=reply.latency_ms,
         generation_id=reply.generation_id or storable(text(body.get("id"))),
+        upstream=upstream(reply),
     )
+
+
+def upstream(reply: http.Reply) -> str:
+    """Return who ran the model, or refused to, behind a gateway; "" if the reply does not say.
+
+    OpenRouter and LiteLLM name it in an answer's `provider`, OpenRouter in an error's metadata and in
+    the header X-Provider-Name as well.
+    """
+    body = mapping(reply.body)
+    errors = (mapping(body.get("error")), mapping(first(body.get("choices")).get("error")))
+    of_errors = [mapping(error.get("metadata")).get("provider_name") for error in errors]
+    said = [upstreams.name(value) for value in (body.get("provider"), *of_errors)]
+    return next(filter(None, said), reply.upstream)
 
 
 def missing_end(answer: Completion) -> LLMError | None:

@@ -1,66 +1,66 @@
-"""Did the model that was asked for answer? Compares what we requested with what was served.
+"""Did the model that was asked for answer? What the names alone say of requested and served.
 
-Vendors answer under a more exact name than the one they were asked for: an alias becomes its
-target, a name gets the date of its release (OpenAI also writes month and day alone, Mistral year and
-month), `-latest` and Anthropic's `-0` stand for a date, a variant such as `:free` disappears.
-Everything else is another model.
+Vendors answer under a more exact name than the one they were asked for: a name gets the date of its
+release (OpenAI also writes month and day alone, Mistral year and month), `-latest` and Anthropic's
+`-0` stand for a date, a variant such as `:free` disappears. Everything else is another model. Where a
+model is listed, the list decides and not its name: see `agents.catalog.aliases`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|(?:0[1-9]|1[0-2]|2[3-9])\d{2})$")
 _UNDATED = re.compile(r"-latest$|(?<=-\d)-0$")  # claude-sonnet-4-0 is claude-sonnet-4-20250514
-_NO_ALIASES: Mapping[str, str] = {}
 NEWEST = "~"  # OpenRouter's mark of a name that leads to whatever is newest
 _FINE_TUNED = "ft:"  # OpenAI's: what follows names a model of one's own
-# They name no model: whichever the router or preset picks is the one that was asked for.
-_ROUTERS = ("openrouter/auto", "@preset/")
+_PRESET = "@preset/"  # OpenRouter's settings kept under a name, alone or behind a model's id
 
 
-def is_same_model(
-    requested: str, served: str, aliases: Mapping[str, str] = _NO_ALIASES
-) -> bool | None:
-    """Return whether the served model is the requested one; None = nobody can tell.
+def is_same_model(requested: str, served: str) -> bool | None:
+    """Return whether the served model is the requested one by its name; None = nobody can tell.
 
-    None stands for a response that names no model, for a request to a router, and for one to the
-    newest model of a family that `aliases` does not have; only `is False` is a mismatch. `aliases`
-    leads from a model id to the catalogue's `canonical_slug` or `alias_target`, and counts for what
-    was requested only: that something else is an alias of it too makes nothing of that the same.
-    Two different dates are two models; a date against none is the same.
+    None stands for a response that names no model, and for a request that names none: a preset, or
+    the newest model of a family. Only `is False` is a mismatch. Two different dates are two models;
+    a date against none is the same.
     """
-    if not served.strip() or requested.startswith(_ROUTERS):
+    asked = model_asked_for(requested)
+    if not asked or not served.strip():
         return None
-    names, served_name = _names(requested, aliases), _plain(served)
-    if any(_is_same_release(name, served_name) for name in names):
+    if is_same_release(asked, served):
         return True
-    return None if names[-1].startswith(NEWEST) else False
+    return None if asked.startswith(NEWEST) else False
 
 
-def _names(model_id: str, aliases: Mapping[str, str]) -> list[str]:
-    """Return the id and all that it is an alias of; the chain may be broken or circular."""
-    names: list[str] = []
-    following: str | None = model_id
-    while following and (plain := _plain(following)) not in names:
-        names.append(plain)
-        following = aliases.get(following) or aliases.get(plain)
-    return names
+def is_same_name(requested: str, served: str) -> bool:
+    """Return whether the very name that was asked for answered, in whatever letter case."""
+    return requested.strip().casefold() == served.strip().casefold()
 
 
-def _plain(model_id: str) -> str:
-    plain = model_id.strip().casefold()
-    return plain if plain.startswith(_FINE_TUNED) else plain.partition(":")[0]
+def model_asked_for(requested: str) -> str:
+    """Return the model that a request names; empty if it leaves the choice to a preset."""
+    return requested.partition(_PRESET)[0].strip()
 
 
-def _is_same_release(one: str, other: str) -> bool:
+def is_same_release(one: str, other: str) -> bool:
+    """Return whether two names differ by a variant, a date on one side or the order of their parts."""
+    one, other = _plain(one), _plain(other)
     date, other_date = _date(one), _date(other)
     if date and other_date and date != other_date:
         return False
     # Sorted: OpenRouter's canonical slugs put the same parts in another order, such as
     # claude-4.5-sonnet-20250929 for claude-sonnet-4.5.
     return sorted(_undated(one).split("-")) == sorted(_undated(other).split("-"))
+
+
+def is_known_as(name: str, known: str) -> bool:
+    """Return whether a name says no more than the known one: the same release, and no date of its own."""
+    return is_same_release(name, known) and _date(_plain(name)) in ("", _date(_plain(known)))
+
+
+def _plain(model_id: str) -> str:
+    plain = model_id.strip().casefold()
+    return plain if plain.startswith(_FINE_TUNED) else plain.partition(":")[0]
 
 
 def _undated(model_id: str) -> str:

@@ -181,6 +181,7 @@ def _of_call(call: LLMCall) -> Attributes:
             names.PROVIDER: provider_name(call.provider),
             names.REQUEST_MODEL: call.requested_model,
             names.RESPONSE_MODEL: call.served_model,
+            names.UPSTREAM: call.upstream,
             names.RESPONSE_ID: call.generation_id,
             names.FINISH_REASONS: (call.finish_reason,) if call.finish_reason else None,
             names.INPUT_TOKENS: call.input_tokens,

@@ -36,7 +36,7 @@ CALL_FIGURES = (
     *("id", "number", "status", "provider", "requested_model", "served_model", "is_mismatch"),
     *("is_fallback", "purse", "key_fingerprint", "has_image", "input_tokens", "output_tokens"),
     *("cached_input_tokens", "reasoning_tokens", "cost_usd", "cost_source", "finish_reason"),
-    *("generation_id", "http_status", "latency_ms", "started_at"),
+    *("generation_id", "http_status", "latency_ms", "started_at", "upstream"),
 )
 TEXTS_OF_A_RUN = ("definition", "user_message", "background", "answer")
 HEADER = (

@@ -232,6 +232,8 @@ class LLMCall(models.Model):
     provider = models.CharField(max_length=30)
     requested_model = models.CharField(max_length=200)
     served_model = models.CharField(max_length=200, blank=True)
+    # The company behind a gateway that ran the model or refused to, in the gateway's words.
+    upstream = models.CharField(max_length=100, blank=True, default="", db_default="")
     is_mismatch = models.BooleanField("served by another model", default=False)
     is_fallback = models.BooleanField("on DEFAULT_MODEL after a failure", default=False)
     purse = models.CharField(max_length=10, choices=[(purse.value, purse.value) for purse in Purse])

@@ -4,13 +4,6 @@ from django.test import SimpleTestCase
 
 from agents.llm.tripwire import is_same_model
 
-ALIASES = {
-    "anthropic/claude-sonnet-4.5": "anthropic/claude-4.5-sonnet-20250929",
-    "~anthropic/claude-sonnet-latest": "anthropic/claude-sonnet-4.5",
-    "a/one": "a/two",
-    "a/two": "a/one",
-}
-
 
 class Tripwire(SimpleTestCase):
     def test_pairs_from_the_vendors_naming_rules(self):
@@ -28,9 +21,6 @@ class Tripwire(SimpleTestCase):
             ("anthropic/claude-sonnet-4.5", "anthropic/claude-4.5-sonnet-20250929", True),
             ("anthropic/claude-4.5-sonnet-20250929", "anthropic/claude-sonnet-4.5", True),
             ("anthropic/claude-sonnet-4.5", "anthropic/claude-4.5-sonnet", True),
-            ("~anthropic/claude-sonnet-latest", "anthropic/claude-sonnet-4.5", True),
-            ("~anthropic/claude-sonnet-latest", "anthropic/claude-4.5-sonnet-20250929", True),
-            ("a/one", "a/two-20250101", True),
             ("openai/gpt-4o", "openai/gpt-4o-mini", False),
             ("openai/gpt-4o-mini", "openai/gpt-4o", False),
             ("openai/gpt-4o", "openai/gpt-4o-mini-2024-07-18", False),
@@ -41,7 +31,6 @@ class Tripwire(SimpleTestCase):
             ("openai/gpt-4o-2024-08-06", "openai/gpt-4o-2024-05-13", False),
             ("claude-sonnet-4-20250514", "claude-sonnet-4-20250929", False),
             ("mistralai/mistral-large-2407", "mistralai/mistral-large-2411", False),
-            ("a/one", "a/three", False),
             # OpenAI
             ("gpt-4.1", "gpt-4.1-2025-04-14", True),
             ("gpt-4.1-2025-04-14", "gpt-4.1-2025-04-14", True),
@@ -83,18 +72,21 @@ class Tripwire(SimpleTestCase):
             ("deepseek/deepseek-r1:free", "deepseek/deepseek-r1-0528", True),
             ("deepseek/deepseek-r1:free", "deepseek/deepseek-r1-distill-llama-70b", False),
             ("meta-llama/llama-3.3-70b-instruct", "meta-llama/llama-3.1-70b-instruct", False),
-            ("~anthropic/claude-sonnet-latest", "anthropic/claude-opus-4.1", False),
             ("~openai/gpt-latest", "openai/gpt-5.2", None),
             ("openai/gpt-4o", "", None),
             ("openai/gpt-4o", "  ", None),
-            ("openrouter/auto", "anything/at-all", None),
+            ("~openai/gpt-latest", "~openai/gpt-latest", True),
             ("@preset/sales", "openai/gpt-4o", None),
+            ("openai/gpt-4o@preset/sales", "openai/gpt-4o-2024-08-06", True),
+            ("openai/gpt-4o@preset/sales", "openai/gpt-4o-mini", False),
+            # who is a router, the catalogue says
+            ("openrouter/auto", "anything/at-all", False),
         ]
         for requested, served, expected in table:
             with self.subTest(f"{requested} → {served}"):
-                assert is_same_model(requested, served, ALIASES) is expected
+                assert is_same_model(requested, served) is expected
 
-    def test_without_aliases_the_parts_of_a_name_must_match_in_any_order(self):
+    def test_the_parts_of_a_name_must_match_in_any_order(self):
         canonical = "anthropic/claude-4.5-sonnet-20250929"
         assert is_same_model("anthropic/claude-sonnet-4.5", canonical) is True
         assert is_same_model("anthropic/claude-sonnet-4", canonical) is False

@@ -56,6 +56,17 @@ class ExportTests(TestCase):
         assert (first["run_member"], first["run_cost_usd"]) == ("Maya", "0.001")
         assert (first["call_cost_usd"], first["call_input_tokens"]) == ("0.0005", "100")
 
+    def test_who_ran_the_model_behind_a_gateway_is_in_every_file(self):
+        a_call(a_step(a_run({"calls": 0}), 1, calls=0), upstream="DeepInfra")
+
+        (_, row), (run,) = (
+            lines(export(self.ana, "csv")),
+            json.loads(content(export(self.ana, "json"))),
+        )
+
+        assert row["call_upstream"] == "DeepInfra"
+        assert run["steps"][1]["calls"][0]["upstream"] == "DeepInfra"
+
     def test_it_is_the_list_as_it_is_filtered_in_its_order(self):
         a_run()
         runs = [a_run(hours_ago=hours, status="failed") for hours in (2, 3)]
@@ -70,7 +81,7 @@ class ExportTests(TestCase):
             member = Member.objects.create(telegram_id=member_id, name=words)
             run = a_run({"calls": 0}, member=member)
             step = a_step(run, 1, requested_model=words, calls=0)
-            a_call(step, served_model=words, finish_reason=words)
+            a_call(step, served_model=words, finish_reason=words, upstream=words)
 
         for row in csv.reader(io.StringIO(content(export(self.ana, "csv")), newline="")):
             assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]

@@ -44,6 +44,12 @@ class RunPageTests(TestCase):
             assert words in page, words
         assert " style=" not in page
 
+    def test_who_ran_the_model_behind_a_gateway_is_shown_as_text(self):
+        step = a_step(a_run({"calls": 0}), 1, calls=0)
+        a_call(step, upstream="<b>DeepInfra")
+
+        assert "<dt>Upstream</dt><dd>&lt;b&gt;DeepInfra</dd>" in self.page(step.run)
+
     def test_the_number_of_queries_does_not_grow_with_steps_and_calls(self):
         client = operator("ana", "view_pipelinerun", "view_texts")
         counts = []

@@ -34,6 +34,7 @@ STEP_KEYS = [
     "status",
     "requested_model",
     "served_model",
+    "upstream",
     "purse",
     "decision",
     "cost_usd",

@@ -104,6 +104,7 @@ def _json(report: RunReport) -> str:
             "status": step.status.value,
             "requested_model": step.requested_model,
             "served_model": step.served_model,
+            "upstream": step.upstream,
             "purse": step.purse,
             "decision": step.decision,
             # A string: a float would not hold the last decimal.
@@ -133,6 +134,8 @@ def _words(report: RunReport) -> str:
             lines.append(f"  {step.decision}")
         if step.served_model and step.served_model != step.requested_model:
             lines.append(f"  answered by {step.served_model}")
+        if step.upstream:
+            lines.append(f"  run by {step.upstream}")
         if step.error:
             lines.append(f"  {step.error}")
     lines.append(f"run {report.run_id}")

@@ -69,6 +69,7 @@ class EntryTests(SimpleTestCase):
             supported_parameters=["temperature", "response_format", "structured_outputs"],
             expires_on=date(2026, 12, 31),
             created=datetime(2025, 4, 14, 17, 23, 5, tzinfo=UTC),
+            is_router=False,
         )
 
     def test_all_but_the_id_may_be_missing(self):
@@ -76,6 +77,23 @@ class EntryTests(SimpleTestCase):
 
         assert (read.model_id, read.name, read.prompt_usd) == ("a/b", "a/b", None)
         assert (read.context_tokens, read.expires_on, read.supported_parameters) == (None, None, [])
+
+    def test_a_router_is_known_by_its_tokenizer_its_price_or_its_name(self):
+        table: list[tuple[Json, bool]] = [
+            ({"architecture": {"tokenizer": "Router"}}, True),
+            ({"pricing": {"prompt": "-1", "completion": "-1"}}, True),
+            ({"pricing": {"completion": -1}}, True),
+            ({"name": "Switchpoint Router"}, True),
+            ({"name": "Auto Router (Beta)"}, True),
+            ({"name": "Acme: Routery 2", "architecture": {"tokenizer": "Other"}}, False),
+            ({"pricing": {"prompt": "0", "completion": "0"}}, False),
+            ({"pricing": {}}, False),
+            ({"architecture": {"tokenizer": "Router"}, "alias_target": {"slug": "a/b"}}, False),
+            ({"id": "~acme/latest", "architecture": {"tokenizer": "Router"}}, False),
+        ]
+        for changes, expected in table:
+            with self.subTest(changes):
+                assert Entry.from_payload(entry(**changes)).is_router is expected
 
     def test_a_date_at_the_end_of_the_century_means_that_the_model_stays(self):
         assert Entry.from_payload(entry(expiration_date="2098-12-31")).expires_on is None

@@ -215,6 +215,7 @@ class AttributeTests(TelemetryCase):
         assert call["gen_ai.request.model"] == MEMBER_MODEL
         assert call["gen_ai.response.model"] == row.served_model
         assert call["gen_ai.response.id"] == row.generation_id
+        assert call["observatory.call.upstream"] == row.upstream != ""
         assert call["gen_ai.response.finish_reasons"] == ("stop",)
         assert call["gen_ai.usage.input_tokens"] == row.input_tokens
         assert call["gen_ai.usage.output_tokens"] == row.output_tokens

@@ -1,0 +1,15 @@
+"""Who ran a model behind a gateway: the name that a gateway gives, made fit to be kept and shown."""
+
+from __future__ import annotations
+
+from agents.llm.keys import scrub
+
+NAME_MAX_CHARS = 100
+
+
+def name(value: object, *secrets: str) -> str:
+    """Return a stranger's text as a name: on one line, printable, cut, without keys; "" for no text."""
+    if not isinstance(value, str):
+        return ""
+    line = scrub(" ".join(value[: 8 * NAME_MAX_CHARS].split()), *secrets)
+    return "".join(char for char in line if char.isprintable())[:NAME_MAX_CHARS].strip()
