@@ -26,6 +26,9 @@ from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question
 from agents.models import AgentModelConfig, OverrideVersion
 from agents.process_report import effect
 from agents.registry import default_registry
+from agents.served_names_admin import ServedNameAdmin
+
+__all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
 HISTORY_SHOWN = 200  # entries; one override is changed some times a week
 

@@ -7,10 +7,9 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 
-from agents.llm import http, replies
+from agents.llm import http, openrouter, replies
 from agents.llm.errors import LLMError
 from agents.llm.keys import ApiKey
 
@@ -28,7 +27,7 @@ class Credit:
 
 async def ask(key: ApiKey) -> Credit:
     """Return what OpenRouter says of this key, within 10 s; never raises."""
-    request = http.Request(base_url=settings.OPENROUTER_BASE_URL, path="/key", method="GET")
+    request = http.Request(base_url=openrouter.base_url(), path="/key", method="GET")
     try:
         reply = await http.send(request, api_key=key, deadline_s=WITHIN_S)
     except LLMError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from agents.models import AgentModelConfig
@@ -35,6 +36,9 @@ class OverrideForm(forms.ModelForm):
             self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
                 self.fields["is_active"].help_text = "Not active now: saving puts it in force."
+        if settings.SHARED_SERVER != "openrouter" and "model_id" in self.fields:
+            example = "as your server knows it, for example llama3.2:1b"
+            self.fields["model_id"].widget.attrs["placeholder"] = example
         if "agent_name" in self.fields:  # on an existing override it is read-only
             self.fields["agent_name"] = forms.ChoiceField(
                 label="Agent",

@@ -31,9 +31,9 @@ from django.db import Error as DatabaseError
 
 from agents import revision
 from agents.database_identity import read_identity
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider
 from agents.llm.keys import ApiKey, PlainKey
-from agents.llm.router import create_provider
+from agents.llm.router import create_shared_provider
 from agents.models import OnFailure
 from agents.snapshot import (
     Override,
@@ -188,11 +188,9 @@ class ModelConfigService:
     def _provider(self, override: Override) -> LLMProvider | None:
         if self._shared_key is None or not self._has_key:
             return None
-        return create_provider(
-            "openrouter",
+        return create_shared_provider(
             self._shared_key,
             override.model_id,
-            purse=Purse.SHARED,
             fallback_model=(
                 self._default_model if override.on_failure == OnFailure.DEFAULT_MODEL else ""
             ),

@@ -7,9 +7,11 @@ by `agents.catalog` alone.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from django.core.validators import RegexValidator
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -17,14 +19,35 @@ from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from agents import revision
+from agents.llm.keys import scrub
 
 # OpenRouter's ids: author/slug, an alias marked by "~", and a variant such as ":free".
-MODEL_ID_SHAPE = r"^~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?\Z"
-validate_model_id = RegexValidator(
-    MODEL_ID_SHAPE,
-    "Enter an OpenRouter model id, author/slug or author/slug:variant,"
-    " for example anthropic/claude-sonnet-4.5.",
-)
+_LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
+MODEL_ID_SHAPE = rf"^{_LISTED_ID}\Z"
+_PRESET = r"@preset/[A-Za-z0-9._-]+"  # settings kept at OpenRouter, alone or behind a model's id
+_ASKED_FOR = re.compile(rf"{_LISTED_ID}({_PRESET})?|{_PRESET}")
+MAX_ID_CHARS = 200
+
+
+def validate_model_id(value: str) -> None:
+    """Refuse what the server that the shared key is for can never know as a model.
+
+    OpenRouter's ids have a shape; those of other servers have none in common, such as llama3.2:1b,
+    hf.co/author/model-GGUF:Q4_K_M, @cf/author/model or a file's path.
+    """
+    if settings.SHARED_SERVER == "openrouter":
+        if not _ASKED_FOR.fullmatch(value):
+            raise ValidationError(
+                "Enter an OpenRouter model id, author/slug or author/slug:variant,"
+                " for example anthropic/claude-sonnet-4.5."
+            )
+    elif not value.isprintable() or value != value.strip() or len(value) > MAX_ID_CHARS:
+        raise ValidationError(
+            "Enter the model's name as the server knows it, for example llama3.2:1b:"
+            f" at most {MAX_ID_CHARS} characters on one line."
+        )
+    if scrub(value) != value:
+        raise ValidationError("This looks like an API key. Enter a model's name here.")
 
 
 class OnFailure(models.TextChoices):
@@ -291,3 +314,35 @@ class CatalogModel(models.Model):
         if "structured_outputs" not in self.supported_parameters:
             return False
         return self.endpoints_with_schema is None or self.endpoints_with_schema > 0
+
+
+class ServedName(models.Model):
+    """A name under which a server answered that is not the one it was asked for.
+
+    Servers such as llama.cpp answer under a file's path. Only an operator knows whether that is the
+    same model. OpenRouter's are judged by the catalogue and have no rows here.
+    """
+
+    provider = models.CharField(max_length=30)
+    requested_model = models.CharField("requested", max_length=200)
+    served_model = models.CharField("served", max_length=200)
+    is_same = models.BooleanField(
+        "is the same model",
+        default=False,
+        db_default=False,
+        help_text="From the next call on, this name is no mismatch. Calls on record stay as they are.",
+    )
+    set_by = models.CharField(max_length=150, default="", db_default="", blank=True, editable=False)
+    first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = "served name"
+        ordering = ["is_same", "-first_seen_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "requested_model", "served_model"], name="served_name_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.requested_model} → {self.served_model}"

@@ -91,7 +91,12 @@ def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
 
 
 def uses_by_agents() -> list[Use]:
-    """Return what the overrides in force and DEFAULT_MODEL use; members' own models are not here."""
+    """Return what the overrides in force and DEFAULT_MODEL use; members' own models are not here.
+
+    Empty if the shared key is for a server of the team's own, whose models no catalogue describes.
+    """
+    if settings.SHARED_SERVER != "openrouter":
+        return []
     registry = default_registry()
     uses = [
         Use(

@@ -33,7 +33,9 @@ MOST_DOLLARS = 1_000_000
 CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
 # As OpenTelemetry writes them; a value may have its spaces as they are or percent-encoded.
 HEADER = r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*([\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+)"
-MODEL_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
+_LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
+MODEL_ID = rf"{_LISTED_ID}(@preset/[A-Za-z0-9._-]+)?|@preset/[A-Za-z0-9._-]+"
+ANY_MODEL_ID = r"[^\s\x00-\x1f]{1,200}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,18 @@ class Environment:
             raise _wrong(name, "it is no http:// or https:// address")
         return value
 
+    def model_server(self, name: str, default: str) -> str:
+        """Return the address beneath which a server has /chat/completions."""
+        value = self.url(name, default)
+        parts = urlsplit(value)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise _wrong(
+                name, "it has credentials or a query in it: a key goes into its own setting"
+            )
+        if value.endswith(("/chat/completions", "/models")):
+            raise _wrong(name, "it ends in a request's path, which is added to it")
+        return value
+
     def otlp_endpoint(self, name: str) -> str:
         """Return the address beneath which a receiver of OTLP has /v1/traces and /v1/metrics."""
         value = self.url(name)
@@ -120,9 +134,13 @@ class Environment:
             found[header] = value
         return SecretHeaders(found)
 
-    def model_id(self, name: str, default: str) -> str:
-        """Return an OpenRouter model id."""
-        what = "author/slug or author/slug:variant, such as openai/gpt-5-mini"
+    def model_id(self, name: str, default: str, *, of_any_server: bool = False) -> str:
+        """Return an OpenRouter model id; of any server, one of any shape, which has no default."""
+        if of_any_server:
+            if not self.text(name):
+                raise _wrong(name, "name a model as your server knows it, such as llama3.2:1b")
+            return self._shaped(name, ANY_MODEL_ID, "a name of at most 200 letters, without spaces")
+        what = "author/slug or author/slug:variant, such as openai/gpt-5-mini, or @preset/name"
         return self._shaped(name, MODEL_ID, what) or default
 
     def chat_id(self, name: str) -> str:

@@ -16,6 +16,7 @@ _PLACES = (
         "Now",
         [
             ("Overrides", "tune", "agents.agentmodelconfig"),
+            ("Served names", "swap_horiz", "agents.servedname"),
             ("Runs", "receipt_long", "pipeline.pipelinerun"),
             ("Tasks", "inbox", "pipeline.task"),
         ],

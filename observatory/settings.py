@@ -286,9 +286,17 @@ if TELEGRAM_WEBHOOK_URL and not TELEGRAM_WEBHOOK_URL.endswith(f"/{WEBHOOK_PATH}"
 OPENROUTER_API_KEY = env.api_key("OPENROUTER_API_KEY")
 TELEGRAM_API_BASE_URL = env.url("TELEGRAM_API_BASE_URL", "https://api.telegram.org")
 TELEGRAM_FILE_BASE_URL = env.url("TELEGRAM_FILE_BASE_URL", "https://api.telegram.org/file")
-OPENROUTER_BASE_URL = env.url("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
+OPENROUTER_URL = "https://openrouter.ai/api/v1"
+OPENROUTER_BASE_URL = env.model_server("OPENROUTER_BASE_URL", OPENROUTER_URL)
+# What stands there: OpenRouter, or a server that speaks chat completions and none of the rest.
+SHARED_SERVER = env.choice("SHARED_SERVER", "openrouter", ["openrouter", "compatible"])
+if SHARED_SERVER == "compatible" and OPENROUTER_BASE_URL == OPENROUTER_URL and not SANDBOX:
+    raise ImproperlyConfigured(
+        "SHARED_SERVER: compatible is for a server of your own: set OPENROUTER_BASE_URL to its "
+        "address, or leave SHARED_SERVER out."
+    )
 ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
-OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", "https://api.openai.com")
+OPENAI_BASE_URL = env.model_server("OPENAI_BASE_URL", "https://api.openai.com")
 if SANDBOX:
     # All of them, whatever the environment says: no real credential reaches the stand-ins, whose
     # ledger anybody on this machine can read, and no member's text leaves it.
@@ -296,12 +304,15 @@ if SANDBOX:
     OPENROUTER_API_KEY = SANDBOX_SHARED_KEY
     TELEGRAM_API_BASE_URL = f"{SANDBOX_URL}/telegram"
     TELEGRAM_FILE_BASE_URL = f"{SANDBOX_URL}/telegram/file"
+    SHARED_SERVER = "openrouter"
     OPENROUTER_BASE_URL = f"{SANDBOX_URL}/openrouter/api/v1"
     ANTHROPIC_BASE_URL = f"{SANDBOX_URL}/anthropic"
     OPENAI_BASE_URL = f"{SANDBOX_URL}/openai"
-DEFAULT_MODEL = env.model_id("DEFAULT_MODEL", "openai/gpt-5-mini")
+_IS_OPENROUTER = SHARED_SERVER == "openrouter"
+DEFAULT_MODEL = env.model_id("DEFAULT_MODEL", "openai/gpt-5-mini", of_any_server=not _IS_OPENROUTER)
 DEFAULT_MODELS = {  # by provider, for members who chose none
-    "openrouter": DEFAULT_MODEL,
+    # The shared server's model is no name that OpenRouter knows.
+    "openrouter": DEFAULT_MODEL if _IS_OPENROUTER else "openai/gpt-5-mini",
     "claude": env.text("DEFAULT_CLAUDE_MODEL") or "claude-haiku-4-5",
     "openai": env.text("DEFAULT_OPENAI_MODEL") or "gpt-5-mini",
 }

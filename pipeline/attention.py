@@ -120,7 +120,8 @@ def _processes() -> Iterator[Concern]:
 def credit() -> dict[str, str | None]:
     """Return what was last heard of the shared key: `remaining_usd`, `problem`; {} before that."""
     chore = Chore.objects.filter(name=CREDIT).first()
-    return chore.found if chore is not None and settings.OPENROUTER_API_KEY else {}
+    is_asked_for = settings.OPENROUTER_API_KEY and settings.SHARED_SERVER == "openrouter"
+    return chore.found if chore is not None and is_asked_for else {}
 
 
 def _spending(now: datetime) -> Iterator[Concern]:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from agents.llm.base import LLMProvider, Purse
-from agents.llm.router import create_provider
+from agents.llm.router import create_provider, create_shared_provider
 from agents.model_config import ModelConfigService
 from pipeline.config import PipelineConfig
 from pipeline.context import PipelineContext
@@ -81,9 +81,7 @@ def default_provider(member: Member | None) -> LLMProvider | None:
         model_id = member.model_id or settings.DEFAULT_MODELS[member.provider]
         return create_provider(member.provider, key, model_id, purse=Purse.MEMBER)
     if settings.OPENROUTER_API_KEY and (member is None or settings.SHARED_KEY_FOR_MEMBERS):
-        return create_provider(
-            "openrouter", settings.OPENROUTER_API_KEY, settings.DEFAULT_MODEL, purse=Purse.SHARED
-        )
+        return create_shared_provider(settings.OPENROUTER_API_KEY, settings.DEFAULT_MODEL)
     return None
 
 

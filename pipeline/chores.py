@@ -21,9 +21,10 @@ from django.utils import timezone
 
 from agents import catalog, credit
 from agents.llm.keys import PlainKey
+from agents.llm.openrouter import OpenRouterProvider
 from pipeline import attention, figures, run_sums
 from pipeline.cancelling import end
-from pipeline.models import Chore
+from pipeline.models import Chore, Member
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ async def _close_hours(now: datetime, tell: Tell) -> Found:
 
 
 async def _ask_for_credit(now: datetime, tell: Tell) -> Found:
-    if not settings.OPENROUTER_API_KEY:
+    if not settings.OPENROUTER_API_KEY or settings.SHARED_SERVER != "openrouter":
         return {}
     heard = await credit.ask(PlainKey(settings.OPENROUTER_API_KEY))
     left = None if heard.remaining_usd is None else str(heard.remaining_usd)
@@ -62,7 +63,12 @@ async def _ask_for_credit(now: datetime, tell: Tell) -> Found:
 
 
 async def _sync_catalogue(now: datetime, tell: Tell) -> Found:
-    """Sync once a day, and every hour after it could not be done."""
+    """Sync once a day, and every hour after it could not be done.
+
+    With a server of the team's own, only for members who have an OpenRouter key.
+    """
+    if settings.SHARED_SERVER != "openrouter" and not await _is_openrouter_in_use():
+        return {}
     last: Found = (await Chore.objects.aget(name=attention.CATALOGUE)).found
     synced_at = last.get("synced_at", "")
     if synced_at and now - datetime.fromisoformat(synced_at) < SYNCED_FOR:
@@ -73,6 +79,11 @@ async def _sync_catalogue(now: datetime, tell: Tell) -> Found:
     except catalog.CatalogNotSynced as error:
         return {"synced_at": synced_at, "problem": str(error)}
     return {"synced_at": now.isoformat()}
+
+
+async def _is_openrouter_in_use() -> bool:
+    own = Member.objects.filter(provider=OpenRouterProvider.name).exclude(key_ciphertext="")
+    return await own.aexists()
 
 
 async def _tell_concerns(now: datetime, tell: Tell) -> Found:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,6 +20,7 @@ import stamina
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, OperationalError, close_old_connections
 
+from agents import served_names
 from agents.base import AgentOutput
 from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
@@ -28,6 +30,7 @@ from pipeline import call_rows, crashpoints, rows
 from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import Decision, PipelineContext
 from pipeline.holds import Hold, RunHold
+from pipeline.kept_texts import clean
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
 from pipeline.writer import submit
@@ -83,7 +86,7 @@ class StepRecorder:
         """Complete the call's row and look whether the model asked for is the one that answered."""
         crashpoints.reach(f"{self._side} call answered")
         completion = outcome.learnt
-        mismatch = completion is not None and await _is_mismatch(attempt, completion)
+        check = await _checked(attempt, completion) if completion else _SAME
         if completion is not None:
             self.served_model = completion.served_model
             self._add_cost(completion)
@@ -91,11 +94,13 @@ class StepRecorder:
         if outcome.completion is not None:
             # Of the call that counts, the last: an agent may ask twice.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
-        await _surely(call_rows.complete_call, self._run_id, attempt.call_id, outcome, mismatch)
-        if mismatch and completion is not None:
+        await _surely(
+            call_rows.complete_call, self._run_id, attempt.call_id, outcome, check.differs
+        )
+        if check.is_told and completion is not None:
             self._alert(
                 f"{self._agent}: asked for {attempt.requested_model}, "
-                f"answered by {completion.served_model} (call {attempt.call_id})"
+                f"answered by {completion.served_model} (call {attempt.call_id}){check.advice}"
             )
 
     def _add_cost(self, completion: Completion) -> None:
@@ -103,25 +108,57 @@ class StepRecorder:
             self.cost_usd = (self.cost_usd or Decimal(0)) + completion.cost_usd
 
 
-async def _is_mismatch(attempt: Attempt, completion: Completion) -> bool:
-    """Tell whether another model answered; the catalogue is asked only where names differ."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """Whether another model answered than the one that was asked for, and whether to alert."""
+
+    differs: bool
+    is_told: bool
+    advice: str = ""
+
+
+_SAME = _Check(differs=False, is_told=False)
+_OTHER = _Check(differs=True, is_told=True)
+_TOLD_BEFORE = _Check(differs=True, is_told=False)
+_NEW_NAME = _Check(
+    differs=True,
+    is_told=True,
+    advice=". This is told once. If it is the same model, say so under Served names in the admin.",
+)
+
+
+async def _checked(attempt: Attempt, completion: Completion) -> _Check:
+    """Compare the names; the database is asked only where they differ."""
     requested, served = attempt.requested_model, completion.served_model
-    verdict = is_same_model(requested, served)
-    if attempt.provider != OpenRouterProvider.name or not served or is_same_name(requested, served):
-        return verdict is False
+    if not served or is_same_name(requested, served):
+        return _SAME
+    is_openrouter = attempt.provider == OpenRouterProvider.name
+    is_same = is_same_model(requested, served, has_variants=is_openrouter)
+    by_name = _OTHER if is_same is False else _SAME
     try:
-        return await sync_to_async(_is_served)(requested, served) is False
+        if is_openrouter:
+            verdict = await sync_to_async(_twice)(is_served, requested, served)
+            return _OTHER if verdict is False else _SAME
+        if by_name is _SAME or attempt.provider not in served_names.PROVIDERS:
+            return by_name
+        seen = await sync_to_async(_twice)(
+            served_names.note, attempt.provider, requested, clean(served)
+        )
     except DatabaseError:
-        logger.warning("call=%s: the catalogue cannot be read", attempt.call_id, exc_info=True)
-        return verdict is False
+        logger.warning("call=%s: its model cannot be looked up", attempt.call_id, exc_info=True)
+        return by_name
+    if seen.is_same:
+        return _SAME
+    return _NEW_NAME if seen.is_new else _TOLD_BEFORE
 
 
-def _is_served(requested: str, served: str) -> bool | None:
+def _twice(ask: Callable[..., T], *arguments: str) -> T:
+    """Return what a query returns, over a new connection if the old one had died."""
     try:
-        return is_served(requested, served)
+        return ask(*arguments)
     except OperationalError:
-        close_old_connections()  # it had died since the last query
-        return is_served(requested, served)
+        close_old_connections()
+        return ask(*arguments)
 
 
 async def finished(writing: Awaitable[T]) -> T:

@@ -13,14 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.conf import settings
 from django.utils import timezone
 
 from agents.catalog.entries import EndpointFacts, Listing, NotACatalogue
 from agents.catalog.store import SyncReport, store
 from agents.llm import http, openrouter_replies
 from agents.llm.errors import LLMError, ProviderUnavailable
-from agents.llm.openrouter import HEADERS
+from agents.llm.openrouter import HEADERS, base_url
 from agents.llm.retries import Deadline, RetryPolicy, retrying
 
 logger = logging.getLogger(__name__)
@@ -114,7 +113,7 @@ async def _fetched(path: str, deadline: Deadline) -> Any:
         NotACatalogue: the answer is no JSON, compressed, or larger than 8 MB.
     """
     request = http.Request(
-        base_url=settings.OPENROUTER_BASE_URL.rstrip("/"),
+        base_url=base_url(),
         path=path,
         method="GET",
         headers=HEADERS,

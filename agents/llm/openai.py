@@ -70,7 +70,7 @@ class OpenAIWire:
     def request(self, model_id: str, prompt: calls.Prompt) -> http.Request:
         return http.Request(
             base_url=self.base_url,
-            path="/v1/chat/completions",
+            path=vendor.versioned(self.base_url, "/chat/completions"),
             body=chat_completions.request_body(model_id, prompt),
             id_header="x-request-id",
         )
@@ -92,7 +92,8 @@ class OpenAIWire:
         return await prices.estimated(completion, vendor="openai")
 
     def key_check(self) -> http.Request:
-        return http.Request(base_url=self.base_url, path="/v1/models", method="GET")
+        path = vendor.versioned(self.base_url, "/models")
+        return http.Request(base_url=self.base_url, path=path, method="GET")
 
     def is_key_accepted(self, reply: http.Reply) -> bool:
         if reply.status == 403:

@@ -7,9 +7,13 @@ are the same for all providers (`agents.llm.calls`).
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
 
 from agents.llm import calls, chat_completions, http, openrouter_replies, replies, vendor
 from agents.llm.base import Completion
@@ -18,14 +22,41 @@ from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
 
 LOOK_UP_WAITS_S = (0.0, 0.5)  # a generation is stored a moment after its answer
+LOOK_UP_AGAIN_S = 3600.0  # a server that has no /generation is asked for it no more often
 HEADERS = {"X-OpenRouter-Title": "Observatory"}
+
+
+# By event loop: what a server lacks is forgotten with the process's one loop, or a test's.
+_without_look_up: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, float]] = (
+    WeakKeyDictionary()
+)
+
+
+def _known_without() -> dict[str, float]:
+    """Return when which base URLs were found to have no `/generation`."""
+    return _without_look_up.setdefault(asyncio.get_running_loop(), {})
+
+
+def _has_look_up(base_url: str) -> bool:
+    found_at = _known_without().get(base_url)
+    return found_at is None or time.monotonic() - found_at > LOOK_UP_AGAIN_S
+
+
+def base_url() -> str:
+    """Return where OpenRouter is: OPENROUTER_BASE_URL, unless a server of the team's own is there.
+
+    Members' own OpenRouter keys go to OpenRouter only, so that no other server gets to know them.
+    """
+    is_openrouter = settings.SHARED_SERVER == "openrouter"
+    address = settings.OPENROUTER_BASE_URL if is_openrouter else settings.OPENROUTER_URL
+    return str(address).rstrip("/")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRouterProvider(vendor.VendorProvider):
     """A model behind OpenRouter, bound to a key and a purse."""
 
-    base_url: str = field(default_factory=vendor.configured("OPENROUTER_BASE_URL"))
+    base_url: str = field(default_factory=base_url)
 
     name: ClassVar[str] = "openrouter"
     title: ClassVar[str] = "OpenRouter"
@@ -68,6 +99,8 @@ class OpenRouterWire:
         """Return the completion with its cost asked for, if the response did not say it."""
         if completion.cost_usd is not None or not completion.generation_id:
             return completion
+        if not _has_look_up(self.base_url):
+            return completion
         deadline = deadline.within(calls.SETTLING_S)
         request = self._get(f"/generation?id={quote(completion.generation_id, safe='')}")
         for wait_s in LOOK_UP_WAITS_S:
@@ -80,6 +113,9 @@ class OpenRouterWire:
                 break  # an answer without a price is still an answer
             if reply.status != 404:
                 return openrouter_replies.completed_from(completion, reply)
+            if not openrouter_replies.is_about_generation(reply):
+                _known_without()[self.base_url] = time.monotonic()
+                break
         return completion
 
     def key_check(self) -> http.Request:

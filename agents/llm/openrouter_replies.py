@@ -87,6 +87,15 @@ def completed_from(lost: Completion, reply: http.Reply) -> Completion:
     return _priced(replace(lost, served_model=served_model), cost_usd=cost_usd)
 
 
+def is_about_generation(reply: http.Reply) -> bool:
+    """Return whether a 404 is OpenRouter's own, and not that of a server that has no such page.
+
+    OpenRouter's errors have a status in `code` and no `type`, as those of llama.cpp and OpenAI have.
+    """
+    error = replies.mapping(replies.mapping(reply.body).get("error"))
+    return _status_of(error) == 404 and "type" not in error
+
+
 def _usage_of(generation: Mapping[str, Any]) -> Usage:
     return Usage(
         input_tokens=replies.count(generation.get("native_tokens_prompt")),

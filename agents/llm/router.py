@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+from django.conf import settings
+
+from agents.llm import compatible
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
@@ -22,6 +25,8 @@ PROVIDERS: dict[str, type[LLMProvider]] = {
 }
 # The detector stands beneath the providers, so it is told their shapes rather than asks for them.
 look_out_for(provider.key_shape for provider in PROVIDERS.values())
+# Asked with the shared key only, where SHARED_SERVER says so: members have no keys for it.
+SHARED_PROVIDERS: dict[str, type[LLMProvider]] = {compatible.NAME: compatible.CompatibleProvider}
 
 
 class ProviderNotConfigured(ValueError):
@@ -41,7 +46,7 @@ def create_provider(
     Raises:
         ProviderNotConfigured: the name is unknown, or the key or the model is empty.
     """
-    provider = PROVIDERS.get(name)
+    provider = PROVIDERS.get(name) or SHARED_PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(provider_names())
         raise ProviderNotConfigured(f"unknown provider {name!r}: the known ones are {known}")
@@ -60,6 +65,18 @@ def create_provider(
     )
 
 
+def create_shared_provider(
+    api_key: str | ApiKey, model: str, *, fallback_model: str = ""
+) -> LLMProvider:
+    """Return the provider that the shared key is for: OpenRouter, or what SHARED_SERVER names.
+
+    Raises as `create_provider`.
+    """
+    return create_provider(
+        settings.SHARED_SERVER, api_key, model, purse=Purse.SHARED, fallback_model=fallback_model
+    )
+
+
 def provider_of_key(key: str) -> str | None:
     """Return the name of the provider whose keys look like this; None when it is none of them."""
     for name, provider in PROVIDERS.items():
@@ -69,5 +86,5 @@ def provider_of_key(key: str) -> str | None:
 
 
 def provider_names() -> tuple[str, ...]:
-    """Return the names that `create_provider` knows."""
+    """Return the names of the vendors that members may have keys of."""
     return tuple(PROVIDERS)

@@ -11,23 +11,25 @@ from __future__ import annotations
 import re
 
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|(?:0[1-9]|1[0-2]|2[3-9])\d{2})$")
-_UNDATED = re.compile(r"-latest$|(?<=-\d)-0$")  # claude-sonnet-4-0 is claude-sonnet-4-20250514
+# claude-sonnet-4-0 is claude-sonnet-4-20250514; :latest is Ollama's.
+_UNDATED = re.compile(r"[-:]latest$|(?<=-\d)-0$")
 NEWEST = "~"  # OpenRouter's mark of a name that leads to whatever is newest
 _FINE_TUNED = "ft:"  # OpenAI's: what follows names a model of one's own
 _PRESET = "@preset/"  # OpenRouter's settings kept under a name, alone or behind a model's id
 
 
-def is_same_model(requested: str, served: str) -> bool | None:
+def is_same_model(requested: str, served: str, *, has_variants: bool = True) -> bool | None:
     """Return whether the served model is the requested one by its name; None = nobody can tell.
 
     None stands for a response that names no model, and for a request that names none: a preset, or
     the newest model of a family. Only `is False` is a mismatch. Two different dates are two models;
-    a date against none is the same.
+    a date against none is the same. `has_variants` is for OpenRouter's ids: elsewhere, what follows
+    a colon is part of the name, as in llama3.2:1b and llama3.2:3b.
     """
     asked = model_asked_for(requested)
     if not asked or not served.strip():
         return None
-    if is_same_release(asked, served):
+    if is_same_release(asked, served, has_variants=has_variants):
         return True
     return None if asked.startswith(NEWEST) else False
 
@@ -42,9 +44,9 @@ def model_asked_for(requested: str) -> str:
     return requested.partition(_PRESET)[0].strip()
 
 
-def is_same_release(one: str, other: str) -> bool:
+def is_same_release(one: str, other: str, *, has_variants: bool = True) -> bool:
     """Return whether two names differ by a variant, a date on one side or the order of their parts."""
-    one, other = _plain(one), _plain(other)
+    one, other = (_plain(name, has_variants=has_variants) for name in (one, other))
     date, other_date = _date(one), _date(other)
     if date and other_date and date != other_date:
         return False
@@ -58,9 +60,10 @@ def is_known_as(name: str, known: str) -> bool:
     return is_same_release(name, known) and _date(_plain(name)) in ("", _date(_plain(known)))
 
 
-def _plain(model_id: str) -> str:
+def _plain(model_id: str, *, has_variants: bool = True) -> str:
     plain = model_id.strip().casefold()
-    return plain if plain.startswith(_FINE_TUNED) else plain.partition(":")[0]
+    is_whole = plain.startswith(_FINE_TUNED) or not has_variants
+    return plain if is_whole else plain.partition(":")[0]
 
 
 def _undated(model_id: str) -> str:

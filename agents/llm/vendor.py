@@ -6,6 +6,7 @@ line in `agents.llm.router`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from agents.llm.errors import KeyRejected, LLMError, ProviderUnavailable
 from agents.llm.retries import Deadline, retrying
 from agents.llm.secrets import scrub
 
+_VERSION = re.compile(r"/v\d+[a-z0-9]*(/|\Z)")
 KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
 
 
@@ -89,6 +91,15 @@ class VendorProvider(LLMProvider):
             raise wire.refusal(reply)
         # Such as the sign-in page of a hotel's network.
         raise ProviderUnavailable(f"something other than {self.name} answered", http_status=200)
+
+
+def versioned(base_url: str, path: str) -> str:
+    """Return a path beneath `/v1`, unless the base URL names a version of its own already.
+
+    Bases are entered with and without it: http://host:11434, http://host/v1, https://host/api/paas/v4,
+    https://host/v1beta/openai.
+    """
+    return path if _VERSION.search(base_url) else f"/v1{path}"
 
 
 def configured(setting: str) -> Callable[[], str]:

@@ -33,11 +33,13 @@ def models_view(request: HttpRequest) -> HttpResponse:
     """Show the models that fit what was typed, those first that the agent can use."""
     _may_choose(request)
     needs = _needs(request.GET.get("agent_name", ""))
-    found = search(request.GET.get("search", "")[:200], limit=3 * SHOWN)
+    words = request.GET.get("search", "")[:200]
+    found = search(words, limit=3 * SHOWN) if _is_listed() else []
     rows = sorted((_row(model, needs) for model in found), key=lambda row: bool(row["reasons"]))
     context = {
         "rows": rows[:SHOWN],
         "more": len(rows) > SHOWN,
+        "is_listed": _is_listed(),
         "is_empty": not CatalogModel.objects.exists(),
     }
     return render(request, "dashboard/models.html", context)
@@ -49,11 +51,12 @@ def cost_view(request: HttpRequest) -> HttpResponse:
     _may_choose(request)
     agent_name = request.GET.get("agent_name", "")
     model_id = request.GET.get("model_id", "").strip()
-    model = find(model_id) if model_id else None
+    model = find(model_id) if model_id and _is_listed() else None
     context = {
         "agent": agent_name,
         "model_id": model_id,
         "model": model,
+        "is_listed": _is_listed() and "@preset/" not in model_id,
         "row": _row(model, _needs(agent_name)) if model else None,
         "change": change(agent_name, model_id, now=timezone.now())
         if model and agent_name
@@ -106,6 +109,11 @@ urlpatterns = [
 def _may_choose(request: HttpRequest) -> None:
     if not request.user.has_perm("agents.change_agentmodelconfig"):
         raise PermissionDenied
+
+
+def _is_listed() -> bool:
+    """Return whether OpenRouter's list is about the models that the shared key can ask."""
+    return bool(settings.SHARED_SERVER == "openrouter")
 
 
 def _needs(agent_name: str) -> Needs:

@@ -10,8 +10,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.conf import settings
 
-from agents.llm.base import Purse
-from agents.llm.router import create_provider
+from agents.llm.router import create_shared_provider
 from agents.registry import default_registry
 from pipeline.config import PipelineConfig, StepConfig, StepMode
 from pipeline.context import PipelineContext
@@ -41,9 +40,7 @@ async def try_out(agent_name: str, model_id: str, message: str, operator: str) -
         agent=agent.name, mode=StepMode.SEQUENTIAL, input_mapping={"message": "ctx.user_message"}
     )
     ctx = PipelineContext(
-        default_llm=create_provider(
-            "openrouter", settings.OPENROUTER_API_KEY, model_id, purse=Purse.SHARED
-        ),
+        default_llm=create_shared_provider(settings.OPENROUTER_API_KEY, model_id),
         default_reason=f"{operator} tried it out",
         user_message=message,
     )

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 from opentelemetry.trace import SpanKind
 
+from agents.llm import openrouter
 from agents.llm.secrets import scrub
 from observatory.telemetry import names
 from pipeline.models.runs import (
@@ -224,7 +225,8 @@ def provider_name(provider: str) -> str:
 def server(provider: str) -> Attributes:
     """Return which server a provider's calls go to."""
     base_url = {
-        "openrouter": settings.OPENROUTER_BASE_URL,
+        "openrouter": openrouter.base_url(),
+        "compatible": settings.OPENROUTER_BASE_URL,
         "claude": settings.ANTHROPIC_BASE_URL,
         "openai": settings.OPENAI_BASE_URL,
     }.get(provider, "")

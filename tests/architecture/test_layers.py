@@ -20,11 +20,12 @@ from tests.architecture.source import (
 # From the top down: a room imports rooms of its own line and of the lines below.
 AGENTS_ORDER = (
     {"admin", "management", "apps"},
-    {"forms", "guarded_admin", "process_report", "checks"},
+    {"forms", "process_report", "checks", "served_names_admin"},
+    {"guarded_admin"},
     {"stale_form"},
     {"form_state"},
     {"retirement"},
-    {"model_config", "registry", "catalog", "credit"},
+    {"model_config", "registry", "catalog", "credit", "served_names"},
     {"snapshot", "team"},
     {"models", "base", "migrations"},
     {"revision", "llm", "passages", "former_states"},

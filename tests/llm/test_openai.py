@@ -34,7 +34,7 @@ class Asking(SimpleTestCase):
             await OPENAI.provider(server.base_url).complete("Be kind.", "Hi", schema=SCHEMA)
 
         (request,) = server.received
-        assert request.path == "/api/v1/v1/chat/completions", "the base URL is the test's"
+        assert request.path == "/api/v1/chat/completions"
         assert OPENAI.key_of(request) == OPENAI.key
         assert "x-openrouter-title" not in request.headers
         assert request.body == {
@@ -174,7 +174,7 @@ class CheckingKeys(SimpleTestCase):
             async with loopback(reply) as server:
                 await OPENAI.provider(server.base_url).validate_key()
 
-            assert server.received[0].path == "/api/v1/v1/models"
+            assert server.received[0].path == "/api/v1/models"
             assert OPENAI.key_of(server.received[0]) == OPENAI.key
 
     async def test_a_bad_key_and_a_doubt(self):

@@ -91,3 +91,17 @@ class Tripwire(SimpleTestCase):
         assert is_same_model("anthropic/claude-sonnet-4.5", canonical) is True
         assert is_same_model("anthropic/claude-sonnet-4", canonical) is False
         assert is_same_model("anthropic/claude-haiku-4.5", canonical) is False
+
+    def test_elsewhere_than_at_openrouter_a_colon_is_part_of_the_name(self):
+        table = [
+            ("llama3.2:1b", "llama3.2:3b", False),
+            ("llama3.2:1b", "llama3.2", False),
+            ("llama3.2", "llama3.2:latest", True),
+            ("llama3.2:1b", "llama3.2:1b", True),
+            ("hf.co/a/b-GGUF:Q4_K_M", "hf.co/a/b-GGUF:Q8_0", False),
+            ("gpt-4o", "gpt-4o-2024-08-06", True),
+            ("smollm2", "/models/smollm2.gguf", False),
+        ]
+        for requested, served, expected in table:
+            with self.subTest(f"{requested} → {served}"):
+                assert is_same_model(requested, served, has_variants=False) is expected

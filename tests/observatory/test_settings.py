@@ -40,6 +40,10 @@ WRONG = [
     ("TELEGRAM_API_BASE_URL", "api.telegram.org"),
     ("TELEGRAM_FILE_BASE_URL", "ftp://api.telegram.org"),
     ("OPENROUTER_BASE_URL", "http://"),
+    ("OPENROUTER_BASE_URL", "http://models.internal/v1/chat/completions"),
+    ("OPENAI_BASE_URL", "http://user:hunter2@models.internal/v1"),
+    ("SHARED_SERVER", "ollama"),
+    ("SHARED_SERVER", "compatible"),  # and no address of its own
     ("OVERRIDE_TTL_SECONDS", "61"),
     ("OVERRIDE_TTL_SECONDS", "a minute"),
     ("STEP_DEADLINE_SECONDS", "4"),
@@ -133,6 +137,21 @@ class StartTest(SimpleTestCase):
             assert settings[name] != value, name
         for name in [name for name in settings if name.endswith("_BASE_URL")]:
             assert settings[name].startswith("http://127.0.0.1:"), name
+
+    def test_a_server_of_ones_own_has_models_of_any_name_and_no_default(self):
+        own = {
+            "SHARED_SERVER": "compatible",
+            "OPENROUTER_BASE_URL": "http://models.internal/v1/",
+        }
+        for model_id in ("llama3.2:1b", "hf.co/a/b-GGUF:Q4_K_M", "@cf/meta/llama", "smollm2"):
+            settings = load_settings(PRODUCTION | own | {"DEFAULT_MODEL": model_id})
+
+            assert settings["DEFAULT_MODEL"] == model_id
+            assert settings["OPENROUTER_BASE_URL"] == "http://models.internal/v1"
+            assert settings["DEFAULT_MODELS"]["openrouter"] == "openai/gpt-5-mini"
+        assert self._refusal(PRODUCTION | own).startswith("DEFAULT_MODEL: ")
+        sandbox = load_settings({"DJANGO_DEBUG": "true", "SANDBOX": "true"} | own)
+        assert sandbox["SHARED_SERVER"] == "openrouter"
 
     def test_the_log_has_one_console_and_it_hides_keys_also_under_debug(self):
         logging = load_settings({"DJANGO_DEBUG": "true"})["LOGGING"]

@@ -1,0 +1,40 @@
+"""The page on which operators say which other names are the same model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from agents.models import ServedName
+from agents.served_names import PROVIDERS
+
+
+@admin.register(ServedName)
+class ServedNameAdmin(ModelAdmin):
+    """Names that answered instead of the one that was asked for, and what operators say of them."""
+
+    list_display = ["requested_model", "served_model", "provider", "is_same", "set_by"]
+    list_filter = ["is_same"]
+    list_filter_submit = False
+    search_fields = ["requested_model", "served_model"]
+    fields = ["provider", "requested_model", "served_model", "is_same"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ServedName | None = None) -> list[str]:
+        return ["provider", "requested_model", "served_model"] if obj else []
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "provider":
+            return forms.ChoiceField(choices=[(name, name) for name in PROVIDERS])
+        return field
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"is_same": True}  # who enters a name means that it is one
+
+    def save_model(self, request: HttpRequest, obj: ServedName, form: Any, change: bool) -> None:
+        obj.set_by = request.user.get_username()
+        super().save_model(request, obj, form, change)
