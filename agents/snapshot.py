@@ -21,11 +21,20 @@ T = TypeVar("T")
 
 # Counter and rows in one statement: two would see two states when a save comes between. The
 # counter's row is missing only in a database that never saw a change, or was changed by SQL.
+# A row that differs from the newest entry of its history was written by SQL or `loaddata`, which
+# leave none.
+_TABLE, _HISTORY = AgentModelConfig._meta.db_table, AgentModelConfig.history.model._meta.db_table
+_CONTENT = (
+    *("agent_name", "model_id", "is_active", "on_failure", "set_by", "version", "updated_at"),
+)
 _READ_SQL = f"""
-    SELECT c.*, v.counter
+    SELECT c.*, v.counter, h.history_id IS NULL AS is_outside
     FROM (SELECT COALESCE(
         (SELECT n FROM {OverrideVersion._meta.db_table} WHERE id = 1), 0) AS counter) v
-    LEFT JOIN {AgentModelConfig._meta.db_table} c ON c.is_active
+    LEFT JOIN {_TABLE} c ON c.is_active
+    LEFT JOIN {_HISTORY} h
+        ON h.history_id = (SELECT MAX(newest.history_id) FROM {_HISTORY} newest WHERE newest.id = c.id)
+        AND {" AND ".join(f"h.{name} = c.{name}" for name in _CONTENT)}
     ORDER BY c.agent_name
 """  # noqa: S608 - table names of our own models
 
@@ -40,6 +49,7 @@ class Override:
     set_by: str
     set_at: datetime
     version: int  # of the change that set it
+    is_outside: bool = False  # changed outside the admin, so its own words prove nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,7 @@ def read_snapshot() -> Snapshot:
             set_by=row.set_by,
             set_at=row.updated_at,
             version=row.version,
+            is_outside=bool(row.is_outside),
         )
         for row in rows
         if row.pk is not None  # the join yields one empty row when no override is active

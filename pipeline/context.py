@@ -126,10 +126,13 @@ def _override_words(choice: Choice) -> str:
     override = choice.override
     if override is None:
         return "no override is set"
-    return (
-        f"override v{override.version} by {override.set_by or 'somebody'}"
+    said = (
+        f"v{override.version} by {override.set_by or 'somebody'}"
         f" on {override.set_at:%Y-%m-%d %H:%M} UTC"
     )
+    if override.is_outside:
+        return f"an override changed outside the admin (its row says {said})"
+    return f"override {said}"
 
 
 def _payer(llm: LLMProvider) -> str:

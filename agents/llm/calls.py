@@ -138,6 +138,7 @@ class _Call:
     wire: Wire
     deadline: Deadline
     attempts: int = 0
+    answered_at: float | None = None  # monotonic; of the attempt under way
 
 
 def _may_fall_back(call: _Call, error: LLMError) -> bool:
@@ -183,10 +184,13 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
     call.attempts += 1
     attempt = _record_of(call, model_id, prompt)
     await call.provider.scope.observer.attempt_started(attempt)
-    started = time.monotonic()
+    started, call.answered_at = time.monotonic(), None
 
     async def ended(outcome: Outcome) -> asyncio.Task[None]:
-        outcome = replace(outcome, latency_ms=round((time.monotonic() - started) * 1000))
+        took_s = (
+            call.answered_at or time.monotonic()
+        ) - started  # without the look-up of its price
+        outcome = replace(outcome, latency_ms=round(took_s * 1000))
         return await _finished(call.provider.scope.observer.attempt_ended(attempt, outcome))
 
     try:
@@ -206,8 +210,10 @@ async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple
     api_key = call.provider.api_key
     try:
         reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
+        call.answered_at = time.monotonic()
         completion = call.wire.completion(reply, prompt)
     except LLMError as error:
+        call.answered_at = call.answered_at or time.monotonic()
         if error.maybe_charged:
             seen = error.learnt or Completion.lost(error.generation_id)
             error.learnt = await call.wire.settled(seen, api_key, call.deadline)
