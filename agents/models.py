@@ -19,7 +19,7 @@ from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from agents import revision
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 
 # OpenRouter's ids: author/slug, an alias marked by "~", and a variant such as ":free".
 _LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"

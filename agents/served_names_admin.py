@@ -7,14 +7,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from agents.guarded_admin import GuardedModelAdmin
 from agents.models import ServedName
 from agents.served_names import PROVIDERS
 
 
 @admin.register(ServedName)
-class ServedNameAdmin(ModelAdmin):
+class ServedNameAdmin(GuardedModelAdmin):
     """Names that answered instead of the one that was asked for, and what operators say of them."""
 
     list_display = ["requested_model", "served_model", "provider", "is_same", "set_by"]

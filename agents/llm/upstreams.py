@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.llm.keys import scrub
+from agents.llm.secrets import scrub
 
 NAME_MAX_CHARS = 100
 

@@ -26,6 +26,6 @@ def backwards(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("agents", "0003_catalogue")]
+    dependencies = [("agents", "0004_any_former_state")]
 
     operations = [migrations.RunPython(forwards, backwards)]

@@ -16,7 +16,7 @@ def mark_routers(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0003_catalogue"),
+        ("agents", "0005_database_identity"),
     ]
 
     operations = [

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("pipeline", "0009_runs_at_a_glance"),
+        ("pipeline", "0010_any_former_state"),
     ]
 
     operations = [

@@ -10,7 +10,7 @@ def approve_what_operators_wrote(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipeline', '0009_runs_at_a_glance'),
+        ('pipeline', '0011_upstream'),
     ]
 
     operations = [

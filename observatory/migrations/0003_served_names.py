@@ -8,7 +8,7 @@ from observatory import roles
 class Migration(migrations.Migration):
     dependencies = [
         ("agents", "0006_servers"),
-        ("observatory", "0001_roles"),
+        ("observatory", "0002_any_former_state"),
     ]
 
     operations = [
