@@ -61,6 +61,9 @@ class Needs:
     json_schema: bool = True
     vision: bool = False  # the agent may be handed a picture
     context_tokens: int = 16_000
+    # Of visible text: fewer cannot hold a whole answer, and more it never needs.
+    least_output_tokens: int = 256
+    most_output_tokens: int = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

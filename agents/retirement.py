@@ -90,6 +90,14 @@ def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
     return sorted((w for w in warnings if w is not None), key=_urgency)
 
 
+def uses_by_overrides() -> list[Use]:
+    """Return what the overrides in force use; nothing without a shared key, which they need."""
+    if not settings.OPENROUTER_API_KEY:
+        return []
+    registry = default_registry()
+    return [use for use in uses_by_agents() if use.who in registry]
+
+
 def uses_by_agents() -> list[Use]:
     """Return what the overrides in force and DEFAULT_MODEL use; members' own models are not here.
 
@@ -118,6 +126,8 @@ def all_of(needs: Iterable[Needs]) -> Needs:
         json_schema=any(one.json_schema for one in some),
         vision=any(one.vision for one in some),
         context_tokens=max(one.context_tokens for one in some),
+        least_output_tokens=max(one.least_output_tokens for one in some),
+        most_output_tokens=max(one.most_output_tokens for one in some),
     )
 
 

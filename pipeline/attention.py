@@ -13,14 +13,18 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
+from agents.catalog import cannot, find_all
 from agents.llm.base import Purse
+from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
-from agents.retirement import Use, retirements, uses_by_agents
+from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
 from pipeline import figures
-from pipeline.models import CasebookEntry, Chore, Member, MovedChat, Task, ToldConcern
+from pipeline.models import CasebookEntry, Chore, LLMCall, Member, MovedChat, Task, ToldConcern
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
+from pipeline.models.runs import StepStatus
 
 MOST_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
@@ -48,6 +52,7 @@ def concerns(now: datetime) -> list[Concern]:
         *_processes(),
         *_spending(now),
         *_retiring(now),
+        *_unfit(now),
         *_answers(now),
         *_people(),
         *_cases(),
@@ -152,6 +157,48 @@ def _retiring(now: datetime) -> Iterator[Concern]:
             page="agents_agentmodelconfig_changelist",
             is_told=True,
         )
+
+
+def _unfit(now: datetime) -> Iterator[Concern]:
+    """Yield the overrides whose model cannot do what its agent needs.
+
+    By the catalogue, and where that says nothing by what providers refused in the last 24 hours.
+    """
+    in_force = {(use.who, use.model_id): use for use in uses_by_overrides()}
+    if not in_force:
+        return
+    listed = find_all(model_id for _, model_id in in_force)
+    refused = _refused_as_unfit(now - timedelta(hours=24))
+    for (agent, model_id), use in in_force.items():
+        model = listed.get(model_id)
+        why = cannot(model, use.needs) if model is not None else []
+        why = why or [_UNFIT_WORDS[cause] for cause in refused.get((agent, model_id), ())]
+        if why:
+            yield Concern(
+                key=f"unfit {agent} {model_id}",
+                text=f"{agent} runs on {model_id}, which is unfit for it: {', '.join(why)}. "
+                "Choose another model.",
+                page="agents_agentmodelconfig_changelist",
+                is_told=True,
+            )
+
+
+_UNFIT_WORDS = {
+    Cause.SCHEMA: "it cannot be held to the JSON schema and is asked in words",
+    Cause.PICTURE: "it refuses pictures",
+    Cause.LIMIT: "its answers are too short",
+}
+
+
+def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
+    """Return why models were refused for agents; a limit only where the step failed of it."""
+    calls = LLMCall.objects.filter(cause__in=UNFIT, started_at__gte=since, is_fallback=False)
+    told = calls.exclude(~Q(step__status=StepStatus.FAILED), cause=Cause.LIMIT)
+    rows = told.values_list("step__agent", "requested_model", "cause").order_by().distinct()
+    found: dict[tuple[str, str], list[Cause]] = {}
+    for agent, model_id, cause in rows[:MOST_COUNTED]:
+        found.setdefault((agent, model_id), []).append(Cause(cause))
+    return found
 
 
 def _answers(now: datetime) -> Iterator[Concern]:

@@ -14,6 +14,7 @@ from django.db.models.functions import Replace
 from django.utils import timezone
 
 from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.errors import AnswerCut
 from pipeline import figures, traces
 from pipeline.holds import Superseded
 from pipeline.kept_texts import clean, keep_text
@@ -100,6 +101,8 @@ def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
         error = "" if is_erased else f"{type(outcome.error).__name__}: {outcome.error}"
         fields["error"] = clean(error)
         fields["generation_id"] = clean(outcome.error.generation_id)[:200]
+        fields["cause"] = outcome.error.cause.value
+        fields["is_cut"] = isinstance(outcome.error, AnswerCut)
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
         fields["output_id"] = None if is_erased else keep_text(completion.text)

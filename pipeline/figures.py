@@ -54,6 +54,8 @@ class Tally:
     mismatches: int = 0
     fallbacks: int = 0
     unpriced_calls: int = 0
+    cut_answers: int = 0  # calls whose answer broke off
+    mended_answers: int = 0  # steps whose answer was broken JSON, and has been mended
     cost_usd: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
@@ -212,12 +214,17 @@ def _added_up(since: datetime, until: datetime) -> Tallies:
     """Add up the steps that ended and the calls that left in a time, hour by hour."""
     found: defaultdict[Key, Tally] = defaultdict(Tally)
     for row in _steps(since, until):
-        *key, bucket, steps, failed = row
+        *key, bucket, steps, failed, mended = row
         found[Key(*key)].add(
-            Tally(steps=steps, failed_steps=failed, step_times=Counter({bucket: steps}))
+            Tally(
+                steps=steps,
+                failed_steps=failed,
+                mended_answers=mended,
+                step_times=Counter({bucket: steps}),
+            )
         )
     for row in _calls(since, until):
-        *key, calls, failed, mismatches, fallbacks, unpriced, units, read, written = row
+        *key, calls, failed, mismatches, fallbacks, unpriced, cut, units, read, written = row
         found[Key(*key)].add(
             Tally(
                 calls=calls,
@@ -225,6 +232,7 @@ def _added_up(since: datetime, until: datetime) -> Tallies:
                 mismatches=mismatches,
                 fallbacks=fallbacks,
                 unpriced_calls=unpriced,
+                cut_answers=cut,
                 cost_usd=dollars(units),
                 input_tokens=read,
                 output_tokens=written,
@@ -238,7 +246,11 @@ def _steps(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
         _within(StepRun.objects.exclude(ended_at=None), since, until)
         .annotate(bucket=bucket_of_time("started_at", "ended_at"))
         .values_list("hour", "agent", "requested_model", "purse", "bucket")
-        .annotate(n=Count("pk"), n_failed=Count("pk", filter=Q(status=StepStatus.FAILED)))
+        .annotate(
+            n=Count("pk"),
+            n_failed=Count("pk", filter=Q(status=StepStatus.FAILED)),
+            n_mended=Count("pk", filter=Q(was_repaired=True)),
+        )
         .order_by()
     )
     return rows
@@ -255,6 +267,7 @@ def _calls(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
             n_mismatches=Count("pk", filter=Q(is_mismatch=True)),
             n_fallbacks=Count("pk", filter=Q(is_fallback=True)),
             n_unpriced=Count("pk", filter=Q(cost_usd=None) & ~Q(status=CallStatus.ERROR)),
+            n_cut=Count("pk", filter=Q(is_cut=True)),
             units=SumOfUnits("cost_usd"),
             read=Coalesce(Sum("input_tokens"), 0),
             written=Coalesce(Sum("output_tokens"), 0),

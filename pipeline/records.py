@@ -174,6 +174,9 @@ async def finished(writing: Awaitable[T]) -> T:
         except asyncio.CancelledError as error:
             cancellation = error
     if cancellation is not None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            # Asked for, or the loop would complain later that it was never retrieved.
+            raise cancellation from failure
         raise cancellation
     return task.result()
 

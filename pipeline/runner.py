@@ -21,6 +21,7 @@ from django.db import DatabaseError
 
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
+from agents.llm.causes import Operators
 from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
@@ -29,6 +30,7 @@ from pipeline.config import PipelineConfig, StepConfig, StepMode, passage_tags
 from pipeline.context import Decision, NoPurse, PipelineContext
 from pipeline.exchange import StepSkipped, answer_of, inputs_of
 from pipeline.holds import Hold, RunHold, Superseded
+from pipeline.model_book import ModelBook
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
 from pipeline.records import finished
@@ -67,6 +69,7 @@ class PipelineRunner:
         self._run_deadline_s = run_deadline_s
         self._alert = alert
         self._add_tasks = add_tasks
+        self._book = ModelBook()
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(
@@ -233,12 +236,16 @@ class PipelineRunner:
         recorder = attempt.recorder = records.StepRecorder(
             run_id, step_id, step.hold.token, step.config, self._alert
         )
+        needs = self._registry.get(agent_name).needs
         llm = decision.llm.for_step(
             StepScope(
                 agent=agent_name,
                 step_id=str(step_id),
                 observer=recorder,
                 deadline_s=deadline_s,
+                least_output_tokens=needs.least_output_tokens,
+                most_output_tokens=needs.most_output_tokens,
+                book=self._book,
             )
         )
         try:
@@ -268,7 +275,8 @@ class PipelineRunner:
         text = scrub(f"{type(error).__name__}: {error}")
         if not isinstance(error, LLMError | NoPurse):
             logger.error("step %s failed: %s", agent, text, exc_info=error)
-        if decision is not None and decision.is_override and isinstance(error, LLMError):
+        is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
+        if decision is not None and decision.is_override and is_told:
             self._alert(f"{agent}: the override's model {decision.llm.model_id} failed: {text}")
         return _failed(step, text), StepStatus.FAILED
 

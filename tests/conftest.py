@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 
+from agents.llm import terms
 from agents.revision import CACHE_ALIAS
 from observatory.redaction import RedactingFilter, RedactingFormatter
 from tests import canaries
@@ -61,6 +62,11 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> i
 @pytest.fixture(autouse=True)
 def _fresh_overrides_cache() -> None:
     caches[CACHE_ALIAS].clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learnt_of_models() -> None:
+    terms.forget_all()  # a port may be used again, by another test's server
 
 
 # --- what must not get out ------------------------------------------------------------------------

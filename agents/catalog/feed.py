@@ -15,16 +15,19 @@ from urllib.parse import quote
 from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
-from agents.catalog.entries import EndpointFacts, Listing, NotACatalogue
-from agents.catalog.store import SyncReport, store
-from agents.llm import http, openrouter_replies
+from agents.catalog.entries import EndpointFacts, Entry, Listing, NotACatalogue
+from agents.catalog.lookup import find
+from agents.catalog.store import SyncReport, reprice, store
+from agents.llm import http, openrouter_replies, replies
 from agents.llm.errors import LLMError, ProviderUnavailable
 from agents.llm.openrouter import HEADERS, base_url
 from agents.llm.retries import Deadline, RetryPolicy, retrying
+from agents.llm.signs import Sent
 
 logger = logging.getLogger(__name__)
 
 LIST_S = 30.0  # about a megabyte
+REFRESH_S = 5.0  # of one model, while its call waits
 ENDPOINTS_S = 20.0  # of all models in use together
 ENDPOINTS_AT_ONCE = 4
 MAX_IN_USE = 100
@@ -62,6 +65,26 @@ async def sync(
         *(len(report.returned), report.skipped),
     )
     return report
+
+
+async def refresh(model_id: str) -> bool:
+    """Take in what one model costs now; False if OpenRouter does not tell, or not to be believed.
+
+    Raises:
+        django.db.Error: the database does not answer, and nothing has changed.
+    """
+    known = await sync_to_async(find)(model_id)
+    if known is None:
+        return False
+    try:
+        path = f"/model/{quote(model_id, safe='/:~')}"
+        body = await _fetched(path, Deadline.in_seconds(REFRESH_S))
+        entry = Entry.from_payload(replies.mapping(replies.mapping(body).get("data")))
+    except (LLMError, NotACatalogue) as error:
+        logger.warning("model=%s: its price now is not known: %s", model_id, error)
+        return False
+    await sync_to_async(reprice)(known.pk, entry)
+    return True
 
 
 def sync_and_wait(
@@ -128,7 +151,7 @@ async def _asked(request: http.Request, deadline: Deadline) -> Any:
         error.retryable = True  # reading costs nothing, however far the request had come
         raise
     if reply.status != 200:
-        raise openrouter_replies.refusal(reply, has_schema=False)
+        raise openrouter_replies.refusal(reply, Sent())
     if reply.flaw:
         raise NotACatalogue(reply.flaw)
     return reply.body

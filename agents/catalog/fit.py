@@ -31,4 +31,7 @@ def cannot(model: CatalogModel, needs: Needs) -> list[str]:
     context_tokens = model.context_tokens
     if context_tokens is not None and context_tokens < needs.context_tokens:
         reasons.append(f"context of {context_tokens:,} tokens, {needs.context_tokens:,} needed")
+    most = model.max_completion_tokens
+    if most is not None and most < needs.least_output_tokens:
+        reasons.append(f"answers of {most:,} tokens at most, {needs.least_output_tokens:,} needed")
     return reasons

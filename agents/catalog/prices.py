@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from agents.catalog.entries import WEEKDAYS
+from agents.llm.limits import MaxPrice
 from agents.models import CatalogModel
 
 MILLION = 1_000_000
+MARGIN = Decimal("1.25")  # providers of one model differ a little in price
+MICRODOLLAR = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,34 @@ def per_million(price_usd: Decimal | None) -> str:
     # Two digits at least, and as many as the price has: "$3.00", "$0.0375".
     digits = max(2, -_exponent(dollars))
     return f"${dollars:,.{digits}f}"
+
+
+def max_price(model: CatalogModel) -> MaxPrice | None:
+    """Return the most that a call of the model may be asked for; None if no price is known.
+
+    The highest of its listed prices and a quarter more, in dollars per million tokens and rounded
+    up: a limit below the model's own price would shut it out.
+    """
+    prompt, completion = _highest(model, "prompt"), _highest(model, "completion")
+    if prompt is None or completion is None:
+        return None
+    request = _highest(model, "request")
+    return MaxPrice(
+        prompt=_raised(prompt * MILLION),
+        completion=_raised(completion * MILLION),
+        request=_raised(request) if request else None,
+    )
+
+
+def _highest(model: CatalogModel, name: str) -> Decimal | None:
+    usual: Decimal | None = getattr(model, f"{name}_usd")
+    if usual is None:
+        return None
+    return max([usual, *(Decimal(rule[name]) for rule in model.price_overrides if name in rule)])
+
+
+def _raised(dollars: Decimal) -> Decimal:
+    return (dollars * MARGIN).quantize(MICRODOLLAR, ROUND_UP).normalize() + 0
 
 
 def price_lines(model: CatalogModel) -> list[str]:

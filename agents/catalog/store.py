@@ -72,6 +72,18 @@ def store(
     )
 
 
+def reprice(model_id: str, entry: Entry) -> None:
+    """Take in what one model costs and gives now; the rest waits for the next list."""
+    CatalogModel.objects.filter(pk=model_id).update(
+        prompt_usd=entry.prompt_usd,
+        completion_usd=entry.completion_usd,
+        request_usd=entry.request_usd,
+        price_overrides=entry.price_overrides,
+        max_completion_tokens=entry.max_completion_tokens,
+        supported_parameters=entry.supported_parameters,
+    )
+
+
 def _line_up() -> None:
     """Have a second sync wait for the end of the first.
 

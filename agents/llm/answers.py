@@ -2,41 +2,29 @@
 
 What a model writes is data from a stranger. Repairing it costs CPU that grows faster than the
 text (65 KB of nested brackets took 1.8 s) and may exhaust the stack, so it is limited in size and
-runs in a thread.
+runs in a thread. Where the JSON may stand in a text is known in `agents.llm.json_texts`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
-import json_repair
 import pydantic
 
-from agents.llm import schemas
+from agents.llm import json_texts, schemas
 from agents.llm.base import Completion, LLMProvider
-from agents.llm.errors import AnswerNotJson
+from agents.llm.errors import AnswerCut, AnswerNotJson
 from agents.passages import NO_TAGS, Tags
 
-REPAIR_MAX_CHARS = 32 * 1024
-REPAIR_MAX_UNCLOSED = 100  # brackets: 5,000 nested ones took 0.8 s to be refused
 QUOTED_ANSWER_MAX_CHARS = 8 * 1024  # enough to see the mistake
 QUOTED_ERROR_MAX_CHARS = 1024
 
-_FENCE = "```"
-
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedAnswer:
-    """A text as the JSON value in it."""
-
-    value: Any
-    was_repaired: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,52 +69,75 @@ async def ask_json(
         raise
 
 
-async def parse(text: str) -> ParsedAnswer:
-    """Return the JSON value in a text, repaired if need be and possible.
+async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[ModelT]:
+    """Return the answer that a completion holds.
 
     Raises:
-        AnswerNotJson: there is none, or it would take too much to repair it; `.text` keeps it.
+        AnswerCut: it came without an end, and its content does not prove that it is whole.
+        AnswerNotJson: there is none that fits, or too much to be repaired; `.text` keeps it.
     """
-    candidate = _unfenced(text)
+    text = json_texts.without_thoughts(completion.text)
+    value, reason = _whole(text, model)
+    if value is not None:
+        return JsonAnswer(value=value, completion=completion, was_repaired=False)
+    if completion.is_known_whole:
+        raise _cut(completion, reason)
+    candidate = json_texts.unfenced(text)
+    if json_texts.is_too_much(candidate):
+        raise _not_json(f"{reason}; it is too much to be repaired", completion.text)
+    mended = await asyncio.to_thread(json_texts.mended, candidate)
+    if mended is not None:
+        value, misfit = _first_that_fits([mended], model)
+        if value is not None:
+            return JsonAnswer(value=value, completion=completion, was_repaired=True)
+        reason = misfit
+    raise _not_json(reason, completion.text)
+
+
+def _whole(text: str, model: type[ModelT]) -> tuple[ModelT | None, str]:
+    """Return the one value in a text that fits as it was written, or why there is none.
+
+    Raises:
+        AnswerNotJson: there are several that differ, and none of them is to be guessed.
+    """
     try:
-        return ParsedAnswer(value=_strictly(candidate), was_repaired=False)
+        return _first_that_fits([json_texts.strictly(json_texts.unfenced(text))], model)
     except (ValueError, RecursionError) as error:
         reason = str(error)
-    if len(candidate) > REPAIR_MAX_CHARS or _unclosed(candidate) > REPAIR_MAX_UNCLOSED:
-        raise _not_json(f"{reason}; it is too much to be repaired", text)
-    try:
-        value = await asyncio.to_thread(json_repair.loads, candidate, skip_json_loads=True)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict | list) or not value:
-        # The repair makes some string or other of any prose.
-        raise _not_json(reason, text)
-    return ParsedAnswer(value=value, was_repaired=True)
+    fitting = [
+        value
+        for found in json_texts.found_in(text)
+        if (value := _first_that_fits([found], model)[0]) is not None
+    ]
+    if not fitting:
+        return None, reason
+    if any(value != fitting[0] for value in fitting):
+        raise _not_json("it holds several answers, and they differ", text)
+    return fitting[0], ""
 
 
-def _unfenced(text: str) -> str:
-    """Return what stands in a code fence around all of the text, else the text.
-
-    Without a regular expression: one that allows blanks everywhere took 72 s on 4,000 newlines.
-    """
-    stripped = text.strip()
-    first_line, newline, rest = stripped.partition("\n")
-    if newline and first_line.startswith(_FENCE) and rest.endswith(_FENCE):
-        return rest.removesuffix(_FENCE)
-    return text
-
-
-def _unclosed(text: str) -> int:
-    return sum(map(text.count, "[{")) - sum(map(text.count, "]}"))
+def _first_that_fits(values: list[Any], model: type[ModelT]) -> tuple[ModelT | None, str]:
+    """Return the first of the values, or of what they are wrapped around, that fits the model."""
+    reason = ""
+    for value in values:
+        for unwrapped in _unwrapped(value, model):
+            try:
+                return model.model_validate(unwrapped), ""
+            except pydantic.ValidationError as error:
+                reason = reason or _named_mistakes(error)
+    return None, reason
 
 
-async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[ModelT]:
-    parsed = await parse(completion.text)
-    try:
-        value = model.model_validate(parsed.value)
-    except pydantic.ValidationError as error:
-        raise _not_json(_named_mistakes(error), completion.text) from None
-    return JsonAnswer(value=value, completion=completion, was_repaired=parsed.was_repaired)
+def _unwrapped(value: Any, model: type[pydantic.BaseModel]) -> Iterator[Any]:
+    """Yield a value, and what is in it if it is a list of one or an object under a name alone."""
+    yield value
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+        yield value
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, inner),) = value.items()
+        if name not in model.model_fields and isinstance(inner, dict):
+            yield inner
 
 
 def _named_mistakes(error: pydantic.ValidationError) -> str:
@@ -160,11 +171,10 @@ def _not_json(reason: str, text: str) -> AnswerNotJson:
     return error
 
 
-def _strictly(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
+def _cut(completion: Completion, reason: str) -> AnswerCut:
+    error = AnswerCut(f"the answer has no end, and is not known to be whole: {reason}")
+    error.learnt, error.maybe_charged = completion, True
+    return error
 
 
 @lru_cache(maxsize=128)

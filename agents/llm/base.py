@@ -17,6 +17,7 @@ from uuid import UUID
 
 from agents.llm.errors import LLMError
 from agents.llm.keys import ApiKey
+from agents.llm.limits import EmptyBook, ModelBook
 from agents.llm.retries import RetryPolicy
 
 
@@ -46,9 +47,17 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
+# Finish reasons of an answer that reached its limit of output tokens; vendors have many names.
+AT_OUTPUT_LIMIT = frozenset(
+    {"length", "max_tokens", "model_length", "max_output_tokens", "max_new_tokens"}
+)
+# Of one that filled the model's context, which no larger limit makes any larger.
+AT_CONTEXT_LIMIT = frozenset({"model_context_window_exceeded", "context_length_exceeded"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One usable answer: it has content and a terminal signal."""
+    """One answer: it is usable if it has content and is not cut."""
 
     text: str
     served_model: str  # "" = the response did not say
@@ -59,6 +68,13 @@ class Completion:
     latency_ms: int
     generation_id: str = ""
     upstream: str = ""  # who ran the model for a gateway such as OpenRouter, if that was said
+    is_known_whole: bool = False  # without a finish reason, by its content
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer breaks off before its end, or may: it has no terminal signal."""
+        reason = self.finish_reason.casefold()
+        return reason in AT_OUTPUT_LIMIT | AT_CONTEXT_LIMIT or not (reason or self.is_known_whole)
 
     @classmethod
     def lost(cls, generation_id: str) -> Self:
@@ -78,7 +94,7 @@ class Completion:
         """Return the text parsed as JSON, exactly as sent.
 
         Raises:
-            ValueError: it is no JSON; `agents.llm.answers.parse` also repairs.
+            ValueError: it is no JSON; `agents.llm.answers` also repairs.
         """
         return json.loads(self.text)
 
@@ -147,6 +163,9 @@ class StepScope:
     step_id: str = ""
     observer: CallObserver = field(default_factory=Unobserved)
     deadline_s: float = 120.0  # for one `complete`, all its attempts and waits together
+    least_output_tokens: int = 256  # of visible text, below which no answer can be whole
+    most_output_tokens: int = 4_096  # of visible text, that an answer may need
+    book: ModelBook = field(default_factory=EmptyBook)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,22 @@
 """READ FIRST: how one `complete` becomes HTTP attempts, whoever the provider is.
 
     complete            the chosen model, then at most once the fallback model
-      _ask_model        with the schema enforced, then at most once with the schema in words
+      _ask_model        as it should be asked, then as its refusals say (agents.llm.second_tries)
         retrying        the same request again, if its error may pass (agents.llm.retries)
           _attempt      told to the observer before it leaves and after it ended
             _exchange   one request and what its reply means
 
 Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
 what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record says
-that the outcome is unknown. All of it shares one deadline. What differs between vendors is a `Wire`,
-and lives in their files.
+that the outcome is unknown. The one exception is an answer that came and was cut: it is no answer,
+and is asked for at most once more, with a larger limit. All of it shares one deadline. What differs
+between vendors is a `Wire`, and lives in their files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -26,27 +26,18 @@ from uuid import uuid4
 
 from agents.llm import http, schemas
 from agents.llm.base import Attempt, Completion, LLMProvider, Outcome
-from agents.llm.errors import (
-    DeadlineExceeded,
-    KeyRejected,
-    LLMError,
-    ModelUnavailable,
-    PictureUnsupported,
-    RequestInvalid,
-    SchemaUnsupported,
-)
+from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline, retrying
+from agents.llm.second_tries import Trial
+from agents.llm.signs import Sent
+from agents.llm.terms import Model, Terms
 
 SETTLING_S = 3.0  # for the question what a call cost; nobody should wait long for a price
+# That a request can do without: all but these.
+_NEEDED = ("model", "messages", "system")
 
 logger = logging.getLogger(__name__)
-
-# Vendors have no code for it, but all of them say it like this.
-_REFUSES_PICTURES = re.compile(
-    r"\b(support|accept|take)\w*\b.*\bimage|\bimages? (input )?(is|are) not (supported|allowed)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,31 +47,56 @@ class Prompt:
     system: str
     user: str
     image_b64: str = ""
-    schema: dict[str, Any] | None = None  # strict; None = any text will do
+    schema: dict[str, Any] | None = None  # strict; None = any text will do, or it is in words
+    is_in_words: bool = False
+
+    @property
+    def wants_json(self) -> bool:
+        return self.schema is not None or self.is_in_words
 
     def with_schema_in_words(self) -> Prompt:
         """Return a prompt that asks for what no endpoint enforces."""
-        system = f"{self.system}\n\n{schemas.in_words(self.schema or {})}"
-        return replace(self, system=system, schema=None)
+        if self.schema is None:
+            return self
+        words = schemas.in_words(self.schema)
+        if not self.system:  # the instructions stand in the message already
+            user = f"{self.user}\n\n{words}"
+            return replace(self, user=user, schema=None, is_in_words=True)
+        return replace(self, system=f"{self.system}\n\n{words}", schema=None, is_in_words=True)
+
+    def with_instructions_in_message(self) -> Prompt:
+        """Return a prompt for a model that takes no message of role system."""
+        if not self.system:
+            return self
+        return replace(self, system="", user=f"{self.system}\n\n{self.user}")
 
 
 class Wire(Protocol):
     """What differs from vendor to vendor."""
 
-    def request(self, model_id: str, prompt: Prompt) -> http.Request:
-        """Return the request that asks the model.
+    @property
+    def base_url(self) -> str:
+        """Where the vendor is asked."""
+        ...
+
+    @property
+    def reasons_unasked(self) -> bool:
+        """Whether its models may reason although no request says so."""
+        ...
+
+    def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
+        """Return the request that asks the model on these terms.
 
         Raises:
             RequestInvalid: the prompt cannot be asked at all.
         """
         ...
 
-    def completion(self, reply: http.Reply, prompt: Prompt) -> Completion:
+    def completion(self, reply: http.Reply, sent: Sent) -> Completion:
         """Return the answer in a reply.
 
         Raises:
-            LLMError: the reply is a refusal or no complete answer; SchemaUnsupported if the same
-                prompt may succeed with its schema in words.
+            LLMError: the reply is a refusal, read with a view to what was sent, or no whole answer.
         """
         ...
 
@@ -142,9 +158,7 @@ class _Call:
 
 
 def _may_fall_back(call: _Call, error: LLMError) -> bool:
-    # A key that was refused, a request that cannot be read and a time that ran out would be the
-    # same for any other model.
-    if isinstance(error, KeyRejected | RequestInvalid | DeadlineExceeded):
+    if not error.handling.may_fall_back:
         return False
     # Nobody knows whether a lost answer was paid; one that came and was no good is on record.
     if error.maybe_charged and error.http_status is None:
@@ -158,16 +172,36 @@ def _may_fall_back(call: _Call, error: LLMError) -> bool:
 
 
 async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
-    try:
-        return await _ask(call, model_id, prompt)
-    except SchemaUnsupported:
-        return await _ask(call, model_id, prompt.with_schema_in_words())
+    provider, wire = call.provider, call.wire
+    model = Model(
+        base_url=wire.base_url,
+        model_id=model_id,
+        key_fingerprint=provider.api_key.fingerprint,
+    )
+    trial = await Trial.begin(provider.name, model, provider.scope, prompt, wire.reasons_unasked)
+    while True:
+        try:
+            completion = await _ask(call, model_id, trial.prompt, trial.terms)
+        except LLMError as error:
+            if not await trial.is_changed_after(error):
+                raise
+            logger.info(
+                "agent=%s step=%s model=%s: %s, trying %s",
+                provider.scope.agent,
+                provider.scope.step_id,
+                model_id,
+                error.cause.value,
+                error.handling.next.value,
+            )
+        else:
+            trial.keep_what_helped()
+            return completion
 
 
-async def _ask(call: _Call, model_id: str, prompt: Prompt) -> Completion:
+async def _ask(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Completion:
     try:
         return await retrying(
-            lambda: _attempt(call, model_id, prompt),
+            lambda: _attempt(call, model_id, prompt, terms),
             policy=call.provider.retries,
             deadline=call.deadline,
         )
@@ -176,9 +210,10 @@ async def _ask(call: _Call, model_id: str, prompt: Prompt) -> Completion:
         raise
 
 
-async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
+async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Completion:
     """Send one request, told to the observer on both sides of it, whatever happens between."""
-    request = call.wire.request(model_id, prompt)
+    request = call.wire.request(model_id, prompt, terms)
+    sent = _sent(request, prompt, terms)
     if call.deadline.remaining_s <= 0:
         raise DeadlineExceeded("no time was left for another try")
     call.attempts += 1
@@ -194,7 +229,7 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
         return await _finished(call.provider.scope.observer.attempt_ended(attempt, outcome))
 
     try:
-        completion, status = await _exchange(call, _signed(request, call, attempt), prompt)
+        completion, status = await _exchange(call, _signed(request, call, attempt), sent)
     except LLMError as error:
         (await ended(Outcome(error=error, http_status=error.http_status))).result()
         raise
@@ -206,26 +241,33 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt) -> Completion:
     return completion
 
 
-async def _exchange(call: _Call, request: http.Request, prompt: Prompt) -> tuple[Completion, int]:
+async def _exchange(call: _Call, request: http.Request, sent: Sent) -> tuple[Completion, int]:
     api_key = call.provider.api_key
     try:
         reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
         call.answered_at = time.monotonic()
-        completion = call.wire.completion(reply, prompt)
+        completion = call.wire.completion(reply, sent)
     except LLMError as error:
         call.answered_at = call.answered_at or time.monotonic()
         if error.maybe_charged:
             seen = error.learnt or Completion.lost(error.generation_id)
             error.learnt = await call.wire.settled(seen, api_key, call.deadline)
-        if prompt.image_b64 and _is_about_pictures(error):
-            raise PictureUnsupported.told_by(error) from None
         raise
     return await call.wire.settled(completion, api_key, call.deadline), reply.status
 
 
-def _is_about_pictures(error: LLMError) -> bool:
-    return isinstance(error, ModelUnavailable | RequestInvalid) and bool(
-        _REFUSES_PICTURES.search(str(error))
+def _sent(request: http.Request, prompt: Prompt, terms: Terms) -> Sent:
+    """Return what a refusal of the request may be about."""
+    body = request.body or {}
+    routing = body.get("provider") or {}
+    return Sent(
+        has_schema=prompt.schema is not None,
+        has_picture=bool(prompt.image_b64),
+        has_instructions=bool(prompt.system),
+        has_max_price="max_price" in routing,
+        wants_json=prompt.wants_json,
+        parameters=frozenset(body).difference(_NEEDED),
+        max_tokens=terms.max_tokens,
     )
 
 
@@ -277,5 +319,7 @@ async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         await asyncio.wait([task])
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            logger.exception("the end of a call is not recorded", exc_info=failure)
         raise
     return task

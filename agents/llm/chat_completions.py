@@ -9,20 +9,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.llm import http, images, replies, schemas
-from agents.llm.base import Completion, Usage
+from agents.llm.base import AT_CONTEXT_LIMIT, AT_OUTPUT_LIMIT, Completion, Usage
 from agents.llm.calls import Prompt
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
+from agents.llm.signs import Sent
+from agents.llm.terms import Terms
 
 _UNFINISHED = ("tool_calls", "function_call")
+_THOUGHTS = ("reasoning_content", "reasoning")
 
 
-def request_body(model_id: str, prompt: Prompt) -> dict[str, Any]:
+LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
+
+
+def request_body(model_id: str, prompt: Prompt, terms: Terms, *limit_names: str) -> dict[str, Any]:
     """Return what asks the model, held to the prompt's schema if there is one.
 
+    The output limit goes by the first of its names that the model has not refused.
+
     Raises:
-        RequestInvalid: the picture is none.
+        PictureInvalid: the picture is none.
     """
     body: dict[str, Any] = {"model": model_id, "messages": _messages(prompt)}
+    for name in (*limit_names, *LIMIT_NAMES):
+        if name not in terms.left_out:
+            body[name] = terms.max_tokens
+            break
     if prompt.schema is not None:
         body["response_format"] = {
             "type": "json_schema",
@@ -62,20 +74,36 @@ def usage_in(reply: http.Reply) -> Mapping[str, Any]:
     return replies.mapping(replies.mapping(reply.body).get("usage"))
 
 
-def seen(reply: http.Reply) -> Completion:
+def seen(reply: http.Reply, sent: Sent) -> Completion:
     """Return all that the response says but its cost, whether or not that makes an answer."""
     choice = first_choice(reply)
-    return replies.seen(
+    answer = replies.seen(
         reply,
-        text_said=_content(choice),
+        text_said=_content(choice, wants_json=sent.wants_json),
         usage=_usage(usage_in(reply)),
-        finish_reason=choice.get("finish_reason"),
+        finish_reason=_finish_reason(choice),
     )
+    return replies.known_whole(answer, reply, wants_json=sent.wants_json)
 
 
-def _content(choice: Mapping[str, Any]) -> str:
-    content = replies.mapping(choice.get("message")).get("content")
-    return replies.joined_parts(content) if isinstance(content, list) else replies.text(content)
+def _finish_reason(choice: Mapping[str, Any]) -> object:
+    """Return why the answer ended; what the upstream vendor said counts where it says "cut"."""
+    native = replies.text(choice.get("native_finish_reason"))
+    if native.casefold() in AT_OUTPUT_LIMIT | AT_CONTEXT_LIMIT:
+        return native.casefold()
+    return choice.get("finish_reason")
+
+
+def _content(choice: Mapping[str, Any], *, wants_json: bool) -> str:
+    """Return the text; what the model only thought is none, unless it is the JSON asked for."""
+    message = replies.mapping(choice.get("message"))
+    content = message.get("content")
+    said = replies.joined_parts(content) if isinstance(content, list) else replies.text(content)
+    if said.strip() or not wants_json:
+        return said
+    # Some servers take an answer for a thought, and leave the content empty.
+    thoughts = (replies.text(message.get(name)).strip() for name in _THOUGHTS)
+    return next((thought for thought in thoughts if replies.is_json_object(thought)), said)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:

@@ -5,44 +5,22 @@ It tells no cost, so that is estimated (`agents.llm.prices`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from agents.llm import calls, http, images, prices, replies, vendor
+from agents.llm import calls, http, images, prices, refusals, replies, vendor
 from agents.llm.base import Completion, Usage
-from agents.llm.errors import (
-    AnswerUnusable,
-    KeyRejected,
-    LLMError,
-    ModelUnavailable,
-    NoCredit,
-    ProviderUnavailable,
-    RateLimited,
-    RequestForbidden,
-    SchemaUnsupported,
-)
+from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
 from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
+from agents.llm.signs import Sent
+from agents.llm.terms import Terms
 
-MAX_TOKENS = 8192  # must be said; the most that every model since Claude 3.5 takes
 HEADERS = {"anthropic-version": "2023-06-01"}
 KEY_HEADER = ("x-api-key", "")
 ID_HEADER = "request-id"
 
-_KIND_INSIDE_200: dict[str, type[LLMError]] = {
-    "authentication_error": KeyRejected,
-    "billing_error": NoCredit,
-    "permission_error": RequestForbidden,
-    "not_found_error": ModelUnavailable,
-    "rate_limit_error": RateLimited,
-    "api_error": ProviderUnavailable,
-    "timeout_error": ProviderUnavailable,
-    "overloaded_error": ProviderUnavailable,
-}
-_NO_CREDIT = re.compile(r"credit balance", re.IGNORECASE)  # comes with a 400
-_SCHEMA = re.compile(r"output.?(config|format)|json.?schema|structured.?output", re.IGNORECASE)
 # The model wants something of us before it goes on; what it said so far is no answer.
 _UNFINISHED = ("pause_turn", "tool_use")
 
@@ -69,24 +47,29 @@ class ClaudeWire:
 
     base_url: str
 
-    def request(self, model_id: str, prompt: calls.Prompt) -> http.Request:
+    reasons_unasked: ClassVar[bool] = False  # it thinks before it answers only where that is asked
+
+    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
         return http.Request(
             base_url=self.base_url,
             path="/v1/messages",
             headers=HEADERS,
-            body=_request_body(model_id, prompt),
+            body=_request_body(model_id, prompt, terms),
             key_header=KEY_HEADER,
             id_header=ID_HEADER,
         )
 
-    def completion(self, reply: http.Reply, prompt: calls.Prompt) -> Completion:
+    def completion(self, reply: http.Reply, sent: Sent) -> Completion:
         if not 200 <= reply.status < 300:
-            raise _refusal(reply, has_schema=prompt.schema is not None)
-        seen = _seen(reply)
+            raise refusals.refused(reply, sent)
+        error = replies.error_object(replies.mapping(reply.body).get("error"))
+        if error and replies.holds_nothing_else(reply, "content"):
+            raise replies.unbilled(refusals.understood(refusals.said(0, error), sent), reply)
+        seen = replies.known_whole(_seen(reply), reply, wants_json=sent.wants_json)
         return replies.usable(seen, _problem(reply, seen), reply.status)
 
     def refusal(self, reply: http.Reply) -> LLMError:
-        return _refusal(reply, has_schema=False)
+        return refusals.refused(reply, Sent())
 
     async def settled(
         self, completion: Completion, api_key: ApiKey, deadline: Deadline
@@ -109,10 +92,10 @@ class ClaudeWire:
 # --- a request ------------------------------------------------------------------------------------
 
 
-def _request_body(model_id: str, prompt: calls.Prompt) -> dict[str, Any]:
+def _request_body(model_id: str, prompt: calls.Prompt, terms: Terms) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model_id,
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": terms.max_tokens,  # a must
         "messages": [{"role": "user", "content": _user_content(prompt)}],
     }
     if prompt.system:
@@ -165,34 +148,10 @@ def _problem(reply: http.Reply, seen: Completion) -> LLMError | None:
         return AnswerUnusable(f"the response cannot be read: {reply.flaw}")
     body = replies.mapping(reply.body)
     if error := replies.error_object(body.get("error")):
-        kind = _KIND_INSIDE_200.get(_type(error), AnswerUnusable)
-        return kind(_message(error) or "an error in the answer", error_type=_type(error))
+        return refusals.broken_off(refusals.said(0, error))
     if seen.finish_reason == "refusal":
         why = replies.text(replies.mapping(body.get("stop_details")).get("explanation"))
         return RequestForbidden(replies.cleaned(f"the model refused: {why or 'it says no more'}"))
     if seen.finish_reason in _UNFINISHED:
         return AnswerUnusable(f"the answer has no proper end, but {seen.finish_reason!r}")
     return replies.missing_end(seen)
-
-
-# --- an error -------------------------------------------------------------------------------------
-
-
-def _refusal(reply: http.Reply, *, has_schema: bool) -> LLMError:
-    error = replies.error_in(reply)
-    message = _message(error) or f"HTTP {reply.status}"
-    kind: type[LLMError] | None = None
-    if reply.status == 400 and _NO_CREDIT.search(message):
-        kind = NoCredit
-    elif reply.status == 400 and has_schema and _SCHEMA.search(message):
-        kind = SchemaUnsupported
-    failure = replies.error_for_status(reply.status, message, error_type=_type(error), kind=kind)
-    return replies.refused(reply, failure)
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    return replies.cleaned(replies.text(error.get("message")))
-
-
-def _type(error: Mapping[str, Any]) -> str:
-    return replies.cleaned(replies.text(error.get("type")))

@@ -7,20 +7,18 @@ it has no price list that we know, so a call costs what its answer says, or nobo
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from agents.llm import calls, chat_completions, http, openai, replies, vendor
 from agents.llm.base import Completion, CostSource
-from agents.llm.errors import SchemaUnsupported
+from agents.llm.errors import RequestInvalid, SchemaUnsupported
 from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
+from agents.llm.signs import Sent
+from agents.llm.terms import Terms
 
 NAME = "compatible"
-_SCHEMA = re.compile(r"response_format|json_schema|structured.?output|grammar", re.IGNORECASE)
-_LOOKED_AT_CHARS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +41,24 @@ class CompatibleProvider(openai.OpenAIProvider):
 class CompatibleWire(openai.OpenAIWire):
     """OpenAI's wire as servers speak it that know less of it."""
 
-    def completion(self, reply: http.Reply, prompt: calls.Prompt) -> Completion:
-        if prompt.schema is not None and _refuses_schema(reply):
-            refusal = SchemaUnsupported(
-                f"HTTP {reply.status} to a schema", http_status=reply.status
-            )
-            raise replies.refused(reply, refusal)
-        return _as_billed(super(CompatibleWire, self).completion(reply, prompt), reply)
+    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
+        # Servers of this kind know the old name of the limit; many know no other.
+        body = chat_completions.request_body(model_id, prompt, terms, "max_tokens")
+        return http.Request(
+            base_url=self.base_url,
+            path=vendor.versioned(self.base_url, "/chat/completions"),
+            body=body,
+        )
+
+    def completion(self, reply: http.Reply, sent: Sent) -> Completion:
+        try:
+            seen = super(CompatibleWire, self).completion(reply, sent)
+        except RequestInvalid as error:
+            # FastAPI's 422 finds a field that it does not know, and says nothing of schemas.
+            if sent.has_schema and reply.status == 422 and type(error) is RequestInvalid:
+                raise _without_schema(error) from None
+            raise
+        return _as_billed(seen, reply)
 
     async def settled(
         self, completion: Completion, api_key: ApiKey, deadline: Deadline
@@ -57,17 +66,12 @@ class CompatibleWire(openai.OpenAIWire):
         return completion
 
 
-def _refuses_schema(reply: http.Reply) -> bool:
-    """Return whether a refusal is about the schema: it says so, or finds a field that it does not know.
-
-    Servers have no common code for it, and FastAPI's 422 is no error object at all.
-    """
-    if reply.status == 422:
-        return True
-    if reply.status not in (400, 404, 415, 500, 501):
-        return False
-    said = json.dumps(reply.body, default=str)[:_LOOKED_AT_CHARS]
-    return bool(_SCHEMA.search(said))
+def _without_schema(error: RequestInvalid) -> SchemaUnsupported:
+    refusal = SchemaUnsupported(
+        str(error), http_status=error.http_status, error_type=error.error_type
+    )
+    refusal.generation_id, refusal.upstream = error.generation_id, error.upstream
+    return refusal
 
 
 def _as_billed(seen: Completion, reply: http.Reply) -> Completion:

@@ -1,32 +1,45 @@
 """What can go wrong when a model is asked, as one small tree.
 
     LLMError                        .retryable decides whether the same call may be tried again
-    ├── ProviderUnavailable         connect error, 408, 5xx, 529: the next try may succeed;
+    ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: the next try may succeed;
     │   │                           a connection lost later: nobody knows, .maybe_charged
     │   └── RateLimited             429; .retry_after_s when the provider named a time
-    ├── ProviderRejected            the provider refused; trying again is pointless
+    ├── ProviderRejected            the provider refused; the same request again is pointless
     │   ├── KeyRejected             401
     │   │   └── KeyUnreadable       the stored key cannot be decrypted (in `agents.llm.keys`)
-    │   ├── NoCredit                402, or 403 for an exhausted budget
-    │   ├── RequestForbidden        403: guardrail, moderation, region
+    │   ├── NoCredit                402 or insufficient_quota
+    │   │   ├── BudgetSpent         a limit that was set for the key is reached
+    │   │   └── CreditTooLow        it covers fewer tokens than were asked for; .most_tokens
+    │   ├── RequestForbidden        403: guardrail, moderation
+    │   │   └── RegionForbidden     not offered where we are
     │   ├── ModelUnavailable        unknown, retired or nowhere served; .fallback_models
-    │   │   └── PictureUnsupported  it takes no pictures
-    │   ├── SchemaUnsupported       nobody holds this model to a JSON schema; asked again by prompt
-    │   └── RequestInvalid          400, 413, 422
+    │   │   ├── PictureUnsupported  it takes no pictures
+    │   │   └── PriceRefused        nowhere served at the price that was named
+    │   ├── SchemaUnsupported       nobody holds this model to this JSON schema
+    │   ├── RoleUnsupported         the model takes no system role
+    │   ├── ParameterUnsupported    the model does not take .parameter
+    │   ├── LimitRefused            the model gives fewer tokens; .most_tokens
+    │   └── RequestInvalid          other 400s and 422s
+    │       ├── PictureInvalid      this picture cannot be read
+    │       └── RequestTooLong      the message is too long for the model
     ├── DeadlineExceeded            the call's time ran out
     ├── AnswerUnusable              200, but no content with a terminal signal
+    │   └── AnswerCut               the answer breaks off; .may_be_longer with a larger limit
     └── AnswerNotJson               content came, but never as JSON of the schema; .text keeps it
 
-Every class carries `member_line`, the one sentence a member may read, without names of keys or
-vendors' texts. Messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
-`.maybe_charged` says that the provider may have worked, and may bill, although no answer came:
-then the same request is never sent again. `.generation_id` is the vendor's name of the call, if it
-was still told, and `.learnt` what it cost, if that was. `.upstream` is who refused behind a gateway.
+Every class has a `cause`, and what follows from it is a row of `agents.llm.causes`: also the
+`member_line`, the one sentence a member may read, without names of keys or vendors' texts. Messages
+are scrubbed of keys before they get here (`agents.llm.secrets.scrub`). `.maybe_charged` says that
+the provider may have worked, and may bill, although no answer came: then the same request is never
+sent again. `.generation_id` is the vendor's name of the call, if it was still told, and `.learnt`
+what it cost, if that was. `.upstream` is who refused behind a gateway.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from agents.llm.causes import HANDLING, Cause, Handling, Next
 
 if TYPE_CHECKING:
     from agents.llm.base import Completion
@@ -35,14 +48,24 @@ if TYPE_CHECKING:
 class LLMError(Exception):
     """A call to a model did not give a usable answer."""
 
+    cause: ClassVar[Cause] = Cause.OTHER
+    handling: ClassVar[Handling] = HANDLING[Cause.OTHER]
+    member_line: ClassVar[str] = handling.member_line
     retryable = False
-    member_line = "The model could not answer. Please try again."
     retry_after_s: float | None = None  # as the provider asked, at most a minute
     fallback_models: tuple[str, ...] = ()  # that the provider offers instead
     maybe_charged = False
     generation_id = ""
     upstream = ""
     learnt: Completion | None = None  # what an unusable answer still said: usage, cost, model
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give the class what its cause's row says, unless it says otherwise itself."""
+        super().__init_subclass__(**options)
+        cls.handling = HANDLING[cls.cause]
+        if "member_line" not in cls.__dict__:
+            cls.member_line = cls.handling.member_line
+        cls.retryable = cls.handling.next is Next.SAME_LATER
 
     def __init__(
         self,
@@ -63,91 +86,142 @@ class LLMError(Exception):
 class ProviderUnavailable(LLMError):
     """The provider could not be reached or was overloaded."""
 
-    retryable = True
-    member_line = "The model's provider is not answering right now. Please try again in a minute."
+    cause = Cause.OUTAGE
 
 
 class RateLimited(ProviderUnavailable):
     """The provider asked us to slow down."""
 
-    member_line = "The model is busy right now. Please try again in a minute."
+    cause = Cause.RATE
 
 
 class ProviderRejected(LLMError):
     """The provider refused the request for good."""
 
-    member_line = "The model's provider refused this request."
+    cause = Cause.REFUSED
 
 
 class KeyRejected(ProviderRejected):
     """The API key is not valid."""
 
-    member_line = "The provider did not accept the API key."
+    cause = Cause.KEY
 
 
 class NoCredit(ProviderRejected):
-    """The key has no credit left, or its budget is used up."""
+    """The key has no credit left."""
 
-    member_line = "The API key has no credit left."
+    cause = Cause.ACCOUNT
+
+
+class BudgetSpent(NoCredit):
+    """A limit that was set for the key, its team or its user is reached."""
+
+    cause = Cause.BUDGET
+
+
+class CreditTooLow(NoCredit):
+    """The credit covers fewer output tokens than were asked for."""
+
+    cause = Cause.CREDIT
+    most_tokens: int | None = None  # that it does cover
 
 
 class RequestForbidden(ProviderRejected):
-    """A guardrail, a moderation rule or a region forbids the request."""
+    """A guardrail or a moderation rule forbids the request."""
 
-    member_line = "The provider's rules did not allow this request."
+    cause = Cause.POLICY
+
+
+class RegionForbidden(RequestForbidden):
+    """The model is not offered where the request came from."""
+
+    cause = Cause.REGION
 
 
 class ModelUnavailable(ProviderRejected):
     """The model is unknown, retired, or served by nobody who can take this request."""
 
-    member_line = "The chosen model is not available."
-
-
-class SchemaUnsupported(ProviderRejected):
-    """Nobody who serves the model can hold it to a JSON schema."""
-
-    member_line = "The chosen model is not available."
+    cause = Cause.UNKNOWN_MODEL
 
 
 class PictureUnsupported(ModelUnavailable):
     """The model takes no pictures, and was handed one."""
 
-    member_line = (
-        "The chosen model cannot read pictures. Describe it in words, or ask an operator for"
-        " another model."
-    )
+    cause = Cause.PICTURE
 
-    @classmethod
-    def told_by(cls, error: LLMError) -> PictureUnsupported:
-        """Return the same refusal under its own name, with all that was learnt of it."""
-        told = cls(str(error), http_status=error.http_status, error_type=error.error_type)
-        told.maybe_charged = error.maybe_charged
-        told.generation_id = error.generation_id
-        told.upstream = error.upstream
-        told.learnt = error.learnt
-        return told
+
+class PriceRefused(ModelUnavailable):
+    """Nobody serves the model at the price that was named."""
+
+    cause = Cause.PRICE
+
+
+class SchemaUnsupported(ProviderRejected):
+    """Nobody who serves the model can hold it to this JSON schema."""
+
+    cause = Cause.SCHEMA
+
+
+class RoleUnsupported(ProviderRejected):
+    """The model takes no message of role system."""
+
+    cause = Cause.ROLE
+
+
+class ParameterUnsupported(ProviderRejected):
+    """The model does not take one of the parameters that were sent."""
+
+    cause = Cause.PARAMETER
+    parameter = ""
+
+
+class LimitRefused(ProviderRejected):
+    """The model gives fewer output tokens than were asked for."""
+
+    cause = Cause.LIMIT
+    most_tokens: int | None = None  # that it does give
+    is_fixed = True  # whatever the message; False: what this message leaves of its context
 
 
 class RequestInvalid(ProviderRejected):
-    """The provider could not read the request, or it was too large."""
+    """The provider could not take the request."""
 
-    member_line = "The model could not take this message. Please make it shorter."
+    cause = Cause.REQUEST
+
+
+class PictureInvalid(RequestInvalid):
+    """The provider could not read this picture."""
+
+    cause = Cause.THIS_PICTURE
+
+
+class RequestTooLong(RequestInvalid):
+    """The message is too long for the model."""
+
+    cause = Cause.LENGTH
 
 
 class DeadlineExceeded(LLMError):
     """The call was not answered within its time."""
 
-    member_line = "The model took too long to answer. Please try again."
+    cause = Cause.TIME
 
 
 class AnswerUnusable(LLMError):
     """The response had no content, no terminal signal, or an error inside a 200."""
 
-    member_line = "The model gave no complete answer. Please try again."
+    cause = Cause.UNUSABLE
+
+
+class AnswerCut(AnswerUnusable):
+    """The answer breaks off: at a limit, or without a terminal signal."""
+
+    cause = Cause.CUT
+    may_be_longer = False  # a larger output limit may make it whole
 
 
 class AnswerNotJson(LLMError):
     """The answer does not fit the agent's schema, not even after repair and one more try."""
 
-    member_line = "The model's answer could not be read. Please try again."
+    cause = Cause.NOT_JSON
     text = ""

@@ -17,7 +17,6 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -26,12 +25,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from agents.llm import upstreams
+from agents.llm import bodies, upstreams
+from agents.llm.bodies import MAX_BODY_BYTES, TOO_LARGE
 from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderUnavailable
 from agents.llm.keys import ApiKey
 from agents.llm.secrets import HIDDEN, scrub
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_CONNECTIONS = 500  # a bound against leaks; how many calls run at once is decided elsewhere
 # Common servers hang up after 5 s. A POST on a connection that is being closed has no outcome.
 KEEPALIVE_S = 4.0
@@ -75,6 +74,8 @@ class Reply:
     latency_ms: int
     generation_id: str = ""  # as the header told it
     upstream: str = ""  # who answered behind a gateway, as the header told it
+    is_stream: bool = False  # put together from events: only their own end is an end
+    is_page: bool = False  # a web page, of the provider or of a network in front of it
 
 
 async def send(request: Request, *, api_key: ApiKey | None, deadline_s: float) -> Reply:
@@ -106,7 +107,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
             client = await _client(request.base_url)
             response = await client.send(_built(request, key), stream=True)
             raw, flaw = await _read(response)
-            reply = _reply(response, _parsed(raw, key, flaw), started)
+            reply = _reply(response, raw, _parsed(raw, key, flaw), started)
             return replace(
                 reply,
                 generation_id=_generation_id(response, request, key),
@@ -169,20 +170,17 @@ async def _read(response: httpx.Response) -> tuple[bytes, str]:
     """Return the body and what is wrong with it; the connection is given back or cut."""
     raw = bytearray()
     try:
-        # Nobody was asked to compress: what is compressed all the same may be a bomb.
-        if response.headers.get("content-encoding", "identity") != "identity":
-            return b"", "it is compressed"
         async for chunk in response.aiter_raw():
             raw += chunk
             if len(raw) > MAX_BODY_BYTES:
-                return b"", f"it is larger than {MAX_BODY_BYTES // 1024**2} MB"
+                return b"", TOO_LARGE
     except (httpx.HTTPError, aiohttp.ClientError, OSError):
         if not response.is_error:
             raise
         return b"", "it broke off"  # the status has said that there is no answer
     finally:
         await response.aclose()
-    return bytes(raw), ""
+    return bodies.decompressed(bytes(raw), response.headers.get("content-encoding", ""))
 
 
 def _parsed(raw: bytes, key: str, flaw: str) -> tuple[Any, str]:
@@ -193,8 +191,9 @@ def _parsed(raw: bytes, key: str, flaw: str) -> tuple[Any, str]:
     if len(key) >= KEY_MIN_CHARS:
         raw = raw.replace(key.encode(), HIDDEN.encode())
     try:
-        # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
-        body = json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
+        if bodies.are_events(raw):  # a key may be in pieces there
+            return _without(key, bodies.put_together(raw)), ""
+        body = bodies.parsed(raw)
         return (_without(key, body) if b"\\u00" in raw else body), ""
     except (ValueError, RecursionError):
         return None, "it is not JSON"
@@ -211,7 +210,7 @@ def _without(key: str, value: Any) -> Any:
     return value
 
 
-def _reply(response: httpx.Response, parsed: tuple[Any, str], started: float) -> Reply:
+def _reply(response: httpx.Response, raw: bytes, parsed: tuple[Any, str], started: float) -> Reply:
     body, flaw = parsed
     return Reply(
         status=response.status_code,
@@ -219,6 +218,8 @@ def _reply(response: httpx.Response, parsed: tuple[Any, str], started: float) ->
         body=body,
         flaw=flaw,
         latency_ms=round((time.monotonic() - started) * 1000),
+        is_stream=bodies.are_events(raw),
+        is_page=raw.lstrip()[:1] == b"<",
     )
 
 
@@ -228,13 +229,6 @@ def _generation_id(response: httpx.Response, request: Request, key: str) -> str:
 
 def _upstream(response: httpx.Response, key: str) -> str:
     return upstreams.name(response.headers.get(UPSTREAM_HEADER, ""), key)
-
-
-def _fraction(text: str) -> Decimal | None:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits
-        return None
 
 
 def _out_of_time(deadline_s: float) -> DeadlineExceeded:

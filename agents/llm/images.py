@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from agents.llm.errors import RequestInvalid
+from agents.llm.errors import PictureInvalid
 
 _HEAD_CHARS = 24  # 18 bytes: the longest of the signatures needs 12
 
@@ -14,7 +14,7 @@ def media_type(image_b64: str) -> str:
     """Return the MIME type of a picture in base64.
 
     Raises:
-        RequestInvalid: it is no JPEG, PNG, WebP or GIF.
+        PictureInvalid: it is no JPEG, PNG, WebP or GIF.
     """
     try:
         head = base64.b64decode(image_b64[:_HEAD_CHARS], validate=True)
@@ -28,4 +28,4 @@ def media_type(image_b64: str) -> str:
         return "image/webp"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "image/gif"
-    raise RequestInvalid("the picture is no JPEG, PNG, WebP or GIF")
+    raise PictureInvalid("the picture is no JPEG, PNG, WebP or GIF")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,10 @@ from agents.llm import calls, chat_completions, http, openrouter_replies, replie
 from agents.llm.base import Completion
 from agents.llm.errors import LLMError
 from agents.llm.keys import ApiKey
+from agents.llm.limits import MaxPrice
 from agents.llm.retries import Deadline
+from agents.llm.signs import Sent
+from agents.llm.terms import Terms
 
 LOOK_UP_WAITS_S = (0.0, 0.5)  # a generation is stored a moment after its answer
 LOOK_UP_AGAIN_S = 3600.0  # a server that has no /generation is asked for it no more often
@@ -74,11 +77,22 @@ class OpenRouterWire:
 
     base_url: str
 
-    def request(self, model_id: str, prompt: calls.Prompt) -> http.Request:
-        body = chat_completions.request_body(model_id, prompt)
+    reasons_unasked: ClassVar[bool] = True
+
+    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
+        # With `require_parameters` a name that the model does not list would shut providers out.
+        listed = [name for name in chat_completions.LIMIT_NAMES if name in terms.facts.parameters]
+        body = chat_completions.request_body(model_id, prompt, terms, *listed, "max_tokens")
+        routing: dict[str, Any] = {}
         if prompt.schema is not None:
             # Without it, endpoints that know no schema are asked all the same and drop it silently.
-            body["provider"] = {"require_parameters": True}
+            routing["require_parameters"] = True
+        if terms.max_price is not None:
+            routing["max_price"] = _as_told(terms.max_price)
+        if routing and "provider" not in terms.left_out:
+            body["provider"] = routing
+        if terms.effort and "reasoning" not in terms.left_out:
+            body["reasoning"] = {"effort": terms.effort}
         return http.Request(
             base_url=self.base_url,
             path="/chat/completions",
@@ -87,11 +101,11 @@ class OpenRouterWire:
             id_header="x-generation-id",
         )
 
-    def completion(self, reply: http.Reply, prompt: calls.Prompt) -> Completion:
-        return openrouter_replies.completion(reply, has_schema=prompt.schema is not None)
+    def completion(self, reply: http.Reply, sent: Sent) -> Completion:
+        return openrouter_replies.completion(reply, sent)
 
     def refusal(self, reply: http.Reply) -> LLMError:
-        return openrouter_replies.refusal(reply, has_schema=False)
+        return openrouter_replies.refusal(reply, Sent())
 
     async def settled(
         self, completion: Completion, api_key: ApiKey, deadline: Deadline
@@ -127,3 +141,9 @@ class OpenRouterWire:
 
     def _get(self, path: str) -> http.Request:
         return http.Request(base_url=self.base_url, path=path, method="GET", headers=HEADERS)
+
+
+def _as_told(most: MaxPrice) -> dict[str, str]:
+    """Return the prices as OpenRouter's schema types them: decimal text, in dollars."""
+    prices = {"prompt": most.prompt, "completion": most.completion, "request": most.request}
+    return {name: f"{price:f}" for name, price in prices.items() if price is not None}

@@ -1,8 +1,7 @@
 """What OpenRouter's replies mean: an answer with its cost, or one of our errors.
 
 What is not obvious here comes from OpenRouter's specification and from recorded traffic: an error
-may hide in a 200, a cost of 0 may be a price paid elsewhere, and support for structured output is
-a matter of the endpoint that serves a model, not of the model.
+may hide in a 200, and a cost of 0 may be a price paid elsewhere.
 """
 
 from __future__ import annotations
@@ -13,17 +12,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from agents.llm import chat_completions, http, replies, upstreams
+from agents.llm import chat_completions, http, refusals, replies, upstreams
 from agents.llm.base import Completion, CostSource, Usage
-from agents.llm.errors import (
-    AnswerUnusable,
-    LLMError,
-    ModelUnavailable,
-    NoCredit,
-    RequestInvalid,
-    SchemaUnsupported,
-)
+from agents.llm.errors import LLMError
 from agents.llm.retries import capped_wait_s
+from agents.llm.signs import Sent
 
 # For the errors that name no HTTP status.
 _STATUS_OF_ERROR_TYPE = {
@@ -39,34 +32,29 @@ _STATUS_OF_ERROR_TYPE = {
     "timeout": 504,
     "provider_overloaded": 529,
 }
-_MODEL_CODES = {"model_not_found", "wrong_endpoint"}  # they come with a 400
-_UNKNOWN_MODEL = re.compile(r"not a valid model|model .*(not found|does not exist)", re.IGNORECASE)
-_BUDGET = re.compile(r"budget|credit|limit (was )?(exceeded|reached)", re.IGNORECASE)
-_SCHEMA = re.compile(
-    r"response_format|json_schema|structured.?output|(require_?|requested |supported_)parameters",
-    re.IGNORECASE,
-)
 
 
-def completion(reply: http.Reply, *, has_schema: bool) -> Completion:
+def completion(reply: http.Reply, sent: Sent) -> Completion:
     """Return the answer: it has content and a terminal signal.
 
     Raises:
         LLMError: anything else; what a 200 said of usage and cost is its `.learnt`.
     """
     if not 200 <= reply.status < 300:
-        raise refusal(reply, has_schema=has_schema)
-    seen = _priced(chat_completions.seen(reply), cost_usd=_cost(chat_completions.usage_in(reply)))
+        raise refusal(reply, sent)
     choice = chat_completions.first_choice(reply)
     error = replies.error_object(replies.mapping(reply.body).get("error") or choice.get("error"))
+    if error and replies.holds_nothing_else(reply, "choices"):
+        raise replies.unbilled(_told(_understood(_status_of(error), error, sent), error), reply)
+    seen = chat_completions.seen(reply, sent)
+    seen = _priced(seen, cost_usd=_cost(chat_completions.usage_in(reply)))
     problem = _failure_inside_200(error) if error else chat_completions.problem(reply, seen)
     return replies.usable(seen, problem, reply.status)
 
 
-def refusal(reply: http.Reply, *, has_schema: bool) -> LLMError:
+def refusal(reply: http.Reply, sent: Sent) -> LLMError:
     """Return the error that a reply other than 2xx means."""
-    failure = _failure(reply.status, replies.error_in(reply), has_schema=has_schema)
-    return replies.refused(reply, failure)
+    return _told(refusals.refused(reply, sent), replies.error_in(reply))
 
 
 def completed_from(lost: Completion, reply: http.Reply) -> Completion:
@@ -133,12 +121,11 @@ def _total(cost: object, upstream: object, is_byok: object) -> Decimal | None:
 
 
 def _failure_inside_200(error: Mapping[str, Any]) -> LLMError:
-    status = _status_of(error)
-    failure = _failure(status, error, has_schema=False)
-    if status < 400 or isinstance(failure, RequestInvalid):
-        # The request was good enough to start: it broke later.
-        return AnswerUnusable(str(failure), error_type=failure.error_type)
-    return failure
+    return _told(refusals.broken_off(refusals.said(_status_of(error), error)), error)
+
+
+def _understood(status: int, error: Mapping[str, Any], sent: Sent) -> LLMError:
+    return refusals.understood(refusals.said(status, error), sent)
 
 
 def _status_of(error: Mapping[str, Any]) -> int:
@@ -155,11 +142,9 @@ def _status_of(error: Mapping[str, Any]) -> int:
 # --- an error object ------------------------------------------------------------------------------
 
 
-def _failure(status: int, error: Mapping[str, Any], *, has_schema: bool) -> LLMError:
-    availability = _availability(error)
-    message = _message(error) or f"HTTP {status}"
-    kind = _special_kind(status, message, error, has_schema=has_schema)
-    failure = replies.error_for_status(status, message, error_type=_error_type(error), kind=kind)
+def _told(failure: LLMError, error: Mapping[str, Any]) -> LLMError:
+    """Return the failure with what OpenRouter says of another try."""
+    availability = replies.mapping(error.get("availability"))
     if isinstance(availability.get("retryable"), bool):
         failure.retryable = availability["retryable"]
     if (wait_s := replies.number(availability.get("retry_after"))) is not None:
@@ -172,51 +157,8 @@ def _failure(status: int, error: Mapping[str, Any], *, has_schema: bool) -> LLME
     return failure
 
 
-def _special_kind(
-    status: int, message: str, error: Mapping[str, Any], *, has_schema: bool
-) -> type[LLMError] | None:
-    """Return the kind of error where the status alone does not tell it."""
-    if has_schema and status in (400, 404) and _is_about_schema(message, error):
-        return SchemaUnsupported
-    if status == 400 and _is_about_model(message, error):
-        return ModelUnavailable
-    if status == 403 and _is_about_money(message, error):
-        return NoCredit
-    return None
-
-
-def _is_about_schema(message: str, error: Mapping[str, Any]) -> bool:
-    constraint = replies.mapping(_availability(error).get("constraint"))
-    return bool(_SCHEMA.search(f"{message} {replies.text(constraint.get('field'))}"))
-
-
-def _is_about_model(message: str, error: Mapping[str, Any]) -> bool:
-    code = replies.text(_availability(error).get("code"))
-    return code in _MODEL_CODES or bool(_UNKNOWN_MODEL.search(message))
-
-
-def _is_about_money(message: str, error: Mapping[str, Any]) -> bool:
-    is_moderated = "reasons" in replies.mapping(error.get("metadata"))
-    return not is_moderated and bool(_BUDGET.search(f"{_error_type(error)} {message}"))
-
-
-def _availability(error: Mapping[str, Any]) -> Mapping[str, Any]:
-    return replies.mapping(error.get("availability"))
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """Return OpenRouter's text, with the upstream vendor's own where it is quoted."""
-    raw = replies.text(replies.mapping(error.get("metadata")).get("raw"))
-    return ": ".join(part for part in (replies.text(error.get("message")), raw) if part)
-
-
 def _error_type(error: Mapping[str, Any]) -> str:
     metadata = replies.mapping(error.get("metadata"))
-    for value in (
-        metadata.get("error_type"),
-        error.get("error_type"),
-        _availability(error).get("code"),
-    ):
-        if replies.text(value):
-            return replies.cleaned(replies.text(value))
-    return ""
+    availability = replies.mapping(error.get("availability"))
+    told = (metadata.get("error_type"), error.get("error_type"), availability.get("code"))
+    return next((replies.text(value) for value in told if replies.text(value)), "")

@@ -1,61 +1,27 @@
 """Reading what a vendor sent without trusting its shape, and what it means whoever sent it.
 
 The readers return None, "" or an empty mapping for whatever is not what it should be: a response
-with a strange `usage` is still an answer. The table of HTTP statuses is the same for all vendors,
+with a strange `usage` is still an answer. What makes an answer whole is the same for all vendors,
 and so is the rule after which a response may be followed by another request.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from agents.llm import http, upstreams
-from agents.llm.base import Completion, CostSource, Usage
-from agents.llm.errors import (
-    AnswerUnusable,
-    KeyRejected,
-    LLMError,
-    ModelUnavailable,
-    NoCredit,
-    ProviderRejected,
-    ProviderUnavailable,
-    RateLimited,
-    RequestForbidden,
-    RequestInvalid,
-)
-from agents.llm.retries import retry_after_s
+from agents.llm.base import AT_OUTPUT_LIMIT, Completion, CostSource, Usage
+from agents.llm.errors import AnswerCut, AnswerUnusable, LLMError
 from agents.llm.secrets import scrub
 
 MESSAGE_MAX_CHARS = 500
 TOKENS_MAX = 5 * 10**8  # sums of three still fit a column of 31 bits
+_TEXT_PARTS = ("text", "output_text", None)
 COST_MAX_USD = Decimal(10_000)  # for one call; more is a broken response
-
-_ERROR_OF_STATUS: dict[int, type[LLMError]] = {
-    400: RequestInvalid,
-    401: KeyRejected,
-    402: NoCredit,
-    403: RequestForbidden,
-    404: ModelUnavailable,
-    408: ProviderUnavailable,
-    413: RequestInvalid,
-    422: RequestInvalid,
-    429: RateLimited,
-}
-
-
-def error_for_status(
-    status: int, message: str, *, error_type: str = "", kind: type[LLMError] | None = None
-) -> LLMError:
-    """Return the error that an HTTP status means, its message scrubbed and cut.
-
-    `kind` is for those who know better than the table.
-    """
-    kind = kind or _ERROR_OF_STATUS.get(status)
-    if kind is None:
-        kind = ProviderUnavailable if status >= 500 else ProviderRejected
-    return kind(cleaned(message), http_status=status, error_type=error_type)
 
 
 def error_object(value: object) -> Mapping[str, Any]:
@@ -66,20 +32,8 @@ def error_object(value: object) -> Mapping[str, Any]:
 
 
 def error_in(reply: http.Reply) -> Mapping[str, Any]:
-    """Return the error object of a reply other than 2xx; a redirect seldom has one."""
-    error = error_object(mapping(reply.body).get("error"))
-    if not error and 300 <= reply.status < 400:
-        return {"message": "it redirects, which is not followed: check the base URL"}
-    return error
-
-
-def refused(reply: http.Reply, failure: LLMError) -> LLMError:
-    """Return the error of a reply other than 2xx with what the headers add to it."""
-    if (wait_s := retry_after_s(reply.headers)) is not None:
-        failure.retry_after_s = wait_s
-    failure.generation_id = reply.generation_id
-    failure.upstream = upstream(reply)
-    return failure
+    """Return the error object of a reply other than 2xx."""
+    return error_object(mapping(reply.body).get("error"))
 
 
 def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: object) -> Completion:
@@ -111,10 +65,35 @@ def upstream(reply: http.Reply) -> str:
     return next(filter(None, said), reply.upstream)
 
 
+def known_whole(answer: Completion, reply: http.Reply, *, wants_json: bool) -> Completion:
+    """Return the answer, known to be whole if it cannot be cut although it has no finish reason.
+
+    JSON that ends where it began is whole: no object is a part of another one's beginning. What
+    came as a stream has an end of its own, and is cut without it.
+    """
+    if answer.finish_reason or not wants_json or reply.is_stream:
+        return answer
+    if answer.usage.output_tokens is None or not is_json_object(answer.text):
+        return answer
+    return replace(answer, is_known_whole=True)
+
+
+def is_json_object(value: str) -> bool:
+    """Tell whether a text is one JSON object and nothing else."""
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def missing_end(answer: Completion) -> LLMError | None:
-    """Return why a text is no answer: it has no proper end, or is empty."""
-    if answer.finish_reason in ("", "error"):
-        return AnswerUnusable(f"the answer has no proper end, but {answer.finish_reason!r}")
+    """Return why a text is no whole answer: it is cut, has no proper end, or is empty."""
+    if answer.finish_reason == "error":
+        return AnswerUnusable("the answer ended in an error")
+    if answer.is_cut and (answer.finish_reason or answer.text.strip()):
+        cut = AnswerCut(f"the answer is cut: its end is {answer.finish_reason[:50] or 'missing'!r}")
+        cut.may_be_longer = answer.finish_reason.casefold() in AT_OUTPUT_LIMIT
+        return cut
     if not answer.text.strip():
         return AnswerUnusable(f"the answer is empty, its end is {answer.finish_reason[:50]!r}")
     return None
@@ -133,8 +112,25 @@ def usable(answer: Completion, problem: LLMError | None, status: int) -> Complet
     problem.learnt = answer
     # It was answered, so it may be charged, unless the response itself says that it cost nothing.
     problem.maybe_charged = answer.cost_usd != 0
-    problem.retryable = problem.retryable and not problem.maybe_charged
+    is_blank = not answer.finish_reason or not (answer.text.strip() or answer.is_cut)
+    is_worth_it = problem.retryable or (isinstance(problem, AnswerUnusable) and is_blank)
+    problem.retryable = is_worth_it and not problem.maybe_charged
     raise problem
+
+
+def unbilled(problem: LLMError, reply: http.Reply) -> LLMError:
+    """Return the error that is all a 2xx holds: nothing was generated, so nothing is charged."""
+    problem.http_status = reply.status
+    problem.generation_id = reply.generation_id
+    problem.upstream = upstream(reply)
+    problem.retryable = problem.retryable or type(problem) is AnswerUnusable
+    return problem
+
+
+def holds_nothing_else(reply: http.Reply, *answers: str) -> bool:
+    """Tell whether a 2xx has neither usage nor an answer under one of these names."""
+    body = mapping(reply.body)
+    return not any(body.get(name) for name in ("usage", *answers))
 
 
 def cleaned(message: str) -> str:
@@ -161,9 +157,9 @@ def first(value: object) -> Mapping[str, Any]:
 
 
 def joined_parts(value: object) -> str:
-    """Return the text of an answer that comes in parts."""
+    """Return the text of an answer that comes in parts, without what the model only thought."""
     parts = map(mapping, value) if isinstance(value, list) else ()
-    return "".join(text(part.get("text")) for part in parts)
+    return "".join(text(part.get("text")) for part in parts if part.get("type") in _TEXT_PARTS)
 
 
 def text(value: object) -> str:

@@ -98,13 +98,26 @@ async def retrying(
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Return what a Retry-After header asks for, capped; None when it asks for nothing sensible."""
+    """Return what the headers ask for, capped; None when they ask for nothing sensible.
+
+    OpenAI's `retry-after-ms` is the more exact one, where it is sent.
+    """
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if (wait_s := capped_wait_s(milliseconds / 1000)) is not None:
+        return wait_s
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
         seconds = _seconds_until(value, now or datetime.now(UTC))
     return capped_wait_s(seconds)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.strip())
+    except ValueError:
+        return math.nan
 
 
 def capped_wait_s(seconds: float) -> float | None:

@@ -85,7 +85,7 @@ class VendorProvider(LLMProvider):
         )
         if wire.is_key_accepted(reply):
             return
-        if reply.status == 403:
+        if reply.status == 403 and not reply.is_page:
             raise KeyRejected("the key may not be used", http_status=reply.status)
         if reply.status != 200:
             raise wire.refusal(reply)

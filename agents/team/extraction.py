@@ -67,5 +67,5 @@ class ExtractionAgent(BaseAgent):
     name = "extraction"
     title = "Reading your message"
     purpose = "Turns a member's message or screenshot into a profile that the other agents use."
-    needs = Needs(vision=True)
+    needs = Needs(vision=True, least_output_tokens=600, most_output_tokens=4_000)
     answer_model = ProspectProfile

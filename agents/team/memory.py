@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agents.base import AgentAnswer, BaseAgent
+from agents.base import AgentAnswer, BaseAgent, Needs
 from agents.team.fields import Part, at_most, cut_to
 from agents.team.markdown import bullets, literal, section
 
@@ -49,4 +49,5 @@ class MemoryAgent(BaseAgent):
     name = "memory"
     title = "Taking notes"
     purpose = "Proposes facts about the member for later conversations; runs in the background."
+    needs = Needs(least_output_tokens=200, most_output_tokens=1_500)
     answer_model = MemoryUpdate

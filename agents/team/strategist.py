@@ -67,5 +67,5 @@ class StrategistAgent(BaseAgent):
     title = "Working out a plan"
     purpose = "Writes the plan and the draft message that a member gets as the answer."
     # It reads a picture through the profile; the playbook is what makes its prompt long.
-    needs = Needs(context_tokens=32_000)
+    needs = Needs(context_tokens=32_000, least_output_tokens=800, most_output_tokens=4_000)
     answer_model = ClosingPlan

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agents.base import AgentAnswer, BaseAgent
+from agents.base import AgentAnswer, BaseAgent, Needs
 from agents.team.fields import Line, Part, Prose, at_most
 from agents.team.markdown import bullets, literal, page, prose, section
 
@@ -65,4 +65,5 @@ class TrainerAgent(BaseAgent):
     name = "trainer"
     title = "Preparing your feedback"
     purpose = "Teaches in /learn and judges the answers to scenarios in /train."
+    needs = Needs(least_output_tokens=500, most_output_tokens=3_000)
     answer_model = TrainerFeedback

@@ -7,12 +7,16 @@ are the same at OpenAI, whose stand-in asks here for them too.
 from __future__ import annotations
 
 import re
+from decimal import Decimal, InvalidOperation
 
 from observatory.sandbox.catalogue import Model, find_model
 from observatory.sandbox.exchange import images_in
 from observatory.sandbox.vendor import Rejected
 from observatory.sandbox.web import Json, Refused, Request
 
+AFFORDS = re.compile(r"afford(\d{1,6})")
+MOST_TOKENS = 65_536
+MILLION = 1_000_000
 KEY = re.compile(r"sk-or-v1-(?!.*revoked).{12,}")  # one with that word in it is refused
 
 
@@ -68,6 +72,44 @@ def requested_schema(body: Json) -> Json | None:
     if not isinstance(schema, dict):
         raise Refused(400, "response_format.json_schema.schema must be an object")
     return schema
+
+
+def requested_limit(body: Json) -> int | None:
+    """Return the output limit that is asked for, in tokens, by either of its names."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def check_credit(key: str, body: Json) -> None:
+    """Raise the 402 for more tokens than a key affords; one with `afford900` in it affords 900."""
+    affords = AFFORDS.search(key)
+    asked = requested_limit(body)
+    if affords is None or (asked is not None and asked <= int(affords[1])):
+        return
+    raise Refused(
+        402,
+        "This request requires more credits, or fewer max_tokens. You requested up to"
+        f" {asked or MOST_TOKENS} tokens, but can only afford {affords[1]}. To increase, visit"
+        " https://openrouter.ai/settings/credits and upgrade to a paid account",
+    )
+
+
+def check_price(model: Model, body: Json) -> None:
+    """Raise the 404 for a model that costs more than `provider.max_price` allows."""
+    routing = body.get("provider")
+    most = routing.get("max_price") if isinstance(routing, dict) else None
+    if not isinstance(most, dict):
+        return
+    for name, price in (("prompt", model.prompt), ("completion", model.completion)):
+        try:
+            is_above = Decimal(price) * MILLION > Decimal(str(most.get(name, "Infinity")))
+        except InvalidOperation as error:
+            raise Refused(400, f"provider.max_price.{name} must be a number") from error
+        if is_above:
+            raise Refused(404, f"No endpoints found for {model.id}.")
 
 
 def check_fit(model: Model, messages: list[Json], body: Json) -> None:

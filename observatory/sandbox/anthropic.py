@@ -15,6 +15,7 @@ from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
 from observatory.sandbox.vendor import Asked, vendor_route
 from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
 
+MAX_TOKENS = 64_000  # of an answer
 KEY = re.compile(r"sk-ant-(?!.*revoked).{12,}")
 
 
@@ -55,6 +56,13 @@ class Anthropic:
 
     def asked(self, body: Json, model: Model) -> Asked:
         """Return what is asked."""
+        asked = body.get("max_tokens")
+        if isinstance(asked, int) and asked > MAX_TOKENS:
+            raise Refused(
+                400,
+                f"max_tokens: {asked} > {MAX_TOKENS}, which is the maximum allowed number of"
+                f" output tokens for {model.id}",
+            )
         return Asked(
             messages=messages_api.conversation(body), schema=messages_api.wanted_schema(body)
         )
@@ -97,5 +105,5 @@ def _listed(model: Model) -> Json:
         "display_name": model.name,
         "created_at": f"{date[:4]}-{date[4:6]}-{date[6:]}T00:00:00Z",
         "max_input_tokens": model.context_length,
-        "max_tokens": 64_000,
+        "max_tokens": MAX_TOKENS,
     }

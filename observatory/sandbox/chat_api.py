@@ -29,6 +29,7 @@ def failure(status: int, text: str, **error: Any) -> Reply:
 
 def written(exchange: Exchange, text: str) -> Reply:
     """Return the full response around an answer's text."""
+    text, is_cut = exchange.fitted(text)
     figures = exchange.figures(text)
     completion_id = f"chatcmpl-{exchange.n:029d}"
     body = {
@@ -36,7 +37,7 @@ def written(exchange: Exchange, text: str) -> Reply:
         "object": "chat.completion",
         "created": int(exchange.at),
         "model": exchange.model.served_as,
-        "choices": [_choice(text)],
+        "choices": [_choice(text, is_cut=is_cut)],
         "usage": _usage(figures),
         "service_tier": "default",
         "system_fingerprint": "fp_sandbox",
@@ -55,12 +56,12 @@ def written(exchange: Exchange, text: str) -> Reply:
     )
 
 
-def _choice(text: str) -> Json:
+def _choice(text: str, *, is_cut: bool) -> Json:
     return {
         "index": 0,
         "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
         "logprobs": None,
-        "finish_reason": "stop",
+        "finish_reason": "length" if is_cut else "stop",
     }
 
 

@@ -30,6 +30,7 @@ def completion(exchange: Exchange) -> Reply:
 
 def written(exchange: Exchange, text: str) -> Reply:
     """Return the full response around an answer's text."""
+    text, is_cut = exchange.fitted(text)
     figures = exchange.figures(text)
     generation_id = f"gen-{int(exchange.at)}-{exchange.n:012d}"
     body = {
@@ -40,7 +41,7 @@ def written(exchange: Exchange, text: str) -> Reply:
         "created": int(exchange.at),
         "system_fingerprint": None,
         "service_tier": None,
-        "choices": [_choice(text)],
+        "choices": [_choice(text, is_cut=is_cut)],
         "usage": _usage(figures),
     }
     return Reply(
@@ -52,11 +53,11 @@ def written(exchange: Exchange, text: str) -> Reply:
     )
 
 
-def _choice(text: str) -> Json:
+def _choice(text: str, *, is_cut: bool) -> Json:
     return {
         "index": 0,
-        "finish_reason": "stop",
-        "native_finish_reason": "completed",
+        "finish_reason": "length" if is_cut else "stop",
+        "native_finish_reason": "max_tokens" if is_cut else "completed",
         "logprobs": None,
         "message": {
             "role": "assistant",

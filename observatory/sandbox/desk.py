@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
+from observatory.sandbox.admission import requested_limit
 from observatory.sandbox.catalogue import Model, sandbox_model
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
 from observatory.sandbox.ledger import Call, Ledger
@@ -79,6 +80,7 @@ class Desk:
             schema=asked.schema,
             at=self._clock(),
             attempt=self._attempt(call.key, body) if act else 1,
+            max_tokens=requested_limit(body),
         )
         await _pause(self._latency_s + delay_s(self._vendor, model.id))
         reply = act(exchange) if act else self._vendor.written(exchange, exchange.answer())

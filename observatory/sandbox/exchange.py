@@ -44,6 +44,13 @@ class Exchange:
     schema: Json | None
     at: float
     attempt: int
+    max_tokens: int | None = None  # the output limit that was asked for
+
+    def fitted(self, text: str) -> tuple[str, bool]:
+        """Return as much of an answer as the limit allows, and whether that cuts it."""
+        if self.max_tokens is None or _text_tokens(text) <= self.max_tokens:
+            return text, False
+        return text[: self.max_tokens * CHARACTERS_PER_TOKEN], True
 
     @property
     def prompt(self) -> str:

@@ -43,6 +43,7 @@ def failure(status: int, text: str, **error: Any) -> Reply:
 
 def written(exchange: Exchange, text: str) -> Reply:
     """Return the full response around an answer's text; no text, no content block."""
+    text, is_cut = exchange.fitted(text)
     figures = exchange.figures(text)
     message_id = f"msg_{exchange.n:024d}"
     body = {
@@ -51,7 +52,7 @@ def written(exchange: Exchange, text: str) -> Reply:
         "role": "assistant",
         "model": exchange.model.served_as,
         "content": [{"type": "text", "text": text}] if text else [],
-        "stop_reason": "end_turn",
+        "stop_reason": "max_tokens" if is_cut else "end_turn",
         "stop_sequence": None,
         "usage": _usage(figures),
     }

@@ -1,12 +1,15 @@
 """Which models the stand-in for OpenRouter offers at the moment, and the test's handle on that.
 
-The real server has no `/openrouter/withdrawn`: `POST {"id": …}` takes a model out of the list, and
-`DELETE` brings all of them back. Asked for all the same, a withdrawn model is refused as a retired one.
+The real server has no `/openrouter/withdrawn`: `POST {"id": …}` takes a model out of the list,
+and `DELETE` brings all of them back. Asked for all the same, a withdrawn model is refused as a
+retired one. Nor has it `/openrouter/prices`: `POST {"id": …, "prompt": "…", "completion": "…"}`
+changes a price, and `DELETE` undoes that.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from observatory.sandbox.catalogue import BY_ID, MODELS, Model, find_model
 from observatory.sandbox.vendor import Rejected
@@ -29,19 +32,39 @@ class Offers:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._withdrawn: set[str] = set()
+        self._prices: dict[str, dict[str, str]] = {}
 
     def routes(self) -> list[Route]:
         """Return what only the sandbox answers."""
-        return [_route("POST", self.withdraw), _route("DELETE", self.bring_back)]
+        return [
+            _route("POST", "withdrawn", self.withdraw),
+            _route("DELETE", "withdrawn", self.bring_back),
+            _route("POST", "prices", self.reprice),
+            _route("DELETE", "prices", self.restore_prices),
+        ]
+
+    def priced(self, model: Model) -> Model:
+        """Return the model at the price that it has now."""
+        changed = self._prices.get(model.id, {})
+        return replace(
+            model,
+            prompt=changed.get("prompt", model.prompt),
+            completion=changed.get("completion", model.completion),
+        )
 
     def listed(self) -> list[Json]:
         """Return the entries of `/models`."""
         now = self._clock()
-        return [model.as_payload(at=now) for model in MODELS if model.id not in self._withdrawn]
+        return [
+            self.priced(model).as_payload(at=now)
+            for model in MODELS
+            if model.id not in self._withdrawn
+        ]
 
     def described(self, model_id: str) -> Json:
         """Return one entry; aliases and variants resolve to what stands behind them."""
-        return BY_ID[self._found(model_id).served_as].as_payload(at=self._clock())
+        model = BY_ID[self._found(model_id).served_as]
+        return self.priced(model).as_payload(at=self._clock())
 
     def endpoints(self, model_id: str) -> Json:
         """Return who serves a model."""
@@ -75,6 +98,22 @@ class Offers:
         self._withdrawn.clear()
         return json_response({"withdrawn": []})
 
+    async def reprice(self, request: Request) -> Response:
+        """Change what a model costs, in dollars per token as on the wire."""
+        asked = request.json_object()
+        model_id = asked.pop("id", None)
+        if not isinstance(model_id, str) or model_id not in BY_ID:
+            raise Refused(400, "id must be the id of a model in the list")
+        if not asked.keys() <= {"prompt", "completion"}:
+            raise Refused(400, "prompt and completion are the prices of a model")
+        self._prices[model_id] = {name: str(price) for name, price in asked.items()}
+        return json_response({"prices": self._prices})
+
+    async def restore_prices(self, request: Request) -> Response:
+        """Let all models cost what they did."""
+        self._prices.clear()
+        return json_response({"prices": {}})
+
     def _found(self, model_id: str) -> Model:
         model = find_model(model_id)
         if model is None or model.id in self._withdrawn:
@@ -82,10 +121,10 @@ class Offers:
         return model
 
 
-def _route(method: str, handler: Handler) -> Route:
+def _route(method: str, name: str, handler: Handler) -> Route:
     return Route(
         methods=(method,),
-        pattern=re.compile("/openrouter/withdrawn"),
+        pattern=re.compile(f"/openrouter/{name}"),
         handler=handler,
         render_error=plain_error,
         own_origin_only=True,

@@ -9,8 +9,10 @@ from typing import Any
 
 from observatory.sandbox.admission import (
     bearer,
+    check_credit,
     check_fit,
     check_key,
+    check_price,
     requested_messages,
     requested_model,
     requested_schema,
@@ -71,17 +73,19 @@ class OpenRouter:
         """Raise the 401 for a bad key, the 402 for one without credit."""
         if "nocredit" in self._checked(request):
             raise Refused(402, "Insufficient credits. Add more and try again.")
+        check_credit(bearer(request), request.json_object())
 
     def model(self, model_id: object) -> Model:
         """Return the model of the catalogue."""
         model = requested_model(model_id)
         self._offers.check(model)
-        return model
+        return self._offers.priced(model)
 
     def asked(self, body: Json, model: Model) -> Asked:
         """Return what is asked; a model without structured outputs never sees the schema."""
         messages, schema = requested_messages(body), requested_schema(body)
         check_fit(model, messages, body)
+        check_price(model, body)
         can_follow = "structured_outputs" in model.parameters
         return Asked(messages=messages, schema=schema if can_follow else None)
 

@@ -38,6 +38,8 @@ class Figures(models.Model):
     mismatches = models.PositiveBigIntegerField(default=0)
     fallbacks = models.PositiveBigIntegerField(default=0)
     unpriced_calls = models.PositiveBigIntegerField(default=0)  # may have cost something
+    cut_answers = models.PositiveBigIntegerField(default=0, db_default=0)
+    mended_answers = models.PositiveBigIntegerField(default=0, db_default=0)
     cost_usd = models.DecimalField(max_digits=26, decimal_places=12, default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)

@@ -13,6 +13,10 @@ from datetime import datetime, timedelta
 from django.db import models
 
 from agents.llm.base import CostSource, Purse
+from agents.llm.causes import Cause
+
+# Of calls that show that a model lacks what its agent needs; the same as `agents.llm.causes.UNFIT`.
+UNFIT_CAUSES = [Cause.SCHEMA.value, Cause.LIMIT.value, Cause.PICTURE.value]
 
 
 class RunStatus(models.TextChoices):
@@ -254,6 +258,9 @@ class LLMCall(models.Model):
         default=CostSource.UNKNOWN.value,
     )
     finish_reason = models.CharField(max_length=40, blank=True)
+    is_cut = models.BooleanField("answer was cut", default=False, db_default=False)
+    # Why it failed; see `agents.llm.causes`. "" = it did not, or before this was kept.
+    cause = models.CharField(max_length=20, blank=True, default="", db_default="")
     generation_id = models.CharField(max_length=200, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.TextField(blank=True)
@@ -263,7 +270,19 @@ class LLMCall(models.Model):
     class Meta:
         verbose_name = "LLM call"
         ordering = ["step", "started_at"]
-        indexes = [models.Index(fields=["-started_at"], name="call_started")]
+        indexes = [
+            models.Index(fields=["-started_at"], name="call_started"),
+            models.Index(
+                fields=["-started_at"],
+                name="call_unfit",
+                condition=models.Q(cause__in=UNFIT_CAUSES),
+            ),
+            models.Index(
+                fields=["requested_model", "-started_at"],
+                name="call_reasoning",
+                condition=models.Q(reasoning_tokens__gt=0),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.requested_model} #{self.number} ({self.status})"

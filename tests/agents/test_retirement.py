@@ -224,7 +224,9 @@ class UseTests(TestCase):
             "DEFAULT_MODEL": "openai/gpt-5-mini",
         }
         assert uses["extraction"].needs.vision
-        assert uses["DEFAULT_MODEL"].needs == Needs(vision=True, context_tokens=32_000)
+        needs = uses["DEFAULT_MODEL"].needs
+        assert (needs.vision, needs.context_tokens) == (True, 32_000)
+        assert (needs.least_output_tokens, needs.most_output_tokens) == (800, 4_000)
 
     def test_needs_of_several_add_up(self):
         assert all_of([]) == Needs()

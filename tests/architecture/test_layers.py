@@ -39,7 +39,7 @@ PIPELINE_ORDER = (
     {"briefing", "limits", "runner", "queue", "resumption", "attention"},
     {"records"},
     {"rows", "call_rows", "exchange", "reports"},
-    {"memory", "training", "figures", "run_sums"},
+    {"memory", "training", "figures", "run_sums", "model_book"},
     {
         *(
             "context",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import random
 from collections.abc import Sequence
@@ -32,7 +33,25 @@ STRANGE: tuple[Any, ...] = (
     *(None, False, *NUMBERS),
     *("", " \n", "x" * 300, "\0", "\ud83d", "429", "500", "stop", "error", "refusal", "NaN"),
     *("server_error", "overloaded_error", "rate_limit_exceeded", "not_found", "sandbox/x"),
+    *("length", "max_tokens", "model_length", "MAX_TOKENS", "model_context_window_exceeded"),
+    *('{"is_lead": true}', '<think>{"x": 1}</think>{"is_lead": true}', '{"is_lead": tr'),
+    [{"type": "reasoning", "text": "secret"}, {"type": "text", "text": '{"is_lead": true}'}],
     *([], {}, [None], [[]], [{}], {"": None}, [{"type": "text", "text": 7}]),
+)
+# What refusals say, so that every way of asking once more is gone in any state.
+WORDS = (
+    "This request requires more credits, or fewer max_tokens. You can only afford 900",
+    "You can only afford 3",
+    "max_tokens: 16384 > 4096, which is the maximum allowed number of output tokens",
+    "max_tokens is too large",
+    "'messages[0].role' does not support 'system' with this model.",
+    "Unknown name \"additionalProperties\" at 'generation_config.response_schema'",
+    "Unsupported parameter: 'max_tokens' is not supported with this model.",
+    "Unrecognized request argument supplied: provider",
+    "This model's maximum context length is 8192 tokens. However, you requested 17000 tokens"
+    " (616 in the messages, 16384 in the completion).",
+    "No endpoints found for this model.",
+    "Insufficient credits",
 )
 ERROR_MEMBERS: Body = {
     "code": 429,
@@ -72,13 +91,35 @@ def response(vendor: Vendor, chance: random.Random) -> Response:
         body = _mutated(body, chance, (*STRANGE, f"Bearer {vendor.key}"))
     if chance.random() < 0.3:
         body = _mutated(body, chance, NUMBERS, only_numbers=True)
-    raw = json.dumps(body).encode()
+    raw = _as_events(body, chance) if chance.random() < 0.1 else json.dumps(body).encode()
     if chance.random() < 0.25:
         raw = flipped(raw, chance)
     if chance.random() < 0.05:
         raw = raw[: chance.randrange(len(raw) + 1)]
     headers = dict(chance.sample(HEADERS, chance.choice((0, 0, 1, 2))))
+    if chance.random() < 0.05:
+        raw, headers = gzip.compress(raw, mtime=0), headers | {"Content-Encoding": "gzip"}
     return Response(status=chance.choice(STATUSES), headers=headers, body=body, raw=raw)
+
+
+def _as_events(body: Any, chance: random.Random) -> bytes:
+    """Return a body as a stream that nobody asked for, with or without its end."""
+    if not isinstance(body, dict):
+        return json.dumps(body).encode()
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    message = choice.get("message") if isinstance(choice, dict) else {}
+    text = message.get("content") if isinstance(message, dict) else ""
+    head = {name: value for name, value in body.items() if name not in ("choices", "usage")}
+    pieces: list[Any] = [text[:3], text[3:]] if isinstance(text, str) else [text]
+    chunks = [{**head, "choices": [{"delta": {"content": piece}}]} for piece in pieces]
+    if isinstance(choice, dict) and chance.random() < 0.8:
+        chunks.append({"choices": [{"delta": {}, "finish_reason": choice.get("finish_reason")}]})
+    chunks.append({"choices": [], "usage": body.get("usage")})
+    lines = [": OPENROUTER PROCESSING", *(f"data: {json.dumps(chunk)}" for chunk in chunks)]
+    if chance.random() < 0.8:
+        lines.append("data: [DONE]")
+    return "\n\n".join([*lines, ""]).encode()
 
 
 def flipped(raw: bytes, chance: random.Random) -> bytes:
@@ -94,6 +135,10 @@ def _recorded(vendor: Vendor, chance: random.Random) -> Any:
     error = vendor.error(429, f"no, {vendor.key}")
     if kind == 0:
         return error
+    if kind == 4:
+        return vendor.error(chance.choice((400, 402, 404, 422)), chance.choice(WORDS))
+    if kind == 5:
+        return vendor.answer(chance.choice(('{"is_lead": true}', '{"is_lead": tr', "[1]")))
     if kind == 1:
         return {"error": error["error"] | ERROR_MEMBERS}
     if kind == 2:

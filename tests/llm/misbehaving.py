@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.llm.errors import (
+    AnswerCut,
     AnswerUnusable,
+    BudgetSpent,
     DeadlineExceeded,
     KeyRejected,
     LLMError,
@@ -20,6 +22,7 @@ from agents.llm.errors import (
     RateLimited,
     RequestForbidden,
     RequestInvalid,
+    RequestTooLong,
 )
 
 SHORT_S = 3.0  # for what never ends
@@ -80,34 +83,40 @@ def endless(*names: str) -> list[Row]:
 EVERYWHERE = [
     *answered("padded", "slow", "slow-first-byte", "latency-300"),
     *answered("bad-json", "bad-json-once", "broken-json", "fenced-json", "obedient"),
+    *answered("think-first", "in-a-list", "under-a-name", "gzip", "no-schema"),
+    *answered("no-system-role", "few-tokens", requests=2),
     *answered("fail-then-ok-2", requests=3),
     *failing(500, "fail-then-ok-9"),
     *unusable("empty-content", "huge", "gzip-bomb"),
     Row(name="not-json", error=AnswerUnusable, is_cost_told=False),
     Row(name="reset", error=ProviderUnavailable, status=None),
     *failing(502, "not-json-502"),
+    *failing(403, "page-403"),  # of a network in front of the vendor
     *refused(307, ProviderRejected, "redirect"),
     *endless("hang", "drip", "endless"),
 ]
 OPENROUTER = [
     *EVERYWHERE,
-    *answered("content-parts", "two-choices", "truncated", "other-model", "dated"),
+    *answered("content-parts", "two-choices", "other-model", "dated"),
     *answered("byok", "cost-equals-upstream", "no-cost", "no-usage", "odd-usage"),
     *answered("odd-cost-negative", "odd-cost-text", "odd-cost-nan", "duplicate-usage"),
-    *answered("late-generation"),
+    *answered("late-generation", "unasked-stream", "with-thoughts"),
     *answered("flaky-429", requests=2),
-    *unusable("null-choices", "no-choices", "no-finish", "null-content", "tool-calls"),
-    *unusable("stream-error-recorded", "stream-cut"),
+    *unusable("null-choices", "no-choices", "null-content", "tool-calls"),
+    *unusable("stream-error-recorded"),
+    *unusable("truncated", "no-finish", "stream-cut", error=AnswerCut),
     *unusable("refusal", error=RequestForbidden),
-    *free_of_charge(ProviderUnavailable, "error-in-200", "error-body-200"),
+    *unusable("as-thought"),  # an answer to nobody who asked for JSON
+    *free_of_charge(AnswerUnusable, "blank-free"),
+    *free_of_charge(ProviderUnavailable, "error-in-200", "error-body-200", "only-error-200"),
     *free_of_charge(RateLimited, "stream-error-documented"),
     *refused(400, ModelUnavailable, "unknown-model"),
     *refused(401, KeyRejected, "echo-key"),
     *refused(402, NoCredit, "no-credit"),
     *refused(403, RequestForbidden, "forbidden"),
-    *refused(403, NoCredit, "budget"),
+    *refused(403, BudgetSpent, "budget"),
     *refused(404, ModelUnavailable, "retired", "retired-by-type"),
-    *refused(413, RequestInvalid, "error-413"),
+    *refused(413, RequestTooLong, "error-413"),
     *refused(422, RequestInvalid, "error-422"),
     *refused(429, RateLimited, "error-429-huge"),  # nobody waits for a year
     *failing(429, "error-429", "error-429-bare", "error-429-garbage", error=RateLimited),
@@ -122,17 +131,19 @@ OPENROUTER = [
 ]
 CLAUDE = [
     *EVERYWHERE,
-    *answered("content-parts", "truncated", "context-exceeded", "other-model", "no-usage"),
+    *answered("content-parts", "other-model", "no-usage"),
     *answered("flaky-overloaded", requests=2),
-    *unusable("no-finish", "pause-turn", "tool-calls", "null-content"),
+    *unusable("pause-turn", "tool-calls", "null-content"),
+    *unusable("no-finish", "context-exceeded", error=AnswerCut),
+    Row(name="truncated", error=AnswerCut, requests=2),  # again with a larger limit
     *unusable("refusal", error=RequestForbidden),
-    *unusable("error-in-200", error=ProviderUnavailable),
+    *free_of_charge(ProviderUnavailable, "error-in-200"),
     *refused(400, NoCredit, "low-balance"),
     *refused(401, KeyRejected, "echo-key"),
     *refused(402, NoCredit, "no-credit"),
     *refused(403, RequestForbidden, "forbidden"),
     *refused(404, ModelUnavailable, "unknown-model"),
-    *refused(413, RequestInvalid, "error-413"),
+    *refused(413, RequestTooLong, "error-413"),
     *failing(429, "error-429", "error-429-bare", error=RateLimited),
     *failing(500, "error-500"),
     *failing(504, "error-504"),
@@ -140,11 +151,14 @@ CLAUDE = [
 ]
 OPENAI = [
     *EVERYWHERE,
-    *answered("content-parts", "two-choices", "truncated", "other-model", "no-usage"),
+    *answered("content-parts", "two-choices", "other-model", "no-usage", "with-thoughts"),
+    *unusable("as-thought"),
+    *failing(409, "conflict"),
     *answered("flaky-429", requests=2),
-    *unusable("null-choices", "no-choices", "no-finish", "null-content", "tool-calls"),
+    *unusable("null-choices", "no-choices", "null-content", "tool-calls"),
+    *unusable("truncated", "no-finish", error=AnswerCut),
     *unusable("refusal", "filtered", error=RequestForbidden),
-    *unusable("error-in-200", error=ProviderUnavailable),
+    *free_of_charge(ProviderUnavailable, "error-in-200"),
     *refused(401, KeyRejected, "echo-key"),
     *refused(403, ModelUnavailable, "forbidden"),
     *refused(404, ModelUnavailable, "unknown-model"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -10,7 +11,8 @@ from django.test import SimpleTestCase
 from pydantic import BaseModel
 
 from agents.llm import answers
-from agents.llm.errors import AnswerNotJson, NoCredit
+from agents.llm.base import Completion
+from agents.llm.errors import AnswerCut, AnswerNotJson, NoCredit
 from tests.llm.calling import MODEL, Recorder, ok, provider, refused
 from tests.llm.loopback import Reply, loopback
 
@@ -27,64 +29,109 @@ MISFIT = '{"is_lead": "perhaps", "mood": "hot"}'
 DEEP = "[" * 2_000 + "]" * 2_000 + "x"
 
 
-class Parsing(SimpleTestCase):
-    async def test_json_is_taken_as_it_is_or_from_a_fence(self):
+class Finding(SimpleTestCase):
+    """What a text holds is found without a second call, and mended only if it did not break off."""
+
+    async def answer(self, text: str) -> answers.JsonAnswer[Verdict]:
+        return await answers._fitted(completion(text), Verdict)
+
+    async def test_json_is_found_wherever_models_put_it_and_is_not_mended(self):
         table = [
             GOOD,
             f" {GOOD}\n",
             f"```json\n{GOOD}\n```",
             f"```\n{GOOD}```",
             f"\n```JSON\n{GOOD}\n```\n",
+            f'<think>Perhaps {{"x": 1}} or {{"is_lead": false}}?</think>{GOOD}',
+            f"No tag before, but thoughts.</think>\n```json\n{GOOD}\n```",
+            f"Sure! Here it is:\n```json\n{GOOD}\n```\nAnything else?",
+            f"Sure! Here it is: {GOOD}",
+            f"{GOOD}\n\nI hope that helps {{and so on}}.",
+            f"{GOOD}\nOnce more: {GOOD}",
+            f"[{GOOD}]",
+            f'{{"Verdict": {GOOD}}}',
+            f'[{{"answer": {GOOD}}}]',
         ]
         for text in table:
             with self.subTest(text):
-                parsed = await answers.parse(text)
+                found = await self.answer(text)
 
-                assert parsed.value == {"is_lead": True, "mood": "cold"}
-                assert not parsed.was_repaired
+                assert found.value == Verdict(is_lead=True, mood="cold")
+                assert not found.was_repaired
 
-    async def test_a_fence_around_endless_blanks_is_refused_before_anybody_gets_old(self):
-        with pytest.raises(AnswerNotJson):  # a regular expression took 72 s for 4,000 of them
-            await answers.parse("```json\n" + "\n" * 200_000 + "x")
+    async def test_a_mark_of_thoughts_within_the_answer_is_a_part_of_it(self):
+        class Said(BaseModel):
+            text: str
+
+        text = json.dumps({"text": "they wrote </think> there"})
+
+        assert (await answers._fitted(completion(text), Said)).value.text.endswith("> there")
+
+    async def test_of_two_answers_that_differ_none_is_taken(self):
+        with pytest.raises(AnswerNotJson, match="they differ"):
+            await self.answer('One: {"is_lead": true} or: {"is_lead": false}')
 
     async def test_what_is_nearly_json_is_repaired_and_says_so(self):
         table = {
-            '{"is_lead": true, "mood": "cold"': {"is_lead": True, "mood": "cold"},
-            "{'is_lead': True,}": {"is_lead": True},
-            'Sure! Here it is: {"is_lead": true}': {"is_lead": True},
-            '```json\n{"is_lead": true,\n```': {"is_lead": True},
-            "[1, 2,": [1, 2],
+            '{"is_lead": true, "mood": "cold"': Verdict(is_lead=True, mood="cold"),
+            "{'is_lead': True,}": Verdict(is_lead=True),
+            'Sure! {"is_lead": true, "mood": "cold",}': Verdict(is_lead=True, mood="cold"),
+            '```json\n{"is_lead": true,\n```': Verdict(is_lead=True),
         }
         for text, expected in table.items():
             with self.subTest(text):
-                parsed = await answers.parse(text)
+                found = await self.answer(text)
 
-                assert parsed.value == expected
-                assert parsed.was_repaired
+                assert found.value == expected
+                assert found.was_repaired
+
+    async def test_what_breaks_off_in_a_value_is_never_mended(self):
+        class Plan(BaseModel):
+            score: int
+            risks: list[str]
+
+        table = [
+            '{"score": 85, "risks": ["The bo',
+            '{"risks": ["x"], "score": 8',
+            '{"risks": ["He said \\"no\\"',
+            'Here: {"score": 85, "risks": ["The bo',
+            '```json\n{"score": 85, "risks": ["The bo\n```',
+        ]
+        for text in table:
+            with self.subTest(text), pytest.raises(AnswerNotJson):
+                await answers._fitted(completion(text), Plan)
 
     async def test_what_holds_no_json_is_refused_with_its_text(self):
         for text in ("", "I would rather not say.", "{}x" * 20_000, "NaN", "[" * 2_000, DEEP):
             with self.subTest(text[:20]):
                 with pytest.raises(AnswerNotJson) as caught:
-                    await answers.parse(text)
+                    await self.answer(text)
 
                 assert caught.value.text == text
 
-    async def test_a_long_answer_is_parsed_but_never_repaired(self):
-        long = json.dumps({"text": "x" * 100_000})
+    async def test_a_fence_around_endless_blanks_is_refused_before_anybody_gets_old(self):
+        with pytest.raises(AnswerNotJson):  # a regular expression took 72 s for 4,000 of them
+            await self.answer("```json\n" + "\n" * 200_000 + "x")
 
-        assert not (await answers.parse(long)).was_repaired
+    async def test_a_long_answer_is_parsed_but_never_repaired(self):
+        long = json.dumps({"is_lead": True, "text": "x" * 100_000})
+
+        assert not (await self.answer(long)).was_repaired
         with pytest.raises(AnswerNotJson, match="too much"):
-            await answers.parse(long[:-1])
+            await self.answer(long[:-1])
 
     async def test_deep_nesting_neither_crashes_nor_takes_long(self):
         for text in ('{"k":[{"a":"b' * 2_500, "[" * 32_000, "[" * 100_000, '{"a":' * 6_000):
             with self.subTest(text[:20]):
                 started = time.process_time()
                 with suppress(AnswerNotJson):
-                    await answers.parse(text)
+                    await self.answer(text)
 
                 assert time.process_time() - started < 0.2
+
+
+def completion(text: str) -> Completion:
+    return replace(Completion.lost("gen-1"), text=text, finish_reason="stop")
 
 
 class Asking(SimpleTestCase):
@@ -127,6 +174,18 @@ class Asking(SimpleTestCase):
                 assert second.body["response_format"] == first.body["response_format"]
                 assert second.body["messages"][1]["content"][1]["type"] == "image_url"
                 assert len(self.recorder.ended) == 2
+
+    async def test_an_answer_without_an_end_is_taken_if_it_fits_as_it_is_and_else_is_cut(self):
+        def endless(text: str) -> Reply:
+            reply = ok(text)
+            reply.body["choices"][0]["finish_reason"] = None
+            return reply
+
+        assert (await self.asked(endless(GOOD))).value == Verdict(is_lead=True, mood="cold")
+        for text in (MISFIT, GOOD[:-1], f"[{GOOD}]", f"{GOOD} and", "prose"):
+            with self.subTest(text), pytest.raises(AnswerCut):
+                await self.asked(endless(text))
+            assert len(self.server.received) == 1
 
     async def test_the_correction_names_the_mistakes(self):
         await self.asked(ok(MISFIT), ok(GOOD))

@@ -17,7 +17,7 @@ from agents.llm.errors import (
     ModelUnavailable,
     NoCredit,
     ProviderUnavailable,
-    RequestInvalid,
+    RequestTooLong,
     SchemaUnsupported,
 )
 from agents.llm.keys import KeyUnreadable, SealedKey, fingerprint
@@ -232,7 +232,7 @@ class FallingBack(SimpleTestCase):
     async def test_what_any_model_would_refuse_is_not_asked_again(self):
         table: dict[type[LLMError], Reply] = {
             KeyRejected: refused(401),
-            RequestInvalid: refused(413),
+            RequestTooLong: refused(413),
             DeadlineExceeded: never,
         }
         for error_class, reply in table.items():

@@ -9,6 +9,7 @@ from django.test import SimpleTestCase
 
 from agents.llm.base import CostSource, Usage
 from agents.llm.errors import (
+    AnswerCut,
     AnswerUnusable,
     KeyRejected,
     LLMError,
@@ -18,6 +19,7 @@ from agents.llm.errors import (
     RateLimited,
     RequestForbidden,
     RequestInvalid,
+    RequestTooLong,
 )
 from tests.llm.calling import SCHEMA
 from tests.llm.loopback import Canned, Reply, loopback
@@ -40,7 +42,7 @@ class Asking(SimpleTestCase):
         assert CLAUDE.key_of(request) == CLAUDE.key
         assert request.body == {
             "model": "claude-sonnet-4-5",
-            "max_tokens": 8192,
+            "max_tokens": 4096,
             "system": "Be kind.",
             "messages": [{"role": "user", "content": "Hi"}],
         }
@@ -106,11 +108,13 @@ class Answering(SimpleTestCase):
     async def test_without_the_header_the_message_names_the_call(self):
         assert (await CLAUDE.completed(Canned(body=claude_answer()))).generation_id == "msg_01NH"
 
-    async def test_an_answer_that_reached_its_limit_says_so(self):
-        for reason in ("max_tokens", "stop_sequence", "model_context_window_exceeded"):
-            completion = await CLAUDE.completed(CLAUDE.ok(stop_reason=reason))
+    async def test_an_answer_that_reached_its_limit_is_none(self):
+        for reason in ("max_tokens", "model_context_window_exceeded"):
+            error = await CLAUDE.failed(CLAUDE.ok(stop_reason=reason), AnswerCut)
 
-            assert (completion.text, completion.finish_reason) == ("Hello.", reason)
+            assert error.learnt is not None
+            assert error.learnt.is_cut
+            assert (error.learnt.text, error.learnt.finish_reason) == ("Hello.", reason)
 
     async def test_blocks_of_text_are_joined_and_others_passed_over(self):
         blocks = [{"type": "thinking", "thinking": "Hm."}, "x", {"type": "text", "text": "Hel"}]
@@ -134,7 +138,6 @@ class NotAnswering(SimpleTestCase):
             "no content": {"content": []},
             "strange content": {"content": "x"},
             "blank content": {"content": [{"type": "text", "text": " "}]},
-            "no terminal signal": {"stop_reason": None},
             "a turn to go on with": {"stop_reason": "pause_turn"},
             "a tool that we never offered": {"stop_reason": "tool_use"},
             "an error of no known type": {"error": {"type": "odd", "message": "hm"}},
@@ -148,7 +151,7 @@ class NotAnswering(SimpleTestCase):
                 assert error.learnt is not None
                 assert error.learnt.cost_source is CostSource.ESTIMATED
 
-    async def test_an_error_inside_a_200_is_what_its_type_says_and_not_repeated(self):
+    async def test_a_200_that_holds_only_an_error_is_what_its_type_says_and_costs_nothing(self):
         table: dict[str, type[LLMError]] = {
             "overloaded_error": ProviderUnavailable,
             "api_error": ProviderUnavailable,
@@ -161,7 +164,9 @@ class NotAnswering(SimpleTestCase):
                 body = {"type": "error", "error": {"type": kind, "message": "Overloaded"}}
                 error = await CLAUDE.failed(Canned(body=body), error_class)
 
-                assert (error.maybe_charged, error.retryable) == (True, False)
+                assert not error.maybe_charged
+                assert error.retryable == issubclass(error_class, ProviderUnavailable)
+                assert error.learnt is None
                 assert error.error_type == kind
 
     async def test_a_refusal_says_why(self):
@@ -185,7 +190,7 @@ class Refusing(SimpleTestCase):
             (402, "billing", NoCredit),
             (403, "permission", RequestForbidden),
             (404, "model: claude-sonet-4-5", ModelUnavailable),
-            (413, "too large", RequestInvalid),
+            (413, "too large", RequestTooLong),
             (429, "rate limit", RateLimited),
             (529, "Overloaded", ProviderUnavailable),
         ]

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
+import json
 import time
 import traceback
 import warnings
+import zlib
 from dataclasses import replace
 from decimal import Decimal
 from unittest.mock import patch
@@ -114,11 +117,44 @@ class Sending(SimpleTestCase):
 
         assert (reply.status, reply.body, reply.flaw) == (200, None, "it is larger than 8 MB")
 
-    async def test_a_compressed_body_is_not_unpacked(self):
-        async with loopback(Canned(body=b"x", headers={"Content-Encoding": "gzip"})) as server:
+    async def test_what_nobody_asked_to_compress_is_decompressed(self):
+        raw = b'{"said": "yes"}'
+        table = {"gzip": gzip.compress(raw), "x-gzip": gzip.compress(raw)}
+        table |= {"deflate": zlib.compress(raw), "identity": raw}
+        for encoding, packed in table.items():
+            with self.subTest(encoding):
+                canned = Canned(body=packed, headers={"Content-Encoding": encoding})
+                async with loopback(canned) as server:
+                    reply = await post(server.base_url)
+
+                assert (reply.body, reply.flaw) == ({"said": "yes"}, "")
+
+    async def test_what_cannot_be_decompressed_or_only_to_too_much_is_a_flaw(self):
+        packed = gzip.compress(b'"' + b" " * 9 * 1024**2 + b'"')
+        table = {
+            ("gzip", b"no gzip at all"): "it is not what it says it is compressed with",
+            ("gzip", packed[:40]): "it broke off",
+            ("gzip", packed): "it is larger than 8 MB",
+            ("br", b"x"): "it is compressed (br)",
+        }
+        for (encoding, body), flaw in table.items():
+            with self.subTest(flaw):
+                canned = Canned(body=body, headers={"Content-Encoding": encoding})
+                async with loopback(canned) as server:
+                    reply = await post(server.base_url)
+
+                assert (reply.body, reply.flaw) == (None, flaw)
+
+    async def test_a_key_in_pieces_of_a_stream_is_hidden_like_any_other(self):
+        pieces = [SHARED_KEY[:9], SHARED_KEY[9:]]
+        chunks = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
+        stream = "".join(f"data: {chunk}\n\n" for chunk in chunks).encode()
+        async with loopback(Canned(body=stream)) as server:
             reply = await post(server.base_url)
 
-        assert reply.flaw == "it is compressed"
+        assert reply.is_stream
+        assert SHARED_KEY not in str(reply.body)
+        assert HIDDEN in str(reply.body)
 
     async def test_a_redirect_is_a_reply_and_nobody_follows_it(self):
         async with loopback(Canned(body={})) as elsewhere:

@@ -13,11 +13,15 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from pydantic import BaseModel
 
 from agents.llm import calls as llm_calls
+from agents.llm.answers import ask_json
 from agents.llm.base import Completion, CostSource, Outcome, Purse
 from agents.llm.errors import (
+    AnswerCut,
     AnswerUnusable,
+    BudgetSpent,
     DeadlineExceeded,
     KeyRejected,
     LLMError,
@@ -28,6 +32,7 @@ from agents.llm.errors import (
     RateLimited,
     RequestForbidden,
     RequestInvalid,
+    RequestTooLong,
 )
 from agents.llm.keys import fingerprint
 from agents.llm.secrets import HIDDEN
@@ -36,6 +41,7 @@ from observatory.sandbox.misbehaviours import DELAYS_S
 from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE
 from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS as OF_OPENAI
 from observatory.sandbox.misbehaviours.openrouter import MISBEHAVIOURS as OF_OPENROUTER
+from observatory.sandbox.misbehaviours.refusals import REFUSALS
 from observatory.sandbox.misbehaviours.texts import TEXTS
 from observatory.sandbox.misbehaviours.wire import WIRE
 from tests.llm.calling import Recorder, everything_logged
@@ -45,18 +51,21 @@ from tests.llm.vendors import OPENROUTER, VENDORS, Vendor
 
 OFFERED = {"openrouter": OF_OPENROUTER, "claude": OF_CLAUDE, "openai": OF_OPENAI}
 MEMBER_LINES: dict[type[LLMError], str] = {
+    AnswerCut: "The model's answer broke off before its end. Please try again.",
     AnswerUnusable: "The model gave no complete answer. Please try again.",
     DeadlineExceeded: "The model took too long to answer. Please try again.",
     KeyRejected: "The provider did not accept the API key.",
     ModelUnavailable: "The chosen model is not available.",
     NoCredit: "The API key has no credit left.",
+    BudgetSpent: "The budget of the API key is used up.",
     ProviderRejected: "The model's provider refused this request.",
     ProviderUnavailable: (
         "The model's provider is not answering right now. Please try again in a minute."
     ),
     RateLimited: "The model is busy right now. Please try again in a minute.",
     RequestForbidden: "The provider's rules did not allow this request.",
-    RequestInvalid: "The model could not take this message. Please make it shorter.",
+    RequestInvalid: "The model could not take this request. An operator can choose another one.",
+    RequestTooLong: "The model could not take this message. Please make it shorter.",
 }
 
 
@@ -98,7 +107,7 @@ class Misbehaviours(SandboxTestCase):
         for name, offered in OFFERED.items():
             rows = {row.name for row in TABLES[name]}
 
-            assert {*offered, *TEXTS, *WIRE, *DELAYS_S} - rows == set()
+            assert {*offered, *TEXTS, *REFUSALS, *WIRE, *DELAYS_S} - rows == set()
 
     async def play_all(self) -> list[Played]:
         rows = [(vendor, row) for vendor in VENDORS for row in TABLES[vendor.name]]
@@ -172,6 +181,11 @@ class Misbehaviours(SandboxTestCase):
                 assert learnt.cost_usd is None or played.row.name == "other-model"
 
 
+class Opinion(BaseModel):
+    summary: str
+    risks: list[str]
+
+
 class SayingMore(SandboxTestCase):
     async def test_the_served_model_is_told_for_the_tripwire(self):
         for vendor in VENDORS:
@@ -192,10 +206,44 @@ class SayingMore(SandboxTestCase):
             assert caught.value.retry_after_s == 1.0
             assert len(recorder.ended) == 1
 
+    async def test_an_answer_in_any_place_or_form_is_one_call(self):
+        everywhere = ("think-first", "in-a-list", "under-a-name", "fenced-json", "gzip")
+        table = {vendor.name: [*everywhere, "no-finish"] for vendor in VENDORS}
+        for name in ("openrouter", "openai"):
+            table[name] += ["as-thought", "with-thoughts"]
+        table["openrouter"] += ["unasked-stream"]
+        for vendor in VENDORS:
+            for name in table[vendor.name]:
+                with self.subTest(f"{vendor.name} {name}"):
+                    recorder = Recorder()
+                    llm = self.llm(vendor, f"{vendor.misbehaving}{name}", recorder)
+                    found = await ask_json(llm, "Be brief.", "Hello", Opinion)
+
+                    assert found.value.summary
+                    assert "SECRET" not in found.value.model_dump_json()
+                    assert not found.was_repaired
+                    assert len(recorder.ended) == 1
+
+    async def test_what_a_model_was_found_not_to_take_is_not_sent_to_it_again(self):
+        for vendor in VENDORS:
+            for name in REFUSALS:
+                with self.subTest(f"{vendor.name} {name}"):
+                    requests = []
+                    for _ in range(2):
+                        recorder = Recorder()
+                        llm = self.llm(vendor, f"{vendor.misbehaving}{name}", recorder)
+                        assert (await ask_json(llm, "Be brief.", "Hello", Opinion)).value.summary
+                        requests.append(len(recorder.ended))
+
+                    assert requests == [2, 1]
+
     async def test_a_cut_answer_says_so_in_the_vendors_words(self):
         reasons = []
         for vendor in VENDORS:
             llm = self.llm(vendor, f"{vendor.misbehaving}truncated")
-            reasons.append((await llm.complete("s", "u")).finish_reason)
+            with pytest.raises(AnswerCut) as caught:
+                await llm.complete("s", "u")
+            assert caught.value.learnt is not None
+            reasons.append(caught.value.learnt.finish_reason)
 
         assert reasons == ["length", "max_tokens", "length"]

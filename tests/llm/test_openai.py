@@ -8,6 +8,7 @@ from django.test import SimpleTestCase
 
 from agents.llm.base import CostSource, Usage
 from agents.llm.errors import (
+    AnswerCut,
     AnswerUnusable,
     KeyRejected,
     LLMError,
@@ -17,6 +18,7 @@ from agents.llm.errors import (
     RateLimited,
     RequestForbidden,
     RequestInvalid,
+    RequestTooLong,
 )
 from tests.llm.calling import SCHEMA
 from tests.llm.loopback import Canned, loopback
@@ -43,6 +45,7 @@ class Asking(SimpleTestCase):
                 {"role": "system", "content": "Be kind."},
                 {"role": "user", "content": "Hi"},
             ],
+            "max_completion_tokens": 16_384,
             "response_format": {
                 "type": "json_schema",
                 "json_schema": {"name": "Verdict", "strict": True, "schema": SCHEMA},
@@ -81,16 +84,18 @@ class Answering(SimpleTestCase):
         assert completion.cost_usd == per_million / 10**6
         assert completion.cost_source is CostSource.ESTIMATED
 
-    async def test_a_cut_answer_is_an_answer_that_says_so(self):
-        assert (
-            await OPENAI.completed(with_choice(finish_reason="length"))
-        ).finish_reason == "length"
+    async def test_a_cut_answer_is_none_and_says_so(self):
+        for reason in ("length", None):
+            error = await OPENAI.failed(with_choice(finish_reason=reason), AnswerCut)
+
+            assert error.learnt is not None
+            assert (error.learnt.finish_reason, error.learnt.is_cut) == (reason or "", True)
+            assert error.maybe_charged
 
     async def test_an_end_without_an_answer_is_unusable_and_keeps_its_price(self):
         for reply in (
             OPENAI.ok(None),
             OPENAI.ok(choices=None),
-            with_choice(finish_reason=None),
             OPENAI.ok(error={"message": "hm", "type": "odd"}),
             OPENAI.ok(error="hm"),
         ):
@@ -107,7 +112,7 @@ class Answering(SimpleTestCase):
             with self.subTest(str(changes)):
                 await OPENAI.failed(with_choice(**changes), RequestForbidden)
 
-    async def test_an_error_inside_a_200_is_what_its_code_says_and_not_repeated(self):
+    async def test_a_200_that_holds_only_an_error_is_what_its_code_says_and_costs_nothing(self):
         table: list[tuple[dict[str, Any], type[LLMError]]] = [
             ({"type": "server_error", "code": None}, ProviderUnavailable),
             ({"type": "requests", "code": "rate_limit_exceeded"}, RateLimited),
@@ -118,14 +123,15 @@ class Answering(SimpleTestCase):
             with self.subTest(str(error)):
                 caught = await OPENAI.failed(Canned(body={"error": error}), error_class)
 
-                assert (caught.maybe_charged, caught.retryable) == (True, False)
+                assert not caught.maybe_charged
+                assert caught.retryable == issubclass(error_class, ProviderUnavailable)
 
 
 class Refusing(SimpleTestCase):
     async def test_each_status_and_the_codes_that_know_better(self):
         table: list[tuple[int, dict[str, Any], type[LLMError]]] = [
             (400, {}, RequestInvalid),
-            (400, {"code": "context_length_exceeded"}, RequestInvalid),
+            (400, {"code": "context_length_exceeded"}, RequestTooLong),
             (400, {"code": "model_not_found"}, ModelUnavailable),
             (400, {"code": "content_policy_violation"}, RequestForbidden),
             (400, {"param": "response_format"}, RequestInvalid),  # none was sent

@@ -47,6 +47,7 @@ class Asking(SimpleTestCase):
                 {"role": "system", "content": "Be kind."},
                 {"role": "user", "content": "Hi"},
             ],
+            "max_tokens": 16_384,
         }
 
     async def test_an_empty_system_prompt_is_left_out(self):

@@ -8,17 +8,21 @@ from django.test import SimpleTestCase
 
 from agents.llm.base import Completion, CostSource, Usage
 from agents.llm.errors import (
+    AnswerCut,
     AnswerUnusable,
+    BudgetSpent,
+    KeyRejected,
     LLMError,
     ModelUnavailable,
     NoCredit,
     ProviderRejected,
     ProviderUnavailable,
     RateLimited,
+    RegionForbidden,
     RequestForbidden,
     RequestInvalid,
 )
-from tests.llm.calling import MODEL, answer, ok, provider, refused
+from tests.llm.calling import MODEL, Recorder, answer, ok, provider, refused
 from tests.llm.loopback import SHARED_KEY, Canned, Reply, loopback, never, reset_mid_answer
 
 
@@ -52,15 +56,32 @@ class Answering(SimpleTestCase):
         assert completion.cost_usd == Decimal("0.00333825")
         assert completion.cost_source is CostSource.REPORTED
 
-    async def test_a_cut_answer_is_an_answer_that_says_so(self):
-        completion = await completed(answer(choices=[choice(finish_reason="length")]))
+    async def test_a_cut_answer_is_none_and_says_so(self):
+        cut: list[dict[str, Any]] = [
+            {"finish_reason": "length"},
+            {"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"},
+            {"finish_reason": None},
+            {"finish_reason": 3},
+        ]
+        for changes in cut:
+            with self.subTest(str(changes)):
+                error = await failed(answer(choices=[choice(**changes)]), AnswerCut)
 
-        assert (completion.text, completion.finish_reason) == ("Hello.", "length")
+                assert error.learnt is not None
+                assert error.learnt.is_cut
+                assert error.maybe_charged
+                assert not error.retryable
 
     async def test_an_answer_in_parts_is_joined(self):
         parts = [{"type": "text", "text": "Hel"}, {"type": "image"}, {"type": "text", "text": "lo"}]
 
         assert (await completed(answer(parts))).text == "Hello"
+
+    async def test_what_a_model_only_thought_is_no_part_of_its_answer(self):
+        for kind in ("reasoning", "thinking", "reasoning_text", "redacted"):
+            parts = [{"type": kind, "text": "secret"}, {"type": "text", "text": "yes"}]
+
+            assert (await completed(answer(parts))).text == "yes"
 
     async def test_a_response_that_names_no_model_serves_the_unknown(self):
         models: list[Any] = [None, 7, {}]
@@ -94,15 +115,10 @@ class NotAnswering(SimpleTestCase):
             "null content": answer(None),
             "blank content": answer(" \n"),
             "content of another type": answer(7),
-            "no terminal signal": answer(choices=[choice(finish_reason=None)]),
-            "strange terminal signal": answer(choices=[choice(finish_reason=3)]),
             "error as terminal signal": answer(choices=[choice(finish_reason="error")]),
             "no object": ["x"],
             "not JSON": b"<html>hello</html>",
-            "error without a known code": {"error": {"message": "hm"}, "choices": None},
-            "error of another shape": {"error": "hm", "choices": None},
             "error in mid-answer": {**answer(), "error": {"code": 400, "message": "Token limit"}},
-            "error with a huge code": {"error": {"code": "9" * 5000, "message": "hm"}},
         }
         for name, body in table.items():
             with self.subTest(name):
@@ -111,6 +127,27 @@ class NotAnswering(SimpleTestCase):
                 assert not error.retryable
                 assert error.http_status == 200
                 assert error.maybe_charged
+
+    async def test_a_200_that_holds_only_an_error_is_asked_again_as_what_its_code_says(self):
+        table: list[tuple[Any, type[LLMError], int]] = [
+            ({"code": 502, "message": "bad upstream"}, ProviderUnavailable, 4),
+            ({"message": "hm"}, AnswerUnusable, 4),
+            ("hm", AnswerUnusable, 4),
+            ({"code": "9" * 5000, "message": "hm"}, AnswerUnusable, 4),
+            ({"code": 401, "message": "no"}, KeyRejected, 1),
+            ({"code": 400, "message": "no"}, RequestInvalid, 1),
+        ]
+        for error, error_class, requests in table:
+            with self.subTest(str(error)[:50]):
+                recorder = Recorder()
+                async with loopback(Canned(body={"error": error, "choices": None})) as server:
+                    with pytest.raises(error_class) as caught:
+                        await provider(server.base_url, recorder).complete("s", "u")
+
+                assert type(caught.value) is error_class
+                assert len(server.chats) == len(server.received) == requests
+                assert [one.learnt for one in recorder.outcomes] == [None] * requests
+                assert not caught.value.maybe_charged
 
     async def test_an_error_inside_a_200_is_what_its_code_says(self):
         table = [
@@ -137,6 +174,21 @@ class NotAnswering(SimpleTestCase):
                     assert caught.learnt is not None
                     assert caught.learnt.cost_usd == Decimal("0.00333825")
 
+    async def test_an_answer_that_had_begun_is_not_asked_for_anew_whatever_its_error_says(self):
+        for words in (
+            "max_tokens: 16384 > 4096, which is the maximum allowed",
+            "System role not supported",
+            "response_format is not supported",
+            "can only afford 900",
+        ):
+            with self.subTest(words):
+                body = answer(error={"code": 400, "message": words})
+                async with loopback(Canned(body=body)) as server:
+                    with pytest.raises(AnswerUnusable):
+                        await provider(server.base_url).complete("s", "u")
+
+                assert len(server.chats) == 1
+
     async def test_a_refusal_is_forbidden(self):
         refusal = {"role": "assistant", "content": None, "refusal": "I will not."}
         for changes in ({"message": refusal}, {"finish_reason": "content_filter"}):
@@ -152,12 +204,12 @@ class Refusing(SimpleTestCase):
             (400, {"message": "foo/bar is not a valid model ID"}, ModelUnavailable),
             (400, {"message": "x", "availability": {"code": "model_not_found"}}, ModelUnavailable),
             (400, {"message": "messages must not be empty"}, RequestInvalid),
-            (403, {"message": "Budget exceeded for this key"}, NoCredit),
-            (403, {"message": "Key limit exceeded (total limit)"}, NoCredit),
+            (403, {"message": "Budget exceeded for this key"}, BudgetSpent),
+            (403, {"message": "Key limit exceeded (total limit)"}, BudgetSpent),
             (
                 403,
                 {"message": "x", "metadata": {"error_type": "payment_required"}},
-                RequestForbidden,
+                NoCredit,
             ),
             (
                 403,
@@ -167,7 +219,7 @@ class Refusing(SimpleTestCase):
             (
                 403,
                 {"message": "x", "availability": {"code": "region_restricted"}},
-                RequestForbidden,
+                RegionForbidden,
             ),
         ]
         for status, error, error_class in table:

@@ -18,6 +18,7 @@ from agents.llm.errors import (
     RateLimited,
     RequestForbidden,
     RequestInvalid,
+    RequestTooLong,
 )
 from agents.llm.retries import Deadline, RetryPolicy, retry_after_s, retrying
 from tests.llm.calling import NO_WAIT, Recorder, ok, provider, refused
@@ -59,6 +60,13 @@ class RetryAfter(SimpleTestCase):
         for value, expected in table.items():
             with self.subTest(value):
                 assert retry_after_s({"retry-after": value}, now=NOW) == expected
+
+    def test_milliseconds_go_first_where_they_are_told(self):
+        table = {"300": 0.3, " 0 ": 0.0, "1e9": 60.0, "-1": 9.0, "soon": 9.0, "": 9.0}
+        for value, expected in table.items():
+            headers = {"retry-after-ms": value, "retry-after": "9"}
+
+            assert retry_after_s(headers, now=NOW) == expected
 
     def test_no_header_asks_for_nothing(self):
         assert retry_after_s({}) is None
@@ -123,7 +131,8 @@ class Deciding(SimpleTestCase):
             404: (ModelUnavailable, 1),
             405: (ProviderRejected, 1),
             408: (ProviderUnavailable, 4),
-            413: (RequestInvalid, 1),
+            409: (ProviderUnavailable, 4),
+            413: (RequestTooLong, 1),
             422: (RequestInvalid, 1),
             429: (RateLimited, 4),
             500: (ProviderUnavailable, 4),
@@ -135,6 +144,8 @@ class Deciding(SimpleTestCase):
         }
         for status, (error_class, attempts) in table.items():
             for body in ({"error": {"code": status, "message": "no"}}, b"<html>no</html>"):
+                if status == 403 and isinstance(body, bytes):  # a network's in front of the vendor
+                    error_class, attempts = ProviderUnavailable, 4
                 with self.subTest(f"{status} {body!r}"):
                     recorder = Recorder()
                     async with loopback(Canned(status=status, body=body)) as server:

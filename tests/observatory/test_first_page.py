@@ -86,6 +86,19 @@ class CreditTest(FirstPageCase):
         assert "the shared key has $74.50 left" in self.page()
 
 
+class AnswersTest(FirstPageCase, FiguresCase):
+    def test_cut_and_mended_answers_are_shown_where_there_are_any(self):
+        assert "cut answer" not in self.page()
+        now = timezone.now()
+        for number in (1, 2):
+            step = self.step(now, was_repaired=number == 1)
+            self.call(step, is_cut=True)
+
+        page = self.page()
+        assert "2 cut answers" in page
+        assert "1 mended answer<" in page
+
+
 class RightsTest(FirstPageCase):
     def sign_in_with(self, *names: str) -> None:
         user = User.objects.create_user("bob", is_staff=True)

@@ -11,13 +11,25 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
 from agents import credit
+from agents.llm.causes import UNFIT
 from agents.llm.http import close_clients
 from agents.llm.keys import PlainKey
 from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
 from pipeline import attention, chores
-from pipeline.models import CasebookEntry, Chore, Member, Task, TelegramUpdate, ToldConcern
+from pipeline.models import (
+    CasebookEntry,
+    Chore,
+    LLMCall,
+    Member,
+    PipelineRun,
+    StepRun,
+    Task,
+    TelegramUpdate,
+    ToldConcern,
+)
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
+from pipeline.models.runs import UNFIT_CAUSES, StepStatus
 from tests.sandbox.serving import running_sandbox
 
 
@@ -114,6 +126,110 @@ class RetiringTest(TestCase):
 
     def test_a_model_that_nobody_uses_may_retire_in_peace(self):
         assert attention.concerns(self.now) == []
+
+
+@override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
+class UnfitTest(TestCase):
+    """An override whose model cannot do what its agent needs, by the list or by its refusals."""
+
+    def setUp(self):
+        process()
+        self.now = timezone.now()
+
+    def listed(self, model_id: str, **fields) -> None:
+        given = {
+            "name": model_id,
+            "input_modalities": ["text", "image"],
+            "output_modalities": ["text"],
+            "supported_parameters": ["response_format", "structured_outputs"],
+            "max_completion_tokens": 8_000,
+            "first_seen_at": self.now,
+            "last_seen_at": self.now,
+        }
+        CatalogModel.objects.create(model_id=model_id, **(given | fields))
+
+    def refused(self, agent: str, model_id: str, cause: str, **step) -> None:
+        run = PipelineRun.objects.create(pipeline="p", source="shell", started_at=self.now)
+        step_run = StepRun.objects.create(
+            run=run,
+            position=0,
+            agent=agent,
+            mode="sequential",
+            started_at=self.now,
+            **({"status": StepStatus.FAILED} | step),
+        )
+        LLMCall.objects.create(
+            step=step_run,
+            number=1,
+            provider="openrouter",
+            requested_model=model_id,
+            purse="shared",
+            key_fingerprint="ab",
+            cause=cause,
+            status="error",
+            started_at=self.now,
+        )
+
+    def test_the_index_is_over_the_causes_that_are_looked_for(self):
+        assert set(UNFIT_CAUSES) == set(UNFIT)
+
+    def unfit(self) -> list[str]:
+        found = attention.concerns(self.now)
+        return [concern.text for concern in found if concern.key.startswith("unfit ")]
+
+    def test_what_the_list_says_that_a_model_cannot_is_told_at_once(self):
+        self.listed("a/blind", input_modalities=["text"])
+        self.listed("a/short", max_completion_tokens=500)
+        self.listed("a/fit")
+        for agent, model_id in (
+            ("extraction", "a/blind"),
+            ("strategist", "a/short"),
+            ("trainer", "a/fit"),
+        ):
+            AgentModelConfig.objects.upsert(agent, model_id, "ada")
+
+        blind, short = sorted(self.unfit())
+        assert "extraction runs on a/blind" in blind
+        assert "cannot read pictures" in blind
+        assert "answers of 500 tokens at most, 800 needed" in short
+
+    def test_what_providers_refused_counts_for_a_model_that_is_not_listed(self):
+        AgentModelConfig.objects.upsert("extraction", "a/new", "ada")
+        AgentModelConfig.objects.upsert("trainer", "a/new", "ada")
+        self.refused("extraction", "a/new", "picture")
+        self.refused("extraction", "a/new", "length")
+        self.refused("memory", "a/new", "schema")
+
+        (text,) = self.unfit()
+        assert "extraction runs on a/new" in text
+        assert "it refuses pictures" in text
+
+    def test_a_limit_counts_only_where_the_step_failed_of_it(self):
+        AgentModelConfig.objects.upsert("trainer", "a/new", "ada")
+        self.refused("trainer", "a/new", "limit", status=StepStatus.OK)
+        assert self.unfit() == []
+
+        self.refused("trainer", "a/new", "limit")
+        assert len(self.unfit()) == 1
+
+    def test_yesterdays_and_another_models_refusals_are_over(self):
+        AgentModelConfig.objects.upsert("trainer", "a/new", "ada")
+        self.refused("trainer", "a/old", "schema")
+        self.refused("trainer", "a/new", "schema")
+        LLMCall.objects.filter(requested_model="a/new").update(
+            started_at=self.now - timedelta(hours=25)
+        )
+
+        assert self.unfit() == []
+
+    def test_it_is_told_to_the_operators_once(self):
+        self.listed("a/blind", input_modalities=["text"])
+        AgentModelConfig.objects.upsert("extraction", "a/blind", "ada")
+
+        concerns = [one for one in attention.concerns(self.now) if one.key.startswith("unfit")]
+        (concern,) = attention.news(concerns)
+        attention.keep_told(concern)
+        assert attention.news(concerns) == []
 
 
 class NewsTest(TestCase):

@@ -110,6 +110,16 @@ class AddingUpTest(FiguresCase):
 
         assert self.sums(NOON)["strategist"].unpriced_calls == 1
 
+    def test_cut_and_mended_answers_are_counted_in_open_and_in_closed_hours(self):
+        step = self.step(NOON - 3 * HOUR, was_repaired=True)
+        self.call(step, status=CallStatus.UNKNOWN, is_cut=True)
+        self.call(step, number=2)
+        before = self.sums(NOON)["strategist"]
+        close_all(NOON)
+
+        assert (before.cut_answers, before.mended_answers) == (1, 1)
+        assert self.sums(NOON)["strategist"] == before
+
     def test_percentiles_are_right_within_five_percent(self):
         for ms in range(100, 2100, 100):
             self.step(NOON, took=timedelta(milliseconds=ms))

@@ -106,7 +106,7 @@ class OutsideTests(PipelineCase):
 
         def read() -> list[bool]:
             with self.assertNumQueries(1):
-                return [one.is_outside for one in read_snapshot(0.0).overrides.values()]
+                return [one.is_outside for one in read_snapshot().overrides.values()]
 
         assert await sync_to_async(read)() == [False] * 20
         assert (await OverrideVersion.objects.aget()).n == 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -151,6 +152,31 @@ class FinishedTests(SimpleTestCase):
         assert await finished(write(1)) == 1
         with pytest.raises(ZeroDivisionError):
             await finished(write(0))
+
+    async def test_a_write_that_fails_after_its_waiter_was_cancelled_leaves_no_complaint(self):
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+        begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def write() -> None:
+            begun.set()
+            await may_end.wait()
+            raise OSError("the disk is full")
+
+        async def be_cancelled() -> None:
+            waiter = asyncio.create_task(finished(write()))
+            await begun.wait()
+            waiter.cancel()
+            await asyncio.sleep(0)
+            may_end.set()
+            await asyncio.wait([waiter])
+            assert waiter.cancelled()
+
+        await be_cancelled()
+        gc.collect()
+        await asyncio.sleep(0)
+
+        assert complaints == []
 
 
 class TextTests(PipelineCase):
@@ -302,6 +328,17 @@ class CostTests(PipelineCase):
                 assert call.cost_usd == request.cost_usd > 0
                 assert _total(report) == request.cost_usd
                 assert call.served_model == model_id
+
+    async def test_why_a_call_failed_is_on_record(self):
+        table = {"truncated": ("cut", True), "no-credit": ("account", False)}
+        table |= {"error-413": ("length", False), "obedient": ("", False)}
+        for name, expected in table.items():
+            await sync_to_async(PipelineRun.objects.all().delete)()
+            llm = member_llm(f"sandbox/{name}")
+            await self.play(pipeline(step("one")), [asking("one")], self.context(default_llm=llm))
+
+            (call,) = await call_rows()
+            assert (call.cause, call.is_cut) == expected
 
     async def test_a_cost_that_nobody_told_is_unknown_and_not_nothing(self):
         report = await self.play(

@@ -482,6 +482,14 @@ class PurseTests(PipelineCase):
             " NoCredit: Insufficient credits. Add more and try again."
         ]
 
+    async def test_a_message_that_is_too_long_alerts_nobody(self):
+        await override("one", "sandbox/error-413")
+
+        report = await self.play(pipeline(step("one")), [asking("one")])
+
+        assert "shorter" in of(report, "one").member_line
+        assert self.alerts == []
+
     async def test_a_failing_default_alerts_nobody(self):
         ctx = self.context(default_llm=member_llm("sandbox/no-credit"))
 

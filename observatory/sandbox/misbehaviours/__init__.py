@@ -12,6 +12,7 @@ import math
 import re
 
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.misbehaviours.refusals import REFUSALS
 from observatory.sandbox.misbehaviours.texts import TEXTS
 from observatory.sandbox.misbehaviours.wire import WIRE
 from observatory.sandbox.vendor import Vendor
@@ -30,6 +31,8 @@ def misbehaviour(vendor: Vendor, model_id: str) -> Misbehaviour | None:
         return vendor.misbehaviours[name]
     if name in TEXTS:
         return lambda exchange: vendor.written(exchange, TEXTS[name](exchange))
+    if name in REFUSALS:
+        return lambda exchange: REFUSALS[name](vendor, exchange)
     if name in WIRE:
         return lambda exchange: WIRE[name](_sound(vendor, exchange))
     if tries := FAIL_THEN_OK.fullmatch(name):

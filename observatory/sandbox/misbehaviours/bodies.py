@@ -87,6 +87,18 @@ def _in_parts(reply: Reply) -> Reply:
     return with_message(reply, content=parts)
 
 
+def _as_thought(reply: Reply) -> Reply:
+    """Put the whole answer where thoughts go, and nothing where answers do."""
+    text = reply.body["choices"][0]["message"]["content"]
+    return with_message(reply, content=None, reasoning_content=text)
+
+
+def _with_thoughts(reply: Reply) -> Reply:
+    text = reply.body["choices"][0]["message"]["content"]
+    parts = [{"type": "reasoning", "text": "SECRET THOUGHT"}, {"type": "text", "text": text}]
+    return with_message(reply, content=parts)
+
+
 def _twice(reply: Reply) -> Reply:
     second = deepcopy(reply.body["choices"][0]) | {"index": 1}
     second["message"]["content"] = "A second opinion that nobody asked for."
@@ -100,6 +112,8 @@ CHOICES: dict[str, Spoiling] = {
     "null-content": lambda reply: with_message(reply, content=None),
     "tool-calls": _calling_tools,
     "content-parts": _in_parts,
+    "as-thought": _as_thought,
+    "with-thoughts": _with_thoughts,
     "two-choices": _twice,
     "no-usage": without_usage,
 }

@@ -67,6 +67,7 @@ MISBEHAVIOURS: dict[str, Misbehaviour] = {
     "forbidden": _failing(
         403, "Your project does not have access to this model", code="model_not_found"
     ),
+    "conflict": _failing(409, "The request conflicts with another one that is under way"),
     "error-429": _failing(429, RATE_LIMIT, headers={"retry-after": "1"}),
     "error-429-bare": _failing(429, RATE_LIMIT),
     "flaky-429": _flaky,

@@ -9,10 +9,18 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from observatory.sandbox.completions import COMMENT, DONE, chunk, completion, delta, text_chunks
+from observatory.sandbox.completions import (
+    COMMENT,
+    DONE,
+    chunk,
+    completion,
+    delta,
+    stream,
+    text_chunks,
+)
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
 from observatory.sandbox.misbehaviours.bodies import with_body, with_choice, with_message
-from observatory.sandbox.web import Json
+from observatory.sandbox.web import Json, Stream
 
 WORDS_BEFORE_BREAK = 3
 DISCONNECTED = {
@@ -51,6 +59,25 @@ def _error_in_200(exchange: Exchange) -> Reply:
 def _error_body(exchange: Exchange) -> Reply:
     error = {"code": 502, "message": "Provider returned error"}
     return with_body(unbilled(completion(exchange)), choices=None, error=error)
+
+
+def _only_error(exchange: Exchange) -> Reply:
+    """Say 200 and nothing but an error; nothing was generated, so no generation is known."""
+    return Reply(status=200, body={"error": DISCONNECTED})
+
+
+def _blank(exchange: Exchange) -> Reply:
+    """End without a word and without a reason, at no cost."""
+    whole = unbilled(completion(exchange))
+    blank = with_message(whole, content="")
+    return with_choice(blank, finish_reason=None, native_finish_reason=None)
+
+
+def _unasked(exchange: Exchange) -> Reply:
+    """Stream the answer although nobody asked for that."""
+    whole = completion(exchange)
+    wire = Stream(chunks=stream(whole.body), headers=whole.headers)
+    return replace(whole, wire=wire, chunks=_streaming(stream, whole.body))
 
 
 def _as_documented(exchange: Exchange) -> Reply:
@@ -104,6 +131,9 @@ async def _cut_chunks(body: Json) -> Chunks:
 BREAKS: dict[str, Misbehaviour] = {
     "error-in-200": _error_in_200,
     "error-body-200": _error_body,
+    "only-error-200": _only_error,
+    "blank-free": _blank,
+    "unasked-stream": _unasked,
     "stream-error-documented": _as_documented,
     "stream-error-recorded": _as_recorded,
     "stream-cut": _cut,

@@ -30,6 +30,18 @@ def _fenced_json(exchange: Exchange) -> str:
     return f"Here it is:\n```json\n{exchange.answer()}\n```\n"
 
 
+def _think_first(exchange: Exchange) -> str:
+    return f'<think>Would {{"x": 1}} do? No, {{"y": [2]}} neither.</think>\n{exchange.answer()}'
+
+
+def _in_a_list(exchange: Exchange) -> str:
+    return f"[{exchange.answer()}]"
+
+
+def _under_a_name(exchange: Exchange) -> str:
+    return f'{{"Answer": {exchange.answer()}}}'
+
+
 def _obedient(exchange: Exchange) -> str:
     """Return the answer with what the member's message says in every free text, as if told to."""
     if exchange.schema is None:
@@ -51,6 +63,9 @@ TEXTS: dict[str, Callable[[Exchange], str]] = {
     "bad-json-once": _prose_once,
     "broken-json": _broken_json,
     "fenced-json": _fenced_json,
+    "think-first": _think_first,
+    "in-a-list": _in_a_list,
+    "under-a-name": _under_a_name,
     "obedient": _obedient,
     "empty-content": lambda exchange: "",
 }

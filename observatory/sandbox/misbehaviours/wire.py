@@ -1,12 +1,13 @@
 """Sound answers that go wrong on their way out; the bytes of any vendor can.
 
-All but `not-json-502` and `redirect` are billed, since the answer had been generated. The response
-headers, with the generation's id, come with all that a proxy has not replaced.
+All but `not-json-502`, `page-403` and `redirect` are billed, since the answer had been generated.
+The response headers, with the generation's id, come with all that a proxy has not replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable
@@ -109,6 +110,18 @@ def _replaced_by_page(reply: Reply) -> Reply:
     return replace(reply, wire=Response(status=200, body=PAGE, content_type="text/html"))
 
 
+def _packed(reply: Reply) -> Reply:
+    """Compress the answer although nobody asked for that."""
+    packed = gzip.compress(_raw(reply))
+    headers = reply.headers | {"content-encoding": "gzip"}
+    wire = Response(status=200, body=packed, content_type="application/json", headers=headers)
+    return replace(reply, wire=wire)
+
+
+def _blocked(reply: Reply) -> Reply:
+    return _ungenerated(Response(status=403, body=PAGE, content_type="text/html"))
+
+
 def _bad_gateway(reply: Reply) -> Reply:
     return _ungenerated(Response(status=502, body=PAGE, content_type="text/html"))
 
@@ -129,6 +142,8 @@ WIRE: dict[str, Spoiling] = {
     "endless": _in_pieces(_without_end),
     "huge": _in_pieces(_huge),
     "gzip-bomb": _in_pieces(_bomb, {"content-encoding": "gzip"}),
+    "gzip": _packed,
+    "page-403": _blocked,
     "reset": _reset,
     "padded": _padded,
     "not-json": _replaced_by_page,

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipeline', '0012_approved_cases'),
+        ('pipeline', '0013_answers'),
     ]
 
     operations = [

@@ -1,0 +1,154 @@
+"""The bytes of a response as a value: decompressed within a bound, events put together.
+
+Nobody asks for compression or for a stream; some servers send them all the same, and an answer
+that was paid is not lost for it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+TOO_LARGE = f"it is larger than {MAX_BODY_BYTES // 1024**2} MB"
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_ENCODINGS = {"gzip", "x-gzip", "deflate"}
+_DONE = "[DONE]"
+
+
+def decompressed(raw: bytes, encoding: str) -> tuple[bytes, str]:
+    """Return the bytes and what is wrong with them; never more than `MAX_BODY_BYTES`."""
+    encoding = encoding.strip().casefold()
+    if encoding in ("", "identity"):
+        return raw, ""
+    if encoding not in _ENCODINGS:
+        return b"", f"it is compressed ({encoding[:20]})"
+    unpacker = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+    try:
+        unpacked = unpacker.decompress(raw, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return b"", "it is not what it says it is compressed with"
+    if len(unpacked) > MAX_BODY_BYTES:
+        return b"", TOO_LARGE
+    return (unpacked, "") if unpacker.eof else (b"", "it broke off")
+
+
+def parsed(raw: bytes) -> Any:
+    """Return the JSON value, its fractions as Decimal.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested too deep to be one.
+    """
+    # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
+    return json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
+
+
+def _fraction(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+
+
+# --- server-sent events ---------------------------------------------------------------------------
+
+
+def are_events(raw: bytes) -> bool:
+    """Tell whether the bytes are a stream of server-sent events."""
+    return raw.lstrip()[:6].startswith((b"data:", b"event:", b":"))
+
+
+def put_together(raw: bytes) -> dict[str, Any]:
+    """Return what the events would have been in one body; without an end it has no finish reason.
+
+    Raises:
+        ValueError: none of them is an object.
+    """
+    answer = _Answer()
+    for data in _data_of(raw.decode("utf-8", "replace")):
+        if data == _DONE:
+            answer.has_ended = True
+            continue
+        try:
+            event = parsed(data.encode())
+        except (ValueError, RecursionError):  # the stream broke off within an event
+            break
+        if isinstance(event, dict):
+            answer.take(event)
+    return answer.body()
+
+
+def _data_of(text: str) -> Iterator[str]:
+    """Yield the data of each event; several lines of one are one text."""
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("data:"):
+            lines.append(line.removeprefix("data:").strip())
+        elif not line and lines:
+            yield "\n".join(lines)
+            lines = []
+
+
+@dataclass(slots=True)
+class _Answer:
+    """An answer that grows with each event, of chat completions or of Anthropic's messages."""
+
+    head: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    reason: Any = None
+    error: Any = None
+    has_ended: bool = False
+    is_message: bool = False  # Anthropic's
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Add what an event says."""
+        if event.get("error"):
+            self.error = event["error"]
+        kind = event.get("type")
+        if isinstance(kind, str) and (kind in ("message_start", "error") or "message" in kind):
+            self.is_message = True
+        self.has_ended = self.has_ended or kind == "message_stop"
+        self._take_head(event.get("message") if kind == "message_start" else event)
+        for usage in (event.get("usage"), _mapping(event.get("message")).get("usage")):
+            self.usage.update(_mapping(usage))
+        self._take_text(event)
+
+    def _take_head(self, event: object) -> None:
+        for name in ("id", "model", "provider"):
+            if value := _mapping(event).get(name):
+                self.head.setdefault(name, value)
+
+    def _take_text(self, event: Mapping[str, Any]) -> None:
+        choices = event.get("choices")
+        choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+        delta = _mapping(choice.get("delta") or event.get("delta"))
+        text = delta.get("content") if choice else delta.get("text")
+        if isinstance(text, str) and delta.get("type", "text_delta") == "text_delta":
+            self.said.append(text)
+        self.reason = choice.get("finish_reason") or delta.get("stop_reason") or self.reason
+
+    def body(self) -> dict[str, Any]:
+        """Return all of it as one body."""
+        if not (self.head or self.said or self.error):
+            raise ValueError("no event says anything")
+        text, reason = "".join(self.said), self.reason if self.has_ended else None
+        body = {**self.head, "usage": self.usage} if self.usage else dict(self.head)
+        if self.error:
+            body["error"] = self.error
+        if self.is_message:
+            return body | {"content": [{"type": "text", "text": text}], "stop_reason": reason}
+        if not self.error or self.said:
+            body["choices"] = [
+                {"finish_reason": reason, "message": {"role": "assistant", "content": text}}
+            ]
+        return body
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,193 @@
+"""Why a model gave no answer, and what follows from it: one table for all vendors.
+
+A cause is recognised in `agents.llm.refusals`, from codes first and from words last. What is tried
+next is done in `agents.llm.second_tries` and `agents.llm.retries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+
+class Cause(StrEnum):
+    """Why a request was refused, or its answer is of no use. Stored with each failed call."""
+
+    OUTAGE = "outage"
+    RATE = "rate"
+    TIME = "time"
+    KEY = "key"
+    ACCOUNT = "account"
+    BUDGET = "budget"
+    CREDIT = "credit"  # it covers fewer output tokens than were asked for
+    REGION = "region"
+    POLICY = "policy"
+    UNKNOWN_MODEL = "unknown model"
+    PRICE = "price"  # nothing is offered within `provider.max_price`
+    SCHEMA = "schema"
+    ROLE = "role"
+    PARAMETER = "parameter"
+    LIMIT = "limit"  # the model gives fewer output tokens than were asked for
+    PICTURE = "picture"
+    THIS_PICTURE = "this picture"
+    LENGTH = "length"
+    REQUEST = "request"
+    REFUSED = "refused"
+    CUT = "cut"
+    UNUSABLE = "unusable"
+    NOT_JSON = "not json"
+    OTHER = "other"
+
+
+class Next(Enum):
+    """What is tried next, before the call fails."""
+
+    NOTHING = "nothing"
+    SAME_LATER = "the same request again, a few times"
+    SCHEMA_IN_WORDS = "once more, with the schema in words"
+    INSTRUCTIONS_IN_MESSAGE = "once more, with the instructions in the user's message"
+    WITHOUT_PARAMETER = "once more, without that parameter"
+    SMALLER_LIMIT = "once more, with the limit that was named, if it is enough for the agent"
+    LARGER_LIMIT = "once more, with a larger limit or less effort, if there is one"
+    NEW_PRICE = "once more, if the model's price turns out to have risen"
+
+
+class Operators(Enum):
+    """What operators are told when an override's model fails so."""
+
+    NOTHING = "nothing"
+    FAILURE = "that the call failed"
+    UNFIT = "that the model cannot do what its agent needs"
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """One row: what follows from a cause."""
+
+    next: Next
+    may_fall_back: bool  # another model may answer: not where the member or the key is at fault
+    operators: Operators
+    is_billed: bool  # as a rule; what the response says of its cost counts more
+    member_line: str  # the one sentence that a member reads
+
+
+_NO_ANSWER = "The model's provider is not answering right now. Please try again in a minute."
+_NOT_AVAILABLE = "The chosen model is not available."
+_NOT_TAKEN = "The model could not take this request. An operator can choose another one."
+
+HANDLING: Mapping[Cause, Handling] = {
+    Cause.OUTAGE: Handling(Next.SAME_LATER, True, Operators.FAILURE, False, _NO_ANSWER),
+    Cause.RATE: Handling(
+        Next.SAME_LATER,
+        True,
+        Operators.FAILURE,
+        False,
+        "The model is busy right now. Please try again in a minute.",
+    ),
+    Cause.TIME: Handling(
+        Next.NOTHING,
+        False,
+        Operators.FAILURE,
+        True,
+        "The model took too long to answer. Please try again.",
+    ),
+    Cause.KEY: Handling(
+        Next.NOTHING, False, Operators.FAILURE, False, "The provider did not accept the API key."
+    ),
+    Cause.ACCOUNT: Handling(
+        Next.NOTHING, True, Operators.FAILURE, False, "The API key has no credit left."
+    ),
+    Cause.BUDGET: Handling(
+        Next.NOTHING, True, Operators.FAILURE, False, "The budget of the API key is used up."
+    ),
+    Cause.CREDIT: Handling(
+        Next.SMALLER_LIMIT,
+        True,
+        Operators.FAILURE,
+        False,
+        "The API key's credit does not cover an answer of this length.",
+    ),
+    Cause.REGION: Handling(
+        Next.NOTHING,
+        True,
+        Operators.FAILURE,
+        False,
+        "The chosen model is not offered in this region.",
+    ),
+    Cause.POLICY: Handling(
+        Next.NOTHING,
+        True,
+        Operators.FAILURE,
+        False,
+        "The provider's rules did not allow this request.",
+    ),
+    Cause.UNKNOWN_MODEL: Handling(Next.NOTHING, True, Operators.FAILURE, False, _NOT_AVAILABLE),
+    Cause.PRICE: Handling(Next.NEW_PRICE, True, Operators.FAILURE, False, _NOT_AVAILABLE),
+    Cause.SCHEMA: Handling(Next.SCHEMA_IN_WORDS, True, Operators.UNFIT, False, _NOT_TAKEN),
+    Cause.ROLE: Handling(Next.INSTRUCTIONS_IN_MESSAGE, True, Operators.FAILURE, False, _NOT_TAKEN),
+    Cause.PARAMETER: Handling(Next.WITHOUT_PARAMETER, True, Operators.FAILURE, False, _NOT_TAKEN),
+    Cause.LIMIT: Handling(Next.SMALLER_LIMIT, True, Operators.UNFIT, False, _NOT_TAKEN),
+    Cause.PICTURE: Handling(
+        Next.NOTHING,
+        True,
+        Operators.UNFIT,
+        False,
+        "The chosen model cannot read pictures. Describe it in words, or ask an operator for"
+        " another model.",
+    ),
+    Cause.THIS_PICTURE: Handling(
+        Next.NOTHING,
+        False,
+        Operators.NOTHING,
+        False,
+        "The model could not read this picture. Please send another one.",
+    ),
+    Cause.LENGTH: Handling(
+        Next.NOTHING,
+        False,
+        Operators.NOTHING,
+        False,
+        "The model could not take this message. Please make it shorter.",
+    ),
+    Cause.REQUEST: Handling(Next.NOTHING, True, Operators.FAILURE, False, _NOT_TAKEN),
+    Cause.REFUSED: Handling(
+        Next.NOTHING,
+        True,
+        Operators.FAILURE,
+        False,
+        "The model's provider refused this request.",
+    ),
+    Cause.CUT: Handling(
+        Next.LARGER_LIMIT,
+        True,
+        Operators.FAILURE,
+        True,
+        "The model's answer broke off before its end. Please try again.",
+    ),
+    Cause.UNUSABLE: Handling(
+        Next.NOTHING,
+        True,
+        Operators.FAILURE,
+        True,
+        "The model gave no complete answer. Please try again.",
+    ),
+    Cause.NOT_JSON: Handling(
+        Next.NOTHING,
+        False,
+        Operators.FAILURE,
+        True,
+        "The model's answer could not be read. Please try again.",
+    ),
+    Cause.OTHER: Handling(
+        Next.NOTHING,
+        True,
+        Operators.FAILURE,
+        False,
+        "The model could not answer. Please try again.",
+    ),
+}
+# A call for one of these shows that the model lacks what its agent needs.
+UNFIT = tuple(
+    cause for cause, handling in HANDLING.items() if handling.operators is Operators.UNFIT
+)

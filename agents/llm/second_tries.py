@@ -1,0 +1,148 @@
+"""What is tried after a refusal or a cut answer, before the call fails: each kind of it once.
+
+Nothing here sends anything. A refusal costs nothing, so what follows it is free; a cut answer was
+paid, so it is asked for once more only with a larger limit, or with less effort where the model
+spent over half of its tokens on reasoning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agents.llm.errors import (
+    AnswerCut,
+    CreditTooLow,
+    LimitRefused,
+    LLMError,
+    ParameterUnsupported,
+    PriceRefused,
+    RoleUnsupported,
+    SchemaUnsupported,
+)
+from agents.llm.limits import LESS_EFFORT, ModelFacts, output_limit
+from agents.llm.terms import Learnt, Model, Terms, learnt_of, remember
+
+if TYPE_CHECKING:
+    from agents.llm.base import StepScope
+    from agents.llm.calls import Prompt
+
+UNNAMED_LIMIT = 4_096  # where a limit is refused and none is named: what every model gives
+
+
+@dataclass(slots=True)
+class Trial:
+    """One model being asked: the prompt and the terms of its next request, and what was changed."""
+
+    provider: str
+    model: Model
+    scope: StepScope
+    prompt: Prompt
+    terms: Terms
+    reasons_unasked: bool
+    learnt: Learnt
+    tried: frozenset[str] = frozenset()  # so that each change is made once
+
+    @classmethod
+    async def begin(
+        cls, provider: str, model: Model, scope: StepScope, prompt: Prompt, reasons_unasked: bool
+    ) -> Trial:
+        """Return the trial with what is known of the model, by its book and by experience."""
+        learnt = learnt_of(model)
+        facts = await scope.book.facts(provider, model.model_id)
+        if learnt.max_output_tokens is not None:
+            ceiling = min(
+                facts.max_output_tokens or learnt.max_output_tokens, learnt.max_output_tokens
+            )
+            facts = replace(facts, max_output_tokens=ceiling)
+        if learnt.schema_in_words:
+            prompt = prompt.with_schema_in_words()
+        if learnt.instructions_in_message:
+            prompt = prompt.with_instructions_in_message()
+        terms = Terms(
+            max_tokens=output_limit(
+                facts,
+                visible_tokens=scope.most_output_tokens,
+                reasons_unasked=reasons_unasked,
+            ),
+            facts=facts,
+            left_out=learnt.left_out,
+            max_price=facts.max_price,
+        )
+        return cls(provider, model, scope, prompt, terms, reasons_unasked, learnt)
+
+    async def is_changed_after(self, error: LLMError) -> bool:
+        """Change what is asked for next; False: there is nothing left to be tried."""
+        if error.maybe_charged and not isinstance(error, AnswerCut):
+            return False
+        match error:
+            case SchemaUnsupported() if self._is_first("schema") and self.prompt.schema:
+                self.prompt = self.prompt.with_schema_in_words()
+                self.learnt = replace(self.learnt, schema_in_words=True)
+            case RoleUnsupported() if self._is_first("role") and self.prompt.system:
+                self.prompt = self.prompt.with_instructions_in_message()
+                self.learnt = replace(self.learnt, instructions_in_message=True)
+            case ParameterUnsupported(parameter=name) if name and self._is_first(name):
+                self.terms = replace(self.terms, left_out=self.terms.left_out | {name})
+                self.learnt = replace(self.learnt, left_out=self.terms.left_out)
+            case CreditTooLow() | LimitRefused() if self._is_first("smaller limit"):
+                return self._takes_smaller_limit(error)
+            case AnswerCut() if self._is_first("larger limit"):
+                return self._asks_for_more(error)
+            case PriceRefused() if self._is_first("price"):
+                return await self._pays_more()
+            case _:
+                return False
+        return True
+
+    def keep_what_helped(self) -> None:
+        """Remember for the model what was changed on the way to an answer."""
+        if self.learnt != learnt_of(self.model):
+            remember(self.model, self.learnt)
+
+    def _is_first(self, change: str) -> bool:
+        is_first = change not in self.tried
+        self.tried |= {change}
+        return is_first
+
+    def _takes_smaller_limit(self, error: CreditTooLow | LimitRefused) -> bool:
+        tokens = error.most_tokens
+        if tokens is None and isinstance(error, LimitRefused):
+            tokens = UNNAMED_LIMIT
+        if tokens is None or not self.scope.least_output_tokens <= tokens < self.terms.max_tokens:
+            return False
+        # What there is now is all there is: a cut answer must not ask for more.
+        facts = replace(self.terms.facts, max_output_tokens=tokens)
+        self.terms = replace(self.terms, max_tokens=tokens, facts=facts)
+        if isinstance(error, LimitRefused) and error.is_fixed:
+            self.learnt = replace(self.learnt, max_output_tokens=tokens)
+        return True
+
+    def _asks_for_more(self, error: AnswerCut) -> bool:
+        if not error.may_be_longer:
+            return False
+        larger = min(2 * self.terms.max_tokens, self.terms.facts.ceiling)
+        if larger > self.terms.max_tokens:
+            self.terms = replace(self.terms, max_tokens=larger)
+            return True
+        can_be_told = self.reasons_unasked and self.terms.facts.can_reason is not False
+        if self.terms.effort or not can_be_told or not _is_mostly_reasoning(error):
+            return False
+        self.terms = replace(self.terms, effort=LESS_EFFORT)
+        return True
+
+    async def _pays_more(self) -> bool:
+        """Ask what the model costs now; never let the limit go."""
+        paid = self.terms.max_price
+        facts: ModelFacts = await self.scope.book.refreshed(self.provider, self.model.model_id)
+        if paid is None or facts.max_price is None or not facts.max_price.is_above(paid):
+            return False
+        self.terms = replace(self.terms, max_price=facts.max_price)
+        return True
+
+
+def _is_mostly_reasoning(error: AnswerCut) -> bool:
+    usage = error.learnt.usage if error.learnt else None
+    if usage is None or usage.reasoning_tokens is None or usage.output_tokens is None:
+        return False
+    return 2 * usage.reasoning_tokens > usage.output_tokens
