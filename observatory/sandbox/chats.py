@@ -194,7 +194,7 @@ class Chats:
 
     def _new(self, chat: Chat, sender: Json, content: Json, reply_to: int | None) -> Json:
         message: Json = {
-            "message_id": chat.last_message_id + 1,
+            "message_id": self._state.next_message_id(chat),
             "from": sender,
             "chat": chat.person.as_chat(),
             "date": int(self._clock()),

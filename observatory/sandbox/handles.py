@@ -40,6 +40,7 @@ class Handles:
             _route("POST", "updates", self.inject),
             _route("POST", "faults", self.add_fault),
             _route("DELETE", "faults", self.clear_faults),
+            _route("GET", "limits", self.counts),
             _route("POST", "limits", self.set_limits),
             _route("POST", "disorder", self.set_disorder),
         ]
@@ -76,6 +77,11 @@ class Handles:
         """Drop all scripted errors."""
         self._faults.clear()
         return json_response({"ok": True})
+
+    async def counts(self, request: Request) -> Response:
+        """Tell how many sends and edits there were, and how many at most within one second."""
+        counted = {"calls": self._limit.calls, "most_in_a_second": self._limit.most_in_a_second}
+        return json_response({"on": self._limit.is_on} | counted)
 
     async def set_limits(self, request: Request) -> Response:
         """Switch the rate limit on or off: `{"on": false}`."""

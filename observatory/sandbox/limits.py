@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from observatory.sandbox.web import Clock, Json, Refused
 
+OVERALL_LIMIT = (30, 1.0)  # in all chats together
 PRIVATE_LIMIT = (20, 10.0)  # sends and edits, in so many seconds
 GROUP_LIMIT = (20, 60.0)
 HOLD_S = 3
@@ -41,23 +42,32 @@ class Fault:
 
 
 class RateLimit:
-    """Sends and edits together: bursts pass, a flood puts the chat on hold."""
+    """Sends and edits together: bursts pass, a flood puts the chat on hold.
+
+    What all chats together may have is refused call by call. Counted is every call, refused or not.
+    """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._recent: defaultdict[int, deque[float]] = defaultdict(deque)
         self._held_until: dict[int, float] = {}
+        self._of_all: deque[float] = deque()
         self.is_on = True
+        self.most_in_a_second = 0
+        self.calls = 0
 
     def check(self, chat_id: int) -> None:
         """Count one send to this chat.
 
         Raises:
-            BotError: the chat is on hold.
+            BotError: the chat is on hold, or there were too many to all chats.
         """
+        now = self._clock()
+        in_a_second = self._count(now)
         if not self.is_on:
             return
-        now = self._clock()
+        if in_a_second > OVERALL_LIMIT[0]:
+            raise _flooded(1)
         held_s = self._held_until.get(chat_id, now) - now
         if held_s > 0:
             raise _flooded(math.ceil(held_s))
@@ -69,6 +79,15 @@ class RateLimit:
             self._held_until[chat_id] = now + HOLD_S
             raise _flooded(HOLD_S)
         recent.append(now)
+
+    def _count(self, now: float) -> int:
+        """Count a call, and return how many there were in the second before it, itself included."""
+        while self._of_all and self._of_all[0] <= now - OVERALL_LIMIT[1]:
+            self._of_all.popleft()
+        self._of_all.append(now)
+        self.calls += 1
+        self.most_in_a_second = max(self.most_in_a_second, len(self._of_all))
+        return len(self._of_all)
 
 
 class Faults:

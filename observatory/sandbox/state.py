@@ -46,6 +46,7 @@ class State:
         self.sent = SentLog(clock=clock)
         self.chats = {person.id: Chat(person) for person in first_people()}
         self.commands: dict[str, list[Json]] = {}
+        self._last_private_id = 0
         self._appliers: dict[str, Callable[[Json], None]] = {
             "person": self._apply_person,
             "message": self._apply_message,
@@ -59,6 +60,10 @@ class State:
             "acknowledged": self.updates.restore_acknowledgement,
         }
         self._restore()
+
+    def next_message_id(self, chat: Chat) -> int:
+        """Return the id of a new message: a bot's private chats count together, a group by itself."""
+        return (chat.last_message_id if chat.id < 0 else self._last_private_id) + 1
 
     def change(self, record: Json) -> None:
         """Apply a record and remember it."""
@@ -82,7 +87,7 @@ class State:
         message = record["message"]
         chat = self.chats[message["chat"]["id"]]
         chat.messages[message["message_id"]] = message
-        chat.last_message_id = max(chat.last_message_id, message["message_id"])
+        self._count(chat, message["message_id"])
         if record["method"]:
             self.sent.note(record["method"], message)
 
@@ -99,7 +104,12 @@ class State:
         self.chats[record["chat_id"]].interface = record["interface"]
 
     def _apply_counter(self, record: Json) -> None:
-        self.chats[record["chat_id"]].last_message_id = record["last_message_id"]
+        self._count(self.chats[record["chat_id"]], record["last_message_id"])
+
+    def _count(self, chat: Chat, message_id: int) -> None:
+        chat.last_message_id = max(chat.last_message_id, message_id)
+        if chat.id > 0:
+            self._last_private_id = max(self._last_private_id, message_id)
 
     def _apply_commands(self, record: Json) -> None:
         self.commands[record["scope"]] = record["commands"]

@@ -412,10 +412,35 @@ def test_a_held_chat_is_free_again_after_the_time_it_was_told() -> None:
         return False
 
     assert [is_held(1) for _ in range(21)] == [False] * 20 + [True]
+    now += 1
     assert [is_held(-1) for _ in range(21)] == [False] * 20 + [True]
-    now += 2.5
+    now += 1.5
     with pytest.raises(BotError, match="retry after 1"):
         limit.check(1)
     now += 8
     assert not is_held(1)
     assert is_held(-1), "a group's window is a minute"
+
+
+def test_no_second_takes_more_than_thirty_sends_and_the_most_of_any_is_told() -> None:
+    now = 1000.0
+    limit = RateLimit(clock=lambda: now)
+
+    for chat_id in range(1, 31):
+        limit.check(chat_id)
+        now += 0.02
+    with pytest.raises(BotError, match="retry after 1"):
+        limit.check(31)
+    now += 0.5
+    limit.check(31)
+
+    assert (limit.most_in_a_second, limit.calls) == (31, 32)
+
+
+def test_a_bots_private_chats_count_their_messages_together_and_a_group_by_itself(
+    sandbox: httpx.Client,
+) -> None:
+    said = [say(sandbox, "Hello", person_id=person)["message_id"] for person in (MAYA, 1002, MAYA)]
+    answer = send(sandbox, "Hi")["message_id"]
+
+    assert [said[1] - said[0], said[2] - said[1], answer - said[2]] == [1, 1, 1]
