@@ -21,7 +21,7 @@ WITH_ROWS := tests/agents/test_repository.py tests/agents/test_transactions.py \
 SERVERS := $(PYTHON) -m tests.servers
 # What the benches compare with has an environment of its own: one of them would import our agents.
 PEERS := var/bench-venv
-BENCHES := steps resolver runner intake growth workers
+BENCHES := steps resolver runner intake growth workers backlog
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 
@@ -82,6 +82,7 @@ prove: $(TEST_SET_UP) ## Run the tests with their full counts, then soak; takes 
 bench: $(TEST_SET_UP) peers ## Measure what Observatory adds, beside what one would use instead; takes long
 	@set -e; for name in $(BENCHES); do $(PYTHON) -m bench $$name; done
 	@$(SERVERS) $(PYTHON) -m bench workers
+	@$(SERVERS) $(PYTHON) -m bench backlog
 	@$(SERVERS) $(PYTHON) -m bench pages
 
 .PHONY: peers

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import time
+from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ import stamina
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import reset_queries
+from django.db.models import QuerySet
+from django.utils import timezone
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
@@ -31,7 +34,7 @@ from pipeline.bot.handlers.mine import Mine
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
-from pipeline.bot.limiter import ChatRateLimiter
+from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import Outbox
@@ -47,11 +50,11 @@ from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, Telegram
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
-from pipeline.queue.base import Claim, Hopeless
+from pipeline.queue.base import COURTESY_LASTS, Claim, Hopeless
 
 logger = logging.getLogger(__name__)
 
-SHOWN_WITHIN_S = 2.0
+SHOWN_WITHIN_S, FIRST_LOOK_S, LOOK_EVERY_S = 10.0, 0.1, 1.0
 POOL_SIZE = 256
 UPDATES_POOL_SIZE = 4  # one connection can be torn and then hold the pool for ever
 
@@ -80,7 +83,10 @@ class BotSide:
     def __init__(self, engine: Engine, alerts: Alerts, add_tasks: AddTasks) -> None:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
         self._alerts = alerts
-        self._application = _application(self.bot_id, add_tasks)
+        is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
+        shared = SharedPlaces(settings.CACHE_URL, self.bot_id) if is_shared else None
+        self._limiter = ChatRateLimiter(shared=shared)
+        self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(engine, alerts.post, add_tasks)
         add_handlers(self._application, support, Mine(engine))
         self._poller = Poller(self._application.bot, self.bot_id)
@@ -123,6 +129,7 @@ class BotSide:
                         await self._remove_webhook(take_over)
                     await self._poller.fetch(0)
         self._alerts.use(bot)
+        self._limiter.note(await sync_to_async(_newest_id)())
         logger.info("%s as @%s", "polling" if polls else "working", bot.username)
 
     async def handle(self, claim: Claim) -> TaskStatus:
@@ -149,24 +156,26 @@ class BotSide:
     async def announce(self, claim: Claim) -> TaskStatus:
         """Tell a member that their message waits for its turn, if it still does.
 
-        A courtesy: where workers have died of it, or beside it, more than once, it is left out.
+        A courtesy: where it comes too late, or would stand before what it is about, it is left out.
+        A long text that waits for nothing but its next part is shown the usual placeholder.
         """
-        if claim.is_suspect:
-            return TaskStatus.IGNORED
         turn, _ = await self._turn(claim)
-        waiting = Task.objects.filter(
-            update=turn.row, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
-        )
-        if turn.row.holds_key:
+        left = COURTESY_LASTS - (timezone.now() - turn.row.received_at)
+        if turn.row.holds_key or left <= timedelta():
             return TaskStatus.IGNORED
-        await _are_shown(turn.row)
+        is_first = not await _before(turn.row).aexists()
+        # Whoever may come in becomes a member with the first message.
+        if not await _are_shown(turn.row) or not await _is_member(turn.row):
+            return TaskStatus.IGNORED
         await turn.row.arefresh_from_db(fields=["joined_to"])
         if turn.row.joined_to_id is not None:
             return TaskStatus.IGNORED  # what came before is answered together with it
-        if not await waiting.aexists() or not await _is_member(turn.row):
-            return TaskStatus.IGNORED
-        await turn.outbox.announce(texts.IN_LINE)
-        return TaskStatus.DONE
+        is_told = await turn.outbox.announce(
+            texts.PLACEHOLDER if is_first else texts.IN_LINE,
+            rank=Rank.PROGRESS if is_first else Rank.NOTICE,
+            within_s=left.total_seconds(),
+        )
+        return TaskStatus.DONE if is_told else TaskStatus.IGNORED
 
     async def greet(self, claim: Claim) -> TaskStatus:
         """Tell a member that an operator has let them in, unless that has been taken back."""
@@ -230,6 +239,8 @@ class BotSide:
         message = update.effective_message
         # A press may be about a message that Telegram hands out no more.
         message = message if isinstance(message, Message) else None
+        if message is not None and row.chat_id == message.chat.id and row.chat_id > 0:
+            self._limiter.note(message.message_id)
         hold = TaskHold(claim.task_id, claim.token)
         outbox = Outbox(self._application.bot, row, place_of(row), hold)
         original = message.reply_to_message if message else None
@@ -262,16 +273,33 @@ class BotSide:
         await self._application.bot.delete_webhook()
 
 
-async def _are_shown(row: TelegramUpdate) -> None:
-    """Wait, but not for long, until what came before in this chat has its placeholder."""
-    unshown = (
-        Task.objects.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
-        .filter(update__chat_id=row.chat_id, update_id__lt=row.pk)
-        .exclude(update__replies__message_id__isnull=False)
-    )
-    ends_at = time.monotonic() + SHOWN_WITHIN_S
-    while await unshown.aexists() and time.monotonic() < ends_at:  # noqa: ASYNC110 - rows
-        await asyncio.sleep(SHOWN_WITHIN_S / 20)
+def _before(row: TelegramUpdate) -> QuerySet[Task]:
+    """Return the open tasks about messages that came before in this chat."""
+    is_open = Task.objects.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
+    return is_open.filter(update__chat_id=row.chat_id, update_id__lt=row.pk)
+
+
+async def _are_shown(row: TelegramUpdate) -> bool:
+    """Tell whether what came before in this chat has its placeholder; waits, but not for long."""
+    unshown = _before(row).exclude(update__replies__message_id__isnull=False)
+    ends_at, pause_s = time.monotonic() + SHOWN_WITHIN_S, FIRST_LOOK_S
+    while await unshown.aexists():
+        if time.monotonic() > ends_at:
+            return False
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LOOK_EVERY_S)
+    return True
+
+
+def _newest_id() -> int:
+    """Return the highest id of a message that is known to be in a private chat, 0 without one."""
+    sent = OutgoingMessage.objects.filter(update__chat_id__gt=0, message_id__isnull=False)
+    ids = list(sent.order_by("-message_id").values_list("message_id", flat=True)[:1])
+    came = TelegramUpdate.objects.filter(kind="message", chat_id__gt=0).order_by("-pk")
+    for raw in came.values_list("raw", flat=True)[:1]:
+        message = json.loads(raw).get("message")
+        ids.append(message.get("message_id") if isinstance(message, dict) else None)
+    return max([number for number in ids if isinstance(number, int)], default=0)
 
 
 async def _may_hear(row: TelegramUpdate) -> bool:
@@ -292,9 +320,7 @@ async def _is_member(row: TelegramUpdate) -> bool:
     return await members.aexists()
 
 
-def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
-    is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
-    shared = SharedPlaces(settings.CACHE_URL, bot_id) if is_shared else None
+def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> StrictApplication:
     application = (
         ApplicationBuilder()
         .application_class(StrictApplication)
@@ -302,7 +328,7 @@ def _application(bot_id: int, add_tasks: AddTasks) -> StrictApplication:
         .base_url(f"{settings.TELEGRAM_API_BASE_URL}/bot")
         .base_file_url(f"{settings.TELEGRAM_FILE_BASE_URL}/bot")
         .defaults(Defaults(link_preview_options=LinkPreviewOptions(is_disabled=True)))
-        .rate_limiter(FollowsMovedChats(ChatRateLimiter(shared=shared)))
+        .rate_limiter(FollowsMovedChats(limiter))
         .get_updates_request(
             PersistingRequest(bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE)
         )

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
+from django.utils import timezone
 from telegram.request import HTTPXRequest, RequestData
 
 from agents.llm.keys import seal
@@ -24,8 +27,9 @@ from agents.llm.secrets import straightened
 from pipeline import crashpoints
 from pipeline.bot.keyless import keyless
 from pipeline.kept_texts import clean
-from pipeline.models.inbox import OPEN, Task, TaskKind, TelegramUpdate
+from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.members import PastedKey, owner_of
+from pipeline.queue import pastes
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset(  # they do not wait for a run
     {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
 )
+TOLD_EVERY = timedelta(minutes=1)  # so often at most is a chat told that a message is in line
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
@@ -131,18 +136,44 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
 
 
 def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
-    """Return what is to be done about updates, and who is to be told that they wait."""
-    in_lanes = {letter.lane for letter in letters if letter.lane}
-    open_tasks = Task.objects.filter(lane__in=in_lanes, status__in=OPEN)
-    busy = set(open_tasks.values_list("lane", flat=True))
+    """Return what is to be done about updates, and who is to be told that they wait.
+
+    One notice a chat, and none while the parts of a paste come in: they are one message. A paste
+    that waits for its parts and for nothing else has its placeholder meanwhile.
+    """
+    now = timezone.now()
+    busy, told = _standing({letter.lane for letter in letters if letter.lane}, now - TOLD_EVERY)
     tasks = []
     for letter in letters:
-        kind = TaskKind.MESSAGE if letter.lane else TaskKind.CONTROL
-        tasks.append(Task(kind=kind, lane=letter.lane, update=letter.row))
-        if letter.lane in busy and letter.may_be_told:
-            tasks.append(Task(kind=TaskKind.NOTICE, update=letter.row))
-        busy |= {letter.lane} - {""}
+        lane = letter.lane
+        if not lane:
+            tasks.append(Task(kind=TaskKind.CONTROL, update=letter.row))
+            continue
+        due_at = now + pastes.WAIT if letter.is_paste else None
+        is_paste, kind = letter.is_paste, TaskKind.MESSAGE
+        tasks.append(
+            Task(kind=kind, lane=lane, update=letter.row, is_paste=is_paste, due_at=due_at)
+        )
+        is_first, is_part = lane not in busy, busy.get(lane, False)
+        is_due = is_paste if is_first else lane not in told
+        if letter.may_be_told and is_due and not is_part:
+            tasks.append(Task(kind=TaskKind.NOTICE, lane=lane, update=letter.row))
+            told.add(lane)
+        busy[lane] = is_paste or is_part
     return tasks
+
+
+def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[str]]:
+    """Return which lanes have open messages, a paste among them or not, and which were told since."""
+    of_lanes = Task.objects.filter(lane__in=lanes)
+    open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
+    busy: dict[str, bool] = {}
+    for lane, is_paste, worker in open_tasks.values_list("lane", "is_paste", "worker"):
+        busy[lane] = busy.get(lane, False) or (is_paste and not worker)
+    notices = of_lanes.filter(
+        kind=TaskKind.NOTICE, status__in=TaskStatus.values, created_at__gt=since
+    )
+    return busy, set(notices.values_list("lane", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +183,7 @@ class _Letter:
     row: TelegramUpdate
     lane: str = ""
     may_be_told: bool = False
+    is_paste: bool = False
     pasted: PastedKey | None = None
 
 
@@ -162,7 +194,13 @@ def _opened(bot_id: int, update: Json) -> _Letter:
     """
     try:
         row, lane = _row(bot_id, update), lane_of(update)
-        return _Letter(row, lane, bool(lane) and _may_be_told(update), _pasted(update, row))
+        return _Letter(
+            row,
+            lane,
+            may_be_told=bool(lane) and _may_be_told(update),
+            is_paste=bool(lane) and pastes.may_go_on(update["message"]),
+            pasted=_pasted(update, row),
+        )
     except UNREADABLE:
         logger.exception("update %s cannot be kept as it is", update["update_id"])
         return _Letter(TelegramUpdate(bot_id=bot_id, update_id=update["update_id"], raw="{}"))
@@ -179,9 +217,19 @@ def lane_of(update: Json) -> str:
 
 
 def _may_be_told(update: Json) -> bool:
-    """Tell whether whoever sent this may hear that it waits: every such message gets an answer."""
+    """Tell whether whoever sent this may hear that it waits: every such message gets an answer.
+
+    Not who sent it long ago, while the bot was away.
+    """
     message = update["message"]
-    return message["chat"].get("type") == "private" and not message.get("media_group_id")
+    is_one = message["chat"].get("type") == "private" and not message.get("media_group_id")
+    return is_one and not _is_older(message, TOLD_EVERY)
+
+
+def _is_older(message: Json, than: timedelta) -> bool:
+    """Tell whether a message was written longer ago; also of one that says no sensible date."""
+    date = _number(message.get("date"))
+    return date is None or time.time() - date > than.total_seconds()
 
 
 def _row(bot_id: int, update: Json) -> TelegramUpdate:

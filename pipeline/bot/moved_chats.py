@@ -16,6 +16,7 @@ from django.db import DatabaseError
 from telegram.error import ChatMigrated
 from telegram.ext import BaseRateLimiter
 
+from pipeline.bot.limiter import Ticket
 from pipeline.models import MovedChat
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,10 @@ logger = logging.getLogger(__name__)
 MAX_MOVES = 3  # a supergroup does not move again; the bound is against a server gone wrong
 
 
-class FollowsMovedChats(BaseRateLimiter[str]):
+class FollowsMovedChats(BaseRateLimiter[Ticket]):
     """Sends a call to where its chat is now, at the pace that another limiter sets."""
 
-    def __init__(self, limiter: BaseRateLimiter[str]) -> None:
+    def __init__(self, limiter: BaseRateLimiter[Ticket]) -> None:
         self._limiter = limiter
         self._moved: dict[str, int] = {}
 
@@ -45,7 +46,7 @@ class FollowsMovedChats(BaseRateLimiter[str]):
         kwargs: dict[str, Any],
         endpoint: str,
         data: dict[str, Any],
-        rate_limit_args: str | None,
+        rate_limit_args: Ticket | None,
     ) -> Any:
         """Make the call, once more under the new id where Telegram names one."""
         chat_id = data.get("chat_id")

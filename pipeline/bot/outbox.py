@@ -1,8 +1,9 @@
 """What the bot says in return for one update, so that a restart neither loses nor repeats it.
 
 The answer is an edit of the placeholder: made twice, it is seen once. A message of its own is marked
-before it is sent and after; found with the first mark alone, nobody knows whether it arrived. It is
-then not sent again: a line says so, with a button that shows it. Telegram has no better means.
+before it leaves and after; found with the first mark alone, it is looked for in the chat
+(`pipeline.bot.placeholders`). Where that does not tell, it is not sent again: a line says so, with a
+button that shows it.
 """
 
 from __future__ import annotations
@@ -11,62 +12,43 @@ import asyncio
 import base64
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import stamina
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from telegram import (
-    Bot,
-    InputFile,
-    MessageEntity,
-)
+from django.utils import timezone
+from telegram import InputFile, MessageEntity
 from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 
 from pipeline import crashpoints
 from pipeline.bot import texts
-from pipeline.bot.lines import Buttons, Line, Place, as_lists, keyboard
+from pipeline.bot.limiter import Ticket
+from pipeline.bot.lines import Buttons, Line, as_lists, keyboard
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
+from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
-from pipeline.holds import Hold, progressed
+from pipeline.holds import progressed
 from pipeline.kept_texts import clean
-from pipeline.models.inbox import (
-    OutgoingMessage,
-    SendStatus,
-    Task,
-    TaskKind,
-    TaskStatus,
-    TelegramUpdate,
-)
+from pipeline.models.inbox import OutgoingMessage, SendStatus
 
 logger = logging.getLogger(__name__)
 
 AGAIN = "again:"  # begins the data of the button that shows a message
-NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
-LOOK_EVERY_S = 0.1
+ARRIVES_WITHIN = timedelta(seconds=2)  # if at all, when the process that sent it has been killed
 MOST_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
 FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
 PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion
-_ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 
 
-class MessageGone(Exception):
-    """The message to edit is not there any more."""
-
-
-class Outbox:
+class Outbox(Placeholders):
     """The replies to one update; every row is written on behalf of the task that is held."""
-
-    def __init__(self, bot: Bot, update: TelegramUpdate, place: Place, hold: Hold) -> None:
-        self._bot = bot
-        self._update = update
-        self._place = place
-        self._hold = hold
 
     async def has_text(self) -> bool:
         """Tell whether it was decided before what to say."""
@@ -83,38 +65,6 @@ class Outbox:
         await sync_to_async(self._keep_later)(line)
         await self._deliver_all(self._rows().filter(number=LATER))
 
-    async def show_placeholder(self, line: str) -> None:
-        """Have a placeholder in the chat; the one of an earlier attempt will do."""
-        row, is_new = await self._opened()
-        if not is_new and row.status == SendStatus.SENDING:
-            row = await self._shown_by_another(row)
-        if row.message_id is None:
-            await self._mark(row, SendStatus.SENDING)
-            message_id = await self._persistently_send(line, [])
-            crashpoints.reach("placeholder sent")
-            await self._mark(row, SendStatus.SHOWN, message_id=message_id)
-
-    async def announce(self, line: str) -> None:
-        """Show the placeholder unless somebody else is at it already."""
-        row, is_new = await self._opened()
-        if is_new:
-            message_id = await self._persistently_send(line, [])
-            mine = self._rows().filter(pk=row.pk, message_id=None)
-            await mine.aupdate(status=SendStatus.SHOWN, message_id=message_id)
-
-    async def take_back_placeholder(self) -> None:
-        """Delete the placeholder, if there is one: what it stood for is answered elsewhere."""
-        row = await sync_to_async(self._mine)()
-        if row is not None and row.message_id is not None and not row.text:
-            with contextlib.suppress(TelegramError):
-                await self._bot.delete_message(self._chat_id, row.message_id)
-
-    async def edit_placeholder(self, line: str) -> None:
-        """Show a line for the time being; raises TelegramError, also where it would have to wait."""
-        row = await sync_to_async(self._mine)()
-        if row is not None and row.message_id is not None:
-            await self._edit(row.message_id, line, [], rate_limit_args="droppable")
-
     async def keep(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
         """Decide on what to say, before any of it is said; a former decision stays.
 
@@ -129,7 +79,7 @@ class Outbox:
 
     async def _deliver_all(self, rows: Any) -> None:
         for row in [row async for row in rows.order_by("number")]:
-            if row.status in _ENDED:
+            if row.status in ENDED:
                 continue
             try:
                 await self._deliver_or_make_a_file(row)
@@ -163,9 +113,9 @@ class Outbox:
                 await self._mark(row, SendStatus.SENT)
                 return
         if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
-            await self._say_that_it_is_unknown(row)
+            await self._find_or_say(row, entities, is_over=True)
             return
-        await self._mark(row, SendStatus.SENDING)
+        ticket = Ticket(leaving=sync_to_async(partial(self._leave, row)))
         try:
             message_id = await self._persistently_send(
                 row.text,
@@ -173,11 +123,12 @@ class Outbox:
                 may_repeat=row.text in texts.REFUSALS,
                 picture=row.picture,
                 reply_markup=keyboard(row.buttons),
+                rate_limit_args=ticket,
             )
         except NetworkError as error:
             if isinstance(error, BadRequest | Forbidden):
                 raise
-            await self._say_that_it_is_unknown(row)
+            await self._find_or_say(row, entities, is_over=False)
             return
         crashpoints.reach("message sent")
         await self._mark(row, SendStatus.SENT, message_id=message_id)
@@ -188,7 +139,7 @@ class Outbox:
             if row.file_name == FILE_NAME:
                 await self._mark(row, SendStatus.AMBIGUOUS)
             else:
-                await self._say_that_it_is_unknown(row)
+                await self._offer(row)
             return
         if row.message_id is not None:  # the placeholder of what had to become a file
             with contextlib.suppress(MessageGone):
@@ -204,10 +155,38 @@ class Outbox:
         )
         await self._mark(row, SendStatus.SENT, message_id=message.message_id)
 
-    async def _say_that_it_is_unknown(self, row: OutgoingMessage) -> None:
+    async def _offer(self, row: OutgoingMessage) -> None:
+        """Say that a message may have been cut off, with a button that shows it."""
         button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
         await self._persistently_send(texts.CUT_OFF, [], reply_markup=button)
         await self._mark(row, SendStatus.AMBIGUOUS)
+
+    async def _find_or_say(
+        self, row: OutgoingMessage, entities: Sequence[Any], *, is_over: bool
+    ) -> None:
+        """Find the message that may have been sent before; say it if it certainly was not.
+
+        If that cannot be told, say so, with a button that shows it. While the request may still be
+        on its way (not `is_over`) it always may arrive.
+        """
+        markup = keyboard(row.buttons)
+        await asyncio.sleep(_left_of(ARRIVES_WITHIN, row.changed_at) if is_over else 0)
+        marker = await self._persistently_send(texts.PLACEHOLDER, [], disable_notification=True)
+        found, is_certain = await self._strays(row, marker, row.text, entities, reply_markup=markup)
+        if found:
+            await self._remove([*found[1:], marker])
+            await self._mark(row, SendStatus.SENT, message_id=found[0])
+        elif not (is_certain and is_over):
+            button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
+            await self._persistently_edit(marker, texts.CUT_OFF, [], reply_markup=button)
+            await self._mark(row, SendStatus.AMBIGUOUS, message_id=marker)
+        elif row.picture:
+            await self._remove([marker])
+            row.status = SendStatus.PENDING
+            await self._deliver(row)
+        else:
+            await self._persistently_edit(marker, row.text, entities, reply_markup=markup)
+            await self._mark(row, SendStatus.SENT, message_id=marker)
 
     async def _say_that_it_was_refused(self, row: OutgoingMessage, error: TelegramError) -> None:
         incident = uuid4().hex[:8]
@@ -299,41 +278,8 @@ class Outbox:
 
     # --- rows ---------------------------------------------------------------------------------
 
-    def _rows(self) -> Any:
-        return OutgoingMessage.objects.filter(update=self._update)
-
     def _decided(self) -> Any:
         return self._rows().exclude(text="").exclude(number=LATER)
-
-    async def _opened(self) -> tuple[OutgoingMessage, bool]:
-        return await sync_to_async(self._open)()
-
-    @transaction.atomic
-    def _open(self) -> tuple[OutgoingMessage, bool]:
-        self._hold.check()
-        return OutgoingMessage.objects.get_or_create(
-            update=self._update, number=0, defaults={"status": SendStatus.SENDING}
-        )
-
-    @transaction.atomic
-    def _mine(self) -> OutgoingMessage | None:
-        self._hold.check()
-        row: OutgoingMessage | None = self._rows().filter(number=0).first()
-        return row
-
-    async def _shown_by_another(self, row: OutgoingMessage) -> OutgoingMessage:
-        """Wait for the placeholder that an announcement is sending; one cut off by a kill stays lost."""
-        announcing = Task.objects.filter(
-            update=self._update, kind=TaskKind.NOTICE, status=TaskStatus.RUNNING
-        )
-        ends_at = time.monotonic() + NOTICE_WITHIN_S
-        while row.message_id is None and await announcing.aexists():
-            if time.monotonic() > ends_at:
-                break
-            await asyncio.sleep(LOOK_EVERY_S)
-            await row.arefresh_from_db()
-        await row.arefresh_from_db()  # it may have come just before the announcement ended
-        return row
 
     @transaction.atomic
     def _keep(self, chunks: Sequence[Chunk], line: Line) -> None:
@@ -352,9 +298,10 @@ class Outbox:
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
             )
-            if not is_new:  # the placeholder; one that was never seen to arrive is left alone
+            if not is_new:  # the placeholder; one that was never seen to arrive is looked for
                 row.text, row.entities, row.buttons, row.picture = kept.values()
-                row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
+                if row.message_id is not None:
+                    row.status = SendStatus.SHOWN
                 row.save()
         if len(chunks) > MOST_CHUNKS:
             whole = clean("".join(text for text, _ in chunks))
@@ -379,6 +326,11 @@ class Outbox:
             defaults={"text": clean(line.text), "buttons": as_lists(line.buttons)},
         )
 
+    @transaction.atomic
+    def _leave(self, row: OutgoingMessage, newest_id: int) -> None:
+        self._hold.check()
+        self._note_that_it_leaves(row, newest_id)
+
     async def _mark(
         self, row: OutgoingMessage, status: SendStatus, *, message_id: int | None = None
     ) -> None:
@@ -390,5 +342,11 @@ class Outbox:
         row.status = status
         row.message_id = message_id or row.message_id
         row.save(update_fields=["status", "message_id", "changed_at"])
-        if status in (SendStatus.SHOWN, *_ENDED):
+        if status in (SendStatus.SHOWN, *ENDED):
             progressed(self._hold.token)
+
+
+def _left_of(span: timedelta, since: datetime) -> float:
+    """Return how many seconds of a span are left, whatever the clock has done since."""
+    left = span - (timezone.now() - since)
+    return max(timedelta(), min(left, span)).total_seconds()

@@ -1,16 +1,19 @@
 """One answer as the member sees it: a placeholder at once, stages while it works, then the text.
 
-Stages are edited in by a task of their own, slowly enough for Telegram's limits; the run never
-waits for them. What must survive a restart lies in the outbox.
+Placeholder and stages are shown by tasks of their own, slowly enough for Telegram's limits; the run
+does not wait for them, and an answer that comes before its placeholder could be sent goes without
+one. What must survive a restart lies in the outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from django.db import Error as DatabaseError
 from telegram.error import RetryAfter, TelegramError
@@ -18,20 +21,36 @@ from telegram.error import RetryAfter, TelegramError
 from pipeline.bot import texts
 from pipeline.bot.lines import Buttons
 from pipeline.bot.messages import Chunk
-from pipeline.bot.outbox import MessageGone, Outbox
+from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import seconds
+from pipeline.bot.placeholders import MessageGone
+from pipeline.cancelling import end
 from pipeline.holds import Superseded
 
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included
 STAGE_EDIT_ENDS_WITHIN_S = 10.0  # the library gives up a request before that
+# Whoever has waited for long cannot tell that it is their turn now: a placeholder would only put off
+# an answer, theirs or another's. The shorter time is for while others wait, too.
+WAITED_IN_A_RUSH, WAITED = timedelta(seconds=5), timedelta(seconds=60)
+
+logger = logging.getLogger(__name__)
+
+
+def is_placeholder_due(waited: timedelta, *, is_rush: bool) -> bool:
+    """Tell whether a message that has waited so long for its turn is to have a placeholder."""
+    return waited < (WAITED_IN_A_RUSH if is_rush else WAITED)
 
 
 class LiveReply:
     """The reply to one message."""
 
-    def __init__(self, outbox: Outbox, *, is_private: bool = True) -> None:
+    def __init__(
+        self, outbox: Outbox, *, is_private: bool = True, has_placeholder: bool = True
+    ) -> None:
+        """See `is_placeholder_due`."""
         self._outbox = outbox
+        self._has_placeholder = has_placeholder
         self._edit_every_s = PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S
         self._next_edit_at = 0.0
         self._has_edited = False
@@ -41,18 +60,25 @@ class LiveReply:
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
-        """Show the placeholder, and stages in it until the block ends."""
-        await self._outbox.show_placeholder(texts.PLACEHOLDER)
-        # A first stage at once would put off a quick answer: edits keep their distance.
-        self._next_edit_at = time.monotonic() + self._edit_every_s
+        """Show the placeholder, and stages in it until the block ends.
+
+        Raises:
+            TelegramError: this chat takes no placeholder, so it would take no answer.
+        """
+        showing = asyncio.create_task(self._show_placeholder())
         editor = asyncio.create_task(self._show_stages())
         try:
+            if self._has_placeholder:
+                await self._shown_or_held_up(showing)
+            # A first stage at once would put off a quick answer: edits keep their distance.
+            self._next_edit_at = time.monotonic() + self._edit_every_s
             yield
         except asyncio.CancelledError:
-            editor.cancel()
+            await end([showing, editor])
             raise
         finally:
             await self._stop(editor)
+            await self._call_off(showing)
 
     def stage(self, title: str) -> None:
         """Name what is being done now; returns at once."""
@@ -67,6 +93,31 @@ class LiveReply:
             await asyncio.sleep(min(pause_s, self._edit_every_s))
         await self._outbox.deliver()
 
+    async def _shown_or_held_up(self, showing: asyncio.Task[None]) -> None:
+        """Wait for the placeholder unless it is its turn later: a chat that takes none costs no run."""
+        held_up = asyncio.create_task(self._outbox.placeholder_is_held_up())
+        try:
+            await asyncio.wait({showing, held_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            held_up.cancel()
+        if showing.done():
+            showing.result()
+
+    async def _show_placeholder(self) -> None:
+        if self._has_placeholder:
+            await self._outbox.show_placeholder(texts.PLACEHOLDER)
+
+    async def _call_off(self, showing: asyncio.Task[None]) -> None:
+        """Do without the placeholder if it has not left; one that has is turned into the answer."""
+        if not self._outbox.placeholder_has_left:
+            await end([showing])
+        await asyncio.wait({showing})
+        error = None if showing.cancelled() else showing.exception()
+        if isinstance(error, Superseded):
+            raise error
+        if error is not None:
+            logger.info("no placeholder could be shown: %s", error)
+
     async def _show_stages(self) -> None:
         """Edit the latest stage in, no more often than Telegram likes."""
         wait_s = self._edit_every_s
@@ -79,8 +130,7 @@ class LiveReply:
             self._changed.clear()
             with contextlib.suppress(TelegramError, MessageGone, Superseded, DatabaseError):
                 try:
-                    self._has_edited = True
-                    await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
+                    self._has_edited |= await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
                 except RetryAfter as error:
                     wait_s = max(wait_s, seconds(error))  # this chat only
             self._next_edit_at = time.monotonic() + wait_s

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis.asyncio
@@ -26,31 +26,42 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 0.3  # a Redis that is frozen delays one message by this, and then none for a while
 AWAY_S = 5.0
 PREFIX = "observatory:places:"
+LOST_AFTER_S = 30.0  # a call whose end is not told counts for so long: its process has died
+LONGEST_S = 600  # what others wrote there silences the bot for no longer than a long queue would
+LOOK_EVERY_S = 0.1  # a call of another process may end sooner than it counts
 
-# Places as `Bucket.place` hands them out, by the clock of Redis; and how long a chat is held.
-# KEYS: the holds of the chat, then a bucket each. ARGV: burst in seconds and interval of each.
-# What others wrote there silences the bot for no longer than a long queue of its own would.
-_PLACE = """
-local longest = 600
-local function place_at(key)
-  local kept = redis.pcall('GET', key)
-  local place = type(kept) == 'string' and tonumber(kept) or 0
-  return place == place and place or 0
-end
+# A place as `Bucket.place` and `Window` hand it out, by the clock of Redis: 0 if it was taken, else
+# how long to wait before asking again. KEYS: the hold of the chat, its bucket, the window. ARGV:
+# burst in seconds and interval of the bucket, the most calls in the window, this call, and for how
+# long a call counts whose end is not told.
+_TAKE = f"""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local wait = math.max(0, redis.call('PTTL', KEYS[1]) / 1000)
-for number = 2, #KEYS do
-  local burst, interval = tonumber(ARGV[2 * number - 3]), tonumber(ARGV[2 * number - 2])
-  local kept = math.min(place_at(KEYS[number]), now + longest)
-  local place = math.max(kept, now - burst) + interval
-  redis.call('SET', KEYS[number], string.format('%.6f', place), 'EX', math.ceil(burst + 60))
-  wait = math.max(wait, place - now)
+local kept = redis.pcall('GET', KEYS[2])
+kept = type(kept) == 'string' and tonumber(kept) or 0
+if kept ~= kept then kept = 0 end
+kept = math.min(kept, now + {LONGEST_S})
+local place = math.max(kept, now - tonumber(ARGV[1])) + tonumber(ARGV[2])
+local wait = math.max(0, redis.call('PTTL', KEYS[1]) / 1000, place - now)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+local excess = redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[3])
+if excess >= 0 then
+  local ends = tonumber(redis.call('ZRANGE', KEYS[3], excess, excess, 'WITHSCORES')[2])
+  wait = math.max(wait, math.min(ends - now, {LOOK_EVERY_S}), 0.001)
 end
-return string.format('%.6f', wait)
+if wait > 0 then return string.format('%.6f', wait) end
+redis.call('SET', KEYS[2], string.format('%.6f', place), 'EX', math.ceil(ARGV[1] + 60))
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[4])
+redis.call('EXPIRE', KEYS[3], 60)
+return '0'
+"""
+# The end of a call: it counts for a second more. KEYS: the window. ARGV: the call.
+_END = """
+local time = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + 1, ARGV[1])
 """
 
-Rate = tuple[str, int, float]  # whose it is, the burst, how many a second
+Rate = tuple[int, float]  # the burst, and how many a second
 
 
 class SharedPlaces:
@@ -61,22 +72,35 @@ class SharedPlaces:
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
         )
-        self._place = self._redis.register_script(_PLACE)
+        self._take = self._redis.register_script(_TAKE)
+        self._end = self._redis.register_script(_END)
         self._bot_id = bot_id
         self._read_identity = identity
         self._prefix = ""  # of all keys, once it is known
         self._away_until = -math.inf
         self._is_away = False
 
-    async def wait_s(self, chat: str, rates: Sequence[Rate]) -> float:
-        """Take a place of each rate and return how long to wait for the last; 0 without Redis."""
-        numbers = [n for _, burst, per_s in rates for n in (burst / per_s, 1 / per_s)]
+    async def take(self, chat: str, rate: Rate, most: int, call: str) -> float:
+        """Take a place for a call if fewer than `most` count; else return how long to wait.
 
-        async def place(prefix: str) -> Any:
-            keys = [f"{prefix}hold:{chat}", *(f"{prefix}rate:{name}" for name, _, _ in rates)]
-            return await self._place(keys=keys, args=numbers)
+        Without Redis it is as if it were taken.
+        """
+        burst, per_s = rate
+        values: list[str | float] = [burst / per_s, 1 / per_s, most, call, LOST_AFTER_S]
 
-        return float(await self._ask(place) or 0)
+        async def take(prefix: str) -> Any:
+            keys = [f"{prefix}hold:{chat}", f"{prefix}rate:chat:{chat}", f"{prefix}window"]
+            return await self._take(keys=keys, args=values)
+
+        return float(await self._ask(take) or 0)
+
+    async def end(self, call: str) -> None:
+        """Have a call that has ended count for a second more."""
+
+        async def end(prefix: str) -> Any:
+            return await self._end(keys=[f"{prefix}window"], args=[call])
+
+        await self._ask(end)
 
     async def hold(self, chat: str, for_s: float) -> None:
         """Have no process write to a chat for so long: Telegram said so."""

@@ -58,6 +58,7 @@ class TaskStatus(models.TextChoices):
     RUNNING = "running", "Being worked on"
     DONE = "done", "Done"
     IGNORED = "ignored", "Ignored: nothing to do"
+    MERGED = "merged", "Part of the message before it, and answered with that"
     DEAD = "dead", "Given up"
 
 
@@ -89,6 +90,8 @@ class Task(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)  # a failed attempt waits a little
     stop_requested = models.BooleanField(default=False)
+    # A text so long that its next part may be on its way; see `pipeline.queue.pastes`.
+    is_paste = models.BooleanField(default=False, db_default=False)
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -132,6 +135,8 @@ class OutgoingMessage(models.Model):
     file_name = models.CharField(max_length=60, blank=True)  # the text goes as a file of that name
     buttons = models.JSONField(default=list, blank=True)  # rows of [label, callback data]
     message_id = models.BigIntegerField(null=True, blank=True)
+    # The newest message id known when it was about to leave: its own, if it got one, is higher.
+    sent_after = models.BigIntegerField(null=True, blank=True, editable=False)
     status = models.CharField(max_length=9, choices=SendStatus, default=SendStatus.PENDING)
     changed_at = models.DateTimeField(auto_now=True)
 
@@ -140,6 +145,7 @@ class OutgoingMessage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["update", "number"], name="reply_once_a_number")
         ]
+        indexes = [models.Index(fields=["message_id"], name="reply_by_message_id")]
 
     def __str__(self) -> str:
         return f"reply {self.number} to {self.update}"

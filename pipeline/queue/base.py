@@ -11,13 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 
 MAX_ATTEMPTS = 5
-SUSPECT_AFTER = 2  # workers that died: from then on it is worked on without another such task
+SUSPECT_AFTER = 2  # workers that died: from then on it has a worker to itself for a moment
+# What is only polite: worked on when nothing else is ready, never after its time, and not at all
+# if workers have died of it, or beside it.
+COURTESIES = frozenset({TaskKind.NOTICE})
+COURTESY_LASTS = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +37,7 @@ class Claim:
     token: UUID
     attempt: int
     is_suspect: bool = False  # its workers have died before: perhaps because of it
+    is_rush: bool = False  # the worker is full, so others wait
     job_id: int | None = None  # of the library's job that brought it, where there is one
     stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # somebody said /cancel
 

@@ -6,7 +6,7 @@ has taken over; what the late one comes to is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -16,7 +16,14 @@ from django.utils import timezone
 
 from agents.llm.secrets import scrub
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus
-from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim
+from pipeline.queue import pastes
+from pipeline.queue.base import (
+    COURTESIES,
+    COURTESY_LASTS,
+    MAX_ATTEMPTS,
+    SUSPECT_AFTER,
+    Claim,
+)
 
 LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
@@ -45,9 +52,9 @@ class Claims:
     ) -> list[Claim]:
         """Claim what can be worked on now, oldest first, at most so many of each kind.
 
-        Of the tasks that may be what kills workers, one at a time and without company: then the
-        innocent ones, which only were there when it happened, do not share its fate. None whose
-        workers died more than `most_deaths` times (see `too_many`); with 0, none at all.
+        Of the tasks that may be what kills workers, one in each call: then the innocent ones, which
+        only were there when it happened, do not share its fate. None whose workers died more than
+        `most_deaths` times (see `too_many`); with 0, none at all.
         """
         claims: list[Claim] = []
         now = self._clock()
@@ -55,18 +62,35 @@ class Claims:
             if count <= 0:
                 continue
             ready = _ready(kind, now)
+            if kind in COURTESIES:
+                claims += self._courtesies(ready[:count], now)
+                continue
             suspects = ready.filter(_SUSPECT).exclude(attempts__in=too_many(most_deaths))
             wanted = list(suspects[:1]) if most_deaths else []
             wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
             for task in wanted:
-                claimed = self._take(task, now)
+                claimed = self._take(task, now, is_rush=len(wanted) == count)
                 if claimed is not None:
                     claims.append(claimed)
                     if claimed.is_suspect:
                         return claims
         return claims
 
-    def _take(self, task: Task, now: datetime, job_id: int | None = None) -> Claim | None:
+    def _courtesies(self, tasks: Iterable[Task], now: datetime) -> Iterator[Claim]:
+        for task in tasks:
+            if is_out_of_place(task, now):
+                self._drop(task, now)
+            elif (claimed := self._take(task, now)) is not None:
+                yield claimed
+
+    def _drop(self, task: Task, now: datetime) -> None:
+        """End a task without a turn."""
+        waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING)
+        waiting.update(status=TaskStatus.IGNORED, ended_at=now)
+
+    def _take(
+        self, task: Task, now: datetime, job_id: int | None = None, *, is_rush: bool = False
+    ) -> Claim | None:
         """Return the claim to a task, None if another worker was there first."""
         token = uuid4()
         won = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING).update(
@@ -76,7 +100,7 @@ class Claims:
             attempts=F("attempts") + 1,
             lease_until=now + LEASE,
         )
-        if not won:
+        if not won or (task.is_paste and not task.worker and self._may_go_on(task, now)):
             return None
         claimed = Claim(
             task_id=task.pk,
@@ -87,11 +111,27 @@ class Claims:
             token=token,
             attempt=task.attempts + 1,
             is_suspect=is_suspect(task),
+            is_rush=is_rush,
             job_id=job_id,
         )
         if task.stop_requested:
             claimed.stop.set()
         return claimed
+
+    def _may_go_on(self, task: Task, now: datetime) -> bool:
+        """Merge a paste that is claimed for the first time; give it up while a part may be to come."""
+        until = pastes.gather(task, now)
+        if until is None:
+            return False
+        Task.objects.filter(pk=task.pk).update(
+            status=TaskStatus.WAITING,
+            token=None,
+            worker="",
+            attempts=F("attempts") - 1,
+            lease_until=None,
+            due_at=until,
+        )
+        return True
 
     # --- what is in hand ----------------------------------------------------------------------
 
@@ -160,6 +200,11 @@ class Claims:
 def is_suspect(task: Task) -> bool:
     """Tell whether workers died while they worked on a task: it may be what kills them."""
     return task.attempts >= SUSPECT_AFTER and task.due_at is None
+
+
+def is_out_of_place(task: Task, now: datetime) -> bool:
+    """Tell whether a courtesy comes too late, or workers have died of it or beside it."""
+    return is_suspect(task) or now - task.created_at > COURTESY_LASTS
 
 
 def too_many(most_deaths: int) -> range:

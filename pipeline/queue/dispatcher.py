@@ -26,18 +26,21 @@ from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.holds import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from pipeline.queue import pastes
 from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim, GivenUp, Hopeless, Perform
 from pipeline.queue.claims import LEASE, Claims
 
 logger = logging.getLogger(__name__)
 
-# Per kind, so that background work never keeps a member waiting, nor one member another's /cancel.
+# Per kind, so that background work never keeps a member waiting, nor one member another's /cancel;
+# in the order in which they are claimed. Of messages as many as RUNS_AT_ONCE says.
 ROOM = {
     TaskKind.CONTROL: 64,
-    TaskKind.NOTICE: 32,
+    TaskKind.MESSAGE: 0,
     TaskKind.GREETING: 8,
     TaskKind.STEP: 16,
     TaskKind.AGAIN: 4,
+    TaskKind.NOTICE: 16,
 }
 AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.AGAIN})  # they ask models
 # After a crash: few at first, more with every one that ends and every second that passes. If it
@@ -46,7 +49,9 @@ RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
 # So long must a worker have lived before it takes a suspect, and twice as long after each further
 # death: a real culprit is still found out, and many deaths in a row are nobody's fault.
 CALM_S = 5.0
-ALONE_S = 1.0  # so long has a suspect the process to itself: to get somewhere, or to kill no other
+# So long has a suspect the process to itself, to get somewhere or to kill no other; then those of
+# other chats have theirs, while it goes on.
+ALONE_S = 1.0
 LOOK_EVERY_S = 0.5
 STOP_EVERY_S = 0.3
 RENEW_EVERY_S = 2.5  # four times within a lease
@@ -76,7 +81,9 @@ class Dispatcher:
         self._ended = 0
         self._is_closing = False
         self._at_once = {**ROOM, TaskKind.MESSAGE: settings.RUNS_AT_ONCE}
+        self._suspect: Claim | None = None  # the last one, while it has the process to itself
         self._alone_until = -math.inf
+        self._are_others_next = False
         self._is_troubled = False
         self._settled_at = math.inf
         self._renewed_at: datetime | None = None
@@ -85,6 +92,8 @@ class Dispatcher:
         """Add tasks in the caller's transaction; they are handed out once it is committed."""
         self._claims.add(tasks)
         transaction.on_commit(self._wake, robust=True)
+        if any(task.is_paste for task in tasks):
+            transaction.on_commit(partial(self._wake, pastes.WAIT.total_seconds()), robust=True)
 
     async def start(self, perform: Perform, given_up: GivenUp) -> None:
         """Begin to hand out tasks, those first that the last process was working on."""
@@ -120,9 +129,9 @@ class Dispatcher:
         """Return what else an engine does until it is closed."""
         return ()
 
-    def _wake(self) -> None:
+    def _wake(self, after_s: float = 0.0) -> None:
         if self._loop is not None and not self._loop.is_closed():  # from whatever thread
-            self._loop.call_soon_threadsafe(self._woken.set)
+            self._loop.call_soon_threadsafe(self._loop.call_later, after_s, self._woken.set)
 
     async def _go_on_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have a loop begin anew should it end by a mistake: nobody else would take its place."""
@@ -141,14 +150,17 @@ class Dispatcher:
         """Claim what there is room for, whenever something was added or has ended."""
         while not self._is_closing:
             self._woken.clear()
-            has_suspect = any(claim.is_suspect for claim in self._running.values())
-            most_deaths = 0 if has_suspect else self._most_deaths()
+            is_alone = self._suspect is not None and time.monotonic() < self._alone_until
+            most_deaths = 0 if is_alone or self._are_others_next else self._most_deaths()
+            if self._are_others_next and not is_alone:
+                self._are_others_next = False
+                self._woken.set()
             claim_more = partial(self._claims.claim, most_deaths=most_deaths)
-            for claim in await self._try(claim_more, self._room(has_suspect=has_suspect)) or []:
+            for claim in await self._try(claim_more, self._room(is_alone=is_alone)) or []:
                 self._woken.set()  # there may be more
                 self._leave_earlier(claim)
-                if claim.is_suspect and claim.kind in AT_LENGTH:
-                    self._alone_until = time.monotonic() + ALONE_S
+                if claim.is_suspect:
+                    self._leave_alone(claim)
                 task = asyncio.create_task(self._work(claim))
                 self._running[task] = claim
                 task.add_done_callback(self._done)
@@ -157,11 +169,17 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
-    def _room(self, *, has_suspect: bool) -> dict[TaskKind, int]:
-        """Return how many more tasks of each kind may be begun now."""
+    def _leave_alone(self, suspect: Claim) -> None:
+        """Begin nothing beside a suspect for a moment, and then something else than a suspect."""
+        self._suspect, self._alone_until = suspect, time.monotonic() + ALONE_S
+        self._are_others_next = True  # or many suspects would keep all others waiting
+        self._wake(ALONE_S)
+
+    def _room(self, *, is_alone: bool) -> dict[TaskKind, int]:
+        """Return how many more tasks of each kind may be begun now, a suspect being alone or not."""
         taken = [claim.kind for claim in self._running.values()]
         most = self._most_at_once()
-        is_alone = has_suspect and time.monotonic() < self._alone_until
+        is_alone = is_alone and self._suspect is not None and self._suspect.kind in AT_LENGTH
         return {
             kind: 0 if is_alone and kind in AT_LENGTH else min(count, most) - taken.count(kind)
             for kind, count in self._at_once.items()
@@ -275,6 +293,8 @@ class Dispatcher:
         claim = self._running.pop(task)
         self._ended += 1
         self._lost.discard(claim)
+        if claim is self._suspect:
+            self._suspect = None  # it is over, so nothing has to keep away from it
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task=%s: its end is not recorded", claim.task_id, exc_info=error)

@@ -31,8 +31,9 @@ from procrastinate.manager import JobManager
 
 from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
-from pipeline.queue.base import MAX_ATTEMPTS, Claim
-from pipeline.queue.claims import Claims, free, is_suspect, too_many
+from pipeline.queue import pastes
+from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim
+from pipeline.queue.claims import Claims, free, is_out_of_place, is_suspect, too_many
 from pipeline.queue.dispatcher import Dispatcher
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ TASK_NAME = "pipeline.task"
 FETCH_EVERY_S = 0.2  # nobody is told when a lock is let go of
 FETCHED_AT_ONCE = 4  # of a kind: the other workers are to have their share
 SUSPECT_PAUSE = timedelta(seconds=0.5)
+UNCLAIMED_PAUSE = timedelta(seconds=0.1)  # another worker was there first, or a part is to come
 LISTEN_AGAIN_S = 1.0
 SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so long
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
@@ -121,8 +123,10 @@ class JobClaims(Claims):
     def _fetched(self, room: Mapping[TaskKind, int], *, most_deaths: int) -> Iterator[Claim]:
         """Yield claims, each of them committed; a suspect is the last."""
         for kind, count in room.items():
-            for _ in range(min(count, FETCHED_AT_ONCE)):
-                is_more, claimed = self._fetch(kind, most_deaths=most_deaths)
+            for number in range(1, 1 + min(count, FETCHED_AT_ONCE)):
+                is_more, claimed = self._fetch(
+                    kind, most_deaths=most_deaths, is_rush=number == count
+                )
                 if claimed is not None:
                     yield claimed
                     if claimed.is_suspect:
@@ -131,7 +135,9 @@ class JobClaims(Claims):
                     break
 
     @transaction.atomic
-    def _fetch(self, kind: TaskKind, *, most_deaths: int) -> tuple[bool, Claim | None]:
+    def _fetch(
+        self, kind: TaskKind, *, most_deaths: int, is_rush: bool
+    ) -> tuple[bool, Claim | None]:
         """Return whether there was a job of this kind, and the claim to its task."""
         (job,) = _query("fetch_job", queues=[kind], worker_id=None)
         if job["id"] is None:
@@ -141,12 +147,16 @@ class JobClaims(Claims):
         if task is None:
             _finish(job["id"])
             return True, None
+        if task.kind in COURTESIES and is_out_of_place(task, self._clock()):
+            self._drop(task, self._clock())
+            _finish(job["id"])
+            return True, None
         if is_suspect(task) and (not most_deaths or task.attempts in too_many(most_deaths)):
             _retry(job["id"], SUSPECT_PAUSE)
             return True, None
-        claimed = self._take(task, self._clock(), job["id"])
+        claimed = self._take(task, self._clock(), job["id"], is_rush=is_rush)
         if claimed is None:
-            _retry(job["id"])
+            _retry(job["id"], UNCLAIMED_PAUSE)
         return True, claimed
 
     @transaction.atomic
@@ -221,6 +231,7 @@ def _job(task: Task) -> Job:
         queueing_lock=None,
         task_name=TASK_NAME,
         task_kwargs={"task_id": task.pk},
+        scheduled_at=_database_time() + pastes.WAIT if task.is_paste else None,
     )
 
 

@@ -1,12 +1,16 @@
-"""Telegram's side of a webhook: carries updates from the sandbox to it, again until it says 200."""
+"""Telegram's side of a webhook: carries updates from the sandbox to it, again until it says 200.
+
+Behind the one address of a webhook may be several processes: each delivery goes to the next.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import httpx
 
@@ -19,9 +23,11 @@ PAUSE_S = 0.05
 class Courier:
     """Fetches as a poller would, and confirms an update once the webhook has taken it."""
 
-    def __init__(self, sandbox_url: str, webhook_url: str, secret: str, seed: int) -> None:
+    def __init__(
+        self, sandbox_url: str, webhook_urls: Sequence[str], secret: str, seed: int
+    ) -> None:
         self._get_updates = f"{sandbox_url}/telegram/bot{BOT_TOKEN}/getUpdates"
-        self._webhook_url = webhook_url
+        self._webhook_urls = cycle(webhook_urls)
         self._headers = {"X-Telegram-Bot-Api-Secret-Token": secret}
         self._chance = random.Random(seed)
         self._is_over = threading.Event()
@@ -51,7 +57,7 @@ class Courier:
     def _delivered(self, http: httpx.Client, update: object) -> bool:
         for _ in range(2 if self._chance.random() < TWICE else 1):
             try:
-                answer = http.post(self._webhook_url, json=update, headers=self._headers)
+                answer = http.post(next(self._webhook_urls), json=update, headers=self._headers)
             except httpx.TransportError:
                 return False
             if answer.status_code != 200:

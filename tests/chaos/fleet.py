@@ -230,6 +230,9 @@ class People:
     def fault(self, **script: Any) -> None:
         assert self._http.post("/telegram/faults", json=script).is_success
 
+    def get(self, path: str) -> dict[str, Any]:
+        return dict(self._http.get(path).json())
+
     def post(self, path: str, **json_body: Any) -> httpx.Response:
         return self._http.post(path, json=json_body)
 

@@ -2,7 +2,8 @@
 
 N1 every acknowledged update is stored once and has ended · N2 every run, step and call has ended ·
 N3 a step has one outcome, and each request on the wire one row · N4 what was charged is booked ·
-N5 every reply was sent, none is seen twice · W1 each step ran the model that was chosen for it, and
+N5 every reply was sent, none is seen twice, no placeholder is left, and nobody is told that what
+they see was cut off · W1 each step ran the model that was chosen for it, and
 its requests carried it · W2 no other model answered · W4 a member's key paid for that member only ·
 L1 strangers got the refusal and nothing else · L2 no secret is in the database.
 """
@@ -35,6 +36,7 @@ from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from tests.canaries import BOT_TOKEN, MEMBER_KEY, SHARED_KEY
 from tests.chaos.fleet import People
 
+LONGEST_STAGE = 60  # characters of a line that names what is being done
 UNSETTLED = {CallStatus.UNKNOWN, CallStatus.INTERRUPTED, CallStatus.ERROR}
 ENDED_SENDING = {SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS}
 Json = dict[str, Any]
@@ -131,6 +133,23 @@ def _replies(people: People, sent: list[Json]) -> Iterator[str]:
         if count > 1:
             yield f"N5 {person} sees {count} answers to {asked!r}"
     yield from _unanswered(people, shown)
+    yield from _hanging(sent)
+    yield from _falsely_cut_off(shown)
+
+
+def _hanging(sent: list[Json]) -> Iterator[str]:
+    for message in sent:
+        text = message["history"][-1].get("text", "")
+        if text == texts.IN_LINE or (text.endswith("…") and len(text) < LONGEST_STAGE):
+            yield f"N5 {message['chat_id']} is left with {text!r}"
+
+
+def _falsely_cut_off(shown: Counter[tuple[int, str]]) -> Iterator[str]:
+    unsure = OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS)
+    for row in unsure.select_related("update"):
+        asked = _asked(row.text)
+        if asked and shown[row.update.chat_id or 0, asked]:
+            yield f"N5 {row.update.chat_id} sees the answer to {asked!r}, said to be cut off"
 
 
 def _unanswered(people: People, shown: Counter[tuple[int, str]]) -> Iterator[str]:

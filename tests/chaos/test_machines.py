@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -62,10 +62,11 @@ class Machines:
     intake: Bot
     workers: list[Bot]
     people: People
+    more_intakes: list[Bot] = field(default_factory=list)
 
     @property
     def all(self) -> list[Bot]:
-        return [self.intake, *self.workers]
+        return [self.intake, *self.workers, *self.more_intakes]
 
     def start(self) -> None:
         for process in self.all:
@@ -85,7 +86,9 @@ class MachinesCase(ChaosCase):
     """An intake and two workers, each with a folder of its own as machines have."""
 
     @contextmanager
-    def machines(self, *, has_webhook: bool = False, **wanted: Any) -> Iterator[Machines]:
+    def machines(
+        self, *, has_webhook: bool = False, webs: int = 1, **wanted: Any
+    ) -> Iterator[Machines]:
         forget_jobs()
         changes = {
             "QUEUE": "procrastinate",
@@ -93,24 +96,25 @@ class MachinesCase(ChaosCase):
             "DEFAULT_MODELS": {"openrouter": DEFAULT_MODEL},
             **wanted,
         }
-        port = free_port()
+        ports = [free_port() for _ in range(webs)]
+        urls = [f"http://127.0.0.1:{port}/telegram/webhook" for port in ports]
         if has_webhook:
-            url = f"http://127.0.0.1:{port}/telegram/webhook"
-            changes |= {"TELEGRAM_WEBHOOK_URL": url, "TELEGRAM_WEBHOOK_SECRET": SECRET}
+            changes |= {"TELEGRAM_WEBHOOK_URL": urls[0], "TELEGRAM_WEBHOOK_SECRET": SECRET}
+        intakes = [web(port) for port in ports] if has_webhook else [BOT]
         with running_sandbox() as base_url, ExitStack() as stack:
-            intake, *workers = [
+            first, second, intake, *more_intakes = [
                 stack.enter_context(running_bot(base_url, job, **changes))
-                for job in (web(port) if has_webhook else BOT, WORKER, WORKER)
+                for job in (WORKER, WORKER, *intakes)
             ]
             if has_webhook:
-                courier = Courier(base_url, url, SECRET, SEED)
+                courier = Courier(base_url, urls, SECRET, SEED)
                 stack.enter_context(courier.at_work())
             people = People(base_url)
             stack.callback(people.close)
             maya = Member(telegram_id=MAYA, name="Maya", access=Access.APPROVED)
             maya.keep_key("openrouter", MEMBER_KEY)
             maya.save()
-            yield Machines(intake, workers, people)
+            yield Machines(intake, [first, second], people, more_intakes)
 
 
 def forget_jobs() -> None:

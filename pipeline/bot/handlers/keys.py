@@ -6,6 +6,7 @@ Here the vendor is asked, the message is deleted, and the key moves to its owner
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import partial
 
@@ -22,6 +23,7 @@ from pipeline.bot.handlers.control import answer
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.turn import Turn
 from pipeline.models import Member, PastedKey, TelegramUpdate
+from pipeline.models.inbox import TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> Line
 
 async def take_key(turn: Turn, message: Message, member: Member) -> None:
     """Have the vendor check a pasted key, keep it if it works, and say how that went."""
-    deleted = await _put_away(message)
+    deleted = await _put_away(turn.row, message)
     pasted = await PastedKey.objects.filter(update=turn.row).afirst()
     if pasted is None:
         titles = " or ".join(provider.title for provider in PROVIDERS.values())
@@ -114,12 +116,16 @@ def _keep(member: Member, pasted: PastedKey) -> None:
     pasted.delete()
 
 
-async def _put_away(message: Message) -> str:
-    """Delete a message that held a key and return how that went."""
+async def _put_away(row: TelegramUpdate, message: Message) -> str:
+    """Delete a message that held a key, with all its parts, and return how that went."""
     if message.chat.type != ChatType.PRIVATE:
         return texts.NOT_DELETED
+    parts = row.joined.filter(tasks__status=TaskStatus.MERGED).order_by("pk")
     try:
         await message.delete()
+        async for raw in parts.values_list("raw", flat=True):
+            part = json.loads(raw)["message"]["message_id"]
+            await message.get_bot().delete_message(message.chat.id, part)
     except TelegramError:
         logger.warning("chat=%s: a message with a key could not be deleted", message.chat_id)
         return texts.NOT_DELETED

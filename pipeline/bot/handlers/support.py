@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 from telegram import CallbackQuery, Chat, Message, Update
 from telegram.constants import ChatType
 
@@ -29,7 +30,7 @@ from pipeline.bot.handlers.door import admitted, tell_operators
 from pipeline.bot.handlers.school import press_which, verdict_of, wanted_by_press
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.messages import Chunk, formatted
-from pipeline.bot.reply import LiveReply
+from pipeline.bot.reply import LiveReply, is_placeholder_due
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.cancelling import end
 from pipeline.context import NotRun
@@ -144,7 +145,7 @@ class Support:
         elif ask:
             await turn.outbox.say(ask)
         else:
-            await turn.outbox.take_back_placeholder()
+            await turn.outbox.take_back_placeholder(texts.PLACEHOLDER)
 
     # --- presses ------------------------------------------------------------------------------
 
@@ -194,7 +195,11 @@ class Support:
 
     async def _answer(self, ask: Ask, turn: Turn, member: Member, chat: Chat) -> None:
         """Show that the message is being worked on, work on it, and reply."""
-        reply = LiveReply(turn.outbox, is_private=chat.type == ChatType.PRIVATE)
+        is_due = is_placeholder_due(
+            timezone.now() - turn.row.received_at, is_rush=turn.claim.is_rush
+        )
+        is_private = chat.type == ChatType.PRIVATE
+        reply = LiveReply(turn.outbox, is_private=is_private, has_placeholder=is_due)
         async with reply.shown():
             answer = await self._unless_stopped(turn, self._run(turn, member, ask, reply))
         await reply.close(answer.chunks, answer.buttons)

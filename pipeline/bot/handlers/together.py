@@ -35,9 +35,11 @@ async def joined(turn: Turn, message: Message) -> list[Message]:
     if not await PipelineRun.objects.filter(update=row).aexists():
         await _wait_for_more(row)
         await sync_to_async(_join)(row, turn.hold)
-    others = [other.raw async for other in row.joined.order_by("pk")]
+    # The parts of a paste are in the message already.
+    others = row.joined.exclude(tasks__status=TaskStatus.MERGED)
+    raws = [other.raw async for other in others.order_by("pk")]
     bot = message.get_bot()
-    return [message, *(Message.de_json(json.loads(raw)["message"], bot) for raw in others)]
+    return [message, *(Message.de_json(json.loads(raw)["message"], bot) for raw in raws)]
 
 
 async def _wait_for_more(row: TelegramUpdate) -> None:

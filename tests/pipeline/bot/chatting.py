@@ -78,6 +78,12 @@ class Chat:
     async def replies(self, person: int) -> list[str]:
         return [m.get("text", "") for m in await self.messages_of_the_bot(person)]
 
+    async def delete(self, person: int, message_id: int) -> None:
+        """Have a message of the bot's vanish as if it had never come."""
+        target = {"chat_id": person, "message_id": message_id}
+        answer = await self.post(f"/telegram/bot{BOT_TOKEN}/deleteMessage", **target)
+        assert answer.is_success, answer.text
+
     async def press(self, person: int, label: str) -> None:
         """Press the newest button of that label."""
         for message in reversed(await self.messages_of_the_bot(person)):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 from django.test import SimpleTestCase, TransactionTestCase
+from django.utils import timezone
 from telegram import Bot
 from telegram.error import NetworkError
 
-from pipeline.bot.intake import PersistingRequest, lane_of, store, updates_in
+from pipeline.bot.intake import TOLD_EVERY, PersistingRequest, lane_of, store, updates_in
 from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.queue import pastes
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY
 from tests.pipeline.bot.chatting import MAYA, BotCase, Chat
 from tests.sandbox.serving import running_sandbox
@@ -24,10 +28,10 @@ BOT_ID = 7_000_000_001
 
 
 def said(update_id: int, text: str, chat_id: int = MAYA, **more: Any) -> dict[str, Any]:
-    """Return an update with a message in a private chat."""
+    """Return an update with a message in a private chat, written just now."""
     message = {
         "message_id": update_id,
-        "date": 1_700_000_000,
+        "date": int(time.time()),
         "chat": {"id": chat_id, "type": "private"},
         "from": {"id": chat_id, "is_bot": False, "first_name": "Maya"},
         "text": text,
@@ -78,6 +82,36 @@ class StoreTests(TransactionTestCase):
 
         store(BOT_ID, [said(4, "in another chat", chat_id=1002)], add)
         assert kinds()[4:] == ["message"]
+
+    def test_a_chat_is_told_once_in_a_while_and_not_of_what_is_old(self):
+        an_hour_ago = int(time.time()) - 3600
+        store(BOT_ID, [said(n, "words", date=an_hour_ago) for n in (1, 2)], add)
+        assert kinds() == ["message"] * 2
+
+        store(BOT_ID, [said(n, "words") for n in (3, 4)], add)
+        store(BOT_ID, [said(5, "words")], add)
+        assert kinds()[2:] == ["message", "notice", "message", "message"]
+
+        Task.objects.filter(kind="notice").update(created_at=timezone.now() - 2 * TOLD_EVERY)
+        store(BOT_ID, [said(6, "words"), said(7, "words", chat_id=1002)], add)
+        assert kinds()[6:] == ["message", "notice", "message"]
+
+    def test_a_long_text_is_due_later_has_a_placeholder_and_its_parts_have_none(self):
+        before = timezone.now()
+        store(BOT_ID, [said(1, "a" * 4096), said(2, "b" * 4096)], add)
+        store(BOT_ID, [said(3, "the end")], add)
+
+        first, second, third = Task.objects.filter(kind=TaskKind.MESSAGE).order_by("pk")
+        assert [task.is_paste for task in (first, second, third)] == [True, True, False]
+        assert first.due_at is not None
+        assert timedelta() < first.due_at - before - pastes.WAIT < timedelta(seconds=5)
+        assert third.due_at is None
+        assert [task.update_id for task in Task.objects.filter(kind="notice")] == [first.update_id]
+
+    def test_units_are_counted_as_telegram_counts_them(self):
+        store(BOT_ID, [said(1, "😀" * 2000), said(2, "😀" * 1999, chat_id=1002)], add)
+
+        assert [task.is_paste for task in Task.objects.filter(kind="message")] == [True, False]
 
     def test_a_message_in_a_group_is_not_announced(self):
         group: dict[str, Any] = {"chat": {"id": -5, "type": "supergroup"}}

@@ -14,8 +14,15 @@ from django.test import SimpleTestCase, TestCase
 from telegram.error import RetryAfter
 
 from agents.database_identity import read_identity
-from pipeline.bot import limiter
-from pipeline.bot.limiter import Bucket, ChatRateLimiter
+from pipeline.bot import limiter, shared_places
+from pipeline.bot.limiter import (
+    DROPPED_AFTER_S,
+    IN_ANY_SECOND,
+    Bucket,
+    ChatRateLimiter,
+    Rank,
+    Ticket,
+)
 from pipeline.bot.shared_places import SharedPlaces
 from tests.servers import redis_server
 
@@ -27,13 +34,22 @@ class Telegram:
 
     def __init__(self) -> None:
         self.taken: list[Any] = []
+        self.taken_at: list[float] = []
+        self.takes_s = 0.0
+        self.answer: Any = True
         self.told_to_wait: dict[Any, list[float]] = {}
 
-    async def take(self, chat_id: Any) -> bool:
+    async def take(self, chat_id: Any) -> Any:
         if self.told_to_wait.get(chat_id):
             raise RetryAfter(self.told_to_wait[chat_id].pop())  # type: ignore[arg-type]
+        await asyncio.sleep(self.takes_s)
         self.taken.append(chat_id)
-        return True
+        self.taken_at.append(time.monotonic())
+        return self.answer
+
+
+def droppable() -> Ticket:
+    return Ticket(rank=Rank.PROGRESS, within_s=DROPPED_AFTER_S)
 
 
 class LimiterTests(SimpleTestCase):
@@ -41,9 +57,11 @@ class LimiterTests(SimpleTestCase):
         self.telegram = Telegram()
         self.limiter = ChatRateLimiter()
 
-    async def call(self, chat_id: Any, endpoint: str = "sendMessage", args: str = "") -> Any:
+    async def call(
+        self, chat_id: Any, endpoint: str = "sendMessage", ticket: Ticket | None = None
+    ) -> Any:
         return await self.limiter.process_request(
-            self.telegram.take, [chat_id], {}, endpoint, {"chat_id": chat_id}, args or None
+            self.telegram.take, [chat_id], {}, endpoint, {"chat_id": chat_id}, ticket
         )
 
     async def test_one_chat_waits_and_the_others_do_not(self):
@@ -61,11 +79,11 @@ class LimiterTests(SimpleTestCase):
     async def test_what_is_droppable_is_dropped_while_its_chat_waits(self):
         self.telegram.told_to_wait[MAYA] = [60]
         with pytest.raises(RetryAfter):
-            await self.call(MAYA, args="droppable")
+            await self.call(MAYA, ticket=droppable())
 
         with pytest.raises(RetryAfter):
-            await self.call(MAYA, args="droppable")
-        await self.call(TOM, args="droppable")
+            await self.call(MAYA, ticket=droppable())
+        await self.call(TOM, ticket=droppable())
         assert self.telegram.taken == [TOM]
 
     async def test_answers_to_presses_are_not_limited(self):
@@ -75,14 +93,64 @@ class LimiterTests(SimpleTestCase):
 
         assert len(self.telegram.taken) == 5
 
-    async def test_all_chats_together_are_limited_too(self):
-        with patch.object(limiter, "OVERALL", (2, 50.0)):
-            self.limiter = ChatRateLimiter()
-        began = time.monotonic()
+    async def test_no_second_has_more_than_thirty_calls(self):
+        await asyncio.gather(*(self.call(chat_id) for chat_id in range(1, 71)))
 
-        await asyncio.gather(*(self.call(chat_id) for chat_id in range(1, 8)))
+        at = self.telegram.taken_at
+        assert len(at) == 70
+        assert all(later - earlier >= 1.0 for earlier, later in zip(at, at[30:], strict=False))
 
-        assert time.monotonic() - began >= 5 / 50
+    async def test_a_call_under_way_counts_for_as_long_as_it_takes_and_a_second_more(self):
+        with patch.dict(limiter.IN_ANY_SECOND, {Rank.ANSWER: 1}):
+            self.telegram.takes_s = 0.2
+            await asyncio.gather(self.call(MAYA), self.call(TOM))
+
+        first, second = self.telegram.taken_at  # when each of them ended
+        assert second - first >= 1.0 + 0.2
+
+    async def test_answers_go_before_progress_and_progress_before_notices(self):
+        with patch.dict(limiter.IN_ANY_SECOND, dict.fromkeys(Rank, 1)):
+            await self.call(1)
+            ranks = [Rank.NOTICE, Rank.PROGRESS, Rank.ANSWER]
+            waiting = [
+                asyncio.create_task(self.call(10 + rank, ticket=Ticket(rank=rank)))
+                for rank in ranks
+            ]
+            await asyncio.gather(*waiting)
+
+        assert self.telegram.taken == [1, 10, 11, 12]
+
+    async def test_a_part_of_each_second_is_kept_for_what_goes_first(self):
+        for chat_id in range(IN_ANY_SECOND[Rank.NOTICE]):
+            await self.call(chat_id + 1)
+
+        with pytest.raises(RetryAfter):
+            await self.call(500, ticket=Ticket(rank=Rank.NOTICE, within_s=0.01))
+        await self.call(501, ticket=droppable())
+        assert self.telegram.taken[-1] == 501
+
+    async def test_a_call_that_is_called_off_while_it_waits_takes_no_place(self):
+        with patch.dict(limiter.IN_ANY_SECOND, {Rank.ANSWER: 1}):
+            await self.call(1)
+            called_off, next_one = [asyncio.create_task(self.call(n)) for n in (2, 3)]
+            await asyncio.sleep(0)
+            called_off.cancel()
+            await next_one
+
+        assert self.telegram.taken == [1, 3]
+
+    async def test_what_is_to_be_done_before_a_call_leaves_is_told_the_newest_message(self):
+        told = []
+
+        async def leaving(newest_id: int) -> None:
+            told.append((newest_id, list(self.telegram.taken)))
+
+        self.limiter.note(40)
+        for chat_id in (MAYA, TOM, GROUP):
+            self.telegram.answer = {"message_id": 50 + chat_id}
+            await self.call(chat_id, ticket=Ticket(leaving=leaving))
+
+        assert told == [(40, []), (50 + MAYA, [MAYA]), (0, [MAYA, TOM])]
 
 
 class BucketTests(SimpleTestCase):
@@ -119,9 +187,10 @@ class SharedTests(SimpleTestCase):
         self.telegram = Telegram()
         self.redis = self.enterContext(redis_server())
 
-    async def call(self, by: ChatRateLimiter, chat_id: int, args: str = "droppable") -> Any:
+    async def call(self, by: ChatRateLimiter, chat_id: int, *, is_droppable: bool = True) -> Any:
+        ticket = droppable() if is_droppable else None
         return await by.process_request(
-            self.telegram.take, [chat_id], {}, "editMessageText", {"chat_id": chat_id}, args
+            self.telegram.take, [chat_id], {}, "editMessageText", {"chat_id": chat_id}, ticket
         )
 
     def limiters(self) -> list[ChatRateLimiter]:
@@ -143,6 +212,20 @@ class SharedTests(SimpleTestCase):
         await one.shutdown()
         await other.shutdown()
 
+    async def test_no_second_has_more_than_thirty_calls_of_both_together(self):
+        # Many connections at once, and on a busy machine each takes a while.
+        self.enterContext(patch.object(shared_places, "TIMEOUT_S", 30.0))
+        limiters = self.limiters()
+        calls = (
+            self.call(limiters[number % 2], 1 + number, is_droppable=False) for number in range(65)
+        )
+        await asyncio.gather(*calls)
+
+        at = self.telegram.taken_at
+        assert all(later - earlier >= 1.0 for earlier, later in zip(at, at[30:], strict=False))
+        for by in limiters:
+            await by.shutdown()
+
     async def test_a_chat_that_told_one_process_to_wait_is_left_alone_by_the_other(self):
         one, other = self.limiters()
         self.telegram.told_to_wait[MAYA] = [60]
@@ -163,7 +246,7 @@ class SharedTests(SimpleTestCase):
             await self.call(one, TOM)
             self.redis.freeze()
             for _ in range(5):
-                await self.call(one, TOM, "")
+                await self.call(one, TOM, is_droppable=False)
         self.redis.thaw()
 
         assert self.telegram.taken == [TOM] * 6
@@ -205,22 +288,25 @@ class SharedTests(SimpleTestCase):
 
     async def test_what_others_write_to_the_keys_silences_no_chat(self):
         places = SharedPlaces(self.redis.url, 1, lambda: "a database")
-        rates = [(f"chat:{TOM}", *limiter.PRIVATE), ("overall", *limiter.OVERALL)]
-        await places.wait_s(str(TOM), rates)
+
+        async def wait_s() -> float:
+            return await places.take(str(TOM), limiter.PRIVATE, 30, "a call")
+
+        await wait_s()
         with self.redis.client() as client:
             keys = client.keys("*")
+            (rate,) = client.keys("*rate:chat:*")
             for forged in (b"nan", b"-inf", b"\x80garbage", b"", b"1e300", b"inf"):
-                for key in keys:
-                    client.set(key, forged)
+                client.set(rate, forged)
                 longest_s = 601 if forged in (b"1e300", b"inf") else 0
 
-                assert await places.wait_s(str(TOM), rates) <= longest_s, forged
+                assert await wait_s() <= longest_s, forged
             for key in keys:
                 client.delete(key)
                 client.rpush(key, "a list")
 
         assert len(keys) == 2
-        assert await places.wait_s(str(TOM), rates) == 0
+        assert await wait_s() == 0
         await places.close()
 
 
@@ -229,12 +315,12 @@ class IdentityTests(TestCase):
         redis = self.enterContext(redis_server())
         places = SharedPlaces(redis.url, 4711)
 
-        await places.wait_s("1", [("chat:1", *limiter.PRIVATE)])
+        await places.take("1", limiter.PRIVATE, 30, "a call")
         await places.hold("1", 60)
 
         identity = await sync_to_async(read_identity)()
         with redis.client() as client:
             keys = sorted(str(key, "ascii") for key in client.keys("*") if isinstance(key, bytes))
         scope = f"observatory:places:{identity}:4711:"
-        assert keys == [f"{scope}hold:1", f"{scope}rate:chat:1"]
+        assert keys == [f"{scope}hold:1", f"{scope}rate:chat:1", f"{scope}window"]
         await places.close()

@@ -14,6 +14,7 @@ from telegram.ext import BaseRateLimiter, ExtBot
 
 from pipeline import attention, chores
 from pipeline.bot.alerts import Alerts
+from pipeline.bot.limiter import Ticket
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.models import MovedChat
 from tests.canaries import BOT_TOKEN
@@ -24,7 +25,7 @@ from tests.sandbox.serving import running_sandbox
 ALERTS = 50
 
 
-class Unlimited(BaseRateLimiter[str]):
+class Unlimited(BaseRateLimiter[Ticket]):
     """Makes every call at once."""
 
     async def initialize(self) -> None: ...

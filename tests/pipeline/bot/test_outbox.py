@@ -9,11 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from telegram import Bot
+from telegram.ext import ExtBot
 
+from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
+from pipeline.bot.placeholders import MOST_IDS
 from pipeline.holds import Superseded, TaskHold
 from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
@@ -54,9 +56,10 @@ class OutboxCase(BotCase):
         )
         assert self.task.token is not None
         chat = Chat(base_url)
-        async with Bot(BOT_TOKEN, base_url=f"{telegram}/telegram/bot") as bot:
+        limiter, address = ChatRateLimiter(), f"{telegram}/telegram/bot"
+        async with ExtBot(BOT_TOKEN, base_url=address, rate_limiter=limiter) as bot:
             # Telegram lets a bot write to those who have written to it.
-            await chat.say(MAYA, "hello")
+            limiter.note(await chat.say(MAYA, "hello"))
             hold = TaskHold(self.task.pk, self.task.token)
             yield Outbox(bot, update, place or Place(), hold), chat
         await chat.aclose()
@@ -245,8 +248,8 @@ class TroubleTests(OutboxCase):
 
     async def test_what_is_refused_is_told_with_an_incident(self):
         async with self.outbox() as (outbox, chat):
-            await outbox.keep([("The answer", []), ("Its second part", [])])
             await outbox.show_placeholder("One moment")
+            await outbox.keep([("The answer", []), ("Its second part", [])])
             await chat.fault(method="sendMessage", error_code=400)
             await outbox.deliver()
             answer, line = await chat.replies(MAYA)
@@ -277,6 +280,111 @@ class TroubleTests(OutboxCase):
         assert (button["callback_data"], row.status) == (f"again:{row.pk}", SendStatus.AMBIGUOUS)
 
 
+class LostTests(OutboxCase):
+    """What a kill leaves in the chat, with no row that leads to it."""
+
+    async def lost(self, **more: Any) -> None:
+        """Have it be as after a kill between sending and noting the id."""
+        row = OutgoingMessage.objects.order_by("-number")
+        await OutgoingMessage.objects.filter(pk=(await row.afirst() or _none()).pk).aupdate(
+            status=SendStatus.SENDING, message_id=None, **more
+        )
+
+    async def test_an_answer_that_arrived_is_found_and_nothing_is_said_of_it(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            await self.lost()
+            await chat.say(TOM, "meanwhile, elsewhere")
+            await outbox.deliver()
+            (message,) = await chat.messages_of_the_bot(MAYA)
+
+        row = await OutgoingMessage.objects.aget()
+        assert (row.status, row.message_id) == (SendStatus.SENT, message["message_id"])
+
+    async def test_an_answer_that_never_left_is_sent_and_nothing_is_said_of_it(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            (gone,) = await chat.messages_of_the_bot(MAYA)
+            await self.lost()
+            await chat.delete(MAYA, gone["message_id"])
+            await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["The answer"]
+        assert await statuses() == [SendStatus.SENT]
+
+    async def test_the_second_part_of_an_answer_is_found_beside_the_first(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.keep([("The answer", []), ("Its second part", [])])
+            await outbox.deliver()
+            await self.lost()
+            await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["The answer", "Its second part"]
+
+    async def test_a_placeholder_that_was_lost_is_removed_by_the_next(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            await self.lost()
+            await outbox.show_placeholder("One moment")
+            (left,) = await chat.messages_of_the_bot(MAYA)
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["The answer"]
+        assert (await OutgoingMessage.objects.aget()).message_id == left["message_id"]
+
+    async def test_a_placeholder_that_was_lost_becomes_an_answer_that_comes_without_one(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("One moment")
+            await self.lost()
+            await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["The answer"]
+
+    async def test_a_line_about_waiting_that_was_lost_goes_with_what_it_was_about(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.show_placeholder("In line")
+            await self.lost()
+            await outbox.take_back_placeholder("One moment")
+
+            assert await chat.replies(MAYA) == []
+
+    async def test_with_too_many_messages_it_could_be_a_button_is_offered(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            await self.lost(sent_after=1)
+            for number in range(MOST_IDS + 1):
+                await chat.say(TOM, f"meanwhile {number}")
+            (gone,) = await chat.messages_of_the_bot(MAYA)
+            await chat.delete(MAYA, gone["message_id"])
+            await outbox.deliver()
+            (line,) = await chat.messages_of_the_bot(MAYA)
+
+        assert "I was cut off" in line["text"]
+        assert line["reply_markup"]["inline_keyboard"]
+
+    async def test_what_others_rows_have_is_left_alone(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            (message,) = await chat.messages_of_the_bot(MAYA)
+            update = await TelegramUpdate.objects.acreate(
+                bot_id=1, update_id=1_001, kind="message", raw="{}", chat_id=MAYA, user_id=MAYA
+            )
+            await OutgoingMessage.objects.aupdate(update=update)
+            await OutgoingMessage.objects.acreate(
+                update=await TelegramUpdate.objects.aget(tasks=self.task),
+                number=0,
+                status=SendStatus.SENDING,
+                sent_after=message["message_id"] - 1,
+            )
+            await outbox.say("Another answer")
+
+            assert await chat.replies(MAYA) == ["The answer", "Another answer"]
+
+
+def _none() -> OutgoingMessage:
+    raise AssertionError("nothing was sent")
+
+
 class ButtonTests(BotCase):
     async def test_a_press_shows_the_message_in_place_and_only_to_its_owner(self):
         async with self.bot() as chat:
@@ -284,7 +392,8 @@ class ButtonTests(BotCase):
             await chat.sees_text(MAYA, "/support")
             row = await OutgoingMessage.objects.aget()
             # As a kill between sending and noting it leaves them behind.
-            await OutgoingMessage.objects.aupdate(status=SendStatus.SENDING, message_id=None)
+            lost = {"status": SendStatus.SENDING, "message_id": None, "sent_after": None}
+            await OutgoingMessage.objects.aupdate(**lost)
             await Task.objects.aupdate(status=TaskStatus.WAITING, ended_at=None)
             await chat.sees(MAYA, lambda seen: len(seen) == 2 and "I was cut off" in seen[1])
             line = (await chat.messages_of_the_bot(MAYA))[-1]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import pairwise
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -20,45 +19,15 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue import claims, dispatcher
-from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Hopeless, Queue
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, SUSPECT_AFTER, Hopeless
 from tests.pipeline.queue import rows
+from tests.pipeline.queue.making import EngineMaker
+from tests.pipeline.queue.merging import Pastes
 from tests.pipeline.queue.rows import Clock, Hands, subject
 
 DONE, DEAD = TaskStatus.DONE, TaskStatus.DEAD
 BEYOND_LEASE = claims.LEASE + timedelta(seconds=1)
 BEYOND_ROOM = 20  # of background steps: more than any engine works on at once
-
-
-class EngineMaker:
-    """How a test gets its engines, and how they die."""
-
-    def setUp(self) -> None:
-        # What waits for calm after a death or an outage does so, but not for seconds.
-        for name in ("SETTLE_S", "CALM_S"):
-            self.enterContext(patch.object(dispatcher, name, 0.1))  # type: ignore[attr-defined]
-
-    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
-        """Return an engine whose work is done by this process."""
-        raise NotImplementedError
-
-    async def kill(self, queue: Queue) -> None:
-        """End an engine as SIGKILL would: nothing is written, work goes on as that of a ghost."""
-        raise NotImplementedError
-
-    @asynccontextmanager
-    async def at_work(
-        self, hands: Hands, worker: str = "here", clock: Callable[[], datetime] = timezone.now
-    ) -> AsyncIterator[Queue]:
-        """Run an engine until the block ends."""
-        queue = self.engine(worker, clock)
-        await queue.start(hands.perform, hands.give_up)
-        try:
-            yield queue
-        finally:
-            await queue.close(0)
-
-    async def add(self, queue: Queue, *tasks: Task) -> None:
-        await sync_to_async(transaction.atomic(queue.add))(tasks)
 
 
 class HandingOut(EngineMaker):
@@ -400,15 +369,60 @@ class Dying(EngineMaker):
         assert hands.began.count(subject(killer)) == MAX_ATTEMPTS
 
     async def test_a_short_task_that_may_kill_its_workers_holds_up_no_message(self):
-        hands, notice, after = Hands(), await rows.notice(), await rows.message("2:")
-        notice.attempts = SUSPECT_AFTER
-        hands.play(notice, rows.hanging)
+        hands, control, after = Hands(), await rows.control(), await rows.message("2:")
+        control.attempts = SUSPECT_AFTER
+        hands.play(control, rows.hanging)
         with patch.object(dispatcher, "ALONE_S", 2 * rows.PATIENCE_S):
             async with self.at_work(hands) as queue:
-                await self.add(queue, notice)
-                await hands.has_begun(notice)
+                await self.add(queue, control)
+                await hands.has_begun(control)
                 await self.add(queue, after)
                 assert await rows.ended(after) == [DONE]
+
+    async def test_suspects_of_different_chats_run_side_by_side_each_after_a_moment_alone(self):
+        hands, together = Hands(), asyncio.Event()
+        suspects = [await rows.message(f"{lane}:") for lane in (1, 2, 3)]
+        innocent, began_at = await rows.message("4:"), list[float]()
+
+        async def noted(claim):
+            began_at.append(time.monotonic())
+            await together.wait()
+            return DONE
+
+        for task in suspects:
+            task.attempts = SUSPECT_AFTER
+            hands.play(task, noted)
+        with patch.object(dispatcher, "ALONE_S", 0.3):
+            async with self.at_work(hands) as queue:
+                await self.add(queue, *suspects, innocent)
+                await rows.true(lambda: len(began_at) == len(suspects))
+                together.set()
+                assert await rows.ended(*suspects, innocent) == [DONE] * 4
+
+        assert min(b - a for a, b in pairwise(began_at)) >= 0.29
+        assert hands.began.index(subject(innocent)) < 3  # nor did they keep it waiting for all
+
+    async def test_a_suspect_courtesy_and_one_that_comes_too_late_end_without_a_turn(self):
+        hands, after = Hands(), await rows.message("2:")
+        suspect, late, good = [await rows.notice(f"{lane}:") for lane in (1, 3, 4)]
+        suspect.attempts = SUSPECT_AFTER
+        late.created_at -= COURTESY_LASTS
+        async with self.at_work(hands) as queue:
+            await self.add(queue, suspect, late, good, after)
+            ended = await rows.ended(suspect, late, good, after)
+
+        assert ended == [TaskStatus.IGNORED, TaskStatus.IGNORED, DONE, DONE]
+        assert set(hands.began) == {subject(good), subject(after)}
+
+    async def test_notices_are_handed_out_after_everything_else(self):
+        hands, notice, control = Hands(), await rows.notice("1:"), await rows.control()
+        tasks = [notice, control, await rows.message("2:")]
+        for task in tasks:
+            await task.asave()
+        async with self.at_work(hands):
+            await rows.ended(*tasks)
+
+        assert hands.began[-1] == subject(notice)
 
 
 class Clocks(EngineMaker):
@@ -441,5 +455,5 @@ class Clocks(EngineMaker):
             assert time.monotonic() - began_at < rows.PATIENCE_S  # and not an hour or a day
 
 
-class QueueContract(HandingOut, Failing, Dying, Clocks):
+class QueueContract(HandingOut, Failing, Dying, Pastes, Clocks):
     """All of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from django.utils import timezone
 from pipeline.models import PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import Source, StepStatus
+from pipeline.queue import pastes
 from pipeline.queue.base import Claim
 
 BOT_ID = 7000000001
@@ -116,22 +118,31 @@ async def message(lane: str = "1:", *, user_id: int = 1) -> Task:
     return Task(kind=TaskKind.MESSAGE, lane=lane, update=await stored(lane, user_id))
 
 
+async def said(lane: str, text: str, *, user_id: int = 1, **more: object) -> Task:
+    """Return an unsaved task about a stored message with a text, as intake makes one."""
+    said_now = {"message_id": next(_update_ids), "date": int(time.time()), "text": text, **more}
+    update = await stored(lane, user_id, raw=json.dumps({"message": said_now}))
+    is_paste = pastes.may_go_on(said_now)
+    due_at = update.received_at + pastes.WAIT if is_paste else None
+    return Task(kind=TaskKind.MESSAGE, lane=lane, update=update, is_paste=is_paste, due_at=due_at)
+
+
 async def control() -> Task:
     return Task(kind=TaskKind.CONTROL, update=await stored())
 
 
-async def notice() -> Task:
-    return Task(kind=TaskKind.NOTICE, update=await stored())
+async def notice(lane: str = "1:") -> Task:
+    return Task(kind=TaskKind.NOTICE, lane=lane, update=await stored(lane))
 
 
-async def stored(lane: str = "1:", user_id: int = 1) -> TelegramUpdate:
+async def stored(lane: str = "1:", user_id: int = 1, raw: str = "{}") -> TelegramUpdate:
     return await TelegramUpdate.objects.acreate(
         bot_id=BOT_ID,
         update_id=next(_update_ids),
         kind="message",
         chat_id=int(lane.partition(":")[0]),
         user_id=user_id,
-        raw="{}",
+        raw=raw,
     )
 
 

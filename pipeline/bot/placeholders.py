@@ -1,0 +1,271 @@
+"""The placeholder of an answer, and what an attempt that was cut off has left in the chat.
+
+A message's id is known when Telegram has answered; killed before that is written down, a process
+leaves a message that no row leads to. But ids count up, in all of a bot's private chats together and
+in each group by itself, and where they stood is written down before a message leaves. So the next
+attempt sends a message, and finds the lost one among the few ids between that no row has: an edit
+succeeds of a message of the bot's own in this very chat, and of no other.
+https://core.telegram.org/api/updates#message-related-event-sequences
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import transaction
+from telegram import Bot
+from telegram.error import BadRequest, RetryAfter, TelegramError
+
+from pipeline import crashpoints
+from pipeline.bot.limiter import DROPPED_AFTER_S, Rank, Ticket
+from pipeline.bot.lines import Place
+from pipeline.holds import Hold, Superseded, progressed
+from pipeline.models.inbox import (
+    OutgoingMessage,
+    SendStatus,
+    Task,
+    TaskKind,
+    TaskStatus,
+    TelegramUpdate,
+)
+
+logger = logging.getLogger(__name__)
+
+NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
+LOOK_EVERY_S = 0.1
+MOST_IDS = 12  # that may be a lost message's: more are sent at once by a process only in a flood
+MOST_UPDATES = 5000  # that came since: after a long outage no more are looked at
+ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
+
+
+class MessageGone(Exception):
+    """The message to edit is not there any more, or never was."""
+
+
+class _Taken(Exception):
+    """The placeholder is another task's by now, or nobody waits for it any more."""
+
+
+class Placeholders(ABC):
+    """The part of an outbox that is about the message which becomes the answer."""
+
+    def __init__(self, bot: Bot, update: TelegramUpdate, place: Place, hold: Hold) -> None:
+        self._bot = bot
+        self._update = update
+        self._place = place
+        self._hold = hold
+        self._ticket = Ticket(rank=Rank.PROGRESS)
+
+    @property
+    def placeholder_has_left(self) -> bool:
+        """Whether the placeholder is on its way or there: it is waited for, and not called off."""
+        return self._ticket.has_left
+
+    async def placeholder_is_held_up(self) -> None:
+        """Return once the placeholder has to wait for others, or because Telegram says so."""
+        await self._ticket.is_held_up.wait()
+
+    async def show_placeholder(self, line: str) -> None:
+        """Have a placeholder in the chat; the one of an earlier attempt will do."""
+        while True:
+            row = await sync_to_async(self._mine)()
+            if row is not None and row.status == SendStatus.SENDING:
+                row = await self._shown_by_another(row)
+            if row is not None and (row.message_id is not None or row.text):
+                return
+            leaving = partial(self._leave_as_placeholder, row)
+            self._ticket.leaving = sync_to_async(leaving)
+            with contextlib.suppress(_Taken):
+                message_id = await self._persistently_send(line, [], rate_limit_args=self._ticket)
+                break
+        crashpoints.reach("placeholder sent")
+        if row is not None:
+            strays, _ = await self._strays(row, message_id, line, [])
+            await self._remove(strays)
+        try:
+            await sync_to_async(self._show)(message_id)
+        except Superseded:
+            await self._remove([message_id])  # another attempt has one of its own
+            raise
+
+    async def announce(self, line: str, *, rank: Rank, within_s: float) -> bool:
+        """Show the placeholder of a message that waits; False if it does not any more, or too long."""
+        leaving = sync_to_async(self._leave_as_notice)
+        ticket = Ticket(rank=rank, within_s=within_s, leaving=leaving)
+        try:
+            message_id = await self._send(line, [], rate_limit_args=ticket)
+        except (RetryAfter, _Taken):
+            return False
+        mine = self._rows().filter(number=0, message_id=None, text="")
+        if not await mine.aupdate(status=SendStatus.SHOWN, message_id=message_id):
+            await self._remove([message_id])
+        return True
+
+    async def take_back_placeholder(self, line: str) -> None:
+        """Delete the placeholder, if there is one: what it stood for is answered elsewhere."""
+        row = await sync_to_async(self._mine)()
+        if row is not None and row.status == SendStatus.SENDING:
+            await self.show_placeholder(line)  # finds one that was cut off
+            row = await sync_to_async(self._mine)()
+        if row is not None and row.message_id is not None and not row.text:
+            await self._remove([row.message_id])
+
+    async def edit_placeholder(self, line: str) -> bool:
+        """Show a line for the time being; False without a placeholder.
+
+        Raises:
+            TelegramError: it cannot be shown, or would have to wait.
+        """
+        row = await sync_to_async(self._mine)()
+        if row is None or row.message_id is None:
+            return False
+        ticket = Ticket(rank=Rank.PROGRESS, within_s=DROPPED_AFTER_S)
+        await self._edit(row.message_id, line, [], rate_limit_args=ticket)
+        return True
+
+    # --- what was cut off ------------------------------------------------------------------------
+
+    async def _strays(
+        self, row: OutgoingMessage, before: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> tuple[list[int], bool]:
+        """Return the ids of own messages in this chat that no row has; they show the text now.
+
+        Only those from when the row was being sent. And whether there can be no others.
+        """
+        ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
+        found = []
+        for message_id in ids:
+            try:
+                await self._persistently_edit(message_id, text, entities, **options)
+            except MessageGone:
+                continue
+            except BadRequest as error:
+                if not row.picture or "no text" not in str(error).lower():
+                    continue  # it is nothing that could show a text
+            found.append(message_id)
+        logger.info("chat=%s: of %s ids %s were lost", self._update.chat_id, len(ids), len(found))
+        return found, is_certain
+
+    def _unknown_ids(self, row: OutgoingMessage, before: int) -> tuple[list[int], bool]:
+        after, chat_id = row.sent_after or self._place.message_id or 0, self._chat_id
+        is_alerted = str(chat_id) == str(settings.OPERATOR_CHAT_ID)  # alerts have no rows
+        if not 0 < after < before or is_alerted:
+            return [], False
+        sent = OutgoingMessage.objects.filter(message_id__gt=after, message_id__lt=before)
+        came = TelegramUpdate.objects.filter(kind="message", pk__gt=self._update.pk)
+        if chat_id < 0:
+            sent, came = sent.filter(update__chat_id=chat_id), came.filter(chat_id=chat_id)
+        else:
+            sent, came = sent.filter(update__chat_id__gt=0), came.filter(chat_id__gt=0)
+        raws = came.order_by("pk").values_list("raw", flat=True)[:MOST_UPDATES]
+        taken = {*sent.values_list("message_id", flat=True), *map(_message_id, raws)}
+        unknown = (number for number in range(after + 1, before) if number not in taken)
+        ids = list(islice(unknown, MOST_IDS + 1))
+        return ids[:MOST_IDS], len(ids) <= MOST_IDS
+
+    async def _remove(self, message_ids: Sequence[int]) -> None:
+        for message_id in message_ids:
+            with contextlib.suppress(TelegramError):
+                await self._bot.delete_message(self._chat_id, message_id)
+
+    async def _shown_by_another(self, row: OutgoingMessage) -> OutgoingMessage:
+        """Wait for the placeholder that an announcement is sending; it may have been killed."""
+        announcing = Task.objects.filter(
+            update=self._update, kind=TaskKind.NOTICE, status=TaskStatus.RUNNING
+        )
+        ends_at = time.monotonic() + NOTICE_WITHIN_S
+        while row.message_id is None and await announcing.aexists():
+            if time.monotonic() > ends_at:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+            await row.arefresh_from_db()
+        await row.arefresh_from_db()  # it may have come just before the announcement ended
+        return row
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def _rows(self) -> Any:
+        return OutgoingMessage.objects.filter(update=self._update)
+
+    @transaction.atomic
+    def _mine(self) -> OutgoingMessage | None:
+        self._hold.check()
+        row: OutgoingMessage | None = self._rows().filter(number=0).first()
+        return row
+
+    @transaction.atomic
+    def _leave_as_placeholder(self, seen: OutgoingMessage | None, newest_id: int) -> None:
+        self._hold.check()
+        row, is_new = self._open(newest_id)
+        if seen is None and not is_new:
+            raise _Taken  # announced in the meantime
+        self._note_that_it_leaves(row, newest_id)
+
+    @transaction.atomic
+    def _leave_as_notice(self, newest_id: int) -> None:
+        self._hold.check()
+        waiting = Task.objects.filter(
+            update=self._update, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
+        )
+        if not waiting.exists() or not self._open(newest_id)[1]:
+            raise _Taken
+
+    def _open(self, newest_id: int) -> tuple[OutgoingMessage, bool]:
+        return OutgoingMessage.objects.get_or_create(
+            update=self._update,
+            number=0,
+            defaults={"status": SendStatus.SENDING, "sent_after": newest_id or None},
+        )
+
+    def _note_that_it_leaves(self, row: OutgoingMessage, newest_id: int) -> None:
+        """Mark a message as on its way; one that may be lost is looked for from where it was."""
+        if row.status != SendStatus.SENDING:
+            row.sent_after = newest_id or None
+        row.status = SendStatus.SENDING
+        row.save(update_fields=["status", "sent_after", "changed_at"])
+
+    @transaction.atomic
+    def _show(self, message_id: int) -> None:
+        self._hold.check()
+        self._rows().filter(number=0).update(status=SendStatus.SHOWN, message_id=message_id)
+        progressed(self._hold.token)
+
+    # --- what the outbox does --------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def _chat_id(self) -> int: ...
+
+    @abstractmethod
+    async def _send(self, text: str, entities: Sequence[Any], **options: Any) -> int: ...
+
+    @abstractmethod
+    async def _persistently_send(
+        self, text: str, entities: Sequence[Any], **options: Any
+    ) -> int: ...
+
+    @abstractmethod
+    async def _edit(
+        self, message_id: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> None: ...
+
+    @abstractmethod
+    async def _persistently_edit(
+        self, message_id: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> None: ...
+
+
+def _message_id(raw: str) -> object:
+    message = json.loads(raw).get("message")
+    return message.get("message_id") if isinstance(message, dict) else None
