@@ -33,6 +33,7 @@ KEPT_CHATS = 10_000
 DROPPED_AFTER_S = 0.3
 HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a place of all chats
 SOON_S = 0.001
+ALONE_SHARE = 3  # the part of the rate that a process has when it cannot ask what others do
 
 Clock = Callable[[], float]
 # Told the newest message id that is known, 0 if none is: what leaves now gets a higher one.
@@ -226,7 +227,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         """Give their turn to those whose turn it is, and come again when it is the next one's."""
         now, next_s = self._clock(), math.inf
         for waiter in list(self._waiters):
-            window_s = self._window.wait_s(now, IN_ANY_SECOND[waiter.rank])
+            window_s = self._window.wait_s(now, self._most(waiter.rank))
             if window_s > 0:
                 next_s = min(next_s, window_s)
                 break  # nor is there room for a lower rank
@@ -245,6 +246,11 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         if math.isfinite(next_s):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(next_s, SOON_S), self._hand_out)
+
+    def _most(self, rank: Rank) -> int:
+        """Return how many calls may count for one more; few while nobody knows of the others'."""
+        is_away = self._shared is not None and self._shared.is_away
+        return IN_ANY_SECOND[rank] // (ALONE_SHARE if is_away else 1)
 
     def _bucket(self, chat_id: Any) -> Bucket:
         bucket = self._chats.pop(chat_id, None)

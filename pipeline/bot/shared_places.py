@@ -1,8 +1,9 @@
 """The rates of `ChatRateLimiter`, counted together by every process of one bot and database.
 
 Telegram counts by bot, not by machine. Each process keeps its own count too, so that without Redis
-the bot goes on talking: then each of n processes has the rate for itself. Other installations may
-use the same Redis: the keys carry the identity of the database and the bot's id.
+the bot goes on talking: then each process has a third of the rate, as if there were three of them.
+Other installations may use the same Redis: the keys carry the identity of the database and the bot's
+id.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_S = 0.3  # a Redis that is frozen delays one message by this, and then none for a while
+# A Redis that is frozen delays messages by this, and then none for a while; a process whose machine is
+# busy may take long to read an answer that is there.
+TIMEOUT_S = 1.0
 AWAY_S = 5.0
 PREFIX = "observatory:places:"
 LOST_AFTER_S = 30.0  # a call whose end is not told counts for so long: its process has died
@@ -79,6 +82,11 @@ class SharedPlaces:
         self._prefix = ""  # of all keys, once it is known
         self._away_until = -math.inf
         self._is_away = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis did not answer when it was last asked."""
+        return self._is_away
 
     async def take(self, chat: str, rate: Rate, most: int, call: str) -> float:
         """Take a place for a call if fewer than `most` count; else return how long to wait.

@@ -239,6 +239,19 @@ class SharedTests(SimpleTestCase):
         await one.shutdown()
         await other.shutdown()
 
+    async def test_without_redis_a_process_has_a_third_of_the_rate(self):
+        one, other = self.limiters()
+        self.redis.freeze()
+        await self.call(one, TOM, is_droppable=False)
+        calls = (self.call(one, 1 + n, is_droppable=False) for n in range(11))
+        await asyncio.gather(*calls)
+        self.redis.thaw()
+
+        at = self.telegram.taken_at
+        assert at[-1] - at[0] >= 1.0
+        await one.shutdown()
+        await other.shutdown()
+
     async def test_without_redis_the_bot_goes_on_talking_and_says_so_once(self):
         one, _ = self.limiters()
         # From the first call on: a busy machine may be slow enough for it, and it is said once.
