@@ -90,12 +90,12 @@ def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
     return sorted((w for w in warnings if w is not None), key=_urgency)
 
 
-def uses_by_overrides() -> list[Use]:
-    """Return what the overrides in force use; nothing without a shared key, which they need."""
+def uses_by_overrides(by_agents: Iterable[Use]) -> list[Use]:
+    """Return those of `uses_by_agents` that are of overrides; none without a shared key."""
     if not settings.OPENROUTER_API_KEY:
         return []
     registry = default_registry()
-    return [use for use in uses_by_agents() if use.who in registry]
+    return [use for use in by_agents if use.who in registry]
 
 
 def uses_by_agents() -> list[Use]:

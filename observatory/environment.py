@@ -227,6 +227,33 @@ class Environment:
             raise _wrong(name, f"{value!r} is not {what}") from None
 
 
+def cache(url: str, name: str, *, in_files: str, in_redis: str) -> dict[str, object]:
+    """Return Django's settings of the cache of that name: a folder, or a key prefix in Redis.
+
+    Folder and prefix of `overrides` never change: they are part of the key by which processes of
+    two releases announce to each other during a deploy.
+    """
+    if url.startswith("file:"):
+        return {
+            "BACKEND": in_files,
+            "LOCATION": str(Path(urlsplit(url).path) / name),
+        }
+    if url.startswith("locmem:"):
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": name}
+    return {
+        "BACKEND": in_redis,
+        "LOCATION": url,
+        "KEY_PREFIX": f"observatory:{name}",
+        # A frozen Redis blocks for 5 s by default; values are JSON, because to unpickle what
+        # others may have written is to run their code.
+        "OPTIONS": {
+            "socket_timeout": 0.25,
+            "socket_connect_timeout": 0.25,
+            "serializer": "observatory.serializers.JsonSerializer",
+        },
+    }
+
+
 def _decimal(value: str) -> Decimal:
     try:
         amount = Decimal(value)

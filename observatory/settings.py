@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from observatory.environment import Environment, is_strong_secret
+from observatory.environment import Environment, cache, is_strong_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -209,42 +209,16 @@ if CACHE_URL.startswith("locmem:") and not DEBUG:
         "saves. Set it to file:///folder (one machine) or redis://host:port/number."
     )
 
-
-def _cache(name: str, in_files: str, in_redis: str) -> dict[str, object]:
-    """Return the cache of that name: a folder, or a key prefix in Redis, of its own.
-
-    Folder and prefix of `overrides` never change: they are part of the key by which processes of
-    two releases announce to each other during a deploy.
-    """
-    if CACHE_URL.startswith("file:"):
-        return {
-            "BACKEND": in_files,
-            "LOCATION": str(Path(urlsplit(CACHE_URL).path) / name),
-        }
-    if CACHE_URL.startswith("locmem:"):
-        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": name}
-    return {
-        "BACKEND": in_redis,
-        "LOCATION": CACHE_URL,
-        "KEY_PREFIX": f"observatory:{name}",
-        # A frozen Redis blocks for 5 s by default; values are JSON, because to unpickle what
-        # others may have written is to run their code.
-        "OPTIONS": {
-            "socket_timeout": 0.25,
-            "socket_connect_timeout": 0.25,
-            "serializer": "observatory.serializers.JsonSerializer",
-        },
-    }
-
-
 _DJANGO_CACHES = "django.core.cache.backends"
 CACHES = {
-    "default": _cache(
+    "default": cache(
+        CACHE_URL,
         "default",
         in_files=f"{_DJANGO_CACHES}.filebased.FileBasedCache",
         in_redis=f"{_DJANGO_CACHES}.redis.RedisCache",
     ),
-    "overrides": _cache(
+    "overrides": cache(
+        CACHE_URL,
         "overrides",
         in_files="observatory.caches.TextFileCache",
         in_redis="observatory.caches.TextRedisCache",

@@ -6,7 +6,7 @@ told at the moment it happens (a mismatch, a given-up task, a waiting member) is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -46,13 +46,14 @@ class Concern:
 
 def concerns(now: datetime) -> list[Concern]:
     """Return what needs attention, what endangers answers first."""
+    by_agents = uses_by_agents()
     return [
         *_key(),
         *_operators_chat(),
         *_processes(),
         *_spending(now),
-        *_retiring(now),
-        *_unfit(now),
+        *_retiring(now, by_agents),
+        *_unfit(now, by_agents),
         *_answers(now),
         *_people(),
         *_cases(),
@@ -61,10 +62,13 @@ def concerns(now: datetime) -> list[Concern]:
 
 def uses() -> list[Use]:
     """Return every OpenRouter model in use: by overrides, by default, and by members' own choice."""
+    return [*uses_by_agents(), *_uses_by_members()]
+
+
+def _uses_by_members() -> list[Use]:
     chosen = Member.objects.filter(provider="openrouter", access=Access.APPROVED)
     ids = chosen.exclude(model_id="").values_list("model_id", flat=True).distinct()
-    own = [Use(model_id=model_id, who="members' own choice") for model_id in ids[:MOST_COUNTED]]
-    return [*uses_by_agents(), *own]
+    return [Use(model_id=model_id, who="members' own choice") for model_id in ids[:MOST_COUNTED]]
 
 
 @transaction.atomic
@@ -146,11 +150,11 @@ def _spending(now: datetime) -> Iterator[Concern]:
         )
 
 
-def _retiring(now: datetime) -> Iterator[Concern]:
+def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
     chore = Chore.objects.filter(name=CATALOGUE).first()
     if chore is not None and (problem := chore.found.get("problem")):
         yield Concern(key="catalogue", text=f"{problem}. Prices and retirements may be old.")
-    for warning in retirements(uses(), today=now.date()):
+    for warning in retirements([*by_agents, *_uses_by_members()], today=now.date()):
         yield Concern(
             key=warning.event_key,
             text=f"{warning.sentence} Used by {', '.join(warning.used_by)}. {warning.advice}",
@@ -159,12 +163,12 @@ def _retiring(now: datetime) -> Iterator[Concern]:
         )
 
 
-def _unfit(now: datetime) -> Iterator[Concern]:
+def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
     """Yield the overrides whose model cannot do what its agent needs.
 
     By the catalogue, and where that says nothing by what providers refused in the last 24 hours.
     """
-    in_force = {(use.who, use.model_id): use for use in uses_by_overrides()}
+    in_force = {(use.who, use.model_id): use for use in uses_by_overrides(by_agents)}
     if not in_force:
         return
     listed = find_all(model_id for _, model_id in in_force)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.utils import timezone
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, ServedName
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -90,6 +90,9 @@ def rows_with_texts() -> dict[str, Any]:
     Lesson.objects.create(track=track, level=1, title="One", text="text", task="task")
     return {
         "agents_agentmodelconfig": AgentModelConfig.objects.upsert("extraction", "a/b", "olga"),
+        "agents_servedname": ServedName.objects.create(
+            provider="compatible", requested_model="llama3.2:1b", served_model="/models/a.gguf"
+        ),
         "pipeline_member": dana,
         "pipeline_invite": Invite.objects.create(secret_sha256="0" * 64, expires_at=now),
         "pipeline_task": task,

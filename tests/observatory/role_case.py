@@ -16,6 +16,7 @@ from tests.observatory.admin_rows import rows_with_texts
 
 OPERATOR, ANALYST, READER = "Operator", "Analyst", "Reader of texts"
 MIGRATION = "0001_roles"
+MIGRATIONS = (MIGRATION, "0003_served_names")
 # Who a column of the table is: O an operator, A an analyst, R who only reads texts, r an analyst who
 # reads them, B an operator who does, N who is signed in without a role, S a superuser.
 WHO = {
@@ -38,6 +39,9 @@ PAGES = {  # who opens it
     "agents_agentmodelconfig_restore": "OBS",
     "agents_agentmodelconfig_stop_all": "OBS",
     "agents_agentmodelconfig_delete": "",
+    **{f"agents_servedname_{page}": "OArBS" for page in ("changelist", "change", "history")},
+    "agents_servedname_add": "OBS",
+    "agents_servedname_delete": "OBS",
     "pipeline_member_changelist": "OArBS",
     "pipeline_member_add": "OBS",
     "pipeline_member_change": "OArBS",
@@ -115,9 +119,10 @@ ABOUT_TEXTS = SHOWING_TEXTS | {
 def make_roles() -> None:
     """Do what the migration does; earlier tests may have emptied the database."""
     editor = SimpleNamespace(connection=connection)
-    for operation in import_module(f"observatory.migrations.{MIGRATION}").Migration.operations:
-        assert isinstance(operation, migrations.RunPython)
-        operation.code(apps, editor)  # type: ignore[arg-type]
+    for name in MIGRATIONS:
+        for operation in import_module(f"observatory.migrations.{name}").Migration.operations:
+            assert isinstance(operation, migrations.RunPython)
+            operation.code(apps, editor)  # type: ignore[arg-type]
 
 
 @override_settings(SECURE_SSL_REDIRECT=False)

@@ -14,7 +14,7 @@ from django.test import TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, ServedName
 from pipeline.models import (
     CasebookEntry,
     Invite,
@@ -49,6 +49,9 @@ def _member(number: int, access: str) -> Member:
 MADE_BY: dict[tuple[str, str], Callable[[int], Any]] = {
     ("agents_agentmodelconfig", "activate"): lambda number: _override(number, is_active=False),
     ("agents_agentmodelconfig", ""): _override,
+    ("agents_servedname", ""): lambda n: ServedName.objects.create(
+        provider="openai", requested_model="gpt-4o", served_model=f"model-{n}"
+    ),
     ("pipeline_member", "approve_selected"): lambda number: _member(number, "waiting"),
     ("pipeline_member", ""): lambda number: _member(number, "approved"),
     ("pipeline_task", ""): _task,

@@ -18,6 +18,10 @@ CHANGED_BY = {
         ("agent_name", "model_id", "on_failure", "is_active"), "OBS"
     ),
     "agents_agentmodelconfig_change": dict.fromkeys(("model_id", "on_failure", "is_active"), "OBS"),
+    "agents_servedname_add": dict.fromkeys(
+        ("provider", "requested_model", "served_model", "is_same"), "OBS"
+    ),
+    "agents_servedname_change": {"is_same": "OBS"},
     "pipeline_member_add": dict.fromkeys(("telegram_id", "name", "username", "access"), "OBS"),
     "pipeline_member_change": {"name": "OBS", "access": "OBS", "fact.DELETE": "BS"},
     "pipeline_invite_add": {"note": "OBS"},
@@ -32,8 +36,10 @@ CHANGED_BY = {
         ),
         "OBS",
     ),
-    "pipeline_casebookentry_add": dict.fromkeys(("title", "text", "is_active"), "S"),
-    "pipeline_casebookentry_change": dict.fromkeys(("title", "text", "is_active"), "BS"),
+    "pipeline_casebookentry_add": dict.fromkeys(("title", "text", "is_approved", "is_active"), "S"),
+    "pipeline_casebookentry_change": dict.fromkeys(
+        ("title", "text", "is_approved", "is_active"), "BS"
+    ),
     "auth_user_add": dict.fromkeys(("username", "usable_password", "password1", "password2"), "S"),
     "auth_user_change": dict.fromkeys(
         (
@@ -50,7 +56,10 @@ for _model in ("playbookpage", "scenario", "track"):
 CHANGED_BY["pipeline_track_change"] = CHANGED_BY["pipeline_track_add"] | {"lesson.DELETE": "OBS"}
 
 # What a form may change without having a field for it: the record of its own change.
-OF_THE_RECORD = {"agents_agentmodelconfig": {"set_by", "version", "updated_at"}}
+OF_THE_RECORD = {
+    "agents_agentmodelconfig": {"set_by", "version", "updated_at"},
+    "agents_servedname": {"set_by"},
+}
 OTHER_VALUES = {True: "", False: "on"}
 
 

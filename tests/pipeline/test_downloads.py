@@ -138,7 +138,7 @@ class StreamTests(SimpleTestCase):
         async with aclosing(aiter(response)) as chunks:  # type: ignore[type-var]
             first = await anext(chunks)
 
-        assert first.startswith(b'"n","text"\r\n"0","x')
+        assert first.startswith(b'\xef\xbb\xbf"n","text"\r\n"0","x')
         assert len(read) < 100
 
     async def test_both_send_the_same(self):

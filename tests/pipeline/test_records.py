@@ -237,7 +237,7 @@ class TextTests(PipelineCase):
         told = " ".join(f"{step.error} {step.decision}" for step in report.steps) + written
         for key in secret.split():
             assert key not in told
-        assert written.count("[key hidden]") > 10
+        assert written.count("[key hidden]") > 5  # keys beside each other are hidden as one
 
     async def test_pruned_texts_leave_the_figures(self):
         await self.play(

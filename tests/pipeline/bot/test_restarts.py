@@ -255,10 +255,13 @@ class ProcessTests(BotCase):
 
     async def test_a_runbot_of_another_folder_with_the_same_token_is_refused(self):
         with running_sandbox() as base_url, TemporaryDirectory() as folder:
-            async with self.bot_at(base_url):
+            first = f"from {settings.DATA_DIR}"
+            async with self.bot_at(base_url) as chat:
+                await chat.say(MAYA, "/help")
+                await chat.sees_text(MAYA, "/support")
                 with (
                     override_settings(DATA_DIR=Path(folder)),
-                    pytest.raises(BotRefused, match=f"from {settings.DATA_DIR}"),
+                    pytest.raises(BotRefused, match=first),
                 ):
                     await serve(asyncio.Event())
 
