@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.core.cache import caches
 from django.test import TransactionTestCase, override_settings
 
@@ -78,6 +79,7 @@ def arrives(process: Resolving, model: str) -> None:
     )
 
 
+@pytest.mark.chaos
 class InstallationsTest(TransactionTestCase):
     def setUp(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -24,6 +25,7 @@ from pipeline.erasure import erase
 from pipeline.models import Fact, LLMCall, Member, PipelineRun, Task, TextsRead
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import RunStatus, Source
+from pipeline.queue import dispatcher
 from pipeline.worker import work
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, PATIENCE_S, BotCase, Chat, environment
@@ -310,6 +312,7 @@ class RunningAgainTests(BotCase):
             started_at=timezone.now(),
         )
         task = await Task.objects.acreate(kind=TaskKind.AGAIN, run=new, attempts=4)
+        self.enterContext(patch.object(dispatcher, "CALM_S", 0.01))
         async with self.bot():
             await until_none_is_open()
 

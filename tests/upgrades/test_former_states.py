@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.test import TestCase
@@ -54,6 +55,7 @@ def held(database: Database) -> dict[str, Any]:
     return {**counts, "costs": database.rows(COSTS), "history": database.rows(HISTORY)}
 
 
+@pytest.mark.chaos
 class UpgradeTests(TestCase):
     """All are upgraded side by side, once; each test looks at what has come of it."""
 
