@@ -34,6 +34,7 @@ class Silent(BaseAgent):
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
         self.title = name  # type: ignore[misc]
+        self.system_prompt = ""
 
     async def run(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
         assert ctx.llm.model_id == MODEL
