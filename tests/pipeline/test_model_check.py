@@ -143,7 +143,8 @@ class UpstreamTests(PipelineCase):
             answer("a/b", provider=HOSTILE),
             Canned(status=400, body={"error": {"metadata": {"provider_name": HOSTILE}}}),
             Canned(
-                body=answer("a/b").body, headers={"X-Provider-Name": f"Deep {SHARED_KEY} \x1b[31m"}
+                body=answer("a/b").body,
+                headers={"X-Provider-Name": f"Deep {SHARED_KEY} \t{'x' * 900}"},
             ),
         ):
             await LLMCall.objects.all().adelete()
