@@ -50,7 +50,7 @@ from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, Telegram
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
-from pipeline.queue.base import COURTESY_LASTS, Claim, Hopeless
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, Hopeless
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,9 @@ class BotSide:
         self._alerts.post(f"Update {row.update_id} was given up (incident {incident}): {why}")
         if claim.kind not in (TaskKind.MESSAGE, TaskKind.CONTROL):
             return
-        line = texts.GIVEN_UP.format(attempts=claim.attempt, incident=incident)
+        # One that has killed its workers is handed out once more, and given up without a try.
+        attempts = min(claim.attempt, MAX_ATTEMPTS)
+        line = texts.GIVEN_UP.format(attempts=attempts, incident=incident)
         if claim.attempt == 1:
             line = texts.UNREADABLE.format(incident=incident)
         try:
