@@ -141,6 +141,8 @@ def _replies(people: People, sent: list[Json]) -> Iterator[str]:
 def _hanging(sent: list[Json]) -> Iterator[str]:
     for message in sent:
         text = message["history"][-1].get("text", "")
+        if text == texts.STOPPING:  # all that is said to /cancel
+            continue
         if text == texts.IN_LINE or (text.endswith("…") and len(text) < LONGEST_STAGE):
             yield f"N5 {message['chat_id']} is left with {text!r}"
 
