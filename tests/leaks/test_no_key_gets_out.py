@@ -139,7 +139,8 @@ def _cache_files() -> str:
     location = str(settings.CACHES["overrides"]["LOCATION"])
     if location.startswith("redis:"):
         client: Any = caches["overrides"]._cache.get_client()  # type: ignore[attr-defined]
-        return str([client.get(key) for key in client.keys("*")])
+        read = {b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
+        return str([(key, read[client.type(key)](key)) for key in client.keys("*")])
     files = [path for path in Path(location).rglob("*") if path.is_file()]
     return "".join(path.read_bytes().decode("latin-1") for path in files)
 
