@@ -10,9 +10,17 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
-from telegram import Bot, Chat, MaybeInaccessibleMessage, Message, Update, User
+from telegram import (
+    Bot,
+    Chat,
+    MaybeInaccessibleMessage,
+    Message,
+    TelegramObject,
+    Update,
+    User,
+)
 from telegram.constants import ChatType
 
 from pipeline.bot.intake import ALLOWED_UPDATES
@@ -24,6 +32,7 @@ logger = logging.getLogger(__name__)
 CUT_OUT = "parts_cut_out"  # in `Message.api_kwargs`: the names of what the library could not read
 
 Json = dict[str, Any]
+ObjectT = TypeVar("ObjectT", bound=TelegramObject)
 # What handlers go by: a value of another type counts as absent.
 _TYPES: Mapping[str, type] = {
     "text": str,
@@ -58,14 +67,26 @@ def parse(update: Json, bot: Bot) -> Update:
     if kind is None:
         raise NotForUs
     wanted = {"update_id": update["update_id"], kind: update[kind]}
+    parsed = _parsed(Update, wanted, bot)
     try:
-        parsed = Update.de_json(wanted, bot)
-        if _is_sound(parsed):
+        if parsed is not None and _is_sound(parsed):
             return parsed
-    except Exception as error:  # noqa: BLE001 - the library raises whatever it stumbles over
-        logger.info("update=%s is read in parts: %s", update["update_id"], type(error).__name__)
+    except (AttributeError, TypeError):
+        logger.debug("update=%s lacks what each has", update["update_id"])
+    logger.info("update=%s is read in parts", update["update_id"])
     mend = _message if kind == "message" else _query
-    return Update.de_json(wanted | {kind: mend(update[kind], bot)}, bot)
+    mended = _parsed(Update, wanted | {kind: mend(update[kind], bot)}, bot)
+    if mended is None:
+        raise Unreadable("the library reads no part of it")
+    return mended
+
+
+def _parsed(kind: type[ObjectT], content: Json, bot: Bot | None) -> ObjectT | None:
+    """Return the library's object, None where the content stops it: it raises all kinds of errors."""
+    try:
+        return kind.de_json(content, bot)
+    except Exception:  # noqa: BLE001 - of the library, about what others sent
+        return None
 
 
 def place_of(row: TelegramUpdate) -> Place:
@@ -171,9 +192,8 @@ def _readable(name: str, part: Any, base: Json, bot: Bot) -> Any:
 
 def _can_be_read(name: str, part: Any, base: Json, bot: Bot) -> bool:
     required = {key: base[key] for key in _REQUIRED if key in base}
-    try:
-        message = Message.de_json(required | {name: part}, bot)
-    except Exception:  # noqa: BLE001 - as in `parse`
+    message = _parsed(Message, required | {name: part}, bot)
+    if message is None:
         return False
     replied_to = message.reply_to_message
     return replied_to is None or _is_id(replied_to.message_id)
@@ -184,12 +204,10 @@ def _chat(chat: Any) -> Json:
         raise NotForUs
     number = _id(chat["id"] if _is_object(chat) else None, "chat")
     usual = ChatType.PRIVATE if number > 0 else ChatType.SUPERGROUP
-    whole = {"title": "", "first_name": "", "type": usual} | chat
-    try:
-        Chat.de_json(whole, None)
-    except Exception:  # noqa: BLE001 - as in `parse`
+    whole: Json = {"title": "", "first_name": "", "type": usual} | chat
+    if _parsed(Chat, whole, None) is None or not isinstance(whole["type"], str):
         return {"id": number, "type": usual}
-    return whole if isinstance(whole["type"], str) else {"id": number, "type": usual}
+    return whole
 
 
 def _user(user: Any) -> Json:
