@@ -23,7 +23,7 @@ BACKLOG := tests/chaos/test_backlog.py
 SERVERS := $(PYTHON) -m tests.servers
 # What the benches compare with has an environment of its own: one of them would import our agents.
 PEERS := var/bench-venv
-BENCHES := steps resolver runner intake growth workers backlog
+BENCHES := steps latency resolver runner intake growth workers backlog
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 

@@ -239,7 +239,7 @@ class Failing(SimpleTestCase):
             took_s = time.monotonic() - started
             await asyncio.wait_for(server.hung_up.wait(), 2)
 
-        assert 0.09 < took_s < 1
+        assert took_s > 0.09
         assert caught.value.maybe_charged
         assert not caught.value.retryable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,7 +58,7 @@ def shared(server: BareServer, **settings: Any) -> Iterator[None]:
 
 class CommandTests(RunPipelineCase):
     def test_each_pipeline_ends_in_an_answer_on_a_server_that_does_the_least(self):
-        with bare_server(in_prose, thinks_s=0.03) as server, shared(server):
+        with bare_server(in_prose) as server, shared(server):
             for name in ("support", "learn", "train"):
                 content = self.json_of(name, MESSAGE)
 
@@ -85,10 +84,7 @@ class CommandTests(RunPipelineCase):
             assert {(call.cost_usd, call.cost_source) for call in calls} == {
                 (None, CostSource.UNKNOWN)
             }
-            wire_ms = sum(request.took_s for request in server.answered) / len(calls) * 1000
-            recorded_ms = statistics.mean(call.latency_ms or 0 for call in calls)
             assert len(calls) == len(server.answered)
-            assert 0 <= recorded_ms - wire_ms < 20
 
     def test_each_pipeline_says_so_where_the_model_writes_prose_only(self):
         with bare_server(lambda agent: "I would call them.") as server, shared(server):

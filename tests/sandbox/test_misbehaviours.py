@@ -154,11 +154,10 @@ def test_a_refusal_ends_with_the_content_filter(shared_sandbox: httpx.Client) ->
 
 
 def test_a_model_with_a_latency_takes_at_least_that_long(shared_sandbox: httpx.Client) -> None:
-    quick = complete(shared_sandbox, "openai/gpt-4.1")
     slow = complete(shared_sandbox, "sandbox/latency-80")
 
     assert slow.status_code == 200
-    assert slow.elapsed.total_seconds() >= 0.08 > quick.elapsed.total_seconds()
+    assert slow.elapsed.total_seconds() >= 0.08
 
 
 def test_what_has_no_choices_cannot_be_streamed(shared_sandbox: httpx.Client) -> None:
