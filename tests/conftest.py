@@ -22,6 +22,7 @@ from tests import canaries
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 LOG_NAME = "suite.log"
+LLAMA_PYTHON = Path(__file__).parents[1] / "var/llama-venv/bin/python"
 
 _notes: list[str] = []
 _leaks: list[str] = []
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if count:
             _notes.append(
                 f"{count} browser tests do not run: none of {', '.join(CHROMIUM_NAMES)} is on PATH"
+            )
+    if not LLAMA_PYTHON.with_name("installed").exists():
+        count = _deselect(config, items, "llama")
+        if count:
+            _notes.append(
+                f"{count} tests with llama.cpp's server do not run: make llama installs it"
             )
 
 

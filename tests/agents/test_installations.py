@@ -26,7 +26,7 @@ from tests.agents.copies import copied_database, identity_at, url_of
 from tests.agents.doubles import KEY, KEY_BEFORE_1_1, choose_model
 from tests.agents.forging import Cache, CacheFiles, RedisKeys
 from tests.agents.processes import Resolving, Saving, environment, wait_for
-from tests.llm.proving import amount
+from tests.proving import amount, closing_line
 from tests.servers import redis_server
 
 OVERWRITTEN = amount(100, proving=1_000)
@@ -161,3 +161,7 @@ class InstallationsTest(TransactionTestCase):
         assert counters == sorted(counters)
         assert {seen.model for seen in two.theirs.seen[before:]} <= {THEIRS}  # as before
         assert not self.trap.exists(), "a pickle from the cache has run"
+        closing_line(
+            f"cache: {OVERWRITTEN} overwrites ({type(cache).__name__}),"
+            f" {len(two.ours.seen)} looks, wrong=0"
+        )

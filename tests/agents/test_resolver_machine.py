@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,9 +28,9 @@ from tests.agents.doubles import (
     choose_model,
     script,
 )
+from tests.proving import amount, closing_line
 
-IS_PROOF = os.environ.get("OBSERVATORY_PROVE") == "1"
-MACHINES, STEPS = (2_000, 50) if IS_PROOF else (120, 30)
+MACHINES, STEPS = amount(120, proving=2_000), amount(30, proving=50)
 
 AGENTS = ("extraction", "trainer")
 MODELS = ("openai/gpt-5-mini", "z-ai/glm-4.6", "anthropic/claude-sonnet-4.5")
@@ -222,3 +221,4 @@ class MachineTest(ResolverTestCase):
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        closing_line(f"resolver: {MACHINES} machines of {STEPS} steps, wrong=0")

@@ -7,7 +7,6 @@ random moments again.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from tests.chaos.fleet import Bot, People, all_done
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import ALIVE_S, DEFAULT_MODEL, SEED, ChaosCase
 from tests.chaos.test_machines import MachinesCase
-from tests.llm.proving import amount
+from tests.proving import amount, closing_line
 
 KILLS, CHATS, MESSAGES = amount(4, proving=16), amount(20, proving=50), amount(200, proving=2000)
 FIRST_ANSWER_WITHIN_S = 10.0
@@ -95,7 +94,7 @@ class BacklogTests(ChaosCase):
 
             assert_invariants(people, WORLD)
             figures = assert_answers_came_first(people, began_at)
-        sys.stdout.write(f"\none process: {figures}")
+        closing_line(f"\none process: {figures}")
 
 
 @pytest.mark.chaos
@@ -113,4 +112,4 @@ class BacklogOfMachinesTests(MachinesCase):
 
             assert_invariants(people, WORLD)
             figures = assert_answers_came_first(people, began_at)
-        sys.stdout.write(f"\nthree processes: {figures}")
+        closing_line(f"\nthree processes: {figures}")

@@ -23,8 +23,8 @@ from tests.chaos.cable import Cable
 from tests.chaos.fleet import Bot, People, all_done, wait_for
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import DEFAULT_MODEL, ChaosCase, addresses
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import MAYA, TOM
+from tests.proving import amount
 from tests.sandbox.serving import running_sandbox
 
 WORLD = World(default_model=DEFAULT_MODEL)

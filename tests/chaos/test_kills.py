@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,8 @@ from pipeline.models.runs import CallStatus
 from tests.canaries import MEMBER_KEY
 from tests.chaos.fleet import Bot, People, all_done, running_bot, write_until_it_dies
 from tests.chaos.invariants import World, assert_invariants
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM
+from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
 
 SEED = int(os.environ.get("OBSERVATORY_SEED") or random.randrange(10**6))
@@ -103,7 +102,7 @@ class RandomKillTests(ChaosCase):
             repeated = LLMCall.objects.filter(status=CallStatus.INTERRUPTED).count()
             again = StepRun.objects.filter(attempt__gt=1).count()
             unsure = OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS).count()
-        sys.stdout.write(
+        closing_line(
             f"\nkills: {KILLS} under {said} messages in {len(chats)} chats, lost=0, twice=0;"
             f" {repeated} calls were in flight at a kill, {again} steps begun again,"
             f" {unsure} messages offered by a button; all done {took:.1f} s after the last start,"

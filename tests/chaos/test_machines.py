@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,8 +40,8 @@ from tests.chaos.fleet import (
 )
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import CHOICES, DEFAULT_MODEL, SEED, ChaosCase
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import MAYA, TOM
+from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
 from tests.servers import Server, free_port, postgres, redis_server
 
@@ -158,7 +157,7 @@ class KilledMachinesTests(MachinesCase):
             took = time.monotonic() - began
             machines.end_well(World(default_model=DEFAULT_MODEL, models=versions))
             repeated = LLMCall.objects.filter(status=CallStatus.INTERRUPTED).count()
-        sys.stdout.write(
+        closing_line(
             f"\n{'webhook' if has_webhook else 'polling'}: {KILLS} kills among three processes under"
             f" {MESSAGES} messages in {CHATS} chats, lost=0, twice=0; {repeated} calls were in flight"
             f" at a kill; all done {took:.1f} s after the last, seed={SEED}\n"
@@ -241,7 +240,7 @@ class KilledMachinesTests(MachinesCase):
             assert survivor.starts == 1
             assert [process.stop() for process in (machines.intake, survivor)] == [0, 0]
             assert_invariants(people, World(default_model=SLOW_MODEL))
-        sys.stdout.write(
+        closing_line(
             f"\na worker killed: its {len(of_the_killed)} chats were another's {freed_s:.1f} s later\n"
         )
 

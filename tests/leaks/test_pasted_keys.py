@@ -35,11 +35,11 @@ from pipeline.models.runs import PromptText
 from tests.canaries import SHARED_KEY
 from tests.leaks.pasted_keys import BENDINGS, VENDORS, Pasted, pasted
 from tests.leaks.test_no_key_gets_out import _database
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import BotCase, Chat, environment
 from tests.pipeline.bot.test_conversation import PIXEL
 from tests.pipeline.bot.test_intake import BOT_ID, add, command, said
 from tests.pipeline.cases import until
+from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
 from tests.servers import free_port
 
@@ -126,6 +126,7 @@ class IntakeTests(TestCase):
             assert row.holds_key, (name, paste, kept)
             assert not paste.is_in(kept), (name, paste, kept)
             assert not paste.is_in(row.raw + row.kind), (name, paste, row.raw)
+        closing_line(f"pasted keys: {len(sent)} updates by {len(names)} ways, left=0")
 
     def test_of_a_message_with_a_key_no_other_text_is_kept_but_whom_it_speaks_to(self):
         key = VENDORS["groq"](random.Random(SEED))
@@ -187,6 +188,7 @@ class ChatTests(BotCase):
             is_kept = "accepts this key" in replies[-1]
             assert is_kept or "kept nothing" in replies[-1] or "not kept" in replies[-1], replies
         assert not await PastedKey.objects.aexists()
+        closing_line(f"pasted keys: {len(everyone)} people with a running bot, left=0")
 
     async def _send(self, chat: Chat, n: int, paste: Pasted) -> int:
         person = int((await chat.post("/chat/people", first_name="Eve")).json()["id"])

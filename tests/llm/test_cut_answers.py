@@ -20,9 +20,9 @@ from agents.llm.limits import ModelFacts
 from agents.registry import default_registry
 from tests.llm.calling import Recorder
 from tests.llm.loopback import PATIENCE_S, Canned, loopback
-from tests.llm.proving import amount
 from tests.llm.test_limits import Book, limit_in
 from tests.llm.vendors import CLAUDE, OPENROUTER, VENDORS, Vendor
+from tests.proving import amount, closing_line
 from tests.team.examples import ANSWERS
 from tests.team.scripted import BareContext
 
@@ -56,6 +56,7 @@ def cut_reply(vendor: Vendor, text: str, reason: str) -> Canned:
 
 class CutAnswers(SimpleTestCase):
     async def test_none_is_ever_taken_and_each_is_counted(self):
+        tried = 0
         for vendor in VENDORS:
             async with loopback(vendor.ok()) as server:
                 for agent in default_registry():
@@ -65,6 +66,8 @@ class CutAnswers(SimpleTestCase):
                             server.received.clear()
                             server.replies = [cut_reply(vendor, text, reason)]
                             await self.assert_not_taken(vendor, agent, server)
+                            tried += 1
+        closing_line(f"cut answers: {tried} cuts on {len(VENDORS)} wires, none taken")
 
     async def assert_not_taken(self, vendor: Vendor, agent: BaseAgent, server: Any) -> None:
         recorder = Recorder()

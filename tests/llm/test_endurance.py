@@ -23,8 +23,8 @@ from tests.llm.loopback import (
     until,
     unused_base_url,
 )
-from tests.llm.proving import amount
 from tests.llm.vendors import VENDORS, Vendor
+from tests.proving import amount, closing_line
 
 CALLS = amount(2_000, proving=10_000)
 AT_ONCE = 50
@@ -48,6 +48,7 @@ class ManyCalls(SimpleTestCase):
                     assert left_over < BLOCKS_PER_CALL * CALLS // len(VENDORS)
                     await http.close_clients()
                     await until(lambda: server.open_connections == 0)
+        closing_line(f"endurance: {CALLS} calls, leaked nothing")
 
     async def test_neither_do_those_that_fail(self):
         for vendor in VENDORS:

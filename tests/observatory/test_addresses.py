@@ -13,9 +13,9 @@ from django.test import Client, TransactionTestCase, override_settings
 from django.urls import reverse
 
 from observatory.addresses import MAX_QUERY_LENGTH
-from tests.llm.proving import amount
 from tests.observatory.admin_rows import rows_with_texts
 from tests.observatory.role_case import PAGES
+from tests.proving import amount, closing_line
 
 HUGE = "9" * 30
 # Percent-encoded where a browser could not send it otherwise.
@@ -174,6 +174,7 @@ class AddressTests(TransactionTestCase):
 
         assert len(every) > 10_000
         assert failed == []
+        closing_line(f"admin: {len(some)} of {len(every)} addresses, errors=0")
 
     def test_a_refused_address_says_what_is_wrong_with_it(self):
         table = {

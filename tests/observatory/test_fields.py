@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.db.models import Model
 
 from tests.forms import filled
-from tests.llm.proving import IS_PROVING
 from tests.observatory.role_case import WHO, RoleCase
+from tests.proving import IS_PROVING
 
 # Who may change it, by page and field; an inline's are behind its model's name. A field that is not
 # here may not be changed by anyone.

@@ -19,9 +19,9 @@ from django.utils.html import strip_tags
 
 from pipeline.models import Lesson, Member, PlaybookPage, Track
 from tests.forms import filled, form_in, send
-from tests.llm.proving import IS_PROVING, amount
 from tests.observatory.admin_rows import rows_with_texts
 from tests.observatory.test_fields import columns
+from tests.proving import IS_PROVING, amount
 
 # What a form carries that no page of ours has sent.
 STATES = (None, "", "{}", "[]", "null", '{"at": "NaN", "digests": {}}', "[" * 9999)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +26,7 @@ from pipeline.config import (
     problems,
     read_pipeline,
 )
+from tests.proving import amount
 
 GOOD = """\
 title: Sales support
@@ -372,7 +372,7 @@ _files = st.one_of(
 
 
 class AnyFileTests(SimpleTestCase):
-    @settings(max_examples=1000 if os.environ.get("OBSERVATORY_PROVE") else 200, deadline=None)
+    @settings(max_examples=amount(200, proving=1_000), deadline=None)
     @given(_files)
     def test_any_file_is_a_pipeline_or_a_mistake_on_one_of_its_lines(self, content: bytes):
         with TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """The one promise: the model chosen for an agent is the model that ran, on the right key.
 
-OBSERVATORY_PROVE=1 plays at least 20,000 steps (10 minutes; -s shows the closing line), and
+OBSERVATORY_PROVE=1 plays at least 20,000 steps (10 minutes), and
 OBSERVATORY_SEED=n plays the same scenes again.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -23,9 +22,9 @@ from tests.pipeline.cases import SandboxCase, member_llm
 from tests.pipeline.isolation import Stage, Tally
 from tests.pipeline.scenes import SCENES, Cast, Change, Scene
 from tests.pipeline.verdict import Overrides
+from tests.proving import amount, closing_line
 
-IS_PROOF = bool(os.environ.get("OBSERVATORY_PROVE"))
-SCENE_COUNT, LEAST_STEPS = (1_400, 20_000) if IS_PROOF else (40, 200)
+SCENE_COUNT, LEAST_STEPS = amount(40, proving=1_400), amount(200, proving=20_000)
 SEED = int(os.environ.get("OBSERVATORY_SEED") or random.randrange(10**6))
 
 TOGETHER = Scene(
@@ -86,7 +85,7 @@ class IsolationTests(SandboxCase):
         every_scene_is_right()
 
         assert tally.steps >= LEAST_STEPS
-        sys.stdout.write(
+        closing_line(
             f"\nisolation: {tally.steps} steps, {tally.runs} runs, {tally.calls} calls,"
             f" {tally.looks} looks at contexts, wrong=0, seed={SEED}\n"
         )

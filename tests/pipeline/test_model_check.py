@@ -21,9 +21,9 @@ from tests.agents.catalog.listing import NOW
 from tests.agents.catalog.recorded import DAYS, ROUTERS, listing_of
 from tests.canaries import SHARED_KEY
 from tests.llm.loopback import Canned, Loopback, Received, loopback
-from tests.llm.proving import amount
 from tests.pipeline.cases import PipelineCase, call_rows, member_llm
 from tests.pipeline.players import asking, pipeline, step
+from tests.proving import amount, closing_line
 
 CALLS = amount(5, proving=100)
 
@@ -68,6 +68,7 @@ class RouterTests(PipelineCase):
         assert self.alerts == []
         assert not await LLMCall.objects.filter(is_mismatch=True).aexists()
         assert await LLMCall.objects.acount() == (len(routers) + 2) * CALLS
+        closing_line(f"model check: {CALLS} calls through each of {len(routers) + 2}, alerts=0")
 
     async def test_a_listed_model_of_another_date_is_a_mismatch_and_its_full_name_is_none(self):
         await sync_to_async(store)(listing_of(DAYS[1]), {}, now=NOW)

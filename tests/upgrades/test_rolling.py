@@ -23,7 +23,7 @@ from tests.agents.processes import environment, wait_for
 from tests.chaos.fleet import BOT, WORKER, Bot, People, all_done, running_bot
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_machines import forget_jobs
-from tests.llm.proving import amount
+from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
 from tests.upgrades.databases import ROOT, old_checkout
 
@@ -91,7 +91,7 @@ class AnnouncementTests(TransactionTestCase):
 
         for saving, measured in delays.items():
             said = " ".join(f"{delay * 1000:.0f}" for delay in measured)
-            sys.stdout.write(f"saved by {saving}, seen by the other after {said} ms\n")
+            closing_line(f"saved by {saving}, seen by the other after {said} ms\n")
             assert max(measured) < ANNOUNCED_WITHIN_S
 
     def _delay(self, saving: Peer, seeing: Peer, model: str) -> float:

@@ -25,7 +25,7 @@ from agents.catalog.prices import estimated_cost_usd, price_lines
 from agents.catalog.store import store
 from agents.models import CatalogModel
 from tests.agents.catalog.listing import NOW, Json, entry, payload
-from tests.llm.proving import amount
+from tests.proving import amount
 
 HOSTILE_VALUES: list[Any] = [
     *(True, -1, -5, 2**70, 10**400, Decimal("NaN"), Decimal("Infinity"), Decimal("1e308")),

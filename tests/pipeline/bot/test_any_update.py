@@ -6,7 +6,6 @@ OBSERVATORY_SEED=n the same updates again; OBSERVATORY_PROVE=1 ten times as many
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -18,10 +17,10 @@ from pipeline.bot import polling
 from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
 from tests.chaos.test_kills import SEED
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import BotCase, Chat
 from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.cases import until
+from tests.proving import amount, closing_line
 
 UPDATES = amount(1_000, proving=10_000)
 AT_ONCE = 100
@@ -172,9 +171,7 @@ class AnyUpdateTests(BotCase):
         unread = [task.error for task in dead if "cannot be read" not in task.error]
         assert not unread, (SEED, unread[:3])
         assert chats <= {*people, group}, SEED
-        sys.stdout.write(
-            f"\n{UPDATES} updates, {len(ended)} tasks, {len(dead)} unreadable, {SEED=}\n"
-        )
+        closing_line(f"\n{UPDATES} updates, {len(ended)} tasks, {len(dead)} unreadable, {SEED=}\n")
 
     async def _newcomer(self, chat: Chat) -> int:
         return int((await chat.post("/chat/people", first_name="Somebody")).json()["id"])

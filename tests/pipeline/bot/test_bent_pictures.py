@@ -6,11 +6,11 @@ from observatory.sandbox.files import picture_size
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.pictures import NOT_READ, TOO_MANY_PIXELS, PictureRefused, prepared
-from tests.llm.proving import amount
 from tests.pipeline.bot.chatting import BotCase
 from tests.pipeline.bot.test_groups import all_handled
 from tests.pipeline.cases import until
 from tests.pipeline.picture_mutants import mutants
+from tests.proving import amount, closing_line
 
 AT_ONCE = 50  # in one chat each
 ANSWERS = ("Draft to send", NOT_READ, TOO_MANY_PIXELS)
@@ -62,3 +62,4 @@ class BentPictureTests(BotCase):
         assert ended[NOT_READ] > 5
         assert not await Task.objects.exclude(status=TaskStatus.DONE).aexists()
         assert not await Task.objects.filter(attempts__gt=1).aexists()
+        closing_line(f"pictures: {count} through the whole path, escaped=0, {ended}")
