@@ -127,7 +127,8 @@ class Finding(SimpleTestCase):
                 with suppress(AnswerNotJson):
                     await self.answer(text)
 
-                assert time.process_time() - started < 0.2
+                # Some ms on a quiet machine; work that grew with the square would take minutes.
+                assert time.process_time() - started < 5
 
 
 def completion(text: str) -> Completion:
