@@ -76,6 +76,7 @@ class Choice:
     override: Override | None
     provider: LLMProvider | None  # None: use the default
     reading: Reading
+    was_removed_outside: bool = False  # there is no override, and the admin did not remove it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,7 @@ class ModelConfigService:
             override=override,
             provider=self._provider(override) if override else None,
             reading=self._reading(known),
+            was_removed_outside=agent_name in known.snapshot.removed_outside,
         )
 
     def read(self) -> Reading:

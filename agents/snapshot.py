@@ -22,16 +22,26 @@ T = TypeVar("T")
 # Counter and rows in one statement: two would see two states when a save comes between. The
 # counter's row is missing only in a database that never saw a change, or was changed by SQL.
 # A row that differs from the newest entry of its history was written by SQL or `loaddata`, which
-# leave none.
+# leave none; so was one that is gone although the newest entry about its agent has it in force.
 _TABLE, _HISTORY = AgentModelConfig._meta.db_table, AgentModelConfig.history.model._meta.db_table
 _CONTENT = (
     *("agent_name", "model_id", "is_active", "on_failure", "set_by", "version", "updated_at"),
 )
+_COLUMNS = ", ".join(("id", *_CONTENT))
 _READ_SQL = f"""
     SELECT c.*, v.counter, h.history_id IS NULL AS is_outside
     FROM (SELECT COALESCE(
         (SELECT n FROM {OverrideVersion._meta.db_table} WHERE id = 1), 0) AS counter) v
-    LEFT JOIN {_TABLE} c ON c.is_active
+    LEFT JOIN (
+        SELECT {_COLUMNS}, 0 AS is_gone FROM {_TABLE} WHERE is_active
+        UNION ALL
+        SELECT {_COLUMNS}, 1 AS is_gone FROM {_HISTORY} AS said
+        WHERE history_id IN (SELECT MAX(history_id) FROM {_HISTORY} GROUP BY agent_name)
+        AND is_active AND history_type <> '-'
+        AND NOT EXISTS (
+            SELECT 1 FROM {_TABLE} AS kept
+            WHERE kept.agent_name = said.agent_name AND kept.is_active)
+    ) c ON 1 = 1
     LEFT JOIN {_HISTORY} h
         ON h.history_id = (SELECT MAX(newest.history_id) FROM {_HISTORY} newest WHERE newest.id = c.id)
         AND {" AND ".join(f"h.{name} = c.{name}" for name in _CONTENT)}
@@ -58,6 +68,7 @@ class Snapshot:
 
     overrides: Mapping[str, Override]
     version: str  # counter and digest, e.g. "v41·3fa9"
+    removed_outside: frozenset[str] = frozenset()  # agents; their override went outside the admin
 
 
 def read_snapshot() -> Snapshot:
@@ -78,11 +89,13 @@ def read_snapshot() -> Snapshot:
             is_outside=bool(row.is_outside),
         )
         for row in rows
-        if row.pk is not None  # the join yields one empty row when no override is active
+        # The join yields one empty row when no override is active.
+        if row.pk is not None and not row.is_gone
     ]
     return Snapshot(
         overrides=MappingProxyType({override.agent_name: override for override in overrides}),
         version=f"v{rows[0].counter}·{_digest(overrides)}",
+        removed_outside=frozenset(row.agent_name for row in rows if row.is_gone),
     )
 
 

@@ -98,7 +98,7 @@ class PipelineContext:
             why = f"{_override_words(choice)} is without effect: no shared key is set"
             llm = self._default(why)
         else:
-            why = "no override is set"
+            why = _override_words(choice)
             llm = self._default(why)
         reading = choice.reading
         return Decision(
@@ -125,7 +125,8 @@ class PipelineContext:
 def _override_words(choice: Choice) -> str:
     override = choice.override
     if override is None:
-        return "no override is set"
+        removed = " (it was removed outside the admin)" if choice.was_removed_outside else ""
+        return f"no override is set{removed}"
     said = (
         f"v{override.version} by {override.set_by or 'somebody'}"
         f" on {override.set_at:%Y-%m-%d %H:%M} UTC"

@@ -84,6 +84,20 @@ class OutsideTests(PipelineCase):
         sentence = await self.sentence()
         assert sentence.startswith(f"ran openai/gpt-4.1 {OUTSIDE}1 by olga on ")
 
+    async def test_an_override_that_sql_took_out_of_force_or_deleted_is_told(self):
+        removed = "because no override is set (it was removed outside the admin)"
+        for statement in (f"UPDATE {TABLE} SET is_active = FALSE", f"DELETE FROM {TABLE}"):
+            with self.subTest(statement):
+                await override("one", "openai/gpt-4.1")
+                await override("two", "openai/gpt-4.1")
+                await sync_to_async(sql(statement))()
+                assert removed in await self.sentence()
+
+                await override("one", "openai/gpt-4.1")
+                assert "because override v" in await self.sentence()
+                await sync_to_async(AgentModelConfig.objects.deactivate)("one", "olga")
+                assert "because no override is set;" in await self.sentence()
+
     async def test_a_fixture_that_brings_an_older_state_back_is_told(self):
         await override("one", "openai/gpt-4.1")
         with TemporaryDirectory() as folder:
