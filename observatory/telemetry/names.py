@@ -70,6 +70,7 @@ CONFIG_STALE = "observatory.config.is_stale"
 PURSE = "observatory.purse"
 CALL, CALL_NUMBER = "observatory.call.id", "observatory.call.attempt"
 MISMATCH, FALLBACK = "observatory.call.is_mismatch", "observatory.call.is_fallback"
+CAUSE = "observatory.call.cause"  # why it failed, in a word for all vendors
 UPSTREAM = "observatory.call.upstream"  # who ran the model behind a gateway
 COST_SOURCE = "observatory.call.cost_source"
 HAS_IMAGE = "observatory.call.has_image"

@@ -183,6 +183,7 @@ def _of_call(call: LLMCall) -> Attributes:
             names.REQUEST_MODEL: call.requested_model,
             names.RESPONSE_MODEL: call.served_model,
             names.UPSTREAM: call.upstream,
+            names.CAUSE: call.cause,
             names.RESPONSE_ID: call.generation_id,
             names.FINISH_REASONS: (call.finish_reason,) if call.finish_reason else None,
             names.INPUT_TOKENS: call.input_tokens,

@@ -37,6 +37,7 @@ CALL_FIGURES = (
     *("is_fallback", "purse", "key_fingerprint", "has_image", "input_tokens", "output_tokens"),
     *("cached_input_tokens", "reasoning_tokens", "cost_usd", "cost_source", "finish_reason"),
     *("generation_id", "http_status", "latency_ms", "started_at", "upstream"),
+    *("cause", "is_cut"),
 )
 TEXTS_OF_A_RUN = ("definition", "user_message", "background", "answer")
 HEADER = (

@@ -67,6 +67,16 @@ class ExportTests(TestCase):
         assert row["call_upstream"] == "DeepInfra"
         assert run["steps"][1]["calls"][0]["upstream"] == "DeepInfra"
 
+    def test_why_a_call_failed_and_whether_its_answer_was_cut_is_in_every_file(self):
+        a_call(a_step(a_run({"calls": 0}), 1, calls=0), cause="cut", is_cut=True)
+
+        row = lines(export(self.ana, "csv"))[-1]
+        (run,) = json.loads(content(export(self.ana, "json")))
+
+        assert (row["call_cause"], row["call_is_cut"]) == ("cut", "true")
+        call = run["steps"][1]["calls"][0]
+        assert (call["cause"], call["is_cut"]) == ("cut", True)
+
     def test_it_is_the_list_as_it_is_filtered_in_its_order(self):
         a_run()
         runs = [a_run(hours_ago=hours, status="failed") for hours in (2, 3)]

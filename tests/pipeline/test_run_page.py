@@ -50,6 +50,15 @@ class RunPageTests(TestCase):
 
         assert "<dt>Upstream</dt><dd>&lt;b&gt;DeepInfra</dd>" in self.page(step.run)
 
+    def test_a_call_that_was_cut_off_says_so_and_names_the_cause(self):
+        step = a_step(a_run({"calls": 0}), 1, calls=0)
+        a_call(step, is_cut=True, cause="cut")
+
+        page = self.page(step.run)
+
+        assert ">cut off</span>" in page
+        assert "<dt>Cause</dt><dd>cut</dd>" in page
+
     def test_the_number_of_queries_does_not_grow_with_steps_and_calls(self):
         client = operator("ana", "view_pipelinerun", "view_texts")
         counts = []

@@ -259,6 +259,7 @@ class AttributeTests(TelemetryCase):
         spans = await self.told()
         assert all(span.is_error for span in spans)
         assert named(spans, "chat sandbox/no-credit")["error.type"] == "NoCredit"
+        assert named(spans, "chat sandbox/no-credit")["observatory.call.cause"] == "account"
         assert named(spans, "invoke_agent one")["error.type"] == "NoCredit"
         assert named(spans, "invoke_workflow play")["error.type"] == "failed"
 
