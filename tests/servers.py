@@ -32,7 +32,7 @@ with warnings.catch_warnings(action="ignore"):  # on a machine without XDG_RUNTI
 
 POSTGRES_TOOLS = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]  # the folder of pg_dump and others
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 120.0
 
 
 class ServerFailed(RuntimeError):

@@ -183,8 +183,11 @@ async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
         try:
             completion = await _ask(call, model_id, trial.prompt, trial.terms)
         except LLMError as error:
+            before = wire.request(model_id, trial.prompt, trial.terms)
             if not await trial.is_changed_after(error):
                 raise
+            if wire.request(model_id, trial.prompt, trial.terms) == before:
+                raise  # what was refused cannot be left out, as max_tokens at Anthropic
             logger.info(
                 "agent=%s step=%s model=%s: %s, trying %s",
                 provider.scope.agent,

@@ -37,6 +37,7 @@ SENT = Sent(
     max_tokens=4_096,
 )
 SENTS = (SENT, replace(SENT, has_schema=True, wants_json=True, has_picture=True))
+RATE_CODES = (b'"rate_limit_exceeded"', b'"rate_limit_error"', b'"capacity_exhausted"')
 RETRIED_STATUSES = {408, 409, 425, 429, *range(500, 600)}
 
 
@@ -171,6 +172,7 @@ def may_be_followed(given: Response, outcome: Outcome, before: Body, after: Body
         return True
     raw = unpacked(given)
     is_told = b'"retryable"' in raw
+    is_told = is_told or any(code in raw for code in RATE_CODES)  # whatever the status
     is_asked = given.status == 402 and "Retry-After" in given.headers
     return given.status in RETRIED_STATUSES or is_told or is_asked or raw[:1] == b"<"
 

@@ -162,6 +162,13 @@ class Names(SimpleTestCase):
         assert isinstance(error, RequestInvalid), "it names what was not sent any more"
         assert len(bodies) == len(recorder.ended) == 2
 
+    async def test_a_parameter_that_the_vendor_needs_is_no_reason_to_ask_the_same_again(self):
+        words = "Unsupported parameter: 'max_tokens' is not supported with this model."
+        bodies, _, error = await asked(CLAUDE, CLAUDE.refused(400, words), CLAUDE.ok())
+
+        assert isinstance(error, ParameterUnsupported)
+        assert len(bodies) == 1
+
 
 class Cut(SimpleTestCase):
     async def test_a_cut_answer_is_asked_for_once_more_with_twice_the_limit(self):

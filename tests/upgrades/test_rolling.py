@@ -26,8 +26,10 @@ from tests.chaos.test_machines import forget_jobs
 from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
 from tests.upgrades.databases import ROOT, old_checkout
+from tests.upgrades.web import running_web
 
 CHATS, MESSAGES = amount(3, proving=30), amount(3, proving=30)  # at each turn
+PATIENCE_S = 240 + CHATS * MESSAGES
 MODEL = "sandbox/latency-0050"
 SAVES = 6
 # A snapshot is read anew after 60 s in any case: what comes sooner came by an announcement.
@@ -94,6 +96,32 @@ class AnnouncementTests(TransactionTestCase):
             closing_line(f"saved by {saving}, seen by the other after {said} ms\n")
             assert max(measured) < ANNOUNCED_WITHIN_S
 
+    def test_a_change_saved_in_either_releases_admin_is_announced_to_the_other(self):
+        with old_checkout() as old, ExitStack() as stack:
+            roots = {"3315b11": old, "today": ROOT}
+            peers = {release: Peer(root) for release, root in roots.items()}
+            for peer in peers.values():
+                stack.callback(peer.end)
+            webs = {
+                release: stack.enter_context(running_web(root)) for release, root in roots.items()
+            }
+            wait_for(lambda: all(peer.lines for peer in peers.values()), "a first answer")
+            for number in range(SAVES // 2):
+                for saving, seeing in (("3315b11", "today"), ("today", "3315b11")):
+                    model = f"openai/gpt-{number}-{saving}"
+                    said_at = webs[saving].save_override("extraction", model)
+                    wait_for(
+                        lambda: peers[seeing].at(seen=model) is not None,  # noqa: B023
+                        f"{model} on the other side",
+                        ANNOUNCED_WITHIN_S,
+                    )
+                    seen_at = peers[seeing].at(seen=model)
+                    assert seen_at is not None
+                    closing_line(
+                        f"saved in the admin of {saving}, seen by the other"
+                        f" {(seen_at - said_at) * 1000:.0f} ms after its answer"
+                    )
+
     def _delay(self, saving: Peer, seeing: Peer, model: str) -> float:
         saving.save(model)
         wait_for(
@@ -143,18 +171,28 @@ class RollingTests(TransactionTestCase):
                 self._half_done(people, processes)
                 if number + 1 < len(turns):
                     assert [process.stop() for process in processes] == [0] * len(processes)
-            all_done(240, people, turns[-1][-1])
+            all_done(PATIENCE_S, people, turns[-1][-1])
             assert [process.stop() for process in turns[-1]] == [0] * len(turns[-1])
 
             assert PipelineRun.objects.count() == CHATS * MESSAGES * len(turns)
             assert LLMCall.objects.exclude(cost_usd=None).exists()
             assert run_sums.mend(LONG_AGO) == 0
-            assert_invariants(people, World(default_model=MODEL))
+            assert_invariants(people, World(default_model=MODEL, has_old_code=True))
+            self._pages_open(old)
+
+    def _pages_open(self, old: Path) -> None:
+        """Each release's admin shows the runs that both have recorded."""
+        runs = PipelineRun.objects.order_by("started_at").values_list("pk", flat=True)
+        paths = ["/admin/", *(f"/admin/pipeline/{name}/" for name in ("pipelinerun", "member"))]
+        paths += [f"/admin/pipeline/pipelinerun/{run}/change/" for run in (runs[0], runs.last())]
+        for root in (old, ROOT):
+            with running_web(root) as web:
+                assert {path: web.status(path) for path in paths} == dict.fromkeys(paths, 200)
 
     def _half_done(self, people: People, processes: list[Bot]) -> None:
         said = sum(len(texts) for texts in people.said.values())
         wait_for(
             lambda: Task.objects.exclude(status__in=OPEN).count() >= said - CHATS * MESSAGES // 2,
             "half of the answers\n" + processes[-1].log()[-2000:],
-            240,
+            PATIENCE_S,
         )
