@@ -21,6 +21,7 @@ from django.db import DatabaseError
 
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
+from agents.llm.calls import ends_recorded
 from agents.llm.causes import Operators
 from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.secrets import scrub
@@ -152,12 +153,13 @@ class PipelineRunner:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     async def close(self, within_s: float) -> None:
-        """Wait for the background steps; after `within_s` seconds cancel what still runs."""
+        """Wait for the background steps; cancel those left after `within_s` seconds."""
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=within_s)
             for task in late:
                 task.cancel()
             await self.drain()
+        await ends_recorded()
 
     async def _conclude(self, run: _Run, started: asyncio.Future[None] | None = None) -> RunReport:
         """Run the steps that are left, and close the run however that ends."""

@@ -309,6 +309,17 @@ def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Reques
 _unfinished: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
 
 
+async def ends_recorded(within_s: float = 1.0) -> None:
+    """Wait until the ends of this loop's calls are recorded, `within_s` seconds at most.
+
+    For a process that stops: a call that was cancelled twice has no caller that waits for its record.
+    A write takes milliseconds, and a database that is away must not hold up the stop.
+    """
+    loop = asyncio.get_running_loop()
+    if ends := [task for task in _unfinished if task.get_loop() is loop]:
+        await asyncio.wait(ends, timeout=within_s)
+
+
 async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Return the task that ran the coroutine to its end, whether that succeeded or not.
 

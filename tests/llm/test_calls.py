@@ -9,6 +9,7 @@ import pytest
 from django.test import SimpleTestCase
 
 from agents.llm.base import CostSource, Purse, StepScope
+from agents.llm.calls import ends_recorded
 from agents.llm.errors import (
     AnswerUnusable,
     DeadlineExceeded,
@@ -22,7 +23,7 @@ from agents.llm.errors import (
 )
 from agents.llm.keys import KeyUnreadable, SealedKey, fingerprint
 from tests.llm.calling import MODEL, SCHEMA, Recorder, ok, provider, refused
-from tests.llm.loopback import SHARED_KEY, Canned, Reply, drip, loopback, never
+from tests.llm.loopback import PATIENCE_S, SHARED_KEY, Canned, Reply, drip, loopback, never
 
 FALLBACK = "openai/gpt-5-mini"
 NO_ENDPOINT = "No endpoints found that can handle the requested parameters."
@@ -151,6 +152,31 @@ class Cancelling(SimpleTestCase):
             written.set()
             with pytest.raises(asyncio.CancelledError):
                 await call
+
+        assert recorder.outcomes[0].completion is not None, "it was answered and paid"
+
+    async def test_the_end_of_a_call_that_was_cancelled_twice_can_be_waited_for(self):
+        recording, written = asyncio.Event(), asyncio.Event()
+
+        class Slow(Recorder):
+            async def attempt_ended(self, attempt, outcome):
+                recording.set()
+                await written.wait()
+                await super().attempt_ended(attempt, outcome)
+
+        recorder = Slow()
+        async with loopback(ok()) as server:
+            call = asyncio.create_task(provider(server.base_url, recorder).complete("s", "u"))
+            await recording.wait()
+            for _ in range(2):
+                call.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert recorder.outcomes == []
+
+            asyncio.get_running_loop().call_soon(written.set)
+            await ends_recorded(PATIENCE_S)
 
         assert recorder.outcomes[0].completion is not None, "it was answered and paid"
 
