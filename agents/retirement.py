@@ -91,9 +91,14 @@ def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
 
 
 def uses_by_overrides(by_agents: Iterable[Use]) -> list[Use]:
-    """Return those of `uses_by_agents` that are of overrides; none without a shared key."""
+    """Return those of `uses_by_agents` that are of overrides; none without a shared key.
+
+    Where the shared key is for a server of the team's own, `by_agents` has none: they are read.
+    """
     if not settings.OPENROUTER_API_KEY:
         return []
+    if settings.SHARED_SERVER != "openrouter":
+        return _uses_of_overrides()
     registry = default_registry()
     return [use for use in by_agents if use.who in registry]
 
@@ -105,8 +110,14 @@ def uses_by_agents() -> list[Use]:
     """
     if settings.SHARED_SERVER != "openrouter":
         return []
+    needs = all_of([agent.needs for agent in default_registry()])
+    default = Use(model_id=settings.DEFAULT_MODEL, who="DEFAULT_MODEL", needs=needs)
+    return [*_uses_of_overrides(), default]
+
+
+def _uses_of_overrides() -> list[Use]:
     registry = default_registry()
-    uses = [
+    return [
         Use(
             model_id=override.model_id,
             who=override.agent_name,
@@ -115,8 +126,6 @@ def uses_by_agents() -> list[Use]:
         for override in read_snapshot().overrides.values()
         if override.agent_name in registry
     ]
-    needs = all_of([agent.needs for agent in registry])
-    return [*uses, Use(model_id=settings.DEFAULT_MODEL, who="DEFAULT_MODEL", needs=needs)]
 
 
 def all_of(needs: Iterable[Needs]) -> Needs:

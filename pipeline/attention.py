@@ -171,7 +171,8 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
     in_force = {(use.who, use.model_id): use for use in uses_by_overrides(by_agents)}
     if not in_force:
         return
-    listed = find_all(model_id for _, model_id in in_force)
+    is_listed = settings.SHARED_SERVER == "openrouter"
+    listed = find_all(model_id for _, model_id in in_force) if is_listed else {}
     refused = _refused_as_unfit(now - timedelta(hours=24))
     for (agent, model_id), use in in_force.items():
         model = listed.get(model_id)

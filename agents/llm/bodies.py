@@ -7,6 +7,7 @@ that was paid is not lost for it.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,8 @@ def put_together(raw: bytes) -> dict[str, Any]:
 def _data_of(text: str) -> Iterator[str]:
     """Yield the data of each event; several lines of one are one text."""
     lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
+    # Not `splitlines`: JSON may hold U+2028 and others that it takes for line ends.
+    for line in [*re.split(r"\r\n|\r|\n", text), ""]:
         if line.startswith("data:"):
             lines.append(line.removeprefix("data:").strip())
         elif not line and lines:

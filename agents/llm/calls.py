@@ -332,8 +332,16 @@ async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            logger.exception("the end of a call is not recorded", exc_info=failure)
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+        _log_failure(task)
         raise
     return task
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        logger.error("the end of a call is not recorded", exc_info=failure)

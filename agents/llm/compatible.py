@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from agents.llm import calls, chat_completions, http, openai, replies, vendor
 from agents.llm.base import Completion, CostSource
-from agents.llm.errors import RequestInvalid, SchemaUnsupported
+from agents.llm.errors import LLMError, RequestInvalid, SchemaUnsupported
 from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
@@ -57,6 +57,10 @@ class CompatibleWire(openai.OpenAIWire):
             # FastAPI's 422 finds a field that it does not know, and says nothing of schemas.
             if sent.has_schema and reply.status == 422 and type(error) is RequestInvalid:
                 raise _without_schema(error) from None
+            raise
+        except LLMError as error:
+            if error.learnt is not None:
+                error.learnt = _as_billed(error.learnt, reply)
             raise
         return _as_billed(seen, reply)
 

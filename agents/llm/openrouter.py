@@ -89,7 +89,9 @@ class OpenRouterWire:
             routing["require_parameters"] = True
         if terms.max_price is not None:
             routing["max_price"] = _as_told(terms.max_price)
-        if routing and "provider" not in terms.left_out:
+        if "provider" in terms.left_out:  # but for the price: it is never let go to get through
+            routing.pop("require_parameters", None)
+        if routing:
             body["provider"] = routing
         if terms.effort and "reasoning" not in terms.left_out:
             body["reasoning"] = {"effort": terms.effort}

@@ -42,6 +42,7 @@ class Trial:
     reasons_unasked: bool
     learnt: Learnt
     tried: frozenset[str] = frozenset()  # so that each change is made once
+    cut_at: int = 0  # the limit at which an answer was cut: a smaller one would be paid in vain
 
     @classmethod
     async def begin(
@@ -109,7 +110,8 @@ class Trial:
         tokens = error.most_tokens
         if tokens is None and isinstance(error, LimitRefused):
             tokens = UNNAMED_LIMIT
-        if tokens is None or not self.scope.least_output_tokens <= tokens < self.terms.max_tokens:
+        least = max(self.scope.least_output_tokens, self.cut_at + 1)
+        if tokens is None or not least <= tokens < self.terms.max_tokens:
             return False
         # What there is now is all there is: a cut answer must not ask for more.
         facts = replace(self.terms.facts, max_output_tokens=tokens)
@@ -119,6 +121,7 @@ class Trial:
         return True
 
     def _asks_for_more(self, error: AnswerCut) -> bool:
+        self.cut_at = self.terms.max_tokens
         if not error.may_be_longer:
             return False
         larger = min(2 * self.terms.max_tokens, self.terms.facts.ceiling)

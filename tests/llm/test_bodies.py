@@ -67,6 +67,13 @@ class Streams(SimpleTestCase):
         assert (completion.text, completion.finish_reason) == (GOOD, "end_turn")
         assert (completion.usage.input_tokens, completion.usage.output_tokens) == (10, 7)
 
+    async def test_a_separator_within_the_text_ends_no_line(self):
+        text = '{"is_lead": true, "why": "one\u2028two\u0085three"}'
+        raw = "".join(f"data: {json.dumps(c, ensure_ascii=False)}\n\n" for c in chat(text))
+        completion = await OPENROUTER.completed(Canned(body=f"{raw}data: [DONE]\n\n".encode()))
+
+        assert completion.text == text
+
     async def test_a_stream_without_its_end_is_cut_whatever_its_json_says(self):
         cut: list[tuple[Vendor, bytes]] = [
             (OPENROUTER, events(*chat(GOOD), done=False)),

@@ -272,6 +272,16 @@ class Credit(SimpleTestCase):
         assert isinstance(error, AnswerCut)
         assert [limit_in(body) for body in bodies][1:] == [900]
 
+    async def test_a_cut_answer_is_never_asked_for_again_with_less_than_it_was_cut_at(self):
+        poor = refused(402, "requires more credits, or fewer max_tokens. can only afford 3919")
+        bodies, _, error = await asked(
+            OPENROUTER, cut(OPENROUTER), poor, ok(), book=Book(LARGE), most_output_tokens=4_000
+        )
+
+        assert isinstance(error, CreditTooLow)
+        assert limit_in(bodies[1]) == 2 * limit_in(bodies[0]) > 3_919
+        assert len(bodies) == 2
+
     async def test_what_was_affordable_once_is_not_remembered_but_a_models_limit_is(self):
         older = CLAUDE.refused(400, "max_tokens: 4096 > 2048, which is the maximum allowed")
         table = [(refused(402, "can only afford 900"), OPENROUTER, 16_384), (older, CLAUDE, 2_048)]
@@ -302,6 +312,17 @@ class Prices(SimpleTestCase):
                 assert body["provider"] == {"require_parameters": True, "max_price": told}
             else:
                 assert "provider" not in body
+
+    async def test_the_most_that_may_be_paid_stays_where_the_routing_is_refused(self):
+        book = Book(replace(LARGE, max_price=PRICE))
+        refusal = refused(400, "JSON input is not supported by this provider")
+        bodies, _, error = await asked(OPENROUTER, refusal, ok(), book=book, schema=SCHEMA)
+
+        assert error is None
+        assert [sorted(body["provider"]) for body in bodies] == [
+            ["max_price", "require_parameters"],
+            ["max_price"],
+        ]
 
     async def test_a_price_that_has_risen_is_paid_and_one_that_has_not_is_the_end(self):
         shut_out = [

@@ -204,6 +204,17 @@ class UnfitTest(TestCase):
         assert "extraction runs on a/new" in text
         assert "it refuses pictures" in text
 
+    def test_what_a_server_of_the_teams_own_refused_counts_and_the_catalog_does_not(self):
+        self.listed("a/blind", input_modalities=["text"])
+        self.refused("trainer", "llama3.2:1b", "limit")
+
+        with override_settings(SHARED_SERVER="compatible"):
+            AgentModelConfig.objects.upsert("extraction", "a/blind", "ada")
+            AgentModelConfig.objects.upsert("trainer", "llama3.2:1b", "ada")
+            (text,) = self.unfit()
+
+        assert "trainer runs on llama3.2:1b" in text
+
     def test_a_limit_counts_only_where_the_step_failed_of_it(self):
         AgentModelConfig.objects.upsert("trainer", "a/new", "ada")
         self.refused("trainer", "a/new", "limit", status=StepStatus.OK)

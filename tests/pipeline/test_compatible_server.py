@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
-from django.test import TestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
 from agents import served_names
-from agents.llm.base import CostSource
+from agents.llm.base import CostSource, StepScope
+from agents.llm.errors import AnswerCut
 from agents.llm.http import close_clients
 from agents.llm.router import create_provider, create_shared_provider, provider_of_key
 from agents.models import AgentModelConfig, CatalogModel, ServedName
@@ -26,6 +27,8 @@ from pipeline.models import Chore, LLMCall, PipelineRun
 from pipeline.models.runs import CallStatus
 from tests.canaries import MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.bare_server import GGUF, BareServer, bare_server
+from tests.llm.calling import Recorder
+from tests.llm.loopback import Canned, loopback
 from tests.pipeline.cases import PipelineCase, call_rows, override
 from tests.pipeline.players import asking, pipeline, step
 from tests.pipeline.test_admin import operator
@@ -170,6 +173,22 @@ class ServedNameTests(PipelineCase):
         assert server.paths == {"/v1/chat/completions"}
         assert len(server.answered) == 3
         assert len(self.alerts) == 1
+
+
+class CostTests(SimpleTestCase):
+    async def test_what_an_answer_that_was_cut_cost_is_kept(self):
+        choice = {"message": {"content": "Wel"}, "finish_reason": "length"}
+        usage = {"prompt_tokens": 3, "completion_tokens": 1, "cost": 0.01}
+        recorder = Recorder()
+        async with loopback(Canned(body={"choices": [choice], "usage": usage})) as server:
+            with override_settings(SHARED_SERVER="compatible", OPENROUTER_BASE_URL=server.base_url):
+                llm = create_shared_provider(SHARED_KEY, MODEL)
+                scope = StepScope(agent="one", step_id="1", observer=recorder, deadline_s=30)
+                with pytest.raises(AnswerCut):
+                    await llm.for_step(scope).complete("s", "u")
+
+        costs = {outcome.learnt and str(outcome.learnt.cost_usd) for outcome in recorder.outcomes}
+        assert costs == {"0.01"}
 
 
 class BaseUrlTests(TestCase):
