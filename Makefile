@@ -76,7 +76,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG)
 	$(STRICT) -m pytest $(BACKLOG)
 	$(SERVERS) $(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG) --ignore=tests/chaos/test_kills.py
-	$(SERVERS) $(STRICT) -m pytest $(BACKLOG)
+	$(SERVERS) $(STRICT) -m pytest $(BACKLOG) -k Machines
 	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
