@@ -57,7 +57,7 @@ lint: $(TEST_SET_UP) ## Format the code and mend what can be mended
 	$(PYTHON) -m ruff check --fix .
 
 # Coverage comes before the last run, so that the output ends with pytest's own summary. On PostgreSQL
-# machines are killed; a single process is on SQLite, and on both by make prove.
+# test_kills.py kills machines' processes too; the single process of SQLite is there by make prove.
 .PHONY: check
 check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployment, migrations, tests
 	$(PYTHON) -m ruff format --check .
@@ -76,7 +76,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG)
 	$(STRICT) -m pytest $(BACKLOG)
 	$(SERVERS) $(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG) --ignore=tests/chaos/test_kills.py
-	$(SERVERS) $(STRICT) -m pytest $(BACKLOG) -k Machines
+	$(SERVERS) $(STRICT) -m pytest $(BACKLOG)
 	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove

@@ -94,10 +94,12 @@ class Placeholders(ABC):
             strays, _ = await self._strays(row, message_id, line, [])
             await self._remove(strays)
         try:
-            await sync_to_async(self._show)(message_id)
+            is_mine = await sync_to_async(self._show)(message_id)
         except Superseded:
             await self._remove([message_id])  # another attempt has one of its own
             raise
+        if not is_mine:  # an announcement has shown one since this one left
+            await self._remove([message_id])
 
     async def announce(self, line: str, *, rank: Rank, within_s: float) -> bool:
         """Show the placeholder of a message that waits; False if it does not any more, or too long."""
@@ -208,7 +210,7 @@ class Placeholders(ABC):
     def _leave_as_placeholder(self, seen: OutgoingMessage | None, newest_id: int) -> None:
         self._hold.check()
         row, is_new = self._open(newest_id)
-        if seen is None and not is_new:
+        if (seen is None and not is_new) or row.message_id is not None:
             raise _Taken  # announced in the meantime
         self._note_that_it_leaves(row, newest_id)
 
@@ -236,10 +238,13 @@ class Placeholders(ABC):
         row.save(update_fields=["status", "sent_after", "changed_at"])
 
     @transaction.atomic
-    def _show(self, message_id: int) -> None:
+    def _show(self, message_id: int) -> bool:
+        """Note which message the placeholder is; False if it is another one."""
         self._hold.check()
-        self._rows().filter(number=0).update(status=SendStatus.SHOWN, message_id=message_id)
+        unshown = self._rows().filter(number=0, message_id=None)
+        is_mine = bool(unshown.update(status=SendStatus.SHOWN, message_id=message_id))
         progressed(self._hold.token)
+        return is_mine
 
     # --- what the outbox does --------------------------------------------------------------------
 
