@@ -21,13 +21,14 @@ from django.db import reset_queries
 from django.db.models import QuerySet
 from django.utils import timezone
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
-from telegram.error import Forbidden, InvalidToken, TelegramError
+from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
 from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
+from pipeline.bot.handlers.addressed import is_addressed
 from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
 from pipeline.bot.handlers.mine import Mine
@@ -39,7 +40,7 @@ from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
-from pipeline.bot.patience import wait_before_next
+from pipeline.bot.patience import patiently, wait_before_next
 from pipeline.bot.polling import Poller
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.shared_places import SharedPlaces
@@ -206,9 +207,13 @@ class BotSide:
         line = texts.GIVEN_UP.format(attempts=attempts, incident=incident)
         if claim.attempt == 1:
             line = texts.UNREADABLE.format(incident=incident)
+        query_id = query_id_of(row)
         try:
-            if query_id := query_id_of(row):
+            if query_id:
                 await self._application.bot.answer_callback_query(query_id, texts.PRESS_FAILED)
+        except TelegramError as error:
+            logger.info("chat=%s: a press could not be answered: %s", row.chat_id, error)
+        try:
             if claim.kind is TaskKind.MESSAGE or not query_id:
                 await self._show_last(row, line)
         except TelegramError as error:
@@ -250,21 +255,41 @@ class BotSide:
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
 
     async def _show_last(self, row: TelegramUpdate, line: str) -> None:
+        """Say the last word on a message: in its placeholder, or as a message where that is gone."""
         bot, chat_id = self._application.bot, row.chat_id
+        if chat_id is None or not await self._may_hear(row):
+            return
         placeholder = await OutgoingMessage.objects.filter(
             update=row, number=0, text="", message_id__isnull=False
         ).afirst()
-        if chat_id is None or not await _may_hear(row):
-            return
         run = await PipelineRun.objects.filter(update=row).afirst()
         button = keyboard(retry_of(run.pk)) if run is not None else None
-        if placeholder is not None and placeholder.message_id is not None:
-            await bot.edit_message_text(line, chat_id, placeholder.message_id, reply_markup=button)
-        else:
-            await where_it_can(
+        if placeholder is not None:
+            shown = placeholder.message_id
+            try:
+                await patiently(
+                    lambda: bot.edit_message_text(line, chat_id, shown, reply_markup=button)
+                )
+            except BadRequest as error:
+                logger.info("chat=%s: the placeholder takes no text: %s", chat_id, error)
+            else:
+                return
+        await patiently(
+            lambda: where_it_can(
                 place_of(row),
                 lambda **place: bot.send_message(chat_id, line, reply_markup=button, **place),
             )
+        )
+
+    async def _may_hear(self, row: TelegramUpdate) -> bool:
+        """Tell whether a line about a message that was given up may go to its chat.
+
+        Everybody but those who are blocked hears of what they said to the bot: also a newcomer, who has
+        no row yet.
+        """
+        blocked = Member.objects.filter(telegram_id=row.user_id or 0, access=Access.BLOCKED)
+        is_known = row.user_id is not None and not await blocked.aexists()
+        return is_known and is_addressed(row, self._application.bot)
 
     async def _remove_webhook(self, take_over: bool) -> None:
         if not take_over:
@@ -302,17 +327,6 @@ def _newest_id() -> int:
         message = json.loads(raw).get("message")
         ids.append(message.get("message_id") if isinstance(message, dict) else None)
     return max([number for number in ids if isinstance(number, int)], default=0)
-
-
-async def _may_hear(row: TelegramUpdate) -> bool:
-    """Tell whether a line about a message that was given up may go to its chat.
-
-    In a private chat everybody but those who are blocked: also a newcomer, who has no row yet.
-    """
-    if row.chat_id != row.user_id:
-        return await _is_member(row)
-    blocked = Member.objects.filter(telegram_id=row.user_id or 0, access=Access.BLOCKED)
-    return not await blocked.aexists()
 
 
 async def _is_member(row: TelegramUpdate) -> bool:

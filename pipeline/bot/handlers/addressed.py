@@ -7,10 +7,13 @@ payment) is left without an answer.
 
 from __future__ import annotations
 
-from telegram import Message, MessageEntity
+import json
+
+from telegram import Bot, Message, MessageEntity
 from telegram.ext import filters
 
-from pipeline.bot.parsing import CUT_OUT
+from pipeline.bot.parsing import CUT_OUT, NotForUs, Unreadable, parse
+from pipeline.models import TelegramUpdate
 
 CONTENT_KINDS = (
     *("animation", "audio", "checklist", "contact", "dice", "document", "game", "live_photo"),
@@ -56,6 +59,19 @@ class _Content(filters.MessageFilter):
         return bool(message.caption) or any(
             getattr(message, kind, None) or kind in cut_out for kind in CONTENT_KINDS
         )
+
+
+def is_addressed(row: TelegramUpdate, bot: Bot) -> bool:
+    """Tell whether a stored update is meant for the bot, also one whose message has no sound number."""
+    raw = json.loads(row.raw)
+    message = raw.get("message")
+    if isinstance(message, dict):
+        raw["message"] = message | {"message_id": 0}  # what else is wrong with it makes it nobody's
+    try:
+        update = parse(raw, bot)
+    except (NotForUs, Unreadable):
+        return False
+    return update.callback_query is not None or bool(ADDRESSED.check_update(update))
 
 
 def without_mention(message: Message, text: str) -> str:

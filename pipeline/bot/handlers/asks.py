@@ -11,7 +11,7 @@ from telegram.constants import ChatType
 from telegram.error import BadRequest
 
 from pipeline.bot import texts
-from pipeline.bot.handlers.addressed import without_mention
+from pipeline.bot.handlers.addressed import is_addressed, without_mention
 from pipeline.bot.handlers.together import joined
 from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
@@ -56,11 +56,12 @@ async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
 async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
     """Read words, pictures and what was forwarded; "" for what another message answers for.
 
-    A picture is sent as a photo or as a file; of an album the first one is looked at.
+    A picture is sent as a photo or as a file. Of an album the first one that is meant for the bot is
+    looked at.
     """
     if turn.row.joined_to_id is not None:
         return ""
-    number = await _number_in_album(turn.row)
+    number = await _number_in_album(turn.row, message)
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
     is_private = message.chat.type == ChatType.PRIVATE
@@ -69,7 +70,7 @@ async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
 
 async def in_other_content(turn: Turn, message: Message, member: Member) -> Ask | str:
     """Say what can be read, once an album, to a voice message, a file and the like."""
-    return texts.NOT_UNDERSTOOD if await _number_in_album(turn.row) == 1 else ""
+    return texts.NOT_UNDERSTOOD if await _number_in_album(turn.row, message) == 1 else ""
 
 
 async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
@@ -124,11 +125,16 @@ def _quoted(message: Message) -> str:
     return f"{who or 'Somebody'}: {words}" if words else ""
 
 
-async def _number_in_album(row: TelegramUpdate) -> int:
+async def _number_in_album(row: TelegramUpdate, message: Message) -> int:
+    """Return the place of a message among those of its album that are meant for the bot.
+
+    In a group only the one with the caption may be, and it may be any of them.
+    """
     if not row.album:
         return 1
     of_album = TelegramUpdate.objects.filter(chat_id=row.chat_id, album=row.album)
-    return await of_album.filter(pk__lte=row.pk).acount()
+    bot = message.get_bot()
+    return 1 + sum([is_addressed(one, bot) async for one in of_album.filter(pk__lt=row.pk)])
 
 
 def words_of(message: Message) -> str:

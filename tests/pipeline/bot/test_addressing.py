@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.bot import texts
 from pipeline.models import Task
-from tests.pipeline.bot.chatting import BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, BotCase, Chat
 from tests.pipeline.bot.kinds import CONTENT, SERVICE, Json
-from tests.pipeline.bot.test_groups import NAME
+from tests.pipeline.bot.test_groups import NAME, add_group
 from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.bot.test_reading import uploaded
 from tests.pipeline.cases import until
@@ -44,6 +44,7 @@ IN_A_GROUP = {
 }
 CAPTIONED = ("photo", "image file", "PDF", "voice", "audio", "video", "animation")
 PLAIN = ("sticker", "location", "venue", "contact", "poll", "old poll", "dice", "video note")
+WORDLESS = " without words"
 WITHOUT_WORDS = ("plainly", "by a reply to the bot", "by a reply to another bot")
 CHATS = ("private", "group", "topic")
 
@@ -99,6 +100,8 @@ def cells() -> list[tuple[str, str, str, str]]:
                 table.append((kind, chat, way, ANSWER if reads and is_unknown else expected))
             if way in WITHOUT_WORDS:
                 table += [(kind, chat, way, other) for kind in PLAIN]
+                table += [(f"{kind}{WORDLESS}", chat, way, other) for kind in ("PDF", "voice")]
+                table.append((f"photo{WORDLESS}", chat, way, words))
                 table += [(kind, chat, way, SILENCE) for kind in SERVICE]
     return table
 
@@ -143,6 +146,7 @@ class AddressingTests(BotCase):
                 parts = {"message_thread_id": 7, "is_topic_message": True}
         if kind == "text" or kind in CAPTIONED:
             parts |= said(way, kind)
+        kind = kind.removesuffix(WORDLESS)
         if kind != "text":
             parts |= (CONTENT | SERVICE)[kind]
         if kind == "photo":
@@ -151,3 +155,26 @@ class AddressingTests(BotCase):
             parts["document"] = picture | {"mime_type": "image/png", "file_name": "a.png"}
         await chat.inject(person, **{"chat": where, **parts, **around(way, where, person)})
         return int(where["id"])
+
+
+class AlbumTests(BotCase):
+    """Of an album only one message has the caption; in a group only that one is meant for the bot."""
+
+    async def test_an_album_in_a_group_has_one_answer_wherever_its_caption_is(self):
+        async with self.bot() as chat:
+            picture = await uploaded(chat)
+            for of, said_in_return in (
+                ({"photo": [picture]}, "Draft to send"),
+                (CONTENT["PDF"], texts.NOT_UNDERSTOOD),
+            ):
+                for captioned in range(3):
+                    with self.subTest(said_in_return, captioned=captioned):
+                        group = await add_group(chat)
+                        for number in range(3):
+                            words = said("by a mention", "photo") if number == captioned else {}
+                            album = {"media_group_id": f"album {group['id']}"}
+                            await chat.inject(MAYA, chat=group, **album, **of, **words)
+                        await chat.sees_text(group["id"], said_in_return)
+                        await until(nothing_is_left)
+
+                        assert len(await chat.replies(group["id"])) == 1

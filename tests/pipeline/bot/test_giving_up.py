@@ -18,12 +18,16 @@ from pipeline.models.members import Access
 from pipeline.queue import dispatcher
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase, Chat
 from tests.pipeline.bot.kinds import GROUP, PRIVATE, message
-from tests.pipeline.bot.test_groups import all_handled
+from tests.pipeline.bot.test_groups import NAME, QUESTION, add_group, all_handled, mention
 from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.bot.test_intake import BOT_ID, add
 from tests.pipeline.cases import until
 
 UNREADABLE = "I could not read this message"
+
+
+async def failing(*_: Any) -> None:
+    raise RuntimeError("it never works")
 
 
 async def write_unreadable(chat: Chat, person: int) -> None:
@@ -47,10 +51,41 @@ class GivenUpTests(BotCase):
 
             assert await chat.replies(NOOR) == []
 
-    async def test_a_command_that_fails_every_time_is_said_to_have(self):
-        async def failing(*_: Any) -> None:
-            raise RuntimeError("it never works")
+    async def test_in_a_group_whoever_speaks_to_the_bot_hears_of_it_and_nobody_else(self):
+        await Member.objects.acreate(telegram_id=NOOR, access=Access.BLOCKED)
+        async with self.bot(ACCESS="closed") as chat:
+            group = await add_group(chat)
+            odd: dict[str, Any] = {"chat": group, "message_id": "no number"}
+            await chat.inject(TOM, **odd, text="Lunch, anybody?")
+            await chat.inject(NOOR, **odd, **mention(f"{NAME} A question"))
+            await chat.inject(TOM, **odd, **mention(f"{NAME} A question"))
+            await chat.sees_text(group["id"], UNREADABLE)
+            await until(nothing_is_left)
 
+            assert len(await chat.replies(group["id"])) == 1
+
+    async def test_the_last_word_is_tried_again_when_telegram_fails(self):
+        async with self.bot() as chat:
+            await chat.fault(method="sendMessage", error_code=502)
+            await write_unreadable(chat, MAYA)
+
+            await chat.sees_text(MAYA, UNREADABLE)
+
+    async def test_it_replaces_the_placeholder_and_follows_one_that_takes_no_text(self):
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        gone = {"error_code": 400, "description": "Bad Request: message to edit not found"}
+        for fault, messages in (({"error_code": 502}, 1), (gone, 2)):
+            with self.subTest(fault):
+                await TelegramUpdate.objects.all().adelete()  # each sandbox counts them from 1
+                async with self.bot() as chat:
+                    await chat.fault(method="editMessageText", **fault)
+                    with patch.object(Outbox, "keep", failing):
+                        await chat.say(MAYA, QUESTION)
+                        await chat.sees_text(MAYA, "I tried 5 times")
+
+                    assert len(await chat.replies(MAYA)) == messages
+
+    async def test_a_command_that_fails_every_time_is_said_to_have(self):
         self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
         async with self.bot() as chat:
             with patch.object(Outbox, "say", failing):
