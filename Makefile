@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input install --quiet --quiet
-STRICT := env PYTHONDEVMODE=1 $(PYTHON)
+CHECKING := env OBSERVATORY_CHECK=1
+STRICT := $(CHECKING) PYTHONDEVMODE=1 $(PYTHON)
 # Most tests wait for a server or a process: four workers keep two cores busy.
 AT_ONCE := -n 4 --dist worksteal
 # What another database can break; make check runs everything on both.
@@ -77,7 +78,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m pytest $(BACKLOG)
 	$(SERVERS) $(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG) --ignore=tests/chaos/test_kills.py
 	$(SERVERS) $(STRICT) -m pytest $(BACKLOG)
-	$(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
+	$(CHECKING) $(SERVERS) $(PYTHON) -m pytest $(AT_ONCE) -m "not browser and not chaos"
 
 .PHONY: prove
 prove: $(TEST_SET_UP) llama ## Run the tests with their full counts, then soak; takes hours

@@ -1,4 +1,4 @@
-"""How much is tried: a little in every run of the suite, all of it with OBSERVATORY_PROVE=1.
+"""How much is tried: a little by `make test`, more by `make check`, all of it by `make prove`.
 
 What a full run found is kept in `var/proved.txt`, one line a test, which `make prove` prints.
 """
@@ -12,12 +12,15 @@ from pathlib import Path
 from django.db import connection
 
 IS_PROVING = os.environ.get("OBSERVATORY_PROVE") == "1"
+IS_CHECKING = os.environ.get("OBSERVATORY_CHECK") == "1"
 PROVED = Path(__file__).parents[1] / "var/proved.txt"
 
 
-def amount(normally: int, *, proving: int) -> int:
-    """Return how often to do something in this run."""
-    return proving if IS_PROVING else normally
+def amount(normally: int, *, proving: int, quickly: int | None = None) -> int:
+    """Return how often to do something in this run; `quickly` is for what takes seconds of every run."""
+    if IS_PROVING:
+        return proving
+    return normally if quickly is None or IS_CHECKING else quickly
 
 
 def closing_line(line: str) -> None:

@@ -30,7 +30,7 @@ from tests.agents.doubles import (
 )
 from tests.proving import amount, closing_line
 
-MACHINES, STEPS = amount(120, proving=2_000), amount(30, proving=50)
+MACHINES, STEPS = amount(120, quickly=40, proving=2_000), amount(30, proving=50)
 
 AGENTS = ("extraction", "trainer")
 MODELS = ("openai/gpt-5-mini", "z-ai/glm-4.6", "anthropic/claude-sonnet-4.5")

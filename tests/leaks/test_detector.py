@@ -24,7 +24,7 @@ from tests.proving import amount, closing_line
 
 SEED = 20_261_129
 OF_EACH = amount(4, proving=340)  # of 30 bendings
-CHARACTERS = amount(100_000, proving=1_000_000)
+CHARACTERS = amount(100_000, quickly=30_000, proving=1_000_000)
 OPENROUTER = "sk-or-v1-0f3a9c5e7b1d2468ace013579bdf02468ace13579bdf0123456789abcdef0123"
 MISTRAL = "kT4vQz81LmNp0RsWx2YbCdEf3GhJ5uVa"
 # CASES from outside, that went through to a model, and what of them must be nowhere.

@@ -26,7 +26,7 @@ from tests.llm.loopback import (
 from tests.llm.vendors import VENDORS, Vendor
 from tests.proving import amount, closing_line
 
-CALLS = amount(2_000, proving=10_000)
+CALLS = amount(2_000, quickly=600, proving=10_000)
 AT_ONCE = 50
 BLOCKS_PER_CALL = 0.5  # of memory that stay: a leaked object each would be at least 1
 

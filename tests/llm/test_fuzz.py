@@ -28,9 +28,9 @@ from tests.llm.vendors import VENDORS, Body, Vendor
 from tests.proving import IS_PROVING, amount, closing_line
 
 SEED = time.time_ns() if IS_PROVING else 20261124
-OVER_HTTP = amount(130, proving=2_200)  # for each vendor
+OVER_HTTP = amount(130, quickly=50, proving=2_200)  # for each vendor
 BROKEN_HTTP = amount(30, proving=600)
-READ_ONLY = amount(200, proving=4_200)
+READ_ONLY = amount(200, quickly=100, proving=4_200)
 SENT = Sent(
     has_instructions=True,
     parameters=frozenset({"max_tokens", "max_completion_tokens", "provider"}),

@@ -372,7 +372,7 @@ _files = st.one_of(
 
 
 class AnyFileTests(SimpleTestCase):
-    @settings(max_examples=amount(200, proving=1_000), deadline=None)
+    @settings(max_examples=amount(200, quickly=60, proving=1_000), deadline=None)
     @given(_files)
     def test_any_file_is_a_pipeline_or_a_mistake_on_one_of_its_lines(self, content: bytes):
         with TemporaryDirectory() as folder:

@@ -24,7 +24,10 @@ from tests.pipeline.scenes import SCENES, Cast, Change, Scene
 from tests.pipeline.verdict import Overrides
 from tests.proving import amount, closing_line
 
-SCENE_COUNT, LEAST_STEPS = amount(40, proving=1_400), amount(200, proving=20_000)
+SCENE_COUNT, LEAST_STEPS = (
+    amount(40, quickly=12, proving=1_400),
+    amount(200, quickly=50, proving=20_000),
+)
 SEED = int(os.environ.get("OBSERVATORY_SEED") or random.randrange(10**6))
 
 TOGETHER = Scene(

@@ -22,7 +22,7 @@ from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.cases import until
 from tests.proving import amount, closing_line
 
-UPDATES = amount(1_000, proving=10_000)
+UPDATES = amount(1_000, quickly=300, proving=10_000)
 AT_ONCE = 100
 PEOPLE = 60
 KINDS = [*Update.ALL_TYPES, "subscription", "stopped_message_generation", "kind_to_come"]

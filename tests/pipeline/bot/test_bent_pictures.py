@@ -36,7 +36,7 @@ def bent_photos(count: int) -> list[bytes]:
 
 class BentPictureTests(BotCase):
     async def test_every_bent_picture_is_answered_by_a_plan_or_a_polite_line(self):
-        count = amount(50, proving=500)
+        count = amount(50, quickly=30, proving=500)
         pictures = bent_photos(count)
         async with self.bot() as chat:
             people = []
