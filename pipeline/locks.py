@@ -1,9 +1,14 @@
-"""A lock between the processes of one machine, which the system lets go of however its holder ends."""
+"""Locks between the processes of one machine, which the system lets go of however their holder ends."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import socket
+import struct
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,3 +35,42 @@ def locked(path: Path, note: str = "") -> Iterator[None]:
         file.write(f"process {os.getpid()}{note}")
         file.flush()
         yield
+
+
+@contextmanager
+def locked_name(name: str) -> Iterator[None]:
+    """Hold a name on this machine, whatever folder, user or temporary folder a process has.
+
+    On Linux it is the name of a socket that is in no folder, of which each network namespace has its
+    own: a container sees only its own. https://man7.org/linux/man-pages/man7/unix.7.html
+
+    Raises:
+        LockTaken: another process holds it.
+    """
+    if sys.platform != "linux":
+        with locked(Path(tempfile.gettempdir()) / f"{name}.lock"):
+            yield
+        return
+    address = f"\0{name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held:
+        try:
+            held.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise LockTaken(_holder(address)) from None
+        held.listen(1)  # so that others may ask whose it is
+        yield
+
+
+def _holder(address: str) -> str:
+    """Return who listens there, in words."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)  # where many ask, one more has no answer
+        try:
+            asking.connect(address)
+        except OSError:
+            return "another process"
+        who = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, user, _ = struct.unpack("3i", who)
+    return f"process {pid}, of user {user}" if pid else "a process of another container"

@@ -15,10 +15,9 @@ import hashlib
 import logging
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,7 +36,7 @@ from pipeline.cancelling import end
 from pipeline.chores import Chores
 from pipeline.engine import Engine
 from pipeline.holds import TaskHold
-from pipeline.locks import LockTaken, locked
+from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue.base import Claim
 from pipeline.queue.engines import create_queue, has_workers_of_its_own
@@ -72,7 +71,7 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
 
     Raises:
         BotRefused: no token, a refused token, another installation's webhook is set, another
-            process does the same from the same folder, or there is nothing for this one to do.
+            process works for this bot or on this database, or there is nothing for this one to do.
     """
     polls, works = not settings.TELEGRAM_WEBHOOK_URL, not has_workers_of_its_own()
     if not polls and not works:
@@ -82,17 +81,15 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
         )
     _require_token()
     with ExitStack() as stack:
-        place = settings.DATA_DIR / "runbot.lock"
         try:
-            # The system lets go of it however this process ends, so its holder is the only one.
-            stack.enter_context(locked(place))
-            if polls:
-                stack.enter_context(_locked_bot())
+            for name in _only_ones():
+                stack.enter_context(locked_name(name))
         except LockTaken as error:
             raise BotRefused(
-                f"Another runbot is at work for this bot or from this folder ({error}): stop it first."
+                "Another runbot is at work for this bot or on this database "
+                f"({error}): stop it first."
             ) from None
-        process = _Process("bot", place, polls=polls, works=works)
+        process = _Process("bot", "runbot", polls=polls, works=works)
         await process.live(stopping, take_over=take_over)
 
 
@@ -110,27 +107,22 @@ async def work(stopping: asyncio.Event) -> None:
     _require_token()
     with ExitStack() as stack:
         place = _own_place(stack)
-        await _Process("worker", place, polls=False, works=True).live(stopping)
+        await _Process("worker", place.name, polls=False, works=True).live(stopping)
 
 
-@contextmanager
-def _locked_bot() -> Iterator[None]:
-    """Hold the lock of the bot on this machine: two folders must not both poll with one token.
+def _only_ones() -> Iterator[str]:
+    """Yield what only one `runbot` of this machine may hold: its bot, and its database.
 
-    Each would get some of the updates, and answer some of them twice. A sandbox's bot is that of its
-    address.
+    Of two with one token each would get some of the updates, and answer some twice. A sandbox's bot is
+    that of its address. Of two with one database each would give up the messages to the other's bot.
     """
     bot_id = settings.TELEGRAM_BOT_TOKEN.partition(":")[0]
-    of_bot = f"{settings.TELEGRAM_API_BASE_URL} {bot_id}"
-    name = f"observatory-bot-{hashlib.sha256(of_bot.encode()).hexdigest()[:16]}.lock"
-    path = Path(tempfile.gettempdir()) / name
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(path, f", from {settings.DATA_DIR}"))
-        except PermissionError:
-            # Another user's of this machine. Telegram itself tells two pollers of each other.
-            logger.warning("%s cannot be locked: is another user running this bot?", path)
-        yield
+    database = settings.DATABASES["default"]
+    for kind, parts in (
+        ("bot", [settings.TELEGRAM_API_BASE_URL, bot_id]),
+        ("database", [str(database.get(key, "")) for key in ("HOST", "PORT", "NAME")]),
+    ):
+        yield f"observatory-{kind}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def _require_token() -> None:
@@ -168,11 +160,11 @@ def _installation() -> str:
 class _Process:
     """What a process of the bot's consists of, from its start to its end."""
 
-    def __init__(self, role: str, place: Path, *, polls: bool, works: bool) -> None:
+    def __init__(self, role: str, place: str, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
         self._chores = Chores(self._alerts.tell)
-        self._queue = create_queue(f"{_installation()}:{place.name}")
+        self._queue = create_queue(f"{_installation()}:{place}")
         self._engine = Engine(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._engine, self._alerts, self._queue.add)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +18,12 @@ from django.test import override_settings
 from telegram import Bot
 
 from agents.models import AgentModelConfig
+from pipeline import worker
 from pipeline.bot.application import BotRefused
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.polling import Poller
 from pipeline.bot.webhook import WebhookRefused, set_webhook
-from pipeline.locks import locked
+from pipeline.locks import locked_name
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
@@ -244,26 +247,29 @@ class GivingUpTests(BotCase):
 
 
 class ProcessTests(BotCase):
-    async def test_a_second_runbot_of_the_same_installation_is_refused(self):
-        with (
-            running_sandbox() as base_url,
-            override_settings(**environment(base_url)),
-            locked(settings.DATA_DIR / "runbot.lock"),
-            pytest.raises(BotRefused, match="Another runbot is at work"),
-        ):
-            await serve(asyncio.Event())
+    async def test_a_second_runbot_with_the_same_token_or_database_is_refused(self):
+        with TemporaryDirectory() as folder, running_sandbox() as base_url:
+            # Whatever folders it has, as under systemd's PrivateTmp.
+            elsewhere = override_settings(**environment(base_url), DATA_DIR=Path(folder))
+            with elsewhere, patch.object(tempfile, "tempdir", folder):
+                names = list(worker._only_ones())
+                for name in names:
+                    with (
+                        self.subTest(name),
+                        locked_name(name),
+                        pytest.raises(BotRefused, match=f"process {os.getpid()}, of user"),
+                    ):
+                        await serve(asyncio.Event())
 
-    async def test_a_runbot_of_another_folder_with_the_same_token_is_refused(self):
-        with running_sandbox() as base_url, TemporaryDirectory() as folder:
-            first = f"from {settings.DATA_DIR}"
-            async with self.bot_at(base_url) as chat:
-                await chat.say(MAYA, "/help")
-                await chat.sees_text(MAYA, "/support")
-                with (
-                    override_settings(DATA_DIR=Path(folder)),
-                    pytest.raises(BotRefused, match=first),
-                ):
-                    await serve(asyncio.Event())
+        assert len(names) == 2
+
+    async def test_a_runbot_with_a_token_and_a_database_of_its_own_may_run_beside_another(self):
+        first = set(worker._only_ones())
+        database = patch.dict(settings.DATABASES["default"], NAME="another")
+        with database, override_settings(TELEGRAM_BOT_TOKEN="77:another-bots"):
+            second = set(worker._only_ones())
+
+        assert not first & second
 
     async def test_a_server_that_is_not_the_bot_api_is_named_in_one_line(self):
         odd = [True, [], {"url": 5}, {"id": "x"}, None]
