@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from django.utils import timezone
+from telegram.error import TelegramError
 from telegram.request import HTTPXRequest, RequestData
 
 from agents.llm.keys import seal
@@ -48,6 +49,10 @@ Json = dict[str, Any]
 AddTasks = Callable[[Sequence[Task]], None]
 
 
+class NotTheBotApi(TelegramError):
+    """What answers is not Telegram's Bot API, or something stands before it."""
+
+
 class PersistingRequest(HTTPXRequest):
     """Requests for updates, whose answers are stored before the library sees them."""
 
@@ -64,11 +69,19 @@ class PersistingRequest(HTTPXRequest):
         *timeouts: Any,
         **more: Any,
     ) -> tuple[int, bytes]:
-        """Make the request; of an answer to getUpdates leave the ids alone."""
+        """Make the request; of an answer to getUpdates leave the ids alone.
+
+        Raises:
+            NotTheBotApi: the answer to getUpdates is none; whatever else this raises is a NetworkError
+                to the library's callers.
+        """
         code, payload = await super().do_request(url, method, request_data, *timeouts, **more)
         if code != 200 or not url.endswith("/getUpdates"):
             return code, payload
-        updates = updates_in(payload.decode("utf-8", "replace"))
+        try:
+            updates = updates_in(payload.decode("utf-8", "replace"))
+        except UNREADABLE as error:
+            raise NotTheBotApi(f"an answer to getUpdates of another shape: {error!r}") from error
         if updates:
             await sync_to_async(_store_afresh)(self._bot_id, updates, self._add_tasks)
             crashpoints.reach("updates stored")
@@ -77,14 +90,18 @@ class PersistingRequest(HTTPXRequest):
 
 
 def updates_in(answer: str) -> list[Json]:
-    """Return the updates in an answer; of one that cannot be read nothing but its id."""
+    """Return the updates in an answer; of one that cannot be read nothing but its id.
+
+    Raises:
+        One of UNREADABLE: it is no list of updates.
+    """
     try:
-        updates: list[Json] = json.loads(answer)["result"]
-    except (
-        RecursionError,
-        ValueError,
-    ):  # a thousand deep, a number of 5,000 digits: in one of them
-        return [_read(text) for text in _parts_of(answer[answer.index("[") :])]
+        updates = json.loads(answer)["result"]
+    except (RecursionError, ValueError):
+        # A thousand deep, or a number of 5,000 digits: in one of them.
+        updates = [_read(text) for text in _parts_of(answer[answer.index("[") :])]
+    if not isinstance(updates, list) or any(type(one["update_id"]) is not int for one in updates):
+        raise TypeError("no list of updates")
     return updates
 
 

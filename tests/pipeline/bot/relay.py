@@ -17,6 +17,7 @@ class Relay:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._canned: dict[str, bytes] = {}
         self._is_held: Callable[[str, dict[str, str]], bool] = lambda method, fields: False
         self._released = asyncio.Event()
         self._called = asyncio.Event()
@@ -27,6 +28,10 @@ class Relay:
     def hold(self, is_held: Callable[[str, dict[str, str]], bool]) -> None:
         """Keep requests for which this is true, until `release`."""
         self._is_held = is_held
+
+    def answer(self, method: str, body: bytes) -> None:
+        """Answer this method so from now on, instead of passing it on."""
+        self._canned[method] = body
 
     def release(self) -> None:
         self._released.set()
@@ -48,6 +53,8 @@ class Relay:
         if self._is_held(method, fields):
             self.held.set()
             await self._released.wait()
+        if method in self._canned:
+            return web.Response(body=self._canned[method], content_type="application/json")
         answer = await self._http.request(
             request.method,
             f"{self._upstream}{request.path_qs}",

@@ -292,6 +292,20 @@ class ProcessTests(BotCase):
                     ):
                         await set_webhook()
 
+    async def test_so_is_one_that_does_not_hand_out_updates(self):
+        bodies = ("{}", "[]", '{"ok": true, "result": 5}', '{"ok": true, "result": [5]}', "<html>")
+        with running_sandbox() as base_url:
+            async with Relay(base_url).running() as relay:
+                telegram = {"TELEGRAM_API_BASE_URL": f"{relay.url}/telegram"}
+                for body in (*bodies, '{"ok": true, "result": [{"update_id": "x"}]}'):
+                    with self.subTest(body):
+                        relay.answer("getUpdates", body.encode())
+                        with (
+                            override_settings(**environment(base_url) | telegram),
+                            pytest.raises(BotRefused, match="does not answer as Telegram's"),
+                        ):
+                            await asyncio.wait_for(serve(asyncio.Event()), PATIENCE_S)
+
     async def test_polling_that_falls_silent_is_started_again(self):
         with running_sandbox() as base_url:
             async with Relay(base_url).running() as relay:
