@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
+from django.db.models import Q
 from django.utils import timezone
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest, RequestData
@@ -155,7 +156,7 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
 def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
     """Return what is to be done about updates, and who is to be told that they wait.
 
-    One notice a chat, and none while the parts of a paste come in: they are one message. A paste
+    One notice a chat at a time, and none while the parts of a paste come in: they are one message. A paste
     that waits for its parts and for nothing else has its placeholder meanwhile.
     """
     now = timezone.now()
@@ -181,16 +182,20 @@ def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
 
 
 def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[str]]:
-    """Return which lanes have open messages, a paste among them or not, and which were told since."""
+    """Return which lanes have open messages, a paste among them or not, and which need no notice.
+
+    Those were told since then, or still show one: its message waits or is being answered.
+    """
     of_lanes = Task.objects.filter(lane__in=lanes)
     open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
     busy: dict[str, bool] = {}
     for lane, is_paste, worker in open_tasks.values_list("lane", "is_paste", "worker"):
         busy[lane] = busy.get(lane, False) or (is_paste and not worker)
-    notices = of_lanes.filter(
-        kind=TaskKind.NOTICE, status__in=TaskStatus.values, created_at__gt=since
-    )
-    return busy, set(notices.values_list("lane", flat=True))
+    notices = of_lanes.filter(kind=TaskKind.NOTICE, status__in=TaskStatus.values)
+    is_recent, is_shown = Q(created_at__gt=since), ~Q(status=TaskStatus.IGNORED)
+    is_about_open = Q(update__in=open_tasks.values("update"))
+    told = notices.filter(is_recent | (is_shown & is_about_open))
+    return busy, set(told.values_list("lane", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
