@@ -103,7 +103,9 @@ class _Answer:
     head: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)  # a few servers put the answer there
     reason: Any = None
+    native_reason: Any = None  # the upstream vendor's, which OpenRouter passes on
     error: Any = None
     has_ended: bool = False
     is_message: bool = False  # Anthropic's
@@ -133,6 +135,10 @@ class _Answer:
         text = delta.get("content") if choice else delta.get("text")
         if isinstance(text, str) and delta.get("type", "text_delta") == "text_delta":
             self.said.append(text)
+        thought = (delta.get("reasoning_content") or delta.get("reasoning")) if choice else None
+        if isinstance(thought, str):
+            self.thought.append(thought)
+        self.native_reason = choice.get("native_finish_reason") or self.native_reason
         self.reason = choice.get("finish_reason") or delta.get("stop_reason") or self.reason
 
     def body(self) -> dict[str, Any]:
@@ -146,8 +152,12 @@ class _Answer:
         if self.is_message:
             return body | {"content": [{"type": "text", "text": text}], "stop_reason": reason}
         if not self.error or self.said:
+            message = {"role": "assistant", "content": text}
+            if self.thought:
+                message["reasoning_content"] = "".join(self.thought)
+            native = self.native_reason if self.has_ended else None
             body["choices"] = [
-                {"finish_reason": reason, "message": {"role": "assistant", "content": text}}
+                {"finish_reason": reason, "native_finish_reason": native, "message": message}
             ]
         return body
 

@@ -51,6 +51,7 @@ class Loopback:
 
     def __init__(self, replies: tuple[Reply, ...]) -> None:
         self.replies = list(replies)
+        self.by_model: dict[str, Canned] = {}  # what requests for a model get instead
         self.base_url = ""
         self.received: list[Received] = []
         self.connections = 0
@@ -79,7 +80,8 @@ class Loopback:
             while (request := await _read_request(reader)) is not None:
                 self.received.append(request)
                 self.arrived.set()
-                reply = self.next_reply()
+                model = request.body.get("model") if isinstance(request.body, dict) else None
+                reply = self.by_model.get(str(model)) or self.next_reply()
                 if isinstance(reply, Canned):
                     writer.write(reply.encoded())
                     await writer.drain()

@@ -74,6 +74,23 @@ class Streams(SimpleTestCase):
 
         assert completion.text == text
 
+    async def test_json_that_comes_among_the_thoughts_is_found_and_thoughts_are_no_answer(self):
+        for name in ("reasoning_content", "reasoning"):
+            chunks = json.loads(json.dumps(chat(GOOD)).replace('"content"', f'"{name}"'))
+            with self.subTest(name):
+                async with loopback(Canned(body=events(*chunks))) as server:
+                    llm = OPENROUTER.provider(server.base_url)
+                    answer = await llm.complete("s", "u", schema=SCHEMA)
+                    with pytest.raises(AnswerUnusable):
+                        await llm.complete("s", "u")
+
+                assert answer.text == GOOD
+
+    async def test_a_stream_whose_upstream_ended_at_a_limit_is_cut(self):
+        chunks = chat(GOOD)
+        chunks[-2]["choices"][0]["native_finish_reason"] = "MAX_TOKENS"
+        await OPENROUTER.failed(Canned(body=events(*chunks)), AnswerCut)
+
     async def test_a_stream_without_its_end_is_cut_whatever_its_json_says(self):
         cut: list[tuple[Vendor, bytes]] = [
             (OPENROUTER, events(*chat(GOOD), done=False)),

@@ -24,7 +24,7 @@ from agents.llm.signs import Sent
 from tests.llm.calling import SCHEMA, Recorder
 from tests.llm.generated import Response, flipped, response
 from tests.llm.loopback import Loopback, Received, loopback
-from tests.llm.vendors import VENDORS, Body, Vendor
+from tests.llm.vendors import WIRES, Body, Vendor
 from tests.proving import IS_PROVING, amount, closing_line
 
 SEED = time.time_ns() if IS_PROVING else 20261124
@@ -43,7 +43,7 @@ RETRIED_STATUSES = {408, 409, 425, 429, *range(500, 600)}
 
 class Fuzzing(SimpleTestCase):
     async def test_responses_over_http(self):
-        for vendor in VENDORS:
+        for vendor in WIRES:
             chance = random.Random(f"{SEED} {vendor.name}")
             async with loopback(vendor.ok()) as server:
                 for number in range(OVER_HTTP):
@@ -57,10 +57,10 @@ class Fuzzing(SimpleTestCase):
                         for number_of_one, earlier in enumerate(outcomes[:-1]):
                             before, after = requests[number_of_one : number_of_one + 2]
                             assert may_be_followed(given, earlier, before, after)
-        closing_line(f"fuzz: {OVER_HTTP * len(VENDORS)} responses over HTTP, sound, {SEED=}")
+        closing_line(f"fuzz: {OVER_HTTP * len(WIRES)} responses over HTTP, sound, {SEED=}")
 
     async def test_broken_http(self):
-        for vendor in VENDORS:
+        for vendor in WIRES:
             chance = random.Random(f"{SEED} {vendor.name}")
             async with loopback(vendor.ok()) as server:
                 for number in range(BROKEN_HTTP):
@@ -68,16 +68,16 @@ class Fuzzing(SimpleTestCase):
                     with self.subTest(vendor.name, seed=SEED, number=number, raw=raw):
                         server.replies = [sending(raw)]
                         assert_sound(vendor, await played(vendor, server, chance))
-        closing_line(f"fuzz: {BROKEN_HTTP * len(VENDORS)} broken HTTP responses, sound, {SEED=}")
+        closing_line(f"fuzz: {BROKEN_HTTP * len(WIRES)} broken HTTP responses, sound, {SEED=}")
 
     def test_responses_that_are_only_read(self):
-        for vendor in VENDORS:
+        for vendor in WIRES:
             chance = random.Random(f"{SEED} {vendor.name} read")
             for number in range(READ_ONLY):
                 given = response(vendor, chance)
                 with self.subTest(vendor.name, seed=SEED, number=number, given=given):
                     assert_sound(vendor, [read(vendor, given, chance.choice(SENTS))])
-        closing_line(f"fuzz: {READ_ONLY * len(VENDORS)} responses read, sound, {SEED=}")
+        closing_line(f"fuzz: {READ_ONLY * len(WIRES)} responses read, sound, {SEED=}")
 
 
 async def played(vendor: Vendor, server: Loopback, chance: random.Random) -> list[Outcome]:

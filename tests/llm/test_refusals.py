@@ -27,7 +27,7 @@ from agents.llm.errors import (
 from agents.llm.signs import Sent
 from tests.llm.calling import SCHEMA, Recorder
 from tests.llm.loopback import Canned, loopback
-from tests.llm.vendors import OPENAI, OPENROUTER, VENDORS, Vendor
+from tests.llm.vendors import OPENAI, OPENROUTER, VENDORS, Body, Vendor
 
 WORDINGS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "wordings.json").read_text(encoding="utf-8")
@@ -42,6 +42,7 @@ SENT = Sent(
     max_tokens=16_384,
 )
 FALLBACK = "openai/gpt-5-mini"
+ANSWER = {"is_lead": True}
 
 
 def sent_with(wording: dict[str, Any]) -> Sent:
@@ -101,23 +102,37 @@ class Wordings(SimpleTestCase):
 
     async def assert_handled(self, vendor: Vendor, wording: dict[str, Any]) -> None:
         recorder = Recorder()
-        reply = Canned(status=wording["status"], body=wording["body"])
+        refused = Canned(status=wording["status"], body=wording["body"])
         picture = "R0lGODlh" if wording.get("has_picture") else None
-        async with loopback(reply) as server:
+        async with loopback(refused) as server:
+            server.by_model[FALLBACK] = vendor.ok(json.dumps(ANSWER))
             llm = vendor.provider(server.base_url, recorder, fallback_model=FALLBACK)
-            with pytest.raises(LLMError) as caught:
-                await llm.complete("s", "u", schema=SCHEMA, image_b64=picture)
+            try:
+                answer = await llm.complete("s", "u", schema=SCHEMA, image_b64=picture)
+            except LLMError:
+                answer = None
 
-        causes = {one.error.cause for one in recorder.outcomes if one.error}
-        # Without a price that was named, the same words mean that nobody serves the model; and
-        # what is said of a parameter that this vendor is never sent means no more than its status.
-        expected = {Cause(wording["cause"]), Cause.UNKNOWN_MODEL, Cause.REQUEST, Cause.SCHEMA}
-        expected |= {Cause.OUTAGE} if wording["status"] >= 500 else set()
-        assert causes <= expected | {Cause.LIMIT, Cause.LENGTH}
-        models = {attempt.requested_model for attempt in recorder.started}
-        assert (FALLBACK in models) == HANDLING[caught.value.cause].may_fall_back
-        assert not any(one.error and one.error.maybe_charged for one in recorder.outcomes)
+        errors = [one.error for one in recorder.outcomes if one.error]
+        assert errors[0].cause == cause_of(wording, server.chats[0].body)
+        assert (answer is not None) == errors[-1].handling.may_fall_back
+        assert not any(error.maybe_charged for error in errors)
         assert len({attempt.key_fingerprint for attempt in recorder.started}) == 1
+
+
+def cause_of(wording: dict[str, Any], body: Body) -> Cause:
+    """Return the cause of a refusal, by what was sent: words about anything else are not about it."""
+    cause, words = Cause(wording["cause"]), str(wording["body"])
+    limit = body.get("max_tokens") or body["max_completion_tokens"]
+    is_of_both = "context length" in words or "Request too large" in words
+    is_of_both = is_of_both and "max_completion_tokens' is too large" not in words
+    if cause is Cause.PRICE:  # none was named: what the model costs is not known here
+        return Cause.OUTAGE if wording["status"] == 503 else Cause.UNKNOWN_MODEL
+    if cause is Cause.PARAMETER and not any(f"{name}'" in words for name in body):
+        is_sent = wording["parameter"] in body
+        return cause if is_sent else Cause.REQUEST
+    if cause is Cause.LIMIT and is_of_both and wording["tokens"] >= limit:
+        return Cause.LENGTH  # what was asked for was little already
+    return cause
 
 
 class Rows(SimpleTestCase):

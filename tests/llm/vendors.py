@@ -1,9 +1,12 @@
-"""The three vendors, for the tests of what is common to them: sound bodies, errors, keys, ids."""
+"""The vendors, for the tests of what is common to them: sound bodies, errors, keys, ids.
+
+`WIRES` has the team's own server, too, which speaks as OpenAI does and knows less of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from agents.llm.base import Completion, StepScope
 from agents.llm.calls import Wire
 from agents.llm.claude import ClaudeProvider, ClaudeWire
+from agents.llm.compatible import CompatibleProvider, CompatibleWire
 from agents.llm.errors import LLMError
 from agents.llm.keys import PlainKey
 from agents.llm.openai import OpenAIProvider, OpenAIWire
@@ -184,4 +188,13 @@ OPENAI = Vendor(
     sandbox_path="/openai",
     misbehaving="sandbox-",
 )
+COMPATIBLE = replace(
+    OPENAI,
+    name="compatible",
+    provider_class=CompatibleProvider,
+    wire=CompatibleWire(""),
+    key=canaries.SHARED_KEY,
+    model="llama3.2:1b",
+)
 VENDORS = (OPENROUTER, CLAUDE, OPENAI)
+WIRES = (*VENDORS, COMPATIBLE)
