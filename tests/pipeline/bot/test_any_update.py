@@ -5,6 +5,7 @@ OBSERVATORY_SEED=n the same updates again; OBSERVATORY_PROVE=1 ten times as many
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +15,18 @@ import pytest
 from telegram import Update
 
 from pipeline.bot import polling
-from pipeline.models import Task, TelegramUpdate
+from pipeline.models import PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
 from tests.chaos.test_kills import SEED
 from tests.pipeline.bot.chatting import BotCase, Chat
+from tests.pipeline.bot.kinds import updates
 from tests.pipeline.bot.test_hostile import nothing_is_left
+from tests.pipeline.bot.test_parsing import ESSENTIAL, at, paths
 from tests.pipeline.cases import until
 from tests.proving import amount, closing_line
 
 UPDATES = amount(1_000, quickly=300, proving=10_000)
+TEXTS_WITHOUT_A_FIELD = amount(100, proving=10**9)
 AT_ONCE = 100
 PEOPLE = 60
 KINDS = [*Update.ALL_TYPES, "subscription", "stopped_message_generation", "kind_to_come"]
@@ -172,6 +176,31 @@ class AnyUpdateTests(BotCase):
         assert not unread, (SEED, unread[:3])
         assert chats <= {*people, group}, SEED
         closing_line(f"\n{UPDATES} updates, {len(ended)} tasks, {len(dead)} unreadable, {SEED=}\n")
+
+    async def test_a_text_of_which_any_field_is_missing_is_no_dead_letter(self):
+        cases = [
+            (update, path)
+            for name, update in updates().items()
+            if "text with" in name
+            for path in paths(update)
+            if path not in ESSENTIAL | {("update_id",)}
+        ]
+        chosen = random.Random(16).sample(cases, min(len(cases), TEXTS_WITHOUT_A_FIELD))
+        async with self.bot(OPERATOR_CHAT_ID="") as chat:
+            for update, path in chosen:
+                person = await self._newcomer(chat)
+                own: Any = json.loads(json.dumps(update["message"]).replace("1001", str(person)))
+                cut = at({"message": own}, path)
+                answer = await chat.post("/telegram/updates", **cut)
+                assert answer.is_success, (path, answer.text)
+            await until(self._all_stored(len(chosen)), within_s=120)
+            await until(nothing_is_left, within_s=600)
+
+        dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD)]
+        assert not dead, (dead[0].error, len(dead))
+        answered = await PipelineRun.objects.acount()
+        assert answered > len(chosen) / 2  # of the others the chat is a group, or the text is gone
+        closing_line(f"\n{len(chosen)} texts without a field, dead=0, {answered} runs\n")
 
     async def _newcomer(self, chat: Chat) -> int:
         return int((await chat.post("/chat/people", first_name="Somebody")).json()["id"])
