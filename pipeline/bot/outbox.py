@@ -98,11 +98,9 @@ class Outbox(Placeholders):
             await self._deliver(row)
 
     async def _deliver(self, row: OutgoingMessage) -> None:
-        if row.file_name:
-            await self._deliver_file(row)
-            return
         entities = [MessageEntity.de_json(entity, self._bot) for entity in row.entities]
-        if row.message_id is not None and not row.picture:
+        is_text = not row.picture and not row.file_name
+        if row.message_id is not None and is_text:
             try:
                 await self._persistently_edit(
                     row.message_id, row.text, entities, reply_markup=keyboard(row.buttons)
@@ -115,6 +113,9 @@ class Outbox(Placeholders):
         if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
             await self._find_or_say(row, entities, is_over=True)
             return
+        if row.message_id is not None and row.file_name:  # the placeholder of what became a file
+            with contextlib.suppress(MessageGone):
+                await self._persistently_edit(row.message_id, texts.IN_FILE, [])
         ticket = Ticket(leaving=sync_to_async(partial(self._leave, row)))
         try:
             message_id = await self._persistently_send(
@@ -122,6 +123,7 @@ class Outbox(Placeholders):
                 entities,
                 may_repeat=row.text in texts.REFUSALS,
                 picture=row.picture,
+                file_name=row.file_name,
                 reply_markup=keyboard(row.buttons),
                 rate_limit_args=ticket,
             )
@@ -132,34 +134,6 @@ class Outbox(Placeholders):
             return
         crashpoints.reach("message sent")
         await self._mark(row, SendStatus.SENT, message_id=message_id)
-
-    async def _deliver_file(self, row: OutgoingMessage) -> None:
-        """Send a text as a file; one that may have arrived is left if its messages are there."""
-        if row.status == SendStatus.SENDING:
-            if row.file_name == FILE_NAME:
-                await self._mark(row, SendStatus.AMBIGUOUS)
-            else:
-                await self._offer(row)
-            return
-        if row.message_id is not None:  # the placeholder of what had to become a file
-            with contextlib.suppress(MessageGone):
-                await self._persistently_edit(row.message_id, texts.IN_FILE, [])
-        await self._mark(row, SendStatus.SENDING)
-        content = InputFile(row.text.encode(), filename=row.file_name)
-        buttons = keyboard(row.buttons)
-        message = await where_it_can(
-            self._place,
-            lambda **place: self._bot.send_document(
-                self._chat_id, content, reply_markup=buttons, **place
-            ),
-        )
-        await self._mark(row, SendStatus.SENT, message_id=message.message_id)
-
-    async def _offer(self, row: OutgoingMessage) -> None:
-        """Say that a message may have been cut off, with a button that shows it."""
-        button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
-        await self._persistently_send(texts.CUT_OFF, [], reply_markup=button)
-        await self._mark(row, SendStatus.AMBIGUOUS)
 
     async def _find_or_say(
         self, row: OutgoingMessage, entities: Sequence[Any], *, is_over: bool
@@ -176,11 +150,14 @@ class Outbox(Placeholders):
         if found:
             await self._remove([*found[1:], marker])
             await self._mark(row, SendStatus.SENT, message_id=found[0])
+        elif not (is_certain and is_over) and row.file_name == FILE_NAME:
+            await self._remove([marker])  # its messages are there
+            await self._mark(row, SendStatus.AMBIGUOUS)
         elif not (is_certain and is_over):
             button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
             await self._persistently_edit(marker, texts.CUT_OFF, [], reply_markup=button)
             await self._mark(row, SendStatus.AMBIGUOUS, message_id=marker)
-        elif row.picture:
+        elif row.picture or row.file_name:
             await self._remove([marker])
             row.status = SendStatus.PENDING
             await self._deliver(row)
@@ -219,8 +196,21 @@ class Outbox(Placeholders):
         raise AssertionError("the loop above returns or raises")
 
     async def _send(
-        self, text: str, entities: Sequence[Any], *, picture: str = "", **options: Any
+        self,
+        text: str,
+        entities: Sequence[Any],
+        *,
+        picture: str = "",
+        file_name: str = "",
+        **options: Any,
     ) -> int:
+        if file_name:
+            content = InputFile(text.encode(), filename=file_name)
+            file = await where_it_can(
+                self._place,
+                lambda **place: self._bot.send_document(self._chat_id, content, **place, **options),
+            )
+            return file.message_id
         if picture:
             photo = InputFile(base64.b64decode(picture), filename="picture.png")
             shown = await where_it_can(

@@ -153,7 +153,8 @@ class Placeholders(ABC):
             except MessageGone:
                 continue
             except BadRequest as error:
-                if not row.picture or "no text" not in str(error).lower():
+                is_medium = row.picture or row.file_name
+                if not is_medium or "no text" not in str(error).lower():
                     continue  # it is nothing that could show a text
             found.append(message_id)
         logger.info("chat=%s: of %s ids %s were lost", self._update.chat_id, len(ids), len(found))

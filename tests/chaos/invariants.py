@@ -158,12 +158,12 @@ def _falsely_cut_off(shown: Counter[tuple[int, str]]) -> Iterator[str]:
 
 
 def _unanswered(people: People, shown: Counter[tuple[int, str]]) -> Iterator[str]:
-    unsure = OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS)
-    unsure_chats = set(unsure.values_list("update__chat_id", flat=True))
+    unsure = OutgoingMessage.objects.filter(status=SendStatus.AMBIGUOUS).select_related("update")
+    offered = {(row.update.chat_id, _asked(row.text)) for row in unsure}
     for person, said in people.said.items():
         for text in said:
             is_there = not text.startswith("prospect ") or shown[person, text]
-            if is_there or person in unsure_chats or _was_told_of_a_failure(person, text):
+            if is_there or (person, text) in offered or _was_told_of_a_failure(person, text):
                 continue
             yield f"N5 {person} has no answer to {text!r}"
 

@@ -312,6 +312,23 @@ class LostTests(OutboxCase):
             assert await chat.replies(MAYA) == ["The answer"]
         assert await statuses() == [SendStatus.SENT]
 
+    async def test_a_file_that_arrived_is_found_and_one_that_never_left_is_sent(self):
+        for has_arrived in (True, False):
+            with self.subTest(has_arrived=has_arrived):
+                async with self.outbox() as (outbox, chat):
+                    await outbox.keep([("part", [])] * 5)
+                    await outbox.deliver()
+                    *_, file = await chat.messages_of_the_bot(MAYA)
+                    await self.lost()
+                    if not has_arrived:
+                        await chat.delete(MAYA, file["message_id"])
+                    await outbox.deliver()
+                    seen = await chat.messages_of_the_bot(MAYA)
+
+                assert ["document" in message for message in seen] == [False] * 5 + [True]
+                assert (seen[-1] == file) == has_arrived
+                assert set(await statuses()) == {SendStatus.SENT}
+
     async def test_the_second_part_of_an_answer_is_found_beside_the_first(self):
         async with self.outbox() as (outbox, chat):
             await outbox.keep([("The answer", []), ("Its second part", [])])
