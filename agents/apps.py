@@ -8,10 +8,11 @@ from django.apps import AppConfig
 
 
 class AgentsConfig(AppConfig):
-    """Registers the checks of this app."""
+    """Registers the checks of this app, and the shapes of keys that the detector of secrets goes by."""
 
     name = "agents"
     verbose_name = "Agents"
 
     def ready(self) -> None:
+        importlib.import_module("agents.llm.router")
         importlib.import_module("agents.checks")

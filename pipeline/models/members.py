@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from agents.llm.keys import SealedKey, seal
-from agents.llm.router import provider_names
 
 TELEGRAM_ID_STAYS = "a member's Telegram id never changes: make another member instead"
 
 
 def provider_choices() -> list[tuple[str, str]]:
     """Return the providers that a member may bring a key for."""
-    return [(name, name) for name in provider_names()]
+    return [(name, name) for name in settings.DEFAULT_MODELS]
 
 
 class Access(models.TextChoices):

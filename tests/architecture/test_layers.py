@@ -64,6 +64,7 @@ ONLY_IN = {
     "httpx": ("agents.llm", "agents.catalog", "pipeline.bot.transport"),
     "opentelemetry": ("observatory.telemetry",),
 }
+CLIENTS = ("httpx", "aiohttp", "telegram", "redis")
 OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_model_config"}
 MAY_TOUCH_OVERRIDES = (
     *("agents.models", "agents.snapshot", "agents.admin", "agents.forms"),
@@ -175,6 +176,24 @@ def circle(modules: list[Module]) -> list[str]:
     return []
 
 
+def reached_from(modules: list[Module], start: Iterator[Module]) -> dict[str, list[str]]:
+    """Return what these modules load, theirs and others', each with the way that leads to it."""
+    by_name = {source.name: source for source in modules}
+    ways = {source.name: [source.name] for source in start}
+    waiting = list(ways)
+    while waiting:
+        name = waiting.pop()
+        for found in imports(by_name[name]):
+            if found.for_types or found.function:
+                continue
+            parts = found.target.split(".")
+            for target in (".".join(parts[:count]) for count in range(1, len(parts) + 1)):
+                if target not in ways:
+                    ways[target] = [*ways[name], target]
+                    waiting += [target] if target in by_name else []
+    return ways
+
+
 def _known_targets(source: Module, names: set[str]) -> set[str]:
     found = {i.target for i in imports(source) if not i.function and not i.for_types}
     return {name for target in found for name in (target, target.rpartition(".")[0])} & names
@@ -198,6 +217,14 @@ class LayerTest(SimpleTestCase):
 
     def test_no_module_imports_itself_in_a_circle(self):
         assert circle(product_modules()) == []
+
+    def test_models_load_no_client_of_anything_outside(self):
+        modules = product_modules()
+        models = (source for source in modules if source.is_in("agents.models", "pipeline.models"))
+        ways = reached_from(modules, models)
+
+        assert {"django.db.models", "agents.llm.keys"} <= set(ways)
+        assert [ways[client] for client in CLIENTS if client in ways] == []
 
     def test_the_checker_reads_the_whole_product(self):
         names = {source.name for source in product_modules()}

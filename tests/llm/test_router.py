@@ -72,6 +72,7 @@ class CreatingProviders(SimpleTestCase):
 
     def test_every_provider_says_its_own_name_and_has_a_default_model(self):
         assert provider_names() == ("openrouter", "claude", "openai")
+        assert provider_names() == tuple(settings.DEFAULT_MODELS)  # what members are offered
         for name in provider_names():
             assert create_provider(name, KEY, "a/b").name == name
             assert settings.DEFAULT_MODELS[name]
