@@ -24,8 +24,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import CatalogModel
-from pipeline import figures
 from pipeline.models import Member, PipelineRun
+from pipeline.operations import figures
 
 RUNS = int(os.environ.get("BENCH_RUNS", "333334"))
 TIMES = int(os.environ.get("BENCH_TIMES", "20"))

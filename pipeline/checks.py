@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
 
-from pipeline.config import problems
+from pipeline.running.config import problems
 
 
 @register

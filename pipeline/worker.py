@@ -28,18 +28,18 @@ from django.db import Error as DatabaseError
 
 from agents.llm.keys import fingerprint
 from agents.model_config import OverridesUnknown
-from pipeline import rows
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.application import BotRefused, BotSide
 from pipeline.bot.parsing import NotForUs
 from pipeline.cancelling import end
-from pipeline.chores import Chores
-from pipeline.engine import Engine
-from pipeline.holds import TaskHold
+from pipeline.journal import rows
+from pipeline.journal.holds import TaskHold
 from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.operations.chores import Chores
 from pipeline.queue.base import Claim
 from pipeline.queue.engines import create_queue, has_workers_of_its_own
+from pipeline.running.engine import Engine
 
 logger = logging.getLogger(__name__)
 

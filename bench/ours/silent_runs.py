@@ -19,11 +19,11 @@ from agents.models import AgentModelConfig
 from agents.registry import AgentRegistry
 from bench.peers.laps import serve_runs
 from bench.peers.work import KEY, MESSAGE, MODEL
-from pipeline import records
-from pipeline.config import PipelineConfig, StepConfig, StepMode
-from pipeline.context import PipelineContext
+from pipeline.journal import records
 from pipeline.models.runs import Source
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.running.context import PipelineContext
+from pipeline.running.runner import PipelineRunner
 
 AGENTS = ("extraction", "strategist", "trainer")
 

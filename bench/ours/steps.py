@@ -24,11 +24,11 @@ from agents.team.strategist import StrategistAgent
 from bench.ours.filling import fill
 from bench.peers.laps import ALONE, TOGETHER, Figures, at_once, serve
 from bench.peers.work import KEY, MESSAGE, MODEL
-from pipeline.config import PipelineConfig, StepConfig, StepMode
-from pipeline.context import PipelineContext
 from pipeline.models import LLMCall
 from pipeline.models.runs import CallStatus, RunStatus, Source
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.running.context import PipelineContext
+from pipeline.running.runner import PipelineRunner
 
 STEPS = 3
 

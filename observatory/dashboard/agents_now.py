@@ -14,8 +14,8 @@ from agents.base import BaseAgent
 from agents.llm.base import Purse
 from agents.registry import default_registry
 from agents.snapshot import Override, Snapshot
-from pipeline import figures
-from pipeline.aggregates import percentile_ms
+from pipeline.operations import figures
+from pipeline.operations.aggregates import percentile_ms
 
 HOURS = 24  # this one and the 23 before it
 NO_FIGURES = figures.Tally()

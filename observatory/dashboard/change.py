@@ -10,9 +10,9 @@ from django.db.models import Exists, OuterRef
 
 from agents.catalog import estimated_cost_usd, find
 from agents.llm.base import Purse
-from pipeline import figures
-from pipeline.config import load_pipeline, pipeline_names
 from pipeline.models import Member, PipelineRun
+from pipeline.operations import figures
+from pipeline.running.config import load_pipeline, pipeline_names
 
 DAYS = 7
 

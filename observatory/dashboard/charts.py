@@ -11,8 +11,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from pipeline import figures
-from pipeline.aggregates import percentile_ms
+from pipeline.operations import figures
+from pipeline.operations.aggregates import percentile_ms
 
 MOST_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
 OTHERS = "others"

@@ -21,8 +21,8 @@ from agents.models import CatalogModel, validate_model_id
 from agents.registry import default_registry
 from observatory.dashboard.change import change
 from observatory.dashboard.trial import SAMPLE, try_out
-from pipeline import attention
 from pipeline.models import PipelineRun
+from pipeline.operations import attention
 
 SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
 MOST_SAMPLE = 4000  # characters

@@ -12,10 +12,10 @@ from django.conf import settings
 
 from agents.llm.router import create_shared_provider
 from agents.registry import default_registry
-from pipeline.config import PipelineConfig, StepConfig, StepMode
-from pipeline.context import PipelineContext
 from pipeline.models.runs import Source
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.running.context import PipelineContext
+from pipeline.running.runner import PipelineRunner
 
 SAMPLE = (
     "VP of Strategy at a mid-size bank. Liked the demo, then went silent. "

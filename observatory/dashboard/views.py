@@ -18,7 +18,7 @@ from agents.snapshot import read_snapshot
 from observatory.dashboard.agents_now import agents_now, since
 from observatory.dashboard.charts import DIMENSIONS, RANGES, charts
 from observatory.dashboard.recent import Recent
-from pipeline import attention
+from pipeline.operations import attention
 
 FIGURES_FOR_S = 5.0  # the state of overrides is never kept, figures and counts are
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from observatory.telemetry import spans
 from observatory.telemetry.meters import Meters
 from observatory.telemetry.sending import Receiver, Sending
-from pipeline import traces
+from pipeline.journal import traces
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun
 
 logger = logging.getLogger(__name__)

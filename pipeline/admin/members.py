@@ -17,9 +17,9 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from agents.guarded_admin import Acted, GuardedModelAdmin, Question
-from pipeline.admission import approve, greet, invite, link_of
 from pipeline.models import Fact, Invite, Member
 from pipeline.models.members import Access
+from pipeline.people.admission import approve, greet, invite, link_of
 
 
 class FactInline(TabularInline):

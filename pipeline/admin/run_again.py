@@ -14,10 +14,10 @@ from django.utils import timezone
 from agents.llm.base import Purse
 from pipeline.admin.run_rows import Tally, are_over, dollars, steps_of, tally
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
-from pipeline.again import NotAgain, ask_again, outlook
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.readings import How
 from pipeline.models.runs import RunStatus
+from pipeline.running.again import NotAgain, ask_again, outlook
 
 RELOAD_AFTER_S = 2
 WORKER_WITHIN_S = 20  # else the page asks whether there is one

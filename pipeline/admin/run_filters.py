@@ -29,8 +29,8 @@ from unfold.views import ChangeList
 from agents.llm.base import Purse
 from agents.registry import default_registry
 from pipeline.admin.paging import COUNTED
-from pipeline.config import pipeline_names
 from pipeline.models import Member, PipelineRun, StepRun
+from pipeline.running.config import pipeline_names
 
 FOUND = COUNTED // 2  # runs, by their steps: each of their ids goes through two more queries
 STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one purse, and hardly two of one agent

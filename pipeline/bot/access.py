@@ -9,10 +9,10 @@ from django.conf import settings
 from django.utils import timezone
 from telegram import User
 
-from pipeline.admission import redeem
 from pipeline.bot import texts
 from pipeline.models import Member
 from pipeline.models.members import Access
+from pipeline.people.admission import redeem
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
-from pipeline import rows
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
@@ -45,13 +44,14 @@ from pipeline.bot.polling import Poller
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
-from pipeline.engine import Engine
-from pipeline.holds import TaskHold
+from pipeline.journal import rows
+from pipeline.journal.holds import TaskHold
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
 from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, Hopeless
+from pipeline.running.engine import Engine
 
 logger = logging.getLogger(__name__)
 

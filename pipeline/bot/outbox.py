@@ -33,8 +33,8 @@ from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
-from pipeline.holds import progressed
-from pipeline.kept_texts import clean
+from pipeline.journal.holds import progressed
+from pipeline.journal.kept_texts import clean
 from pipeline.models.inbox import OutgoingMessage, SendStatus
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from telegram.error import BadRequest, RetryAfter, TelegramError
 from pipeline import crashpoints
 from pipeline.bot.limiter import DROPPED_AFTER_S, Rank, Ticket
 from pipeline.bot.lines import Place
-from pipeline.holds import Hold, Superseded, progressed
+from pipeline.journal.holds import Hold, Superseded, progressed
 from pipeline.models.inbox import (
     OutgoingMessage,
     SendStatus,

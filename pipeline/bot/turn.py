@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from pipeline.bot.outbox import Outbox
-from pipeline.holds import TaskHold
+from pipeline.journal.holds import TaskHold
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.queue.base import Claim
 

@@ -1,6 +1,6 @@
 """Figures of closed hours and days, so that no page has to add up millions of calls.
 
-`pipeline.figures` is the only writer and reader. They name agents, models and purses, never a
+`pipeline.operations.figures` is the only writer and reader. They name agents, models and purses, never a
 member or a text, and so outlive both.
 """
 

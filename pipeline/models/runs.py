@@ -1,6 +1,6 @@
 """The proof of what happened: PipelineRun → StepRun → LLMCall, and the exact texts once each.
 
-`pipeline.records` is the only writer. Rows are written before something happens and again after,
+`pipeline.journal.records` is the only writer. Rows are written before something happens and again after,
 so that what a crash cut off is still there to be seen.
 """
 

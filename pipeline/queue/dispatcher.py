@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from agents.llm.secrets import scrub
 from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
-from pipeline.holds import Superseded
+from pipeline.journal.holds import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
 from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim, GivenUp, Hopeless, Perform

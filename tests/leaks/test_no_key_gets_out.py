@@ -29,9 +29,9 @@ from agents.llm.secrets import HIDDEN, scrub
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from observatory.redaction import RedactingFilter, RedactingFormatter
-from pipeline.context import PipelineContext
 from pipeline.models import LLMCall, Member, PastedKey, PipelineRun, Task
 from pipeline.models.members import Access
+from pipeline.running.context import PipelineContext
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, environment
 from tests.sandbox.serving import running_sandbox

@@ -15,8 +15,8 @@ from agents.models import AgentModelConfig, OverrideVersion, ResolverProcess
 from agents.snapshot import read_snapshot
 from observatory.dashboard import views
 from observatory.dashboard.recent import Recent
-from pipeline import attention
 from pipeline.models import Chore
+from pipeline.operations import attention
 from tests.forms import send
 from tests.pipeline.test_figures import FiguresCase
 

@@ -17,12 +17,12 @@ from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from agents.registry import AgentRegistry
-from pipeline.config import PipelineConfig
-from pipeline.context import PipelineContext
+from pipeline.journal.reports import RunReport
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import Source
-from pipeline.reports import RunReport
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import PipelineConfig
+from pipeline.running.context import PipelineContext
+from pipeline.running.runner import PipelineRunner
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.wire import LOOK_EVERY_S, WAIT_S, Wire
 from tests.sandbox.serving import running_sandbox

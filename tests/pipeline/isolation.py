@@ -20,10 +20,10 @@ from agents.llm.http import close_clients
 from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
 from agents.registry import AgentRegistry
-from pipeline.config import PipelineConfig, StepConfig
-from pipeline.context import NoPurse, PipelineContext
 from pipeline.models.runs import Source
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import PipelineConfig, StepConfig
+from pipeline.running.context import NoPurse, PipelineContext
+from pipeline.running.runner import PipelineRunner
 from tests.canaries import SHARED_KEY, canary
 from tests.pipeline.players import player
 from tests.pipeline.scenes import AGENTS, PAUSES_S, Cast, Change, Scene

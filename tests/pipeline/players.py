@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from agents.base import AgentContext, AgentInput, AgentOutput, BaseAgent
 from agents.llm.base import Completion
-from pipeline.config import PipelineConfig, StepConfig, StepMode
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode
 
 Play = Callable[[AgentInput, AgentContext], Awaitable[AgentOutput]]
 

@@ -15,7 +15,6 @@ from agents.llm.causes import UNFIT
 from agents.llm.http import close_clients
 from agents.llm.keys import PlainKey
 from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
-from pipeline import attention, chores
 from pipeline.models import (
     CasebookEntry,
     Chore,
@@ -30,6 +29,7 @@ from pipeline.models import (
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import UNFIT_CAUSES, StepStatus
+from pipeline.operations import attention, chores
 from tests.sandbox.serving import running_sandbox
 
 

@@ -13,9 +13,9 @@ from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from pipeline.briefing import Question, brief
-from pipeline.config import load_pipeline
 from pipeline.models import CasebookEntry, Member
+from pipeline.running.briefing import Question, brief
+from pipeline.running.config import load_pipeline
 
 CASES = "admin:pipeline_casebookentry_changelist"
 

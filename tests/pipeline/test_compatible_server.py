@@ -21,10 +21,10 @@ from agents.llm.http import close_clients
 from agents.llm.router import create_provider, create_shared_provider, provider_of_key
 from agents.models import AgentModelConfig, CatalogModel, ServedName
 from agents.retirement import retirements
-from pipeline import attention, chores
-from pipeline.briefing import default_provider
 from pipeline.models import Chore, LLMCall, PipelineRun
 from pipeline.models.runs import CallStatus
+from pipeline.operations import attention, chores
+from pipeline.running.briefing import default_provider
 from tests.canaries import MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.bare_server import GGUF, BareServer, bare_server
 from tests.llm.calling import Recorder

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.registry import default_registry
-from pipeline import config
-from pipeline.config import (
+from pipeline.running import config
+from pipeline.running.config import (
     MAX_BYTES,
     PipelineInvalid,
     StepMode,

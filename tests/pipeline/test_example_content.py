@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.test import TestCase
 
-from pipeline.example_content import load_example_content, load_sandbox_members
 from pipeline.models import Lesson, Member, PlaybookPage, Scenario, Track
 from pipeline.models.members import Access
+from pipeline.school.example_content import load_example_content, load_sandbox_members
 
 
 class ExampleContentTest(TestCase):

@@ -11,11 +11,12 @@ from django.test import TestCase
 
 from agents.base import AgentOutput
 from agents.llm.base import Completion, CostSource, Outcome, Usage
-from pipeline import call_rows, figures, rows
-from pipeline.aggregates import PER_DOUBLING, percentile_ms
+from pipeline.journal import call_rows, rows
 from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
 from pipeline.models.figures import Span
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+from pipeline.operations import figures
+from pipeline.operations.aggregates import PER_DOUBLING, percentile_ms
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

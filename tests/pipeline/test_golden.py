@@ -6,10 +6,10 @@ import json
 
 from asgiref.sync import sync_to_async
 
-from pipeline.briefing import Question
-from pipeline.engine import Engine
 from pipeline.models import PipelineRun, PlaybookPage
 from pipeline.models.runs import RunStatus, StepStatus
+from pipeline.running.briefing import Question
+from pipeline.running.engine import Engine
 from tests.canaries import SHARED_KEY
 from tests.golden.judge import missing_from
 from tests.golden.prospects import golden_prospects

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from agents.base import AgentOutput
 from agents.llm.base import LLMProvider
-from pipeline.config import StepMode
-from pipeline.context import PipelineContext
-from pipeline.runner import PipelineRunner
+from pipeline.running.config import StepMode
+from pipeline.running.context import PipelineContext
+from pipeline.running.runner import PipelineRunner
 from tests.pipeline.cases import SandboxCase, member_llm
 from tests.pipeline.isolation import Stage, Tally
 from tests.pipeline.scenes import SCENES, Cast, Change, Scene

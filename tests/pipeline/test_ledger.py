@@ -11,11 +11,11 @@ from django.utils import timezone
 from agents.models import AgentModelConfig
 from agents.snapshot import read_snapshot
 from observatory.dashboard.agents_now import agents_now, sum_of
-from pipeline import figures
-from pipeline.briefing import Question
-from pipeline.engine import Engine
 from pipeline.models import LLMCall, Member
 from pipeline.models.members import Access
+from pipeline.operations import figures
+from pipeline.running.briefing import Question
+from pipeline.running.engine import Engine
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY
 from tests.pipeline.cases import SandboxCase
 

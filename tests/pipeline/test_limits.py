@@ -8,8 +8,8 @@ from decimal import Decimal
 from django.test import TestCase
 from django.utils import timezone
 
-from pipeline.limits import spent_within_a_day
 from pipeline.models import Member
+from pipeline.people.limits import spent_within_a_day
 from tests.pipeline.recorded import a_run, a_step
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.test import TestCase
 from django.utils import timezone
 
-from pipeline import memory
 from pipeline.models import Fact, Member, PipelineRun, StepRun
+from pipeline.people import memory
 from tests.canaries import CLAUDE_KEY
 
 

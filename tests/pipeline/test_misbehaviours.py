@@ -11,10 +11,10 @@ from agents.llm import calls as llm_calls
 from agents.llm.base import Purse
 from agents.llm.causes import Operators
 from agents.llm.keys import fingerprint
-from pipeline.config import StepMode
+from pipeline.journal.reports import StepReport
 from pipeline.models import LLMCall
 from pipeline.models.runs import CallStatus, StepStatus
-from pipeline.reports import StepReport
+from pipeline.running.config import StepMode
 from tests.canaries import SHARED_KEY
 from tests.llm.misbehaving import LONG_S, OPENROUTER, Row
 from tests.pipeline.cases import PipelineCase, override

@@ -15,9 +15,9 @@ from django.utils import timezone
 from agents.catalog import max_price, sync
 from agents.llm.limits import ModelFacts
 from agents.models import CatalogModel
-from pipeline import model_book
-from pipeline.model_book import ModelBook
 from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.running import model_book
+from pipeline.running.model_book import ModelBook
 from tests.pipeline.cases import PipelineCase, call_rows, override
 from tests.pipeline.players import asking, pipeline, step
 
@@ -164,7 +164,7 @@ class FactsTests(TestCase):
                 facts = async_to_sync(book.facts)
                 return facts("openrouter", "a/b"), facts("openrouter", "a/new")
 
-        with self.assertLogs("pipeline.model_book", "WARNING"):
+        with self.assertLogs("pipeline.running.model_book", "WARNING"):
             assert await sync_to_async(asked_while_down)() == (known, ModelFacts())
 
 

@@ -17,9 +17,9 @@ import pytest
 from django.test import SimpleTestCase
 from PIL import Image
 
-from pipeline import pictures
-from pipeline.picture_decoder import CPU_S, MEMORY_BYTES
-from pipeline.pictures import PictureReader, PictureRefused
+from pipeline.people import pictures
+from pipeline.people.picture_decoder import CPU_S, MEMORY_BYTES
+from pipeline.people.pictures import PictureReader, PictureRefused
 from tests.canaries import SHARED_KEY
 from tests.pipeline.picture_mutants import bombs, mutants, seeds
 from tests.proving import amount, closing_line
@@ -82,7 +82,7 @@ class ReaderCase(SimpleTestCase):
 class MisfortuneTests(ReaderCase):
     def test_a_picture_that_hangs_the_child_is_refused_and_a_next_one_is_read(self):
         reader = self.stub(within_s=0.5)
-        with self.assertLogs("pipeline.pictures", "WARNING"):
+        with self.assertLogs("pipeline.people.pictures", "WARNING"):
             with pytest.raises(PictureRefused, match="cannot read"):
                 reader.read(b"hang")
             assert reader.child_pid is None
@@ -97,7 +97,7 @@ class MisfortuneTests(ReaderCase):
     def test_a_picture_that_crashes_the_child_is_refused_and_the_next_is_read(self):
         reader = self.stub()
         for fatal in (b"crash", b"half"):
-            with self.subTest(fatal), self.assertLogs("pipeline.pictures", "WARNING"):
+            with self.subTest(fatal), self.assertLogs("pipeline.people.pictures", "WARNING"):
                 with pytest.raises(PictureRefused, match="cannot read"):
                     reader.read(fatal)
 
@@ -189,13 +189,13 @@ class LifeTests(ReaderCase):
     def test_the_child_ends_with_a_bot_that_was_killed(self):
         program = (
             "import sys, time\n"
-            "from pipeline.pictures import reader\n"
+            "from pipeline.people.pictures import reader\n"
             "from tests.pipeline.picture_mutants import seeds\n"
             "reader.read(seeds()[0])\n"
             "print(reader.child_pid, flush=True)\n"
             "time.sleep(600)\n"
         )
-        root = Path(pictures.__file__).parents[1]
+        root = Path(pictures.__file__).parents[2]
         with subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=root
         ) as bot:

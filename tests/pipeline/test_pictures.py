@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.picture_decoder import MAX_SIDE
-from pipeline.pictures import MAX_BYTES, PictureRefused, prepared
+from pipeline.people.picture_decoder import MAX_SIDE
+from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
 
 
 def encoded(format_name: str, size: tuple[int, int] = (40, 30), **options: object) -> bytes:

@@ -22,8 +22,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.llm.base import Completion, Outcome, Usage
-from pipeline import call_rows, pruning
-from pipeline.kept_texts import drop_unused, keep_text
+from pipeline.journal import call_rows
+from pipeline.journal.kept_texts import drop_unused, keep_text
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -39,7 +39,8 @@ from pipeline.models import (
 )
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.pruning import Pruned, prune
+from pipeline.operations import pruning
+from pipeline.operations.pruning import Pruned, prune
 from tests.agents.doubles import in_other_thread
 
 NOW = timezone.now()

@@ -23,14 +23,14 @@ from agents.llm.base import Attempt, Purse
 from agents.model_config import Choice, ModelConfigService, Reading
 from agents.models import OnFailure
 from agents.snapshot import Override
-from pipeline.config import StepConfig, StepMode
-from pipeline.context import NoPurse, PipelineContext
-from pipeline.holds import RunHold
+from pipeline.journal.holds import RunHold
+from pipeline.journal.records import StepRecorder, finished, log_alert, step_started
+from pipeline.journal.reports import RunReport
+from pipeline.journal.rows import close_orphans
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.records import StepRecorder, finished, log_alert, step_started
-from pipeline.reports import RunReport
-from pipeline.rows import close_orphans
+from pipeline.running.config import StepConfig, StepMode
+from pipeline.running.context import NoPurse, PipelineContext
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     PipelineCase,

@@ -20,11 +20,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import AgentModelConfig
-from pipeline import limits
-from pipeline.erasure import erase
 from pipeline.models import Fact, LLMCall, Member, PipelineRun, Task, TextsRead
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import RunStatus, Source
+from pipeline.people import limits
+from pipeline.people.erasure import erase
 from pipeline.queue import dispatcher
 from pipeline.worker import work
 from tests.canaries import MEMBER_KEY, SHARED_KEY

@@ -9,8 +9,8 @@ from asgiref.sync import async_to_sync
 from django.test import TestCase
 from django.utils import timezone
 
-from pipeline import chores, run_sums
 from pipeline.models import Chore, LLMCall, PipelineRun
+from pipeline.operations import chores, run_sums
 from tests.pipeline.recorded import a_run
 
 FIGURES = ("cost_usd", "has_mismatch", "has_fallback")
@@ -50,7 +50,7 @@ class RunSumsTests(TestCase):
                 cost_usd=Decimal("0.3"), started_at=run.started_at
             )
             PipelineRun.objects.filter(pk=run.pk).update(cost_usd=None)
-        with self.assertLogs("pipeline.chores", "WARNING"):
+        with self.assertLogs("pipeline.operations.chores", "WARNING"):
             async_to_sync(chores.do_if_due)(duty, now, told)
 
         assert [self.figures_of(run)[0] for run in (older, newer)] == [None, Decimal("0.3")]

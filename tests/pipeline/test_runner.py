@@ -19,10 +19,10 @@ from agents.llm.http import close_clients
 from agents.model_config import ModelConfigService, OverridesUnknown
 from agents.models import CatalogModel, OnFailure
 from observatory.redaction import RedactingFormatter
-from pipeline.config import StepMode
+from pipeline.journal.reports import RunReport, StepReport
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.reports import RunReport, StepReport
+from pipeline.running.config import StepMode
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     FALLBACK_MODEL,
@@ -230,7 +230,7 @@ class FailureTests(PipelineCase):
         agents = [raising("broken", RuntimeError(f"cannot use {SHARED_KEY}")), asking("free")]
         ctx = self.context()
 
-        with self.assertLogs("pipeline.runner", logging.ERROR) as logged:
+        with self.assertLogs("pipeline.running.runner", logging.ERROR) as logged:
             report = await self.play(pipeline(step("broken"), step("free")), agents, ctx)
 
         written = RedactingFormatter().format(logged.records[0])

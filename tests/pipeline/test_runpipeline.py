@@ -22,7 +22,7 @@ from django.test import override_settings
 
 from agents.models import AgentModelConfig
 from pipeline.models import LLMCall, Member, PipelineRun
-from pipeline.pictures import MAX_BYTES
+from pipeline.people.pictures import MAX_BYTES
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.pipeline.cases import FALLBACK_MODEL, MEMBER_MODEL, SandboxCase
 from tests.pipeline.test_pictures import encoded

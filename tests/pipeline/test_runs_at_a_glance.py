@@ -15,7 +15,7 @@ from django.test import TestCase, TransactionTestCase
 
 from agents.llm.base import Completion, CostSource, Outcome, Usage
 from agents.models import OnFailure
-from pipeline.call_rows import complete_call
+from pipeline.journal.call_rows import complete_call
 from pipeline.models import LLMCall, PipelineRun
 from tests.pipeline.cases import PipelineCase, call_rows, override, run_row
 from tests.pipeline.players import asking, pipeline, step

@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test import TestCase, TransactionTestCase
 
+from pipeline.journal.statements import Lock, insert, read, update
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from pipeline.statements import Lock, insert, read, update
 
 NOON = datetime(2026, 11, 27, 12, 0, 0, 123456, tzinfo=UTC)
 TEXT = {"sha256": "a" * 64, "text": "Ünïcode, 'quoted', 100 %s, and 🙂", "created_at": NOON}

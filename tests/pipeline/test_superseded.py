@@ -17,18 +17,18 @@ from telegram.ext import ExtBot
 
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Purse
-from pipeline import call_rows, resumption, rows
 from pipeline.bot.handlers import together
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, Place
 from pipeline.bot.outbox import Outbox
-from pipeline.config import StepConfig, StepMode
-from pipeline.holds import RunHold, Superseded, TaskHold
+from pipeline.journal import call_rows, resumption, rows
+from pipeline.journal.holds import RunHold, Superseded, TaskHold
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from pipeline.queue.base import Claim
 from pipeline.queue.claims import Claims
+from pipeline.running.config import StepConfig, StepMode
 from tests.architecture.source import functions, product_modules
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, Chat
@@ -40,16 +40,21 @@ STEP = StepConfig(
 LEASES = {"hold", "token", "held", "tokens"}
 # These have a lease and write by the functions of the table, or by none.
 PASSED_ON = {
-    *("pipeline.records", "pipeline.engine", "pipeline.runner", "pipeline.queue.procrastinate"),
+    *(
+        "pipeline.journal.records",
+        "pipeline.running.engine",
+        "pipeline.running.runner",
+        "pipeline.queue.procrastinate",
+    ),
     *("pipeline.bot.placeholders",),
 }
 # What writes only rows whose token is the one that is given, or rows that are new.
 NEEDS_NO_CHECK = {
-    "pipeline.holds.progressed": "counts the attempts of the tasks that have this very token",
+    "pipeline.journal.holds.progressed": "counts the attempts of the tasks that have this very token",
     "pipeline.queue.claims.renew": "renews the leases that have one of these tokens",
     "pipeline.queue.claims.free_expired": "frees others' tasks, and none of these",
     "pipeline.queue.claims.attempts_of": "reads",
-    "pipeline.rows.write_run": "opens a run: one of another attempt has the update already",
+    "pipeline.journal.rows.write_run": "opens a run: one of another attempt has the update already",
 }
 
 
@@ -125,19 +130,21 @@ class SupersededTests(TransactionTestCase):
         claims = Claims("late", timezone.now)
         ended = {"decision": "", "member_line": ""}
         return {
-            "pipeline.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
-            "pipeline.rows.queue_step": lambda: rows.queue_step(run, 5, STEP, claims.add),
-            "pipeline.rows.write_step": lambda: rows.write_step(
+            "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
+            "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, 5, STEP, claims.add),
+            "pipeline.journal.rows.write_step": lambda: rows.write_step(
                 run, self.of_run.pk, 1, STEP, {"message": "late"}, None
             ),
-            "pipeline.rows.close_step": lambda: rows.close_step(
+            "pipeline.journal.rows.close_step": lambda: rows.close_step(
                 self.step.pk, self.late, StepStatus.OK, output, **ended
             ),
-            "pipeline.call_rows.write_call": lambda: call_rows.write_call(
+            "pipeline.journal.call_rows.write_call": lambda: call_rows.write_call(
                 self.step.pk, self.late, _attempt()
             ),
-            "pipeline.resumption.take_over": lambda: resumption.take_over(self.update.pk, task),
-            "pipeline.resumption.take_over_again": lambda: resumption.take_over_again(
+            "pipeline.journal.resumption.take_over": lambda: resumption.take_over(
+                self.update.pk, task
+            ),
+            "pipeline.journal.resumption.take_over_again": lambda: resumption.take_over_again(
                 self.of_run.pk, task
             ),
             "pipeline.bot.handlers.together._join": lambda: together._join(self.update, task),
@@ -168,7 +175,7 @@ class SupersededTests(TransactionTestCase):
             and not function.name.startswith("__")
         }
         helpers = {"pipeline.queue.claims._held", "pipeline.queue.claims._change"}
-        helpers |= {"pipeline.resumption._taken"}
+        helpers |= {"pipeline.journal.resumption._taken"}
 
         assert found - helpers == {*self.late_writers(), *NEEDS_NO_CHECK}
 

@@ -11,11 +11,17 @@ from django.test import TransactionTestCase, override_settings
 
 from agents.passages import Tags
 from agents.registry import default_registry
-from pipeline.briefing import Question
-from pipeline.config import PipelineConfig, StepConfig, load_pipeline, passage_tags, pipeline_names
-from pipeline.engine import Engine
 from pipeline.models import CasebookEntry, Fact, LLMCall, Member, PlaybookPage, StepRun
 from pipeline.models.runs import RunStatus, StepStatus
+from pipeline.running.briefing import Question
+from pipeline.running.config import (
+    PipelineConfig,
+    StepConfig,
+    load_pipeline,
+    passage_tags,
+    pipeline_names,
+)
+from pipeline.running.engine import Engine
 from tests.canaries import SHARED_KEY
 from tests.llm.calling import answer
 from tests.llm.loopback import Canned, Loopback, Received, loopback

@@ -13,8 +13,6 @@ from django.test import SimpleTestCase, TestCase
 from django.utils import timezone
 from PIL import Image
 
-from pipeline import training
-from pipeline.charts import progress
 from pipeline.models import (
     Exercise,
     Lesson,
@@ -26,7 +24,9 @@ from pipeline.models import (
     TelegramUpdate,
     Track,
 )
-from pipeline.training import Answers
+from pipeline.school import training
+from pipeline.school.charts import progress
+from pipeline.school.training import Answers
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 26)

@@ -14,11 +14,11 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
 
-from pipeline.holds import Superseded
-from pipeline.kept_texts import keep_text
+from pipeline.journal.holds import Superseded
+from pipeline.journal.kept_texts import keep_text
+from pipeline.journal.records import finished
+from pipeline.journal.writer import TOGETHER, grouped, submit
 from pipeline.models import PromptText
-from pipeline.records import finished
-from pipeline.writer import TOGETHER, grouped, submit
 
 
 @grouped

@@ -12,7 +12,7 @@ from agents.base import AgentInput, BaseAgent
 from agents.llm.errors import AnswerNotJson
 from agents.llm.schemas import strict
 from agents.registry import default_registry
-from pipeline.config import load_pipeline, pipeline_names
+from pipeline.running.config import load_pipeline, pipeline_names
 from tests.team.examples import ANSWERS, FEEDBACK, PLAN
 from tests.team.scripted import BareContext, ScriptedModel
 

@@ -12,7 +12,7 @@ from agents.llm import answers
 from agents.llm.errors import AnswerNotJson
 from agents.passages import OPENING, TASK, Tags, render, with_task
 from agents.registry import AgentRegistry, default_registry
-from pipeline.config import passage_tags
+from pipeline.running.config import passage_tags
 from tests.pipeline.players import player
 from tests.team.tag_spellings import SPELLINGS, tags_read
 

@@ -16,9 +16,9 @@ import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
-from pipeline import run_sums
 from pipeline.models import LLMCall, PipelineRun, Task
 from pipeline.models.inbox import OPEN
+from pipeline.operations import run_sums
 from tests.agents.processes import environment, wait_for
 from tests.chaos.fleet import BOT, WORKER, Bot, People, all_done, running_bot
 from tests.chaos.invariants import World, assert_invariants

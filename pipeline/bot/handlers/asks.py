@@ -15,11 +15,11 @@ from pipeline.bot.handlers.addressed import is_addressed, without_mention
 from pipeline.bot.handlers.together import joined
 from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
-from pipeline.briefing import Question
-from pipeline.conversation import conversation_of, run_behind
 from pipeline.models import Member
 from pipeline.models.inbox import TelegramUpdate
-from pipeline.pictures import MAX_BYTES, TOO_MANY_BYTES, PictureRefused, aprepared
+from pipeline.people.conversation import conversation_of, run_behind
+from pipeline.people.pictures import MAX_BYTES, TOO_MANY_BYTES, PictureRefused, aprepared
+from pipeline.running.briefing import Question
 
 FETCH_WITHIN_S = 20.0
 

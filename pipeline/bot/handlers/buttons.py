@@ -20,12 +20,12 @@ from pipeline.bot.handlers.asks import Ask
 from pipeline.bot.intake import lane_of
 from pipeline.bot.lines import Buttons
 from pipeline.bot.turn import Turn
-from pipeline.briefing import Question
-from pipeline.conversation import conversation_of
+from pipeline.journal.resumption import read_back
 from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus
-from pipeline.resumption import read_back
+from pipeline.people.conversation import conversation_of
+from pipeline.running.briefing import Question
 
 RUN = "run:"  # begins the data of these buttons
 FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)

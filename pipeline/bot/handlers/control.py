@@ -12,7 +12,6 @@ from django.utils import timezone
 from telegram import CallbackQuery, InputFile, Message, MessageEntity, Update
 from telegram.error import BadRequest
 
-from pipeline import training
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
 from pipeline.bot.lines import Line, keyboard
@@ -22,6 +21,7 @@ from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
 from pipeline.models.members import Access
 from pipeline.queue.claims import request_stop
+from pipeline.school import training
 
 logger = logging.getLogger(__name__)
 

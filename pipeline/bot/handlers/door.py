@@ -10,8 +10,8 @@ from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
 from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
+from pipeline.journal.records import Alert
 from pipeline.models import Member
-from pipeline.records import Alert
 
 
 async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Member | None:

@@ -9,15 +9,15 @@ from django.utils import timezone
 from telegram import CallbackQuery
 
 from agents.llm.router import PROVIDERS
-from pipeline import erasure, memory
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
 from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
-from pipeline.conversation import for_member, last_run, reasons, run_behind
-from pipeline.engine import Engine
 from pipeline.models import Member
+from pipeline.people import erasure, memory
+from pipeline.people.conversation import for_member, last_run, reasons, run_behind
+from pipeline.running.engine import Engine
 
 MINE = "mine:"  # begins the data of these buttons
 FORGET_KEY, FORGET_MEMORY, FORGET_ALL = f"{MINE}key", f"{MINE}memory", f"{MINE}all"

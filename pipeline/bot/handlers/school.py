@@ -15,17 +15,17 @@ from django.utils import timezone
 from telegram import CallbackQuery, Message
 from telegram.constants import ChatType
 
-from pipeline import training
 from pipeline.bot import texts
 from pipeline.bot.handlers.asks import Ask, in_command, in_message, words_of
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.parsing import parse
 from pipeline.bot.turn import Turn
-from pipeline.briefing import Question
-from pipeline.charts import progress
 from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
 from pipeline.models.inbox import TaskKind
+from pipeline.running.briefing import Question
+from pipeline.school import training
+from pipeline.school.charts import progress
 
 AddTasks = Callable[[Sequence[Task]], None]
 LEARN, TRAIN = "learn:", "train:"  # begin the data of these buttons

@@ -13,7 +13,6 @@ from django.utils import timezone
 from telegram import CallbackQuery, Chat, Message, Update
 from telegram.constants import ChatType
 
-from pipeline import training
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
 from pipeline.bot.handlers.asks import Ask
@@ -33,16 +32,17 @@ from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply, is_placeholder_due
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.cancelling import end
-from pipeline.context import NotRun
-from pipeline.conversation import reasons, save_case
-from pipeline.engine import Engine
+from pipeline.journal.records import Alert
+from pipeline.journal.reports import RunReport
 from pipeline.models import Action, Member
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.pictures import PictureRefused
-from pipeline.records import Alert
-from pipeline.reports import RunReport
-from pipeline.runner import Origin
+from pipeline.people.conversation import reasons, save_case
+from pipeline.people.pictures import PictureRefused
+from pipeline.running.context import NotRun
+from pipeline.running.engine import Engine
+from pipeline.running.runner import Origin
+from pipeline.school import training
 
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]

@@ -19,7 +19,7 @@ from django.utils import timezone
 from telegram import Message
 
 from pipeline.bot.turn import Turn
-from pipeline.holds import Hold
+from pipeline.journal.holds import Hold
 from pipeline.models import PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from pipeline.example_content import load_example_content, load_sandbox_members
+from pipeline.school.example_content import load_example_content, load_sandbox_members
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from pipeline.pruning import prune
+from pipeline.operations.pruning import prune
 
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 

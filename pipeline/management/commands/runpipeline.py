@@ -14,14 +14,14 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from agents.model_config import OverridesUnknown
-from pipeline.briefing import Question
-from pipeline.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
-from pipeline.context import NoPurse
-from pipeline.engine import Engine
+from pipeline.journal.reports import RunReport
 from pipeline.models import Member
 from pipeline.models.runs import RunStatus
-from pipeline.pictures import MAX_BYTES, PictureRefused, prepared
-from pipeline.reports import RunReport
+from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
+from pipeline.running.briefing import Question
+from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
+from pipeline.running.context import NoPurse
+from pipeline.running.engine import Engine
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 
 from observatory.telemetry.reporter import Reporter
 from observatory.telemetry.sending import Receiver
-from pipeline import traces
+from pipeline.journal import traces
 from tests.canaries import canary
 from tests.observatory.telemetry.receiver import LoopbackReceiver, Span, receiving
 from tests.pipeline.cases import PipelineCase

@@ -19,10 +19,10 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, transaction
 
 from observatory.telemetry import sending
-from pipeline import traces
-from pipeline.engine import Engine
+from pipeline.journal import traces
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+from pipeline.running.engine import Engine
 from tests.llm.loopback import unused_base_url
 from tests.observatory.telemetry.cases import AUTHORIZATION, TelemetryCase
 from tests.observatory.telemetry.receiver import answering, waiting_for
@@ -228,7 +228,7 @@ class BrokenTracerTests(TelemetryCase):
     async def test_no_run_fails_of_a_tracer_that_does(self):
         traces.use(Broken())
 
-        with self.assertLogs("pipeline.traces", logging.ERROR) as logs:
+        with self.assertLogs("pipeline.journal.traces", logging.ERROR) as logs:
             report = await self.play(pipeline(step("one")), [asking("one")])
             traces.close(1.0)
 

@@ -14,12 +14,13 @@ from django.utils import timezone
 
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.llm.http import close_clients
-from pipeline import erasure, resumption, rows
-from pipeline.config import StepMode
-from pipeline.holds import RunHold
+from pipeline.journal import resumption, rows
+from pipeline.journal.holds import RunHold
 from pipeline.models import LLMCall, Member, PipelineRun, StepRun, TelegramUpdate
 from pipeline.models.runs import Source
-from pipeline.runner import Origin
+from pipeline.people import erasure
+from pipeline.running.config import StepMode
+from pipeline.running.runner import Origin
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.loopback import Canned, loopback
 from tests.observatory.telemetry.cases import AUTHORIZATION, TelemetryCase, all_named, named

@@ -15,7 +15,7 @@ from django.test import SimpleTestCase, override_settings
 from observatory.environment import SecretHeaders
 from observatory.telemetry import reporter
 from observatory.telemetry.sending import Receiver
-from pipeline import traces
+from pipeline.journal import traces
 from tests.canaries import canary
 from tests.observatory.installations import PRODUCTION, ROOT, load_settings
 
@@ -25,7 +25,7 @@ LOOK = """
 import json, sys, threading
 import django
 django.setup()
-from pipeline import traces
+from pipeline.journal import traces
 print(json.dumps({
     "libraries": sorted(m for m in ("opentelemetry", "requests", "google.protobuf") if m in sys.modules),
     "threads": sorted(thread.name for thread in threading.enumerate()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from observatory.sandbox.files import picture_size
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
-from pipeline.pictures import NOT_READ, TOO_MANY_PIXELS, PictureRefused, prepared
+from pipeline.people.pictures import NOT_READ, TOO_MANY_PIXELS, PictureRefused, prepared
 from tests.pipeline.bot.chatting import BotCase
 from tests.pipeline.bot.test_groups import all_handled
 from tests.pipeline.cases import until

@@ -16,7 +16,7 @@ from pipeline.bot.intake import store
 from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
-from pipeline.pruning import prune
+from pipeline.operations.pruning import prune
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_intake import BOT_ID, add, said
 from tests.pipeline.cases import until

@@ -11,10 +11,10 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 
 from agents.models import AgentModelConfig
-from pipeline import memory
 from pipeline.models import Fact, Member, PipelineRun, Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
+from pipeline.people import memory
 from tests.canaries import CLAUDE_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import TOM, BotCase, Chat
 from tests.pipeline.bot.test_conversation import PIXEL

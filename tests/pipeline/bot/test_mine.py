@@ -9,7 +9,6 @@ from django.apps import apps
 from django.utils import timezone
 
 from agents.models import AgentModelConfig
-from pipeline import erasure
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -21,6 +20,7 @@ from pipeline.models import (
     TelegramUpdate,
 )
 from pipeline.models.members import Access
+from pipeline.people import erasure
 from tests.canaries import MEMBER_KEY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_following_up import SAVE, is_answered

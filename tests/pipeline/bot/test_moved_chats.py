@@ -12,11 +12,11 @@ from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 from telegram.ext import BaseRateLimiter, ExtBot
 
-from pipeline import attention, chores
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.limiter import Ticket
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.models import MovedChat
+from pipeline.operations import attention, chores
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, BotCase, Chat
 from tests.pipeline.bot.test_groups import NAME, QUESTION, add_group, mention

@@ -11,10 +11,10 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from agents.llm.keys import fingerprint
-from pipeline.admission import approve, greet, invite
 from pipeline.models import Invite, LLMCall, Member, PastedKey, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
+from pipeline.people.admission import approve, greet, invite
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY, canary
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase
 from tests.pipeline.cases import until

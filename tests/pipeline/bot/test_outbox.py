@@ -16,7 +16,7 @@ from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.placeholders import MOST_IDS
-from pipeline.holds import Superseded, TaskHold
+from pipeline.journal.holds import Superseded, TaskHold
 from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access

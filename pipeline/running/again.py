@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from agents.snapshot import read_snapshot
-from pipeline.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
+from pipeline.journal.rows import write_run_again
 from pipeline.models import PipelineRun
 from pipeline.queue.engines import create_queue
-from pipeline.rows import write_run_again
+from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
 
 
 class NotAgain(Exception):

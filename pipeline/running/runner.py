@@ -26,16 +26,16 @@ from agents.llm.causes import Operators
 from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
-from pipeline import crashpoints, records
-from pipeline.config import PipelineConfig, StepConfig, StepMode, passage_tags
-from pipeline.context import Decision, NoPurse, PipelineContext
-from pipeline.exchange import StepSkipped, answer_of, inputs_of
-from pipeline.holds import Hold, RunHold, Superseded
-from pipeline.model_book import ModelBook
+from pipeline import crashpoints
+from pipeline.journal import records
+from pipeline.journal.holds import Hold, RunHold, Superseded
+from pipeline.journal.reports import KeptRun, RunReport, StepReport
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
-from pipeline.records import finished
-from pipeline.reports import KeptRun, RunReport, StepReport
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode, passage_tags
+from pipeline.running.context import Decision, NoPurse, PipelineContext
+from pipeline.running.exchange import StepSkipped, answer_of, inputs_of
+from pipeline.running.model_book import ModelBook
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class PipelineRunner:
         report = run.report
         try:
             if started is not None:
-                await finished(started)
+                await records.finished(started)
             await self._run_steps(run)
             report.answer = answer_of(run.pipeline, run.ctx)
             report.status = RunStatus.OK if report.answer else RunStatus.FAILED
@@ -174,9 +174,9 @@ class PipelineRunner:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
             if not run.is_kept_open:
-                await finished(records.run_ended(run.hold, report.status))
+                await records.finished(records.run_ended(run.hold, report.status))
             raise
-        await finished(records.run_ended(run.hold, report.status, report.answer))
+        await records.finished(records.run_ended(run.hold, report.status, report.answer))
         return report
 
     async def _run_steps(self, run: _Run) -> None:
@@ -220,7 +220,7 @@ class PipelineRunner:
         finally:
             ctx.results[step.config.agent] = output
             _complete(step.report, attempt, status, output, started)
-            await finished(_record_end(run_id, step, attempt, status, output))
+            await records.finished(_record_end(run_id, step, attempt, status, output))
 
     async def _ask(
         self, run_id: UUID, step: _StepRun, ctx: PipelineContext, attempt: _Attempt
@@ -233,7 +233,7 @@ class PipelineRunner:
         attempt.opening = records.step_started(
             step.hold, run_id, step.position, step.config, attempt.inputs, decision
         )
-        step_id = await finished(attempt.opening)
+        step_id = await records.finished(attempt.opening)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
             run_id, step_id, step.hold.token, step.config, self._alert
@@ -289,7 +289,7 @@ class PipelineRunner:
         report = run.open(position, config)
         if self._add_tasks is not None and run.is_kept_open:
             report.status = StepStatus.WAITING
-            await finished(records.step_queued(run.hold, position, config, self._add_tasks))
+            await records.finished(records.step_queued(run.hold, position, config, self._add_tasks))
             return
         step = _StepRun(position, config, report, math.inf, run.hold)
         task = asyncio.create_task(self._run_step(run.hold.run_id, step, run.ctx))

@@ -1,4 +1,4 @@
-"""The rows of LLM calls, written in the ORM's thread for `pipeline.records`.
+"""The rows of LLM calls, written in the ORM's thread for `pipeline.journal.records`.
 
 Each function is one transaction. A call is written before it leaves, by whoever has the step in
 hand; what it has cost is booked whoever has it by then.
@@ -15,12 +15,13 @@ from django.utils import timezone
 
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.errors import AnswerCut
-from pipeline import figures, traces
-from pipeline.holds import Superseded
-from pipeline.kept_texts import clean, keep_text
+from pipeline.journal import traces
+from pipeline.journal.holds import Superseded
+from pipeline.journal.kept_texts import clean, keep_text
+from pipeline.journal.statements import Lock, insert, read, update
+from pipeline.journal.writer import grouped
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
-from pipeline.statements import Lock, insert, read, update
-from pipeline.writer import grouped
+from pipeline.operations import figures
 
 
 @grouped

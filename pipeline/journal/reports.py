@@ -7,8 +7,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from agents.base import AgentOutput
-from pipeline.config import StepMode
 from pipeline.models.runs import RunStatus, StepStatus
+from pipeline.running.config import StepMode
 
 
 @dataclass(kw_only=True)

@@ -12,14 +12,15 @@ from datetime import datetime
 from django.db import models, transaction
 from django.db.models import Q
 
-from pipeline import limits, memory, traces
-from pipeline.kept_texts import (
+from pipeline.journal import traces
+from pipeline.journal.kept_texts import (
     TEXTS_OF_A_CALL,
     TEXTS_OF_A_RUN,
     TEXTS_OF_A_STEP,
     drop_unused,
     taken_out,
 )
+from pipeline.journal.rows import interrupt
 from pipeline.models import (
     CasebookEntry,
     Exercise,
@@ -35,7 +36,7 @@ from pipeline.models import (
 )
 from pipeline.models.inbox import OPEN, TaskStatus
 from pipeline.models.runs import RunStatus
-from pipeline.rows import interrupt
+from pipeline.people import limits, memory
 
 
 @transaction.atomic

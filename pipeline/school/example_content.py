@@ -16,7 +16,7 @@ from django.db import transaction
 from pipeline.models import Lesson, Member, PlaybookPage, Scenario, Track
 from pipeline.models.members import Access
 
-EXAMPLE_DIR = Path(__file__).parent / "example"
+EXAMPLE_DIR = Path(__file__).parents[1] / "example"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

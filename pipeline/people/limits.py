@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db.models import QuerySet, Sum
 
 from agents.llm.base import Purse
-from pipeline.context import NotRun
 from pipeline.models import LLMCall, Member, PipelineRun
 from pipeline.models.runs import Source
+from pipeline.running.context import NotRun
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -19,10 +19,10 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncHour
 from django.utils import timezone
 
-from pipeline.aggregates import SumOfUnits, bucket_of_time, dollars, from_json
 from pipeline.models import Chore, ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
 from pipeline.models.figures import Span
 from pipeline.models.runs import CallStatus, StepStatus
+from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, from_json
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

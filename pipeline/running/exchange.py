@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config import IMAGE_INPUT, TASK_INPUT, PipelineConfig, StepConfig
-from pipeline.context import PipelineContext
+from pipeline.running.config import IMAGE_INPUT, TASK_INPUT, PipelineConfig, StepConfig
+from pipeline.running.context import PipelineContext
 
 
 class StepSkipped(Exception):

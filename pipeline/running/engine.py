@@ -16,16 +16,17 @@ from agents.llm.http import close_clients
 from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
-from pipeline import limits, records, resumption, traces
-from pipeline.briefing import Question, brief, brief_again, default_provider
-from pipeline.config import PipelineConfig, load_pipeline
-from pipeline.context import NoPurse, PipelineContext
-from pipeline.holds import RunHold, TaskHold
+from pipeline.journal import records, resumption, traces
+from pipeline.journal.holds import RunHold, TaskHold
+from pipeline.journal.reports import KeptRun, RunReport
 from pipeline.models import Member, StepRun
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source
-from pipeline.reports import KeptRun, RunReport
-from pipeline.runner import Origin, PipelineRunner
+from pipeline.people import limits
+from pipeline.running.briefing import Question, brief, brief_again, default_provider
+from pipeline.running.config import PipelineConfig, load_pipeline
+from pipeline.running.context import NoPurse, PipelineContext
+from pipeline.running.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
 # For the last traces: nobody waits longer for who watches, nor less if there is time or none.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from pipeline.journal.statements import Lock, read, update
 from pipeline.models.inbox import Task, TaskStatus
 from pipeline.models.runs import PipelineRun
-from pipeline.statements import Lock, read, update
 
 
 class Superseded(Exception):

@@ -1,7 +1,7 @@
 """A picture on its way in: decoded in a child process, and sent on without what nobody asked for.
 
 What arrives is a stranger's bytes, and a decoder may crash on them, take gigabytes or never end. So
-one child decodes them (`pipeline/picture_decoder.py`), one picture at a time for the whole process,
+one child decodes them (`pipeline/people/picture_decoder.py`), one picture at a time for the whole process,
 in bounded memory and time; whatever becomes of it, the member gets a line that says what can be
 read. The child stays for the next picture (to start one takes 0.2 s), makes room for a new one
 after a thousand, and ends when none has come for a minute.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pipeline.picture_decoder import (
+from pipeline.people.picture_decoder import (
     LENGTH,
     MAX_PIXELS,
     PICTURE,

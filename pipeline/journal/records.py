@@ -1,8 +1,8 @@
 """The only writer of runs, step runs and LLM calls.
 
 Every row is written before what it records and completed after it. Each write is a transaction
-(`pipeline.rows`, `pipeline.call_rows`), and those that come together are committed together
-(`pipeline.writer`); none stays open across a call to a provider. Keys never get here: of a key there
+(`pipeline.journal.rows`, `pipeline.journal.call_rows`), and those that come together are committed together
+(`pipeline.journal.writer`); none stays open across a call to a provider. Keys never get here: of a key there
 is its fingerprint.
 """
 
@@ -26,14 +26,15 @@ from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.tripwire import is_same_model, is_same_name
-from pipeline import call_rows, crashpoints, rows
-from pipeline.config import PipelineConfig, StepConfig, StepMode
-from pipeline.context import Decision, PipelineContext
-from pipeline.holds import Hold, RunHold
-from pipeline.kept_texts import clean
+from pipeline import crashpoints
+from pipeline.journal import call_rows, rows
+from pipeline.journal.holds import Hold, RunHold
+from pipeline.journal.kept_texts import clean
+from pipeline.journal.writer import submit
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepStatus
-from pipeline.writer import submit
+from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.running.context import Decision, PipelineContext
 
 logger = logging.getLogger(__name__)
 

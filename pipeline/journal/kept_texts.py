@@ -16,8 +16,8 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from agents.llm.secrets import scrub
+from pipeline.journal.statements import Lock, insert, read
 from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
-from pipeline.statements import Lock, insert, read
 
 HOLDERS: tuple[type[models.Model], ...] = (PipelineRun, StepRun, LLMCall)
 # What came from or went to a person; definitions and system prompts are the product's own.

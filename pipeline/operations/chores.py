@@ -22,9 +22,9 @@ from django.utils import timezone
 from agents import catalog, credit
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
-from pipeline import attention, figures, run_sums
 from pipeline.cancelling import end
 from pipeline.models import Chore, Member
+from pipeline.operations import attention, figures, run_sums
 
 logger = logging.getLogger(__name__)
 

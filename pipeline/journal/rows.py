@@ -1,7 +1,7 @@
-"""The rows of runs and step runs, written in the ORM's thread for `pipeline.records`.
+"""The rows of runs and step runs, written in the ORM's thread for `pipeline.journal.records`.
 
 Each function is one transaction. Those that say what an attempt came to check its right to do so
-first (`Hold`). Those of calls are in `pipeline.call_rows`.
+first (`Hold`). Those of calls are in `pipeline.journal.call_rows`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agents.base import AgentOutput
-from pipeline import figures, memory, traces, training
-from pipeline.config import PipelineConfig, StepConfig
-from pipeline.context import Decision, PipelineContext
-from pipeline.holds import Hold, RunHold, Superseded, progressed
-from pipeline.kept_texts import clean, keep_text
+from pipeline.journal import traces
+from pipeline.journal.holds import Hold, RunHold, Superseded, progressed
+from pipeline.journal.kept_texts import clean, keep_text
+from pipeline.journal.statements import insert, read, update
+from pipeline.journal.writer import grouped
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import (
     CallStatus,
@@ -32,8 +32,11 @@ from pipeline.models.runs import (
     StepRun,
     StepStatus,
 )
-from pipeline.statements import insert, read, update
-from pipeline.writer import grouped
+from pipeline.operations import figures
+from pipeline.people import memory
+from pipeline.running.config import PipelineConfig, StepConfig
+from pipeline.running.context import Decision, PipelineContext
+from pipeline.school import training
 
 BACKGROUND_FIELDS = (
     *("forwarded", "conversation"),

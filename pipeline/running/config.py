@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agents.passages import TASK, Tags
 from agents.registry import AgentRegistry, default_registry
 
-DEFINITIONS_DIR = Path(__file__).parent / "definitions"
+DEFINITIONS_DIR = Path(__file__).parents[1] / "definitions"
 MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
 CONTEXT_FIELDS = (
     "user_message",

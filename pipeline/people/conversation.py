@@ -10,10 +10,10 @@ from typing import Any
 from django.db import transaction
 
 from agents.llm.router import PROVIDERS
-from pipeline.config import StepMode
+from pipeline.journal.resumption import read_back
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepRun, StepStatus
-from pipeline.resumption import read_back
+from pipeline.running.config import StepMode
 
 MOST_CHARACTERS = 12_000  # of a conversation: about three exchanges
 MOST_OF_A_CASE = 4_000

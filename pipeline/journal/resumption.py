@@ -17,12 +17,12 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from agents.base import AgentOutput
-from pipeline.config import StepMode
-from pipeline.holds import TaskHold
+from pipeline.journal.holds import TaskHold
+from pipeline.journal.reports import KeptRun, KeptStep, RunReport, StepReport
+from pipeline.journal.rows import interrupt
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, PromptText, RunStatus, StepRun
 from pipeline.models.runs import StepStatus as S
-from pipeline.reports import KeptRun, KeptStep, RunReport, StepReport
-from pipeline.rows import interrupt
+from pipeline.running.config import StepMode
 
 ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
 REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)

@@ -20,11 +20,11 @@ from agents.llm.base import Purse
 from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
-from pipeline import figures
 from pipeline.models import CasebookEntry, Chore, LLMCall, Member, MovedChat, Task, ToldConcern
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
+from pipeline.operations import figures
 
 MOST_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low

@@ -10,11 +10,11 @@ from django.db.models import Q
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.router import create_provider, create_shared_provider
 from agents.model_config import ModelConfigService
-from pipeline.config import PipelineConfig
-from pipeline.context import PipelineContext
-from pipeline.memory import profile_of
+from pipeline.journal.reports import KeptRun
 from pipeline.models import CasebookEntry, Member, PlaybookPage, Scenario
-from pipeline.reports import KeptRun
+from pipeline.people.memory import profile_of
+from pipeline.running.config import PipelineConfig
+from pipeline.running.context import PipelineContext
 
 MOST_CASES = 10  # the newest: what a deal was like last year says less
 

@@ -1,0 +1,1 @@
+"""How a run is made: the definition of its pipeline, what each step is given, and the runner."""
