@@ -8,10 +8,13 @@ from django.apps import AppConfig
 
 
 class PipelineConfig(AppConfig):
-    """Registers the checks of this app."""
+    """Registers the checks of this app, and what is done when the journal writes (`journal.hooks`)."""
 
     name = "pipeline"
     verbose_name = "Pipelines"
 
     def ready(self) -> None:
         importlib.import_module("pipeline.checks")
+        importlib.import_module("pipeline.people.memory")
+        importlib.import_module("pipeline.school.training")
+        importlib.import_module("pipeline.operations.figures")

@@ -20,8 +20,8 @@ from agents.registry import AgentRegistry
 from bench.peers.laps import serve_runs
 from bench.peers.work import KEY, MESSAGE, MODEL
 from pipeline.journal import records
-from pipeline.models.runs import Source
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.models.runs import Source, StepMode
+from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 

@@ -25,8 +25,8 @@ from bench.ours.filling import fill
 from bench.peers.laps import ALONE, TOGETHER, Figures, at_once, serve
 from bench.peers.work import KEY, MESSAGE, MODEL
 from pipeline.models import LLMCall
-from pipeline.models.runs import CallStatus, RunStatus, Source
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode
+from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 

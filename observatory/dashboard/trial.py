@@ -12,8 +12,8 @@ from django.conf import settings
 
 from agents.llm.router import create_shared_provider
 from agents.registry import default_registry
-from pipeline.models.runs import Source
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.models.runs import Source, StepMode
+from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 

@@ -15,13 +15,12 @@ from django.utils import timezone
 
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.errors import AnswerCut
-from pipeline.journal import traces
+from pipeline.journal import hooks, traces
 from pipeline.journal.holds import Superseded
 from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.statements import Lock, insert, read, update
 from pipeline.journal.writer import grouped
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
-from pipeline.operations import figures
 
 
 @grouped
@@ -81,7 +80,7 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
         "is_mismatch": mismatch,
         **_learnt(outcome, is_erased=user_message is None),
     }
-    figures.reopen(started_at)
+    hooks.changed(started_at)
     update(LLMCall, changes, id=call_id)
     summary: dict[str, Any] = {}  # of the run; a flag that is set stays set
     if (cost_usd := changes.get("cost_usd")) != known_cost_usd and cost_usd is not None:

@@ -28,13 +28,12 @@ from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.tripwire import is_same_model, is_same_name
 from pipeline import crashpoints
 from pipeline.journal import call_rows, rows
+from pipeline.journal.facts import ModelChoice, RunOpening, StepPlace
 from pipeline.journal.holds import Hold, RunHold
 from pipeline.journal.kept_texts import clean
 from pipeline.journal.writer import submit
 from pipeline.models.inbox import Task
-from pipeline.models.runs import RunStatus, Source, StepStatus
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode
-from pipeline.running.context import Decision, PipelineContext
+from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class StepRecorder:
     """The record of one step run: told of every attempt, it writes rows and keeps the tally."""
 
     def __init__(
-        self, run_id: UUID, step_id: UUID, token: UUID, step: StepConfig, alert: Alert
+        self, run_id: UUID, step_id: UUID, token: UUID, place: StepPlace, alert: Alert
     ) -> None:
         self.step_id = step_id
         self.served_model = ""
@@ -62,8 +61,8 @@ class StepRecorder:
         self.has_told_so = False  # the step's row is closed, saying that no model was asked
         self._run_id = run_id
         self._token = token
-        self._agent = step.agent
-        self._side = "background" if step.mode is StepMode.BACKGROUND else "foreground"
+        self._agent = place.agent
+        self._side = "background" if place.mode is StepMode.BACKGROUND else "foreground"
         self._alert = alert
 
     async def attempt_started(self, attempt: Attempt) -> None:
@@ -182,19 +181,9 @@ async def finished(writing: Awaitable[T]) -> T:
     return task.result()
 
 
-def run_started(
-    hold: RunHold,
-    pipeline: PipelineConfig,
-    ctx: PipelineContext,
-    source: Source,
-    *,
-    member_id: int | None = None,
-    update_id: int | None = None,
-) -> asyncio.Future[None]:
+def run_started(hold: RunHold, opening: RunOpening) -> asyncio.Future[None]:
     """Write the run's row with all that its agents may see."""
-    return submit(
-        rows.write_run, hold, pipeline, ctx, source, member_id=member_id, update_id=update_id
-    )
+    return submit(rows.write_run, hold, opening)
 
 
 async def run_ended(hold: RunHold, status: RunStatus, answer: str = "") -> None:
@@ -203,26 +192,25 @@ async def run_ended(hold: RunHold, status: RunStatus, answer: str = "") -> None:
 
 
 def step_queued(
-    hold: RunHold, position: int, step: StepConfig, add: Callable[[Sequence[Task]], None]
+    hold: RunHold, place: StepPlace, add: Callable[[Sequence[Task]], None]
 ) -> asyncio.Future[None]:
     """Leave a background step to the queue, by a row and a task; raises Superseded."""
-    return submit(rows.queue_step, hold, position, step, add)
+    return submit(rows.queue_step, hold, place, add)
 
 
 def step_started(
     hold: Hold,
     run_id: UUID,
-    position: int,
-    step: StepConfig,
+    place: StepPlace,
     inputs: Mapping[str, Any],
-    decision: Decision | None,
+    choice: ModelChoice | None,
 ) -> asyncio.Future[UUID]:
-    """Write the step's row with its decision (None: it never got a provider) and its inputs.
+    """Write the step's row with its model (None: it never got one) and its inputs.
 
     Raises:
         Superseded: what is held is in other hands.
     """
-    return submit(rows.write_step, hold, run_id, position, step, inputs, decision)
+    return submit(rows.write_step, hold, run_id, place, inputs, choice)
 
 
 async def step_ended(

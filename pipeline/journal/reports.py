@@ -7,8 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from agents.base import AgentOutput
-from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.running.config import StepMode
+from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 
 @dataclass(kw_only=True)

@@ -20,9 +20,16 @@ from agents.base import AgentOutput
 from pipeline.journal.holds import TaskHold
 from pipeline.journal.reports import KeptRun, KeptStep, RunReport, StepReport
 from pipeline.journal.rows import interrupt
-from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, PromptText, RunStatus, StepRun
+from pipeline.models.runs import (
+    CallStatus,
+    LLMCall,
+    PipelineRun,
+    PromptText,
+    RunStatus,
+    StepMode,
+    StepRun,
+)
 from pipeline.models.runs import StepStatus as S
-from pipeline.running.config import StepMode
 
 ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
 REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)

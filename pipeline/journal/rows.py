@@ -17,7 +17,8 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agents.base import AgentOutput
-from pipeline.journal import traces
+from pipeline.journal import hooks, traces
+from pipeline.journal.facts import ModelChoice, RunOpening, StepPlace
 from pipeline.journal.holds import Hold, RunHold, Superseded, progressed
 from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.statements import insert, read, update
@@ -32,19 +33,6 @@ from pipeline.models.runs import (
     StepRun,
     StepStatus,
 )
-from pipeline.operations import figures
-from pipeline.people import memory
-from pipeline.running.config import PipelineConfig, StepConfig
-from pipeline.running.context import Decision, PipelineContext
-from pipeline.school import training
-
-BACKGROUND_FIELDS = (
-    *("forwarded", "conversation"),
-    *("knowledge_base", "user_memory", "casebook_text", "scenario"),
-)
-
-# Who takes in what an agent found out about the member.
-LEARNERS = {memory.AGENT: memory.learn, training.AGENT: training.mark}
 
 OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS may be
 
@@ -53,28 +41,20 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS m
 
 
 @grouped
-def write_run(
-    hold: RunHold,
-    pipeline: PipelineConfig,
-    ctx: PipelineContext,
-    source: Source,
-    *,
-    member_id: int | None,
-    update_id: int | None,
-) -> None:
+def write_run(hold: RunHold, opening: RunOpening) -> None:
     """Open a run with all that its agents may see."""
-    background = {name: getattr(ctx, name) for name in BACKGROUND_FIELDS}
+    background = {name: text for name, text in opening.background.items() if text}
     row = {
         "id": hold.run_id,
-        "pipeline": pipeline.name,
-        "member_id": member_id,
-        "source": source,
-        "update_id": update_id,
+        "pipeline": opening.pipeline,
+        "member_id": opening.member_id,
+        "source": opening.source,
+        "update_id": opening.update_id,
         "attempt_token": hold.token,
-        "definition_id": keep_text(pipeline.model_dump_json()),
-        "user_message_id": keep_text(ctx.user_message),
-        "background_id": keep_text(_json({k: v for k, v in background.items() if v})),
-        "image_id": keep_text(ctx.image_b64 or ""),
+        "definition_id": keep_text(opening.definition),
+        "user_message_id": keep_text(opening.user_message),
+        "background_id": keep_text(_json(background)),
+        "image_id": keep_text(opening.image_b64),
         "started_at": timezone.now(),
     }
     insert(PipelineRun, row)
@@ -85,7 +65,7 @@ def write_run(
 def write_run_again(
     run_id: UUID,
     old: PipelineRun,
-    pipeline: PipelineConfig,
+    opening: RunOpening,
     add: Callable[[Sequence[Task]], None],
 ) -> None:
     """Write a run of today's pipeline on what an old run was given, with the task that begins it.
@@ -94,12 +74,12 @@ def write_run_again(
     """
     run = PipelineRun.objects.create(
         id=run_id,
-        pipeline=pipeline.name,
+        pipeline=opening.pipeline,
         member_id=old.member_id,
-        source=Source.AGAIN,
+        source=opening.source,
         again_of=old,
         status=RunStatus.WAITING,
-        definition_id=keep_text(pipeline.model_dump_json()),
+        definition_id=keep_text(opening.definition),
         user_message_id=old.user_message_id,
         background_id=old.background_id,
         image_id=old.image_id,
@@ -168,19 +148,17 @@ def close_orphans() -> int:
 
 
 @grouped
-def queue_step(
-    hold: RunHold, position: int, step: StepConfig, add: Callable[[Sequence[Task]], None]
-) -> None:
+def queue_step(hold: RunHold, place: StepPlace, add: Callable[[Sequence[Task]], None]) -> None:
     """Write a background step with its task, once however often the run is gone on with."""
     hold.check()
-    if StepRun.objects.filter(run_id=hold.run_id, position=position).exists():
+    if StepRun.objects.filter(run_id=hold.run_id, position=place.position).exists():
         return
     row = StepRun.objects.create(
         id=uuid4(),
         run_id=hold.run_id,
-        position=position,
-        agent=step.agent,
-        mode=step.mode,
+        position=place.position,
+        agent=place.agent,
+        mode=place.mode,
         status=StepStatus.WAITING,
         started_at=timezone.now(),
     )
@@ -196,7 +174,7 @@ def give_step_up(step_id: UUID) -> None:
     given_up = attempts.filter(status=StepStatus.WAITING).update(
         status=StepStatus.FAILED, error="given up before it could begin", ended_at=timezone.now()
     )
-    figures.reopen(step.started_at)
+    hooks.changed(step.started_at)
     if given_up:
         traces.step_ended(step_id)
 
@@ -205,10 +183,9 @@ def give_step_up(step_id: UUID) -> None:
 def write_step(
     hold: Hold,
     run_id: UUID,
-    position: int,
-    step: StepConfig,
+    place: StepPlace,
     inputs: Mapping[str, Any],
-    decision: Decision | None,
+    choice: ModelChoice | None,
 ) -> UUID:
     """Open an attempt at a step with its decision and inputs; raises Superseded.
 
@@ -216,15 +193,15 @@ def write_step(
     """
     hold.check()
     known = ("id", "attempt", "status")
-    earlier = read(StepRun, known, run_id=run_id, position=position)  # none as a rule
+    earlier = read(StepRun, known, run_id=run_id, position=place.position)  # none as a rule
     if any(status == StepStatus.RUNNING for _, _, status in earlier):
-        interrupt(StepRun.objects.filter(run_id=run_id, position=position))
+        interrupt(StepRun.objects.filter(run_id=run_id, position=place.position))
     opening = {
         "status": StepStatus.RUNNING,
         "attempt_token": hold.token,
         "inputs_id": keep_text(_json(inputs)),
         "started_at": timezone.now(),
-        **(_decided(decision) if decision is not None else {}),
+        **(_chosen(choice) if choice is not None else {}),
     }
     for waiting_id, _, status in earlier:
         if status == StepStatus.WAITING:
@@ -234,26 +211,26 @@ def write_step(
     row = {
         "id": step_id,
         "run_id": run_id,
-        "position": position,
+        "position": place.position,
         "attempt": max((attempt for _, attempt, _ in earlier), default=0) + 1,
-        "agent": step.agent,
-        "mode": step.mode,
+        "agent": place.agent,
+        "mode": place.mode,
         **opening,
     }
     insert(StepRun, row)
     return step_id
 
 
-def _decided(decision: Decision) -> dict[str, Any]:
+def _chosen(choice: ModelChoice) -> dict[str, Any]:
     return {
-        "decision": decision.sentence,
-        "provider": decision.llm.name,
-        "requested_model": decision.llm.model_id,
-        "purse": decision.llm.purse,
-        "override_version": decision.override_version,
-        "snapshot_version": decision.snapshot_version,
-        "snapshot_age_ms": decision.snapshot_age_ms,
-        "is_stale": decision.is_stale,
+        "decision": choice.sentence,
+        "provider": choice.provider,
+        "requested_model": choice.requested_model,
+        "purse": choice.purse,
+        "override_version": choice.override_version,
+        "snapshot_version": choice.snapshot_version,
+        "snapshot_age_ms": choice.snapshot_age_ms,
+        "is_stale": choice.is_stale,
     }
 
 
@@ -281,8 +258,8 @@ def close_step(
     if not update(StepRun, end, id=step_id, attempt_token=token):
         raise Superseded(f"step run {step_id} is in other hands")
     ((agent, started_at),) = read(StepRun, ("agent", "started_at"), id=step_id)
-    figures.reopen(started_at)
-    if status is StepStatus.OK and (learn := LEARNERS.get(agent)) is not None:
+    hooks.changed(started_at)
+    if status is StepStatus.OK and (learn := hooks.learner_of(agent)) is not None:
         step = StepRun.objects.select_related("run").get(pk=step_id)
         if step.run.source != Source.AGAIN:  # an operator's, and not the member's
             learn(step, output.data)
@@ -296,7 +273,7 @@ def interrupt(steps: QuerySet[StepRun]) -> None:
     if not running:
         return
     calls = LLMCall.objects.filter(step__in=running, status=CallStatus.RUNNING)
-    figures.reopen(*running.values(), *calls.values_list("started_at", flat=True))
+    hooks.changed(*running.values(), *calls.values_list("started_at", flat=True))
     calls.update(status=CallStatus.INTERRUPTED)
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()

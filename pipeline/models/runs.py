@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from django.db import models
 
@@ -41,6 +42,14 @@ class StepStatus(models.TextChoices):
     SKIPPED = "skipped", "Skipped: what it needs is missing"
     CANCELLED = "cancelled", "Cancelled"
     INTERRUPTED = "interrupted", "Interrupted by a restart"
+
+
+class StepMode(StrEnum):
+    """How a step runs beside the others."""
+
+    SEQUENTIAL = "sequential"  # after all before it
+    PARALLEL = "parallel"  # together with the parallel steps next to it
+    BACKGROUND = "background"  # started in its turn; nobody waits for it
 
 
 class CallStatus(models.TextChoices):

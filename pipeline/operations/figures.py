@@ -19,6 +19,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncHour
 from django.utils import timezone
 
+from pipeline.journal import hooks
 from pipeline.models import Chore, ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
 from pipeline.models.figures import Span
 from pipeline.models.runs import CallStatus, StepStatus
@@ -297,3 +298,6 @@ def _hour_of(moment: datetime) -> datetime:
 
 def _day_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+hooks.reopen_with(reopen)

@@ -12,8 +12,7 @@ from django.db import transaction
 from agents.llm.router import PROVIDERS
 from pipeline.journal.resumption import read_back
 from pipeline.models import CasebookEntry, Member, PipelineRun
-from pipeline.models.runs import RunStatus, StepRun, StepStatus
-from pipeline.running.config import StepMode
+from pipeline.models.runs import RunStatus, StepMode, StepRun, StepStatus
 
 MOST_CHARACTERS = 12_000  # of a conversation: about three exchanges
 MOST_OF_A_CASE = 4_000

@@ -15,7 +15,7 @@ from django.db.models import QuerySet, Sum
 from agents.llm.base import Purse
 from pipeline.models import LLMCall, Member, PipelineRun
 from pipeline.models.runs import Source
-from pipeline.running.context import NotRun
+from pipeline.people.refusals import NotRun
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from agents.llm.secrets import HIDDEN, scrub
 from agents.team.memory import FactKind, MemoryAgent
+from pipeline.journal import hooks
 from pipeline.models import Fact, Member, StepRun
 
 AGENT = MemoryAgent.name
@@ -102,3 +103,6 @@ def _one_line(text: object) -> str:
 
 def _folded(text: str) -> str:
     return text.casefold().rstrip(".!")
+
+
+hooks.learn_from(AGENT, learn)

@@ -14,8 +14,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from agents.snapshot import read_snapshot
+from pipeline.journal.facts import RunOpening
 from pipeline.journal.rows import write_run_again
 from pipeline.models import PipelineRun
+from pipeline.models.runs import Source
 from pipeline.queue.engines import create_queue
 from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
 
@@ -66,7 +68,12 @@ def ask_again(old: PipelineRun, new_id: UUID) -> PipelineRun:
     pipeline = _todays_pipeline(old)
     try:
         with transaction.atomic():
-            write_run_again(new_id, old, pipeline, create_queue("web").add)
+            opening = RunOpening(
+                pipeline=pipeline.name,
+                definition=pipeline.model_dump_json(),
+                source=Source.AGAIN,
+            )
+            write_run_again(new_id, old, opening, create_queue("web").add)
     except IntegrityError:
         known = PipelineRun.objects.filter(pk=new_id, again_of=old)
         if not known.exists():

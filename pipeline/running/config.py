@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.passages import TASK, Tags
 from agents.registry import AgentRegistry, default_registry
+from pipeline.journal.facts import StepPlace
+from pipeline.models.runs import StepMode
 
 DEFINITIONS_DIR = Path(__file__).parents[1] / "definitions"
 MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
@@ -35,14 +36,6 @@ CONTEXT_FIELDS = (
 )
 IMAGE_INPUT = "image"  # the one input that is a picture, not a passage
 TASK_INPUT = TASK  # the one that instructs: written in a definition, never taken from a text
-
-
-class StepMode(StrEnum):
-    """How a step runs beside the others."""
-
-    SEQUENTIAL = "sequential"  # after all before it
-    PARALLEL = "parallel"  # together with the parallel steps next to it
-    BACKGROUND = "background"  # started in its turn; nobody waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +70,10 @@ class StepConfig(BaseModel):
     agent: str
     mode: StepMode
     input_mapping: dict[str, str] = Field(min_length=1)
+
+    def at(self, position: int) -> StepPlace:
+        """Return what the journal knows it by."""
+        return StepPlace(position=position, agent=self.agent, mode=self.mode)
 
 
 class PipelineConfig(BaseModel):

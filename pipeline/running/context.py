@@ -11,12 +11,8 @@ from dataclasses import dataclass, field, replace
 from agents.base import AgentOutput
 from agents.llm.base import LLMProvider, Purse
 from agents.model_config import Choice, ModelConfigService
-
-
-class NotRun(Exception):
-    """A run was not begun; `member_line` tells the member why."""
-
-    member_line = ""
+from pipeline.journal.facts import ModelChoice
+from pipeline.people.refusals import NotRun
 
 
 class NoPurse(NotRun):
@@ -35,6 +31,20 @@ class Decision:
     snapshot_version: str = ""
     snapshot_age_ms: int | None = None
     is_stale: bool = False
+
+    @property
+    def choice(self) -> ModelChoice:
+        """What the journal keeps of it."""
+        return ModelChoice(
+            sentence=self.sentence,
+            provider=self.llm.name,
+            requested_model=self.llm.model_id,
+            purse=self.llm.purse,
+            override_version=self.override_version,
+            snapshot_version=self.snapshot_version,
+            snapshot_age_ms=self.snapshot_age_ms,
+            is_stale=self.is_stale,
+        )
 
     @property
     def is_override(self) -> bool:

@@ -5,8 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.running.config import IMAGE_INPUT, TASK_INPUT, PipelineConfig, StepConfig
+from pipeline.journal.facts import RunOpening
+from pipeline.models.runs import Source
+from pipeline.running.config import (
+    CONTEXT_FIELDS,
+    IMAGE_INPUT,
+    TASK_INPUT,
+    PipelineConfig,
+    StepConfig,
+)
 from pipeline.running.context import PipelineContext
+
+# What a run's agents may see beside the message and its picture.
+BACKGROUND_FIELDS = tuple(
+    name for name in CONTEXT_FIELDS if name not in ("user_message", "image_b64")
+)
+
+
+def opening_of(
+    pipeline: PipelineConfig,
+    ctx: PipelineContext,
+    source: Source,
+    *,
+    member_id: int | None,
+    update_id: int | None,
+) -> RunOpening:
+    """Return what the journal keeps of a run that begins."""
+    return RunOpening(
+        pipeline=pipeline.name,
+        definition=pipeline.model_dump_json(),
+        source=source,
+        member_id=member_id,
+        update_id=update_id,
+        user_message=ctx.user_message,
+        background={name: getattr(ctx, name) for name in BACKGROUND_FIELDS},
+        image_b64=ctx.image_b64 or "",
+    )
 
 
 class StepSkipped(Exception):

@@ -28,13 +28,14 @@ from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
 from pipeline.journal import records
+from pipeline.journal.facts import StepPlace
 from pipeline.journal.holds import Hold, RunHold, Superseded
 from pipeline.journal.reports import KeptRun, RunReport, StepReport
 from pipeline.models.inbox import Task
-from pipeline.models.runs import RunStatus, Source, StepStatus
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode, passage_tags
+from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
+from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
 from pipeline.running.context import Decision, NoPurse, PipelineContext
-from pipeline.running.exchange import StepSkipped, answer_of, inputs_of
+from pipeline.running.exchange import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.model_book import ModelBook
 
 logger = logging.getLogger(__name__)
@@ -102,15 +103,9 @@ class PipelineRunner:
             is_kept_open=origin is not None,
             on_stage=on_stage,
         )
-        started = records.run_started(
-            run.hold,
-            pipeline,
-            ctx,
-            source,
-            member_id=member_id,
-            update_id=origin.update_id if origin else None,
-        )
-        return await self._conclude(run, started)
+        update_id = origin.update_id if origin else None
+        opening = opening_of(pipeline, ctx, source, member_id=member_id, update_id=update_id)
+        return await self._conclude(run, records.run_started(run.hold, opening))
 
     async def go_on(
         self,
@@ -231,12 +226,12 @@ class PipelineRunner:
         attempt.inputs = inputs.as_record()
         decision = attempt.decision = await ctx.decide(agent_name)
         attempt.opening = records.step_started(
-            step.hold, run_id, step.position, step.config, attempt.inputs, decision
+            step.hold, run_id, step.place, attempt.inputs, decision.choice
         )
         step_id = await records.finished(attempt.opening)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
-            run_id, step_id, step.hold.token, step.config, self._alert
+            run_id, step_id, step.hold.token, step.place, self._alert
         )
         needs = self._registry.get(agent_name).needs
         llm = decision.llm.for_step(
@@ -289,7 +284,9 @@ class PipelineRunner:
         report = run.open(position, config)
         if self._add_tasks is not None and run.is_kept_open:
             report.status = StepStatus.WAITING
-            await records.finished(records.step_queued(run.hold, position, config, self._add_tasks))
+            await records.finished(
+                records.step_queued(run.hold, config.at(position), self._add_tasks)
+            )
             return
         step = _StepRun(position, config, report, math.inf, run.hold)
         task = asyncio.create_task(self._run_step(run.hold.run_id, step, run.ctx))
@@ -334,6 +331,10 @@ class _StepRun:
     report: StepReport
     ends_at: float  # monotonic: when the run's time is up
     hold: Hold
+
+    @property
+    def place(self) -> StepPlace:
+        return self.config.at(self.position)
 
 
 @dataclass(slots=True)
@@ -384,11 +385,10 @@ def _complete(
 async def _record_end(
     run_id: UUID, step: _StepRun, attempt: _Attempt, status: StepStatus, output: AgentOutput
 ) -> None:
+    choice = attempt.decision.choice if attempt.decision else None
     step_id = await (
         attempt.opening
-        or records.step_started(
-            step.hold, run_id, step.position, step.config, attempt.inputs, attempt.decision
-        )
+        or records.step_started(step.hold, run_id, step.place, attempt.inputs, choice)
     )
     await records.step_ended(
         step_id,

@@ -19,6 +19,7 @@ from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from agents.team.trainer import TrainerAgent
+from pipeline.journal import hooks
 from pipeline.models import (
     Exercise,
     Lesson,
@@ -288,3 +289,6 @@ def _weak(exercises: Sequence[Exercise]) -> list[tuple[str, float]]:
     averages = [(names[name], sum(of) / len(of)) for name, of in scores.items() if name]
     weak = [pair for pair in averages if pair[1] < WEAK_BELOW]
     return sorted(weak, key=lambda pair: pair[1])[:MOST_WEAK]
+
+
+hooks.learn_from(AGENT, mark)

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from agents.base import AgentContext, AgentInput, AgentOutput, BaseAgent
 from agents.llm.base import Completion
-from pipeline.running.config import PipelineConfig, StepConfig, StepMode
+from pipeline.models.runs import StepMode
+from pipeline.running.config import PipelineConfig, StepConfig
 
 Play = Callable[[AgentInput, AgentContext], Awaitable[AgentOutput]]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agents.llm.base import Purse
 from agents.models import OnFailure
-from pipeline.running.config import StepMode
+from pipeline.models.runs import StepMode
 
 AGENTS = tuple(f"agent-{letter}" for letter in "abcdefgh")
 CALLS = ("call", "hold", "child", "both")

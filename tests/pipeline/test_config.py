@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.registry import default_registry
+from pipeline.models.runs import StepMode
 from pipeline.running import config
 from pipeline.running.config import (
     MAX_BYTES,
     PipelineInvalid,
-    StepMode,
     UnknownPipeline,
     load_pipeline,
     pipeline_names,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from agents.base import AgentOutput
 from agents.llm.base import LLMProvider
-from pipeline.running.config import StepMode
+from pipeline.models.runs import StepMode
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 from tests.pipeline.cases import SandboxCase, member_llm

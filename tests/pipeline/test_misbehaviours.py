@@ -13,8 +13,7 @@ from agents.llm.causes import Operators
 from agents.llm.keys import fingerprint
 from pipeline.journal.reports import StepReport
 from pipeline.models import LLMCall
-from pipeline.models.runs import CallStatus, StepStatus
-from pipeline.running.config import StepMode
+from pipeline.models.runs import CallStatus, StepMode, StepStatus
 from tests.canaries import SHARED_KEY
 from tests.llm.misbehaving import LONG_S, OPENROUTER, Row
 from tests.pipeline.cases import PipelineCase, override

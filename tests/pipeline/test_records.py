@@ -28,8 +28,8 @@ from pipeline.journal.records import StepRecorder, finished, log_alert, step_sta
 from pipeline.journal.reports import RunReport
 from pipeline.journal.rows import close_orphans
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
-from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.running.config import StepConfig, StepMode
+from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
+from pipeline.running.config import StepConfig
 from pipeline.running.context import NoPurse, PipelineContext
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
@@ -113,7 +113,7 @@ class OrderTests(PipelineCase):
 
     async def test_a_call_cancelled_before_it_was_sent_is_closed_as_that(self):
         step_id = await a_step()
-        recorder = StepRecorder((await run_row()).id, step_id, TOKEN, A_STEP, log_alert)
+        recorder = StepRecorder((await run_row()).id, step_id, TOKEN, A_STEP.at(0), log_alert)
         starting = asyncio.create_task(recorder.attempt_started(an_attempt()))
         await asyncio.sleep(0)
 
@@ -399,7 +399,7 @@ async def a_step(source: Source = Source.SHELL, status: str = RunStatus.RUNNING)
         started_at=timezone.now(),
         attempt_token=TOKEN,
     )
-    step_id = await step_started(RunHold(run.id, TOKEN), run.id, 0, A_STEP, {}, None)
+    step_id = await step_started(RunHold(run.id, TOKEN), run.id, A_STEP.at(0), {}, None)
     await StepRun.objects.filter(id=step_id).aupdate(status=status)
     return step_id
 

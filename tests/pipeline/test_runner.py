@@ -21,8 +21,7 @@ from agents.models import CatalogModel, OnFailure
 from observatory.redaction import RedactingFormatter
 from pipeline.journal.reports import RunReport, StepReport
 from pipeline.models import LLMCall, PipelineRun, StepRun
-from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
-from pipeline.running.config import StepMode
+from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     FALLBACK_MODEL,

@@ -25,10 +25,10 @@ from pipeline.journal import call_rows, resumption, rows
 from pipeline.journal.holds import RunHold, Superseded, TaskHold
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
-from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+from pipeline.models.runs import CallStatus, RunStatus, StepMode, StepStatus
 from pipeline.queue.base import Claim
 from pipeline.queue.claims import Claims
-from pipeline.running.config import StepConfig, StepMode
+from pipeline.running.config import StepConfig
 from tests.architecture.source import functions, product_modules
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, Chat
@@ -131,9 +131,11 @@ class SupersededTests(TransactionTestCase):
         ended = {"decision": "", "member_line": ""}
         return {
             "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
-            "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, 5, STEP, claims.add),
+            "pipeline.journal.rows.queue_step": lambda: rows.queue_step(
+                run, STEP.at(5), claims.add
+            ),
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
-                run, self.of_run.pk, 1, STEP, {"message": "late"}, None
+                run, self.of_run.pk, STEP.at(1), {"message": "late"}, None
             ),
             "pipeline.journal.rows.close_step": lambda: rows.close_step(
                 self.step.pk, self.late, StepStatus.OK, output, **ended

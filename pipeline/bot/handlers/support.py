@@ -39,7 +39,7 @@ from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus, StepStatus
 from pipeline.people.conversation import reasons, save_case
 from pipeline.people.pictures import PictureRefused
-from pipeline.running.context import NotRun
+from pipeline.people.refusals import NotRun
 from pipeline.running.engine import Engine
 from pipeline.running.runner import Origin
 from pipeline.school import training

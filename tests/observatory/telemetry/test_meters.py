@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.running.config import StepMode
+from pipeline.models.runs import StepMode
 from tests.observatory.telemetry.cases import TelemetryCase
 from tests.observatory.telemetry.receiver import Point
 from tests.pipeline.cases import MEMBER_MODEL, call_rows, member_llm, override

@@ -17,9 +17,8 @@ from agents.llm.http import close_clients
 from pipeline.journal import resumption, rows
 from pipeline.journal.holds import RunHold
 from pipeline.models import LLMCall, Member, PipelineRun, StepRun, TelegramUpdate
-from pipeline.models.runs import Source
+from pipeline.models.runs import Source, StepMode
 from pipeline.people import erasure
-from pipeline.running.config import StepMode
 from pipeline.running.runner import Origin
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.loopback import Canned, loopback
