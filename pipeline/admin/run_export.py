@@ -17,7 +17,6 @@ from pipeline.admin.run_rows import TEXTS_OF_A_CALL, TEXTS_OF_A_STEP
 from pipeline.admin.text_pages import may_read_texts, note_reading
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.readings import How
-from pipeline.models.runs import kind_of
 
 MOST_RUNS = 10_000
 MOST_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
@@ -88,14 +87,14 @@ def _cells(row: StepRun | LLMCall | None, figures: Sequence[str]) -> list[Any]:
     """Return a row's figures and the kind of its error; empty cells where there is no row."""
     if row is None:
         return [None] * (len(figures) + 1)
-    return [*_values(row, figures), kind_of(row.error)]
+    return [*_values(row, figures), row.error_kind]
 
 
 def _items(ids: Sequence[UUID], cut: str, *, with_texts: bool) -> Iterator[dict[str, Any]]:
     def told(row: Any, figures: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
         item = dict(zip(figures, _values(row, figures), strict=True))
         if hasattr(row, "error"):
-            item["error"] = row.error if with_texts else kind_of(row.error)
+            item["error"] = row.error if with_texts else row.error_kind
         if with_texts:
             item |= {name: _text(getattr(row, name)) for name in texts}
         return item

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Prefetch
 
 from pipeline.models import LLMCall, PipelineRun, StepRun
-from pipeline.models.runs import StepStatus, kind_of
+from pipeline.models.runs import StepStatus
 
 TEXTS_OF_A_CALL = ("system_prompt", "user_message", "output")
 TEXTS_OF_A_STEP = ("inputs", "output", "reply")
@@ -69,4 +69,4 @@ def dollars(cost: Decimal | None) -> str:
 def _take_quotes_out(step: StepRun) -> None:
     rows: list[Any] = [step, *step.calls.all()]
     for row in rows:
-        row.error = kind_of(row.error)
+        row.error = row.error_kind

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 
+from pipeline.models.inbox import ReplyKind
+
 # Rows of buttons: a label, and what comes back when it is pressed.
 Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
 Also: TypeAlias = Callable[[], object] | None
@@ -21,6 +23,7 @@ class Line:
     buttons: Buttons = ()
     also: Also = None  # done once, in the transaction that decides on the line
     picture: str = ""  # a PNG in base64, whose caption is the text
+    kind: ReplyKind = ReplyKind.LINE
 
 
 @dataclass(frozen=True, slots=True)

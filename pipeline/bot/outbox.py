@@ -35,7 +35,7 @@ from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
 from pipeline.journal.holds import progressed
 from pipeline.journal.kept_texts import clean
-from pipeline.models.inbox import OutgoingMessage, SendStatus
+from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Outbox(Placeholders):
 
         The buttons go beneath the last chunk.
         """
-        await sync_to_async(self._keep)(chunks, Line("", buttons))
+        await sync_to_async(self._keep)(chunks, Line("", buttons, kind=ReplyKind.ANSWER))
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
@@ -110,7 +110,7 @@ class Outbox(Placeholders):
             else:
                 await self._mark(row, SendStatus.SENT)
                 return
-        if row.status == SendStatus.SENDING and row.text not in texts.REFUSALS:
+        if row.status == SendStatus.SENDING and row.kind != ReplyKind.REFUSAL:
             await self._find_or_say(row, entities, is_over=True)
             return
         if row.message_id is not None and row.file_name:  # the placeholder of what became a file
@@ -121,7 +121,7 @@ class Outbox(Placeholders):
             message_id = await self._persistently_send(
                 row.text,
                 entities,
-                may_repeat=row.text in texts.REFUSALS,
+                may_repeat=row.kind == ReplyKind.REFUSAL,
                 picture=row.picture,
                 file_name=row.file_name,
                 reply_markup=keyboard(row.buttons),
@@ -284,19 +284,25 @@ class Outbox(Placeholders):
                 "entities": [entity.to_dict() for entity in entities],
                 "buttons": as_lists(line.buttons) if number == len(chunks) - 1 else [],
                 "picture": line.picture,
+                "kind": line.kind,
             }
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
             )
             if not is_new:  # the placeholder; one that was never seen to arrive is looked for
-                row.text, row.entities, row.buttons, row.picture = kept.values()
+                for name, value in kept.items():
+                    setattr(row, name, value)
                 if row.message_id is not None:
                     row.status = SendStatus.SHOWN
                 row.save()
         if len(chunks) > MOST_CHUNKS:
             whole = clean("".join(text for text, _ in chunks))
             self._rows().create(
-                update=self._update, number=len(chunks), text=whole, file_name=FILE_NAME
+                update=self._update,
+                number=len(chunks),
+                text=whole,
+                file_name=FILE_NAME,
+                kind=line.kind,
             )
         progressed(self._hold.token)
 
@@ -313,7 +319,11 @@ class Outbox(Placeholders):
         self._rows().get_or_create(
             update=self._update,
             number=LATER,
-            defaults={"text": clean(line.text), "buttons": as_lists(line.buttons)},
+            defaults={
+                "text": clean(line.text),
+                "buttons": as_lists(line.buttons),
+                "kind": line.kind,
+            },
         )
 
     @transaction.atomic

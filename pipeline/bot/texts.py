@@ -56,13 +56,6 @@ INVITE_REFUSED = (
     "This invite link is used up or too old. Ask an operator for a new one; each is for one person."
 )
 BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
-REFUSALS = (
-    WAITING,
-    STILL_WAITING,
-    NOT_INVITED,
-    INVITE_REFUSED,
-    BLOCKED,
-)  # heard twice they do no harm
 LOOKS_LIKE_A_KEY = (
     "That holds what looks like an API key, so I have read no further and kept nothing. {deleted} "
     "To use a key for your answers, copy it whole from the page of {providers}, and send it to me in "

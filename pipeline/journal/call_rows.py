@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Value
-from django.db.models.functions import Replace
 from django.utils import timezone
 
 from agents.llm.base import Attempt, Completion, Outcome
@@ -18,6 +16,7 @@ from agents.llm.errors import AnswerCut
 from pipeline.journal import hooks, traces
 from pipeline.journal.holds import Superseded
 from pipeline.journal.kept_texts import clean, keep_text
+from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import Lock, insert, read, update
 from pipeline.journal.writer import grouped
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
@@ -47,8 +46,9 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
 
 def retell_decision(step_id: UUID) -> None:
     """Let a closed step say that a model was asked after all."""
-    told = StepRun.objects.filter(id=step_id, decision__startswith="was to run")
-    told.update(decision=Replace("decision", Value("was to run"), Value("ran")))
+    for step in StepRun.objects.filter(id=step_id, has_called=False):
+        said = sentence(step, fell_back_to=step.fell_back_to)
+        StepRun.objects.filter(id=step_id).update(has_called=True, decision=said)
 
 
 def withdraw_call(call_id: UUID) -> None:
@@ -100,6 +100,7 @@ def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
     if outcome.error is not None:
         error = "" if is_erased else f"{type(outcome.error).__name__}: {outcome.error}"
         fields["error"] = clean(error)
+        fields["error_type"] = type(outcome.error).__name__
         fields["generation_id"] = clean(outcome.error.generation_id)[:200]
         fields["cause"] = outcome.error.cause.value
         fields["is_cut"] = isinstance(outcome.error, AnswerCut)

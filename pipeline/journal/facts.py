@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from agents.base import AgentOutput
 from agents.llm.base import Purse
-from pipeline.models.runs import Source, StepMode
+from pipeline.models.runs import DecisionSource, Source, StepMode, StepStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,31 @@ class StepPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """Which model a step runs on, and why."""
+    """Which model a step runs on, and why: columns of its row, by their names."""
 
-    sentence: str
     provider: str
     requested_model: str
     purse: Purse
-    override_version: int | None
-    snapshot_version: str
-    snapshot_age_ms: int | None
-    is_stale: bool
+    decision_source: DecisionSource
+    override_version: int | None = None  # only of one that is in effect
+    is_outside_change: bool = False
+    said_version: int | None = None
+    set_by: str = ""
+    set_at: datetime | None = None
+    given_because: str = ""
+    snapshot_version: str = ""
+    snapshot_age_ms: int | None = None
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnd:
+    """How an attempt at a step ended."""
+
+    status: StepStatus
+    output: AgentOutput
+    decision: str = ""  # the sentence
+    has_called: bool | None = None
+    fell_back_to: str = ""
+    error_type: str = ""  # the class of what it failed by
+    member_line: str = ""

@@ -21,19 +21,18 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, OperationalError, close_old_connections
 
 from agents import served_names
-from agents.base import AgentOutput
 from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.tripwire import is_same_model, is_same_name
 from pipeline import crashpoints
 from pipeline.journal import call_rows, rows
-from pipeline.journal.facts import ModelChoice, RunOpening, StepPlace
+from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
 from pipeline.journal.holds import Hold, RunHold
 from pipeline.journal.kept_texts import clean
 from pipeline.journal.writer import submit
 from pipeline.models.inbox import Task
-from pipeline.models.runs import RunStatus, StepMode, StepStatus
+from pipeline.models.runs import RunStatus, StepMode
 
 logger = logging.getLogger(__name__)
 
@@ -213,25 +212,13 @@ def step_started(
     return submit(rows.write_step, hold, run_id, place, inputs, choice)
 
 
-async def step_ended(
-    step_id: UUID,
-    token: UUID,
-    status: StepStatus,
-    output: AgentOutput,
-    *,
-    decision: str,
-    member_line: str = "",
-) -> None:
-    """Close the step's row, with the decision in the words that the end calls for.
+async def step_ended(step_id: UUID, token: UUID, end: StepEnd) -> None:
+    """Close the step's row.
 
     Raises:
         Superseded: the step is in other hands.
     """
-    await _surely(
-        lambda: rows.close_step(
-            step_id, token, status, output, decision=decision, member_line=member_line
-        )
-    )
+    await _surely(rows.close_step, step_id, token, end)
 
 
 async def _surely(write: Callable[..., None], *arguments: Any) -> None:

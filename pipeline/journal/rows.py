@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -16,11 +17,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from agents.base import AgentOutput
 from pipeline.journal import hooks, traces
-from pipeline.journal.facts import ModelChoice, RunOpening, StepPlace
+from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
 from pipeline.journal.holds import Hold, RunHold, Superseded, progressed
 from pipeline.journal.kept_texts import clean, keep_text
+from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
 from pipeline.journal.writer import grouped
 from pipeline.models.inbox import Task, TaskKind
@@ -222,37 +223,26 @@ def write_step(
 
 
 def _chosen(choice: ModelChoice) -> dict[str, Any]:
-    return {
-        "decision": choice.sentence,
-        "provider": choice.provider,
-        "requested_model": choice.requested_model,
-        "purse": choice.purse,
-        "override_version": choice.override_version,
-        "snapshot_version": choice.snapshot_version,
-        "snapshot_age_ms": choice.snapshot_age_ms,
-        "is_stale": choice.is_stale,
+    return {"decision": sentence(choice)} | {
+        fact.name: getattr(choice, fact.name) for fact in fields(choice)
     }
 
 
 @grouped
-def close_step(
-    step_id: UUID,
-    token: UUID,
-    status: StepStatus,
-    output: AgentOutput,
-    *,
-    decision: str,
-    member_line: str,
-) -> None:
+def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
     """Close an attempt at a step; raises Superseded."""
+    status, output = ended.status, ended.output
     end = {
         "status": status,
         "output_id": keep_text(_json(output.data) if output.success else ""),
         "reply_id": keep_text(output.reply if output.success else ""),
         "was_repaired": output.was_repaired,
         "error": clean(output.error or ""),
-        "member_line": member_line[:200],
-        "decision": decision,
+        "error_type": ended.error_type[:100],
+        "member_line": ended.member_line[:200],
+        "decision": ended.decision,
+        "has_called": ended.has_called,
+        "fell_back_to": ended.fell_back_to[:200],
         "ended_at": timezone.now(),
     }
     if not update(StepRun, end, id=step_id, attempt_token=token):

@@ -124,12 +124,21 @@ class SendStatus(models.TextChoices):
     REFUSED = "refused", "Refused by Telegram"
 
 
+class ReplyKind(models.TextChoices):
+    """What a message of the bot is."""
+
+    ANSWER = "answer", "An answer of a run"
+    LINE = "line", "A line of the bot's own"
+    REFUSAL = "refusal", "A line to somebody who is not let in: heard twice it does no harm"
+
+
 class OutgoingMessage(models.Model):
     """One message of the bot in return for an update; number 0 is the placeholder and the answer."""
 
     update = models.ForeignKey(TelegramUpdate, on_delete=models.CASCADE, related_name="replies")
     number = models.PositiveSmallIntegerField()
     text = models.TextField(blank=True)  # empty: only a placeholder so far
+    kind = models.CharField(max_length=7, choices=ReplyKind, blank=True, default="", db_default="")
     entities = models.JSONField(default=list, blank=True)
     picture = models.TextField(blank=True)  # a PNG in base64, whose caption is the text
     file_name = models.CharField(max_length=60, blank=True)  # the text goes as a file of that name

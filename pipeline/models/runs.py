@@ -44,6 +44,15 @@ class StepStatus(models.TextChoices):
     INTERRUPTED = "interrupted", "Interrupted by a restart"
 
 
+class DecisionSource(models.TextChoices):
+    """What decided on the model of a step."""
+
+    OVERRIDE = "override", "An override"
+    NO_SHARED_KEY = "no shared key", "The default: an override without a shared key has no effect"
+    DEFAULT = "default", "The default: there is no override"
+    GIVEN = "given", "Whoever started the run"
+
+
 class StepMode(StrEnum):
     """How a step runs beside the others."""
 
@@ -197,6 +206,20 @@ class StepRun(models.Model):
     snapshot_version = models.CharField(max_length=40, blank=True)
     snapshot_age_ms = models.PositiveIntegerField(null=True, blank=True)
     is_stale = models.BooleanField("snapshot was stale", default=False)
+    # Why it is this model; empty in rows from before these were kept, whose `decision` says it in words.
+    decision_source = models.CharField(
+        max_length=13, choices=DecisionSource, blank=True, default="", db_default=""
+    )
+    is_outside_change = models.BooleanField(  # of the override, or its removal
+        "changed outside the admin", default=False, db_default=False
+    )
+    said_version = models.PositiveBigIntegerField(null=True, blank=True)  # in the override's row
+    set_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    set_at = models.DateTimeField(null=True, blank=True)
+    given_because = models.CharField(max_length=200, blank=True, default="", db_default="")
+    has_called = models.BooleanField("a model was asked", null=True, blank=True)
+    fell_back_to = models.CharField(max_length=200, blank=True, default="", db_default="")
+    error_type = models.CharField(max_length=100, blank=True, default="", db_default="")
     inputs = text_field()
     output = text_field()
     reply = text_field()  # the output as Markdown for a person
@@ -228,6 +251,11 @@ class StepRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} ({self.status})"
+
+    @property
+    def error_kind(self) -> str:
+        """The kind of its error, which quotes nobody; "" without one."""
+        return self.error_type or ("failed" if self.error else "")
 
     @property
     def took_ms(self) -> int | None:
@@ -273,6 +301,7 @@ class LLMCall(models.Model):
     generation_id = models.CharField(max_length=200, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.TextField(blank=True)
+    error_type = models.CharField(max_length=100, blank=True, default="", db_default="")
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     started_at = models.DateTimeField()
 
@@ -295,6 +324,11 @@ class LLMCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.requested_model} #{self.number} ({self.status})"
+
+    @property
+    def error_kind(self) -> str:
+        """The kind of its error, which quotes nobody; "" without one."""
+        return self.error_type or ("failed" if self.error else "")
 
 
 def _between_ms(start: datetime, end: datetime | None) -> int | None:

@@ -24,7 +24,7 @@ from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline.cancelling import end
 from pipeline.models import Chore, Member
-from pipeline.operations import attention, figures, run_sums
+from pipeline.operations import attention, figures, old_decisions, run_sums
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ LOOK_EVERY_S = 5.0
 ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
+OLD_DECISIONS = "old decisions"
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Found = dict[str, Any]
@@ -107,11 +108,22 @@ async def _mend_sums(now: datetime, tell: Tell) -> Found:
     return {"looked_at": now.isoformat(), "mended": mended}
 
 
+async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
+    """Fill the columns of steps from before there were any, a batch at a time, until all are seen."""
+    last: Found = (await Chore.objects.aget(name=OLD_DECISIONS)).found
+    if last.get("is_done"):
+        return last
+    began_at, step_id = last.get("before") or ("", "")
+    before = await sync_to_async(old_decisions.fill)((began_at, step_id))
+    return {"before": before, "is_done": before is None}
+
+
 DUTIES = (
     Duty(figures.LOCK, timedelta(minutes=1), _close_hours),
     Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),
+    Duty(OLD_DECISIONS, timedelta(seconds=10), _fill_old_decisions),
     Duty("concerns", timedelta(seconds=30), _tell_concerns),
 )
 

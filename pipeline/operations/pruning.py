@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 
 from pipeline.journal.kept_texts import (
     TEXTS_OF_A_CALL,
@@ -116,8 +116,11 @@ def _prune_runs(ids: Sequence[UUID], before: datetime) -> int:
     PipelineRun.objects.filter(pk__in=own).update(**dict.fromkeys(TEXTS_OF_A_RUN))
     steps.update(member_line="", **dict.fromkeys(TEXTS_OF_A_STEP))
     calls.update(**dict.fromkeys(TEXTS_OF_A_CALL))
-    for rows in (steps, calls, Task.objects.filter(step__run__in=own)):
-        _keep_kinds(rows)
+    for rows in (steps, calls):
+        rows.exclude(error="").update(
+            error=Case(When(error_type="", then=Value("failed")), default=F("error_type"))
+        )
+    _keep_kinds(Task.objects.filter(step__run__in=own))
     return len(own)
 
 

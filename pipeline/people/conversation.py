@@ -9,8 +9,10 @@ from typing import Any
 
 from django.db import transaction
 
+from agents.llm.base import Purse
 from agents.llm.router import PROVIDERS
 from pipeline.journal.resumption import read_back
+from pipeline.journal.sentences import DecisionFacts, what, why
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepMode, StepRun, StepStatus
 
@@ -90,15 +92,25 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
     return case
 
 
-def for_member(decision: str) -> str:
+def for_member(facts: DecisionFacts, *, has_called: bool = True) -> str:
     """Return a decision in words for the member: without the snapshot, and with whose key it is."""
-    said, _, _ = decision.partition("; snapshot")
-    for name, provider in PROVIDERS.items():
-        said = said.replace(f"the member's own {name} key", f"your own {provider.title} key")
-    return said.replace("; shared key", "; the team's key")
+    return f"{what(facts, has_called=has_called)}; {_payer(facts)}"
+
+
+def todays_model(facts: DecisionFacts) -> str:
+    """Return in words for the member what an agent would run on."""
+    return f"{facts.requested_model} because {why(facts)}; {_payer(facts)}"
+
+
+def _payer(facts: DecisionFacts) -> str:
+    if facts.purse == Purse.SHARED:
+        return "the team's key"
+    return f"your own {PROVIDERS[facts.provider].title} key"
 
 
 def _why(step: StepRun) -> str:
-    decision = for_member(step.decision)
+    decision = step.decision  # of a row that has no more than that
+    if step.decision_source:
+        decision = for_member(step, has_called=step.has_called is not False)
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
     return f"{decision}; ${sum(costs):.4f}" if costs else decision

@@ -13,13 +13,17 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from agents.llm.router import create_shared_provider
+from agents.model_config import Choice, Reading
 from agents.snapshot import read_snapshot
 from pipeline.journal.facts import RunOpening
 from pipeline.journal.rows import write_run_again
+from pipeline.journal.sentences import why
 from pipeline.models import PipelineRun
 from pipeline.models.runs import Source
 from pipeline.queue.engines import create_queue
 from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
+from pipeline.running.decisions import decided
 
 
 class NotAgain(Exception):
@@ -42,18 +46,24 @@ def outlook(run: PipelineRun) -> Sequence[Outlook]:
     Raises:
         NotAgain: it cannot be run again.
     """
-    snapshot = read_snapshot()
+    pipeline, snapshot, key = _todays_pipeline(run), read_snapshot(), settings.OPENROUTER_API_KEY
+    default = create_shared_provider(key, settings.DEFAULT_MODEL)
     steps = []
-    for step in _todays_pipeline(run).steps:
+    for step in pipeline.steps:
         override = snapshot.overrides.get(step.agent)
-        model_id = override.model_id if override else settings.DEFAULT_MODEL
-        why = f"override v{override.version} by {override.set_by or 'somebody'}" if override else ""
+        seen = Choice(
+            override=override,
+            provider=create_shared_provider(key, override.model_id) if override else None,
+            reading=Reading(version=snapshot.version, age_s=0.0, is_stale=False),
+            was_removed_outside=step.agent in snapshot.removed_outside,
+        )
+        choice = decided(seen, default).choice
         steps.append(
             Outlook(
                 agent=step.agent,
                 mode=step.mode.value,
-                model_id=model_id,
-                why=why or "no override: DEFAULT_MODEL",
+                model_id=choice.requested_model,
+                why=why(choice),
             )
         )
     return steps

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agents.passages import TASK, Tags
 from agents.registry import AgentRegistry, default_registry
 from pipeline.journal.facts import StepPlace
+from pipeline.models.inbox import Action
 from pipeline.models.runs import StepMode
 
 DEFINITIONS_DIR = Path(__file__).parents[1] / "definitions"
@@ -84,6 +85,8 @@ class PipelineConfig(BaseModel):
     name: str = ""
     title: str
     answer: tuple[str, ...] = Field(min_length=1)
+    # Rows of buttons beneath its answers in Telegram. No part of what a run goes on by after a restart.
+    buttons: tuple[tuple[Action, ...], ...] = Field(default=(), exclude=True)
     steps: tuple[StepConfig, ...] = Field(min_length=1)
 
     @property
@@ -302,5 +305,6 @@ def _invalid(path: Path, line: int, text: str) -> PipelineInvalid:
 def _pydantic_words(problem: Any) -> str:
     name = ".".join(" ".join(part.split()) for part in problem["loc"] if isinstance(part, str))
     if problem["type"] == "enum":
-        return f"{name}: {problem['input']!r} is none of {', '.join(StepMode)}"
+        known = Action if name == "buttons" else StepMode
+        return f"{name}: {problem['input']!r} is none of {', '.join(known)}"
     return f"{name}: {problem['msg']}"

@@ -17,6 +17,7 @@ from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
 from agents.registry import default_registry
 from pipeline.journal import records, resumption, traces
+from pipeline.journal.facts import ModelChoice
 from pipeline.journal.holds import RunHold, TaskHold
 from pipeline.journal.reports import KeptRun, RunReport
 from pipeline.models import Member, StepRun
@@ -25,7 +26,8 @@ from pipeline.models.runs import RunStatus, Source
 from pipeline.people import limits
 from pipeline.running.briefing import Question, brief, brief_again, default_provider
 from pipeline.running.config import PipelineConfig, load_pipeline
-from pipeline.running.context import NoPurse, PipelineContext
+from pipeline.running.context import PipelineContext
+from pipeline.running.decisions import NoPurse
 from pipeline.running.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
@@ -102,8 +104,8 @@ class Engine:
             on_stage=on_stage,
         )
 
-    async def decisions(self, member: Member) -> dict[str, str]:
-        """Return for each agent what it would run on for this member now, and why.
+    async def decisions(self, member: Member) -> dict[str, ModelChoice | NoPurse]:
+        """Return for each agent what it would run on for this member now, or why on nothing.
 
         Raises:
             OverridesUnknown: they could not be read for 30 s.
@@ -113,12 +115,12 @@ class Engine:
             default_llm=await sync_to_async(default_provider)(member),
             model_config=self.model_config,
         )
-        found = {}
+        found: dict[str, ModelChoice | NoPurse] = {}
         for agent in self._registry:
             try:
-                found[agent.name] = (await ctx.decide(agent.name)).sentence
+                found[agent.name] = (await ctx.decide(agent.name)).choice
             except NoPurse as error:
-                found[agent.name] = error.member_line
+                found[agent.name] = error
         return found
 
     async def go_on(

@@ -13,8 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from django.db import DatabaseError
@@ -28,15 +27,18 @@ from agents.llm.secrets import scrub
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
 from pipeline.journal import records
-from pipeline.journal.facts import StepPlace
+from pipeline.journal.facts import StepEnd
 from pipeline.journal.holds import Hold, RunHold, Superseded
 from pipeline.journal.reports import KeptRun, RunReport, StepReport
+from pipeline.journal.sentences import sentence
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
-from pipeline.running.context import Decision, NoPurse, PipelineContext
+from pipeline.running.context import PipelineContext
+from pipeline.running.decisions import Decision, NoPurse
 from pipeline.running.exchange import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.model_book import ModelBook
+from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class PipelineRunner:
         """
         if ctx.model_config is not None:
             await ctx.model_config.get_all()
-        run = _Run(
+        run = RunUnderWay(
             pipeline=pipeline,
             ctx=ctx,
             hold=RunHold(uuid4(), origin.token if origin else uuid4()),
@@ -116,7 +118,7 @@ class PipelineRunner:
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
         """Run what is left of a run that was cut off; raises as `run`."""
-        run = _Run(
+        run = RunUnderWay(
             pipeline=PipelineConfig.model_validate_json(kept.definition),
             ctx=ctx,
             hold=RunHold(kept.report.run_id, token),
@@ -138,7 +140,7 @@ class PipelineRunner:
         """Run one background step for the queue; raises Superseded."""
         config = pipeline.steps[position]
         report = StepReport(agent=config.agent, mode=config.mode, position=position)
-        step = _StepRun(position, config, report, math.inf, hold)
+        step = StepUnderWay(position, config, report, math.inf, hold)
         await self._run_step(run_id, step, ctx)
         crashpoints.reach("background step ended")
         return report
@@ -156,7 +158,9 @@ class PipelineRunner:
             await self.drain()
         await ends_recorded()
 
-    async def _conclude(self, run: _Run, started: asyncio.Future[None] | None = None) -> RunReport:
+    async def _conclude(
+        self, run: RunUnderWay, started: asyncio.Future[None] | None = None
+    ) -> RunReport:
         """Run the steps that are left, and close the run however that ends."""
         report = run.report
         try:
@@ -174,14 +178,14 @@ class PipelineRunner:
         await records.finished(records.run_ended(run.hold, report.status, report.answer))
         return report
 
-    async def _run_steps(self, run: _Run) -> None:
+    async def _run_steps(self, run: RunUnderWay) -> None:
         ends_at = time.monotonic() + self._run_deadline_s
         for mode, group in run.pipeline.groups():
             if mode is StepMode.BACKGROUND:
                 await self._start_background(run, *group[0])
                 continue
             steps = [
-                _StepRun(position, step, run.open(position, step), ends_at, run.hold)
+                StepUnderWay(position, step, run.open(position, step), ends_at, run.hold)
                 for position, step in group
                 if position not in run.kept
             ]
@@ -199,18 +203,20 @@ class PipelineRunner:
 
     # --- one step -------------------------------------------------------------------------------
 
-    async def _run_step(self, run_id: UUID, step: _StepRun, ctx: PipelineContext) -> None:
+    async def _run_step(self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext) -> None:
         """Run one step of any mode; its failure ends in its report and in `ctx.results`."""
         started = time.monotonic()
-        attempt = _Attempt()
+        attempt = StepAttempt(error_type="cancelled")
         output, status = _failed(step, "cancelled"), StepStatus.CANCELLED
         try:
             output = await self._ask(run_id, step, ctx, attempt)
             status = StepStatus.OK if output.success else StepStatus.FAILED
+            attempt.error_type = ""
             step.report.member_line = "" if output.success else LLMError.member_line
         except (Superseded, DatabaseError):
             raise  # no failure of the step's: whoever takes the run over tries it again
         except Exception as error:  # noqa: BLE001 - an agent is anybody's code: contain whatever it raises
+            attempt.error_type = type(error).__name__
             output, status = self._explain(step, error, attempt.decision)
         finally:
             ctx.results[step.config.agent] = output
@@ -218,7 +224,7 @@ class PipelineRunner:
             await records.finished(_record_end(run_id, step, attempt, status, output))
 
     async def _ask(
-        self, run_id: UUID, step: _StepRun, ctx: PipelineContext, attempt: _Attempt
+        self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext, attempt: StepAttempt
     ) -> AgentOutput:
         """Decide on the provider, write it down, and let the agent work on its own view."""
         agent_name = step.config.agent
@@ -262,7 +268,7 @@ class PipelineRunner:
             raise DeadlineExceeded(f"not done after {deadline_s:.1f} s") from None
 
     def _explain(
-        self, step: _StepRun, error: Exception, decision: Decision | None
+        self, step: StepUnderWay, error: Exception, decision: Decision | None
     ) -> tuple[AgentOutput, StepStatus]:
         """Turn an exception into the step's output, its words and, if need be, an alert."""
         agent = step.config.agent
@@ -279,7 +285,7 @@ class PipelineRunner:
 
     # --- around it ------------------------------------------------------------------------------
 
-    async def _start_background(self, run: _Run, position: int, config: StepConfig) -> None:
+    async def _start_background(self, run: RunUnderWay, position: int, config: StepConfig) -> None:
         """Start a background step; nobody waits for it, so the run's end is not its own."""
         report = run.open(position, config)
         if self._add_tasks is not None and run.is_kept_open:
@@ -288,7 +294,7 @@ class PipelineRunner:
                 records.step_queued(run.hold, config.at(position), self._add_tasks)
             )
             return
-        step = _StepRun(position, config, report, math.inf, run.hold)
+        step = StepUnderWay(position, config, report, math.inf, run.hold)
         task = asyncio.create_task(self._run_step(run.hold.run_id, step, run.ctx))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -298,55 +304,6 @@ class PipelineRunner:
             on_stage(self._registry.get(agent_name).title)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """One run on its way, from its start or from where it was cut off."""
-
-    pipeline: PipelineConfig
-    ctx: PipelineContext
-    hold: RunHold
-    is_kept_open: bool  # when it is cut off, for whoever takes it over
-    on_stage: Callable[[str], None] | None
-    kept: dict[int, StepReport] = field(default_factory=dict)  # by position: ended before
-    report: RunReport = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.report = RunReport(
-            run_id=self.hold.run_id, pipeline=self.pipeline.name, steps=list(self.kept.values())
-        )
-
-    def open(self, position: int, step: StepConfig) -> StepReport:
-        """Return the report of a step that starts now."""
-        opened = StepReport(agent=step.agent, mode=step.mode, position=position)
-        self.report.steps.append(opened)
-        return opened
-
-
-@dataclass(frozen=True, slots=True)
-class _StepRun:
-    """One step of one run."""
-
-    position: int
-    config: StepConfig
-    report: StepReport
-    ends_at: float  # monotonic: when the run's time is up
-    hold: Hold
-
-    @property
-    def place(self) -> StepPlace:
-        return self.config.at(self.position)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What a step came to know on its way, so that the record is right wherever it stopped."""
-
-    inputs: dict[str, Any] = field(default_factory=dict)
-    decision: Decision | None = None
-    opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
-    recorder: records.StepRecorder | None = None
-
-
 def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
     error: Exception | BaseExceptionGroup[Exception] = errors
     while isinstance(error, BaseExceptionGroup):
@@ -354,12 +311,16 @@ def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
     return error
 
 
-def _failed(step: _StepRun, error: str) -> AgentOutput:
+def _failed(step: StepUnderWay, error: str) -> AgentOutput:
     return AgentOutput(agent=step.config.agent, success=False, error=error)
 
 
 def _complete(
-    report: StepReport, attempt: _Attempt, status: StepStatus, output: AgentOutput, started: float
+    report: StepReport,
+    attempt: StepAttempt,
+    status: StepStatus,
+    output: AgentOutput,
+    started: float,
 ) -> None:
     report.status = status
     report.error = output.error and scrub(output.error)
@@ -367,34 +328,34 @@ def _complete(
     if attempt.decision is not None:
         report.requested_model = attempt.decision.llm.model_id
         report.purse = attempt.decision.llm.purse.value
-        report.decision = attempt.decision.sentence
-        if attempt.recorder is None or not attempt.recorder.has_called:
-            # The sentence was written before the first call, and there was none.
-            report.decision = f"was to run{report.decision.removeprefix('ran')}"
-            if attempt.recorder is not None:
-                attempt.recorder.has_told_so = True
+        report.decision = sentence(
+            attempt.decision.choice,
+            has_called=attempt.has_called,
+            fell_back_to=attempt.recorder.fell_back_to if attempt.recorder else "",
+        )
     if attempt.recorder is not None:
+        attempt.recorder.has_told_so = not attempt.has_called
         report.served_model = attempt.recorder.served_model
         report.upstream = attempt.recorder.upstream
         report.cost_usd = attempt.recorder.cost_usd
         report.fell_back_to = attempt.recorder.fell_back_to
-    if report.fell_back_to:
-        report.decision += f"; that model failed, so {report.fell_back_to} answered on the same key"
 
 
 async def _record_end(
-    run_id: UUID, step: _StepRun, attempt: _Attempt, status: StepStatus, output: AgentOutput
+    run_id: UUID, step: StepUnderWay, attempt: StepAttempt, status: StepStatus, output: AgentOutput
 ) -> None:
     choice = attempt.decision.choice if attempt.decision else None
     step_id = await (
         attempt.opening
         or records.step_started(step.hold, run_id, step.place, attempt.inputs, choice)
     )
-    await records.step_ended(
-        step_id,
-        step.hold.token,
-        status,
-        output,
+    end = StepEnd(
+        status=status,
+        output=output,
         decision=step.report.decision,
+        has_called=attempt.has_called if choice else None,
+        fell_back_to=step.report.fell_back_to,
+        error_type=attempt.error_type,
         member_line=step.report.member_line,
     )
+    await records.step_ended(step_id, step.hold.token, end)

@@ -22,7 +22,8 @@ from agents.model_config import ModelConfigService
 from agents.registry import AgentRegistry
 from pipeline.models.runs import Source
 from pipeline.running.config import PipelineConfig, StepConfig
-from pipeline.running.context import NoPurse, PipelineContext
+from pipeline.running.context import PipelineContext
+from pipeline.running.decisions import NoPurse
 from pipeline.running.runner import PipelineRunner
 from tests.canaries import SHARED_KEY, canary
 from tests.pipeline.players import player

@@ -58,6 +58,11 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
             "2: no step before the end yields a result of 'strategist'",
         ],
     ),
+    "bad button": (
+        "answer: [strategist]\n",
+        "answer: [strategist]\nbuttons: [[again, agian]]\n",
+        ["3: buttons: 'agian' is none of again, shorter, save, why"],
+    ),
     "bad mode": (
         "mode: sequential\n    input_mapping:\n      message",
         "mode: serial\n    input_mapping:\n      message",

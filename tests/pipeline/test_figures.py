@@ -12,6 +12,7 @@ from django.test import TestCase
 from agents.base import AgentOutput
 from agents.llm.base import Completion, CostSource, Outcome, Usage
 from pipeline.journal import call_rows, rows
+from pipeline.journal.facts import StepEnd
 from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
 from pipeline.models.figures import Span
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
@@ -216,14 +217,9 @@ class LateTest(FiguresCase):
 
     def test_a_step_that_is_closed_late(self):
         with time_machine.travel(NOON, tick=False):
-            rows.close_step(
-                self.late.pk,
-                self.token,
-                StepStatus.OK,
-                AgentOutput(agent="strategist", success=True),
-                decision="ran",
-                member_line="",
-            )
+            output = AgentOutput(agent="strategist", success=True)
+            end = StepEnd(status=StepStatus.OK, output=output)
+            rows.close_step(self.late.pk, self.token, end)
 
         assert self.seen_again().steps == 2
 

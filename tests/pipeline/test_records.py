@@ -30,7 +30,8 @@ from pipeline.journal.rows import close_orphans
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import StepConfig
-from pipeline.running.context import NoPurse, PipelineContext
+from pipeline.running.context import PipelineContext
+from pipeline.running.decisions import NoPurse
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     PipelineCase,
@@ -516,7 +517,7 @@ class DecisionTests(SimpleTestCase):
         versions = [
             (
                 await PipelineContext(default_llm=member_llm(), model_config=service).decide("one")
-            ).override_version
+            ).choice.override_version
             for service in (in_effect, without_effect, FixedService())
         ]
 

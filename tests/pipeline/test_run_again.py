@@ -69,7 +69,7 @@ class AskingTests(TestCase):
 
         page = self.ana.get(again_url(a_question())).content.decode()
 
-        for words in (CLAUDE, "override v1 by olga", "a/b", "no override: DEFAULT_MODEL"):
+        for words in (CLAUDE, "override v1 by olga", "a/b", "no override is set"):
             assert words in page, words
         for words in ("shared key", "never spends a member", "$0.0125"):
             assert words in page, words

@@ -103,9 +103,14 @@ class ExportTests(TestCase):
             assert answer["X-Content-Type-Options"] == "nosniff"
 
     def run_with_texts(self) -> None:
-        run = a_run({"calls": 0, "error": f"NoCredit: {SECRET}"}, answer=text(SECRET))
+        run = a_run(
+            {"calls": 0, "error": f"NoCredit: {SECRET}", "error_type": "NoCredit"},
+            answer=text(SECRET),
+        )
         step = StepRun.objects.get(run=run)
-        a_call(step, output=text(f"{SECRET} said"), error=f"NoCredit: {SECRET}")
+        a_call(
+            step, output=text(f"{SECRET} said"), error=f"NoCredit: {SECRET}", error_type="NoCredit"
+        )
 
     def test_json_has_runs_with_steps_and_calls_and_no_text(self):
         self.run_with_texts()

@@ -22,6 +22,7 @@ from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, Place
 from pipeline.bot.outbox import Outbox
 from pipeline.journal import call_rows, resumption, rows
+from pipeline.journal.facts import StepEnd
 from pipeline.journal.holds import RunHold, Superseded, TaskHold
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
@@ -128,7 +129,7 @@ class SupersededTests(TransactionTestCase):
             attempt=1,
         )
         claims = Claims("late", timezone.now)
-        ended = {"decision": "", "member_line": ""}
+        ended = StepEnd(status=StepStatus.OK, output=output)
         return {
             "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
             "pipeline.journal.rows.queue_step": lambda: rows.queue_step(
@@ -138,7 +139,7 @@ class SupersededTests(TransactionTestCase):
                 run, self.of_run.pk, STEP.at(1), {"message": "late"}, None
             ),
             "pipeline.journal.rows.close_step": lambda: rows.close_step(
-                self.step.pk, self.late, StepStatus.OK, output, **ended
+                self.step.pk, self.late, ended
             ),
             "pipeline.journal.call_rows.write_call": lambda: call_rows.write_call(
                 self.step.pk, self.late, _attempt()

@@ -26,6 +26,7 @@ from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus
 from pipeline.people.conversation import conversation_of
 from pipeline.running.briefing import Question
+from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline
 
 RUN = "run:"  # begins the data of these buttons
 FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)
@@ -43,10 +44,13 @@ class Pressed:
     is_first: bool
 
 
-def buttons_of(run_id: UUID) -> Buttons:
-    """Return the buttons for the answer of a run."""
-    pairs = ((Action.AGAIN, Action.SHORTER), (Action.SAVE, Action.WHY))
-    return [[(action.label, f"{RUN}{action}:{run_id.hex}") for action in pair] for pair in pairs]
+def buttons_of(run_id: UUID, pipeline: str) -> Buttons:
+    """Return the buttons that a pipeline's definition wants beneath the answer of a run."""
+    try:
+        rows = load_pipeline(pipeline).buttons
+    except (UnknownPipeline, PipelineInvalid):  # it was taken out while the run was under way
+        return ()
+    return [[(action.label, f"{RUN}{action}:{run_id.hex}") for action in row] for row in rows]
 
 
 def retry_of(run_id: UUID) -> Buttons:

@@ -12,6 +12,7 @@ from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
 from pipeline.journal.records import Alert
 from pipeline.models import Member
+from pipeline.models.inbox import ReplyKind
 
 
 async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Member | None:
@@ -22,7 +23,8 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
     who = await visitor(user, _invite_in(message))
     if who.refusal:
         tell_operators(who, alert)
-        await turn.outbox.say(Line(who.refusal, also=partial(forget_pasted, turn.row)))
+        forget = partial(forget_pasted, turn.row)
+        await turn.outbox.say(Line(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
         return None
     if turn.row.holds_key:
         await take_key(turn, message, who.member)

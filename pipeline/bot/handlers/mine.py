@@ -16,7 +16,8 @@ from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.people import erasure, memory
-from pipeline.people.conversation import for_member, last_run, reasons, run_behind
+from pipeline.people.conversation import last_run, reasons, run_behind, todays_model
+from pipeline.running.decisions import NoPurse
 from pipeline.running.engine import Engine
 
 MINE = "mine:"  # begins the data of these buttons
@@ -33,8 +34,8 @@ class Mine:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._engine.decisions(member)
         lines = [
-            f"• {agent}: {for_member(decision).removeprefix('ran ')}"
-            for agent, decision in decisions.items()
+            f"• {agent}: {found.member_line if isinstance(found, NoPurse) else todays_model(found)}"
+            for agent, found in decisions.items()
         ]
         return Line("\n".join([texts.MODELS_NOW, *lines]))
 

@@ -259,5 +259,5 @@ def _told(report: RunReport) -> Answer:
         for step in report.steps
         if step.fell_back_to
     ]
-    buttons = buttons_of(report.run_id) if report.pipeline.startswith("support") else ()
+    buttons = buttons_of(report.run_id, report.pipeline)
     return Answer(formatted("\n\n".join([report.answer, *notes])), buttons)

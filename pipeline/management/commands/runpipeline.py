@@ -20,7 +20,7 @@ from pipeline.models.runs import RunStatus
 from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
 from pipeline.running.briefing import Question
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
-from pipeline.running.context import NoPurse
+from pipeline.running.decisions import NoPurse
 from pipeline.running.engine import Engine
 
 

@@ -1,0 +1,82 @@
+"""Which provider an agent gets, and why: one pure function for runs, `/model` and previews."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.llm.base import LLMProvider, Purse
+from agents.model_config import Choice
+from pipeline.journal.facts import ModelChoice
+from pipeline.journal.sentences import sentence, why
+from pipeline.models.runs import DecisionSource
+from pipeline.people.refusals import NotRun
+
+
+class NoPurse(NotRun):
+    """Nobody may pay for a call: no override, no key of the member's, no leave for the shared one."""
+
+    member_line = "There is no API key for this. Send /start to add yours."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Which provider a step runs on, and what the journal keeps of that."""
+
+    llm: LLMProvider
+    choice: ModelChoice
+
+    @property
+    def sentence(self) -> str:
+        """Why it is this model, before anything was asked of it."""
+        return sentence(self.choice)
+
+    @property
+    def is_override(self) -> bool:
+        return self.choice.decision_source == DecisionSource.OVERRIDE
+
+
+def decided(seen: Choice, default: LLMProvider | None) -> Decision:
+    """Return the overriding provider if there is one, else the default, with the reason.
+
+    Raises:
+        NoPurse: there is neither.
+    """
+    override, llm = seen.override, seen.provider or default
+    if override is None:
+        source = DecisionSource.DEFAULT
+    else:
+        source = DecisionSource.OVERRIDE if seen.provider else DecisionSource.NO_SHARED_KEY
+    choice = ModelChoice(
+        provider=llm.name if llm else "",
+        requested_model=llm.model_id if llm else "",
+        purse=llm.purse if llm else Purse.MEMBER,
+        decision_source=source,
+        override_version=override.version if override and seen.provider else None,
+        is_outside_change=override.is_outside if override else seen.was_removed_outside,
+        said_version=override.version if override else None,
+        set_by=override.set_by if override else "",
+        set_at=override.set_at if override else None,
+        snapshot_version=seen.reading.version,
+        snapshot_age_ms=round(seen.reading.age_s * 1000),
+        is_stale=seen.reading.is_stale,
+    )
+    if llm is None:
+        raise NoPurse(f"{why(choice)}, {_NOBODY_PAYS}")
+    return Decision(llm=llm, choice=choice)
+
+
+def given(default: LLMProvider | None, because: str) -> Decision:
+    """Return the provider that whoever started the run has given; raises as `decided`."""
+    if default is None:
+        raise NoPurse(f"{because}, {_NOBODY_PAYS}")
+    choice = ModelChoice(
+        provider=default.name,
+        requested_model=default.model_id,
+        purse=default.purse,
+        decision_source=DecisionSource.GIVEN,
+        given_because=because,
+    )
+    return Decision(llm=default, choice=choice)
+
+
+_NOBODY_PAYS = "the member has no key, and the shared key is not for members"
