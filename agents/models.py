@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -119,7 +120,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         self,
         agent_name: str,
         model_id: str,
-        set_by: str,
+        set_by: str = "",
         on_failure: str = OnFailure.FAIL,
         *,
         is_active: bool = True,
@@ -168,6 +169,28 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         row.set_by = set_by or row.set_by
         row.record_change(version)
         return True
+
+    async def aget_all_active(self) -> list[AgentModelConfig]:
+        """Return the overrides that are in force, by agent name."""
+        return await sync_to_async(self.get_all_active)()
+
+    async def aupsert(
+        self,
+        agent_name: str,
+        model_id: str,
+        set_by: str = "",
+        on_failure: str = OnFailure.FAIL,
+        *,
+        is_active: bool = True,
+    ) -> AgentModelConfig:
+        """Set the agent's model, as `upsert`."""
+        return await sync_to_async(self.upsert)(
+            agent_name, model_id, set_by, on_failure, is_active=is_active
+        )
+
+    async def adeactivate(self, agent_name: str, set_by: str = "") -> bool:
+        """Take the agent's override out of force, as `deactivate`."""
+        return await sync_to_async(self.deactivate)(agent_name, set_by)
 
 
 class AgentModelConfig(models.Model):

@@ -58,6 +58,15 @@ class RepositoryTest(TestCase):
         assert (row.is_active, row.on_failure) == (True, OnFailure.FAIL)
         assert AgentModelConfig.objects.get_all_active() == [row]
 
+    async def test_each_has_an_async_twin_and_who_sets_it_may_be_unsaid(self):
+        row = await AgentModelConfig.objects.aupsert("extraction", "openai/gpt-5-mini")
+
+        assert row.set_by == ""
+        assert await AgentModelConfig.objects.aget_all_active() == [row]
+        assert await AgentModelConfig.objects.adeactivate("extraction", "olga")
+        assert not await AgentModelConfig.objects.adeactivate("extraction")
+        assert await AgentModelConfig.objects.aget_all_active() == []
+
     def test_upsert_changes_the_row_that_is_there(self):
         first = AgentModelConfig.objects.upsert("extraction", "openai/gpt-5-mini", "olga")
 

@@ -31,7 +31,7 @@ LOOK_S = 0.0501  # a little more than the resolver waits between two looks at th
 
 choose = sync_to_async(choose_model)
 by_sql = sync_to_async(change_by_sql)
-deactivate = sync_to_async(AgentModelConfig.objects.deactivate)
+deactivate = AgentModelConfig.objects.adeactivate
 
 
 async def model_of(service: ModelConfigService, agent: str = "extraction") -> str | None:

@@ -75,10 +75,10 @@ class StoryTests(BotCase):
             for number, model_id in enumerate(
                 ["sandbox/echo-key", "sandbox/retired", "sandbox/error-in-200", "openai/gpt-4.1"]
             ):
-                await sync_to_async(AgentModelConfig.objects.upsert)("extraction", model_id, "ana")
+                await AgentModelConfig.objects.aupsert("extraction", model_id, "ana")
                 await chat.say(MAYA, f"question {number}")
                 await chat.sees(MAYA, _is_done(number + 1))
-            await sync_to_async(AgentModelConfig.objects.deactivate)("extraction", "ana")
+            await AgentModelConfig.objects.adeactivate("extraction", "ana")
             for pasted in (CLAUDE_KEY, OPENAI_KEY, SHARED_KEY):
                 await chat.say(TOM, f"my key is {pasted}")
             await chat.sees(TOM, lambda seen: len(seen) == 3)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase, override_settings
 
 from agents.base import BaseAgent
@@ -120,7 +119,7 @@ def member_llm(model_id: str = MEMBER_MODEL, key: str = MEMBER_KEY) -> LLMProvid
 
 
 async def override(agent: str, model_id: str, **changes: Any) -> AgentModelConfig:
-    return await sync_to_async(AgentModelConfig.objects.upsert)(
+    return await AgentModelConfig.objects.aupsert(
         agent, model_id, changes.pop("set_by", "olga"), **changes
     )
 

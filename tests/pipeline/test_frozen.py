@@ -32,7 +32,7 @@ ANSWER = "I would ask her what nine days cost, and propose a call on Thursday."
 
 
 async def choose(agent: str, model_id: str, on_failure: OnFailure = OnFailure.FAIL) -> None:
-    save = sync_to_async(AgentModelConfig.objects.upsert)
+    save = AgentModelConfig.objects.aupsert
     await save(agent, model_id, "olga", on_failure=on_failure)
 
 

@@ -70,7 +70,7 @@ class OutsideTests(PipelineCase):
 
     async def test_a_row_that_sql_inserted_or_put_in_force_is_told(self):
         await override("one", "openai/gpt-4.1")
-        await sync_to_async(AgentModelConfig.objects.deactivate)("one", "olga")
+        await AgentModelConfig.objects.adeactivate("one", "olga")
         assert "no override is set" in await self.sentence()
 
         await sync_to_async(sql(f"UPDATE {TABLE} SET is_active = %s", True))()
@@ -95,7 +95,7 @@ class OutsideTests(PipelineCase):
 
                 await override("one", "openai/gpt-4.1")
                 assert "because override v" in await self.sentence()
-                await sync_to_async(AgentModelConfig.objects.deactivate)("one", "olga")
+                await AgentModelConfig.objects.adeactivate("one", "olga")
                 assert "because no override is set;" in await self.sentence()
 
     async def test_a_fixture_that_brings_an_older_state_back_is_told(self):

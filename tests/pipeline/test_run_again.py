@@ -247,7 +247,7 @@ class RunningAgainTests(BotCase):
             sent, facts = len(await chat.all_sent()), await Fact.objects.acount()
             await member.arefresh_from_db()
             version, before = member.memory_version, len(await chat.calls())
-            await sync_to_async(AgentModelConfig.objects.upsert)("strategist", CLAUDE, "olga")
+            await AgentModelConfig.objects.aupsert("strategist", CLAUDE, "olga")
             client = await sync_to_async(operator)("ana", *MAY)
             await sync_to_async(press)(client, old)
             new = await self.ended()
@@ -285,13 +285,11 @@ class RunningAgainTests(BotCase):
             async with self.bot_at(base_url, DRAIN_SECONDS=1) as chat:
                 old = await self.asked_by_maya(chat)
                 before = len(await chat.calls())
-                await sync_to_async(AgentModelConfig.objects.upsert)(
-                    "strategist", "sandbox/hang", "olga"
-                )
+                await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "olga")
                 client = await sync_to_async(operator)("ana", *MAY)
                 await sync_to_async(press)(client, old)
                 await chat.sees_calls(lambda calls: len(calls) == before + 2)
-            await sync_to_async(AgentModelConfig.objects.upsert)("strategist", CLAUDE, "olga")
+            await AgentModelConfig.objects.aupsert("strategist", CLAUDE, "olga")
             async with self.bot_at(base_url) as chat:
                 new = await self.ended()
                 calls = (await chat.calls())[before:]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 
-from asgiref.sync import sync_to_async
-
 from agents.models import AgentModelConfig, OnFailure
 from pipeline.models import LLMCall, Member, PipelineRun, PromptText
 from pipeline.models.members import Access
@@ -84,9 +82,7 @@ class ConversationTests(BotCase):
         member = Member(telegram_id=MAYA, name="Maya", access=Access.APPROVED)
         member.keep_key("openrouter", MEMBER_KEY)
         await member.asave()
-        await sync_to_async(AgentModelConfig.objects.upsert)(
-            "strategist", "anthropic/claude-sonnet-4.5", "ana"
-        )
+        await AgentModelConfig.objects.aupsert("strategist", "anthropic/claude-sonnet-4.5", "ana")
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await chat.sees_text(MAYA, "anthropic/claude-sonnet-4.5")
@@ -103,14 +99,12 @@ class ConversationTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await chat.sees_text(MAYA, "answered by openai/gpt-5-mini")
-            await sync_to_async(AgentModelConfig.objects.upsert)(
-                "strategist", "google/gemini-2.5-flash", "ana"
-            )
+            await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
 
             await chat.say(MAYA, QUESTION)
             await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
 
-            await sync_to_async(AgentModelConfig.objects.deactivate)("strategist", "ana")
+            await AgentModelConfig.objects.adeactivate("strategist", "ana")
             await chat.say(MAYA, QUESTION)
             await chat.sees(
                 MAYA, lambda seen: len(seen) == 3 and "answered by openai/gpt-5-mini" in seen[2]
@@ -170,7 +164,7 @@ class RefusalTests(BotCase):
 
 class FailureTests(BotCase):
     async def test_a_failing_override_is_one_line_for_the_member_and_an_alert(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)("strategist", "sandbox/retired", "ana")
+        await AgentModelConfig.objects.aupsert("strategist", "sandbox/retired", "ana")
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             await chat.say(MAYA, QUESTION)
@@ -184,7 +178,7 @@ class FailureTests(BotCase):
         assert str(run.id)[:8] in line
 
     async def test_a_fallback_is_announced_in_the_answer(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)(
+        await AgentModelConfig.objects.aupsert(
             "strategist", "sandbox/retired", "ana", OnFailure.DEFAULT_MODEL
         )
         async with self.bot() as chat:
@@ -194,9 +188,7 @@ class FailureTests(BotCase):
         assert "The model chosen for strategist failed, so openai/gpt-5-mini answered." in answer
 
     async def test_another_model_than_asked_for_alerts_and_is_marked(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)(
-            "strategist", "sandbox/other-model", "ana"
-        )
+        await AgentModelConfig.objects.aupsert("strategist", "sandbox/other-model", "ana")
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             await chat.say(MAYA, QUESTION)

@@ -177,9 +177,7 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
-            await sync_to_async(AgentModelConfig.objects.upsert)(
-                "strategist", "google/gemini-2.5-flash", "ana"
-            )
+            await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
             await chat.press(MAYA, AGAIN)
             await chat.press(MAYA, AGAIN)
             await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
@@ -242,9 +240,7 @@ class ButtonTests(BotCase):
         assert f"<casebook>\\n## {QUESTION}" in told["strategist"]
 
     async def test_why_tells_model_reason_and_payer_of_each_step(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)(
-            "strategist", "google/gemini-2.5-flash", "ana"
-        )
+        await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
@@ -295,9 +291,7 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
-            await sync_to_async(AgentModelConfig.objects.upsert)(
-                "strategist", "sandbox/hang", "ana"
-            )
+            await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "ana")
             await chat.press(MAYA, AGAIN)
             await chat.sees_calls(lambda calls: any("hang" in call["model"] for call in calls))
             await chat.say(MAYA, "/cancel")

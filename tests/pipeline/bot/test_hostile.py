@@ -48,7 +48,7 @@ class HostileTests(BotCase):
         await Fact.objects.acreate(
             member=tom, kind="role", text="Sells to hospitals.", since_version=1
         )
-        await sync_to_async(AgentModelConfig.objects.upsert)("trainer", "openai/gpt-4.1", "ana")
+        await AgentModelConfig.objects.aupsert("trainer", "openai/gpt-4.1", "ana")
         before = await sync_to_async(kept)()
         async with self.bot(DEFAULT_MODEL="sandbox/obedient") as chat:
             senders = [await self._attack(chat, each) for each in HOSTILE]

@@ -31,7 +31,7 @@ QUESTION = f"CFO of {CANARY} Logistics, went silent after the price"
 
 
 async def choose(agent: str, model_id: str) -> None:
-    await sync_to_async(AgentModelConfig.objects.upsert)(agent, model_id, "ana")
+    await AgentModelConfig.objects.aupsert(agent, model_id, "ana")
 
 
 async def add_maya() -> None:

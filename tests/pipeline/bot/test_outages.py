@@ -221,15 +221,13 @@ class StopTests(BotCase):
         assert time.monotonic() - stopped_at < 1 + MARGIN_S
 
     async def test_lanes_and_background_steps_share_one_deadline(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)("memory", "sandbox/hang", "ana")
+        await AgentModelConfig.objects.aupsert("memory", "sandbox/hang", "ana")
         with running_sandbox() as base_url:
             async with self.bot_at(base_url, DRAIN_SECONDS=3) as chat:
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_text(MAYA, "Draft to send")
                 await chat.sees_calls(lambda calls: len(calls) == 3)  # the last one hangs
-                await sync_to_async(AgentModelConfig.objects.upsert)(
-                    "extraction", "sandbox/hang", "ana"
-                )
+                await AgentModelConfig.objects.aupsert("extraction", "sandbox/hang", "ana")
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_calls(lambda calls: len(calls) == 4)
                 stopped_at = time.monotonic()
@@ -237,7 +235,7 @@ class StopTests(BotCase):
         assert time.monotonic() - stopped_at < 3 + MARGIN_S
 
     async def test_what_a_background_step_alerts_of_at_the_end_still_goes_out(self):
-        await sync_to_async(AgentModelConfig.objects.upsert)("memory", "sandbox/other-model", "ana")
+        await AgentModelConfig.objects.aupsert("memory", "sandbox/other-model", "ana")
         with running_sandbox() as base_url:
             async with Relay(base_url).running() as relay:
                 relay.hold(

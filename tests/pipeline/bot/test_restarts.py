@@ -43,7 +43,7 @@ OPEN_STATUSES = (TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
 async def choose(agent: str, model_id: str) -> None:
-    await sync_to_async(AgentModelConfig.objects.upsert)(agent, model_id, "ana")
+    await AgentModelConfig.objects.aupsert(agent, model_id, "ana")
 
 
 async def until_none_is_open() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from asgiref.sync import sync_to_async
-
 from agents.models import AgentModelConfig
 from pipeline.models import Exercise, Lesson, PipelineRun, Scenario, Track
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
@@ -113,7 +111,7 @@ class TrainTests(BotCase):
 
     async def test_a_judgement_that_failed_can_be_tried_again_and_then_counts(self):
         await Scenario.objects.acreate(title="Silence", difficulty=1, text="He went silent.")
-        choose = sync_to_async(AgentModelConfig.objects.upsert)
+        choose = AgentModelConfig.objects.aupsert
         await choose("trainer", "sandbox/retired", "ana")
         async with self.bot() as chat:
             await chat.say(TOM, "/train")
