@@ -58,7 +58,7 @@ lint: $(TEST_SET_UP) ## Format the code and mend what can be mended
 	$(PYTHON) -m ruff check --fix .
 
 # Coverage comes before the last run, so that the output ends with pytest's own summary. On PostgreSQL
-# test_kills.py kills machines' processes too; the single process of SQLite is there by make prove.
+# test_machines.py does the killing; test_kills.py runs there only by make prove.
 .PHONY: check
 check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployment, migrations, tests
 	$(PYTHON) -m ruff format --check .

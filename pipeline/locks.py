@@ -19,30 +19,38 @@ class LockTaken(Exception):
 
 
 @contextmanager
-def locked(path: Path, note: str = "") -> Iterator[None]:
+def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[None]:
     """Hold the lock of a file, with a note for whoever finds it taken.
+
+    One that is shared shuts out those only that want it alone.
 
     Raises:
         LockTaken: another process holds it.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        opened = path.open("a+", encoding="utf-8")
+    except PermissionError:
+        raise LockTaken(f"{path} is another user's") from None
+    with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise LockTaken(file.read().strip()) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}{note}")
-        file.flush()
+        if not is_shared:
+            file.truncate(0)
+            file.write(f"process {os.getpid()}{note}")
+            file.flush()
         yield
 
 
 @contextmanager
 def locked_name(name: str) -> Iterator[None]:
-    """Hold a name on this machine, whatever folder, user or temporary folder a process has.
+    """Hold a name on this machine.
 
-    On Linux it is the name of a socket that is in no folder, of which each network namespace has its
-    own: a container sees only its own. https://man7.org/linux/man-pages/man7/unix.7.html
+    On Linux it is the name of a socket that is in no folder, so it is the same for any user and any
+    temporary folder. Each network namespace has names of its own: a container sees only its own.
+    https://man7.org/linux/man-pages/man7/unix.7.html
 
     Raises:
         LockTaken: another process holds it.

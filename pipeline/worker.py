@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 0.6  # for what was cancelled
 MOST_WORKERS = 64  # on one machine
+PLACE = "runbot.lock"  # the name of runbot's place among the workers of its installation
 
 
 async def run_bot(*, take_over: bool = False) -> None:
@@ -82,14 +83,18 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
     _require_token()
     with ExitStack() as stack:
         try:
+            # A runbot of the release before takes it alone; those of this one do not mind each other.
+            stack.enter_context(locked(settings.DATA_DIR / PLACE, is_shared=True))
             for name in _only_ones():
                 stack.enter_context(locked_name(name))
+            if (file := _sqlite_file()) is not None:  # which containers may share
+                stack.enter_context(locked(file.with_name(f"{file.name}.{PLACE}")))
         except LockTaken as error:
             raise BotRefused(
                 "Another runbot is at work for this bot or on this database "
                 f"({error}): stop it first."
             ) from None
-        process = _Process("bot", "runbot", polls=polls, works=works)
+        process = _Process("bot", PLACE, polls=polls, works=works)
         await process.live(stopping, take_over=take_over)
 
 
@@ -111,10 +116,10 @@ async def work(stopping: asyncio.Event) -> None:
 
 
 def _only_ones() -> Iterator[str]:
-    """Yield what only one `runbot` of this machine may hold: its bot, and its database.
+    """Yield the names that a `runbot` must hold alone on its machine: of its bot and its database.
 
-    Of two with one token each would get some of the updates, and answer some twice. A sandbox's bot is
-    that of its address. Of two with one database each would give up the messages to the other's bot.
+    Two with the same token would each get only some of the updates. Two on one database would give up
+    each other's messages. A sandbox's bot is that of its address.
     """
     bot_id = settings.TELEGRAM_BOT_TOKEN.partition(":")[0]
     database = settings.DATABASES["default"]
@@ -123,6 +128,11 @@ def _only_ones() -> Iterator[str]:
         ("database", [str(database.get(key, "")) for key in ("HOST", "PORT", "NAME")]),
     ):
         yield f"observatory-{kind}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
+
+
+def _sqlite_file() -> Path | None:
+    database = settings.DATABASES["default"]
+    return Path(database["NAME"]) if database["ENGINE"].endswith("sqlite3") else None
 
 
 def _require_token() -> None:

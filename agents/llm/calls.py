@@ -9,8 +9,8 @@
 Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
 what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record says
 that the outcome is unknown. The one exception is an answer that came and was cut: it is no answer,
-and is asked for at most once more, with a larger limit. Where an operator has chosen that a failing
-model is replaced, so is one whose answers are cut. All of it shares one deadline. What differs between
+and is asked for at most once more, with a larger limit. If the override allows a fallback,
+that is asked, too, when the second answer is cut. All of it shares one deadline. What differs between
 vendors is a `Wire`, and lives in their files.
 """
 

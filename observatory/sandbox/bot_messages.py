@@ -42,6 +42,9 @@ CHAT_ACTIONS = frozenset(
 )
 
 
+MAX_TEXT_BYTES = 32_768  # https://github.com/tdlib/telegram-bot-api, get_formatted_text
+
+
 class BotMessages:
     """What a bot can do to the messages of a chat."""
 
@@ -57,6 +60,7 @@ class BotMessages:
             "sendChatAction": self.send_chat_action,
             "sendMessageDraft": self.send_message_draft,
             "editMessageText": self.edit_message_text,
+            "editMessageCaption": self.edit_message_caption,
             "editMessageReplyMarkup": self.edit_message_reply_markup,
             "deleteMessage": self.delete_message,
             "setMessageReaction": self.set_message_reaction,
@@ -107,11 +111,23 @@ class BotMessages:
 
     def edit_message_text(self, call: BotCall) -> Json:
         """Replace text, entities and keyboard of a message of the bot."""
+        # Looked at before the message is, as the Bot API server does.
+        if len(call.text("text").encode()) > MAX_TEXT_BYTES:
+            raise Refused(400, "Bad Request: text is too long")
         chat, message = self._own_message(call)
         if "text" not in message:
             raise Refused(400, "Bad Request: there is no text in the message to edit")
         content = {"entities": None} | _text(call) | {"reply_markup": _keyboard(call)}
         return self._edit(chat, message, content, method="editMessageText")
+
+    def edit_message_caption(self, call: BotCall) -> Json:
+        """Replace caption and keyboard of a picture or file of the bot."""
+        chat, message = self._own_message(call)
+        if not {"photo", "document"} & set(message):
+            raise Refused(400, "Bad Request: there is no caption in the message to edit")
+        caption = call.text("caption") or None
+        content = {"caption": caption, "reply_markup": _keyboard(call)}
+        return self._edit(chat, message, content, method="editMessageCaption")
 
     def edit_message_reply_markup(self, call: BotCall) -> Json:
         """Replace the keyboard under a message of the bot."""

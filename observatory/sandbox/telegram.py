@@ -28,7 +28,10 @@ COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 MAX_COMMANDS = 100
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
 LIMITED = frozenset(
-    {"sendMessage", "sendPhoto", "sendDocument", "editMessageText", "editMessageReplyMarkup"}
+    {
+        *("sendMessage", "sendPhoto", "sendDocument"),
+        *("editMessageText", "editMessageCaption", "editMessageReplyMarkup"),
+    }
 )
 
 

@@ -93,7 +93,7 @@ def of_step(step: StepRun, *, with_content: bool) -> Told:
         names.STEP_STATUS: step.status,
     }
     if status in _STEP_ERRORS:
-        attributes[names.ERROR_TYPE] = _error_type(step.error) or step.status
+        attributes[names.ERROR_TYPE] = step.error_type or step.status
     if with_content:
         content = {names.OBSERVED_INPUT: _text(step.inputs), names.OBSERVED_OUTPUT: _said(step)}
         attributes |= _present({**content, names.STATUS_MESSAGE: step.error})
@@ -214,9 +214,7 @@ def error_type(call: LLMCall) -> str:
     """Return why a call failed, in one of few words; empty when it did not."""
     if call.status == CallStatus.OK:
         return ""
-    return _error_type(call.error) or (
-        "cancelled" if call.status == CallStatus.UNKNOWN else call.status
-    )
+    return call.error_type or ("cancelled" if call.status == CallStatus.UNKNOWN else call.status)
 
 
 def provider_name(provider: str) -> str:
@@ -294,11 +292,6 @@ def _pseudonym(of: str) -> str:
 
 def _ns(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000) * 1000
-
-
-def _error_type(text: str) -> str:
-    found = _CLASS_NAME.match(text)
-    return found[1] if found else ""
 
 
 def _present(attributes: dict[str, Attribute | None]) -> Attributes:

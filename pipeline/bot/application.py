@@ -218,6 +218,8 @@ class BotSide:
                 await self._show_last(row, line)
         except TelegramError as error:
             logger.warning("chat=%s: no line could be shown: %s", row.chat_id, error)
+        except Exception:  # an edge: it is given up all the same, or it would come again for ever
+            logger.exception("chat=%s: no line could be shown", row.chat_id)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -271,6 +273,8 @@ class BotSide:
                     lambda: bot.edit_message_text(line, chat_id, shown, reply_markup=button)
                 )
             except BadRequest as error:
+                if "not modified" in str(error).lower():
+                    return  # an earlier try had arrived
                 logger.info("chat=%s: the placeholder takes no text: %s", chat_id, error)
             else:
                 return
@@ -284,8 +288,7 @@ class BotSide:
     async def _may_hear(self, row: TelegramUpdate) -> bool:
         """Tell whether a line about a message that was given up may go to its chat.
 
-        Everybody but those who are blocked hears of what they said to the bot: also a newcomer, who has
-        no row yet.
+        Anyone who spoke to the bot is told, newcomers included, unless they are blocked.
         """
         blocked = Member.objects.filter(telegram_id=row.user_id or 0, access=Access.BLOCKED)
         is_known = row.user_id is not None and not await blocked.aexists()

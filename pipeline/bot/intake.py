@@ -1,8 +1,8 @@
 """Updates on their way in: committed before Telegram gets its acknowledgement.
 
 The next `getUpdates` acknowledges what the last one brought. So its answer is stored inside the
-request, raw and before anything parses it, and the library gets hollow updates. Whatever fails here
-is to the library a network error: nothing is acknowledged, and the same updates come again.
+request, raw and before anything parses it, and the library gets hollow updates. If storing fails, nothing is
+acknowledged and the same updates come again: to the library that is a network error.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ TOLD_EVERY = timedelta(minutes=1)  # so often at most is a chat told that a mess
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
+_RESULT = re.compile(r'\s*\{[^\[{]*"result"\s*:\s*\[')
 _UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 
 Json = dict[str, Any]
@@ -70,11 +71,11 @@ class PersistingRequest(HTTPXRequest):
         *timeouts: Any,
         **more: Any,
     ) -> tuple[int, bytes]:
-        """Make the request; of an answer to getUpdates leave the ids alone.
+        """Make the request; reduce an answer to getUpdates to the updates' ids.
 
         Raises:
-            NotTheBotApi: the answer to getUpdates is none; whatever else this raises is a NetworkError
-                to the library's callers.
+            NotTheBotApi: the answer is not a list of updates. Whatever else this raises is a
+                NetworkError to the library's callers.
         """
         code, payload = await super().do_request(url, method, request_data, *timeouts, **more)
         if code != 200 or not url.endswith("/getUpdates"):
@@ -100,7 +101,10 @@ def updates_in(answer: str) -> list[Json]:
         updates = json.loads(answer)["result"]
     except (RecursionError, ValueError):
         # A thousand deep, or a number of 5,000 digits: in one of them.
-        updates = [_read(text) for text in _parts_of(answer[answer.index("[") :])]
+        found = _RESULT.match(answer)
+        if found is None:
+            raise
+        updates = [_read(text) for text in _parts_of(answer[found.end() - 1 :])]
     if not isinstance(updates, list) or any(type(one["update_id"]) is not int for one in updates):
         raise TypeError("no list of updates")
     return updates
@@ -182,9 +186,10 @@ def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
 
 
 def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[str]]:
-    """Return which lanes have open messages, a paste among them or not, and which need no notice.
+    """Return the lanes with open messages, and the lanes that need no notice.
 
-    Those were told since then, or still show one: its message waits or is being answered.
+    Of the first, whether a paste among them may still get parts. The second were told since then, or
+    the message of their last notice is still open. (The notice of a paste is its placeholder.)
     """
     of_lanes = Task.objects.filter(lane__in=lanes)
     open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
@@ -192,8 +197,9 @@ def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[st
     for lane, is_paste, worker in open_tasks.values_list("lane", "is_paste", "worker"):
         busy[lane] = busy.get(lane, False) or (is_paste and not worker)
     notices = of_lanes.filter(kind=TaskKind.NOTICE, status__in=TaskStatus.values)
-    is_recent, is_shown = Q(created_at__gt=since), ~Q(status=TaskStatus.IGNORED)
-    is_about_open = Q(update__in=open_tasks.values("update"))
+    is_recent = Q(created_at__gt=since)
+    is_shown = Q(status__in=(*OPEN, TaskStatus.DONE))
+    is_about_open = Q(update__in=open_tasks.filter(is_paste=False).values("update"))
     told = notices.filter(is_recent | (is_shown & is_about_open))
     return busy, set(told.values_list("lane", flat=True))
 

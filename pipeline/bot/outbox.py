@@ -162,8 +162,9 @@ class Outbox(Placeholders):
             row.status = SendStatus.PENDING
             await self._deliver(row)
         else:
-            await self._persistently_edit(marker, row.text, entities, reply_markup=markup)
-            await self._mark(row, SendStatus.SENT, message_id=marker)
+            await self._mark(row, SendStatus.SHOWN, message_id=marker)
+            row.status, row.message_id = SendStatus.SHOWN, marker
+            await self._deliver(row)
 
     async def _say_that_it_was_refused(self, row: OutgoingMessage, error: TelegramError) -> None:
         incident = uuid4().hex[:8]
@@ -247,6 +248,20 @@ class Outbox(Placeholders):
         ):
             with attempt:
                 await self._edit(message_id, text, entities, **options)
+
+    async def _persistently_caption(self, message_id: int, caption: str, **options: Any) -> None:
+        """Give a picture or file the caption that it has: of any other message this is refused."""
+        async for attempt in stamina.retry_context(
+            on=wait_before_next, attempts=None, timeout=None, wait_max=5.0
+        ):
+            with attempt:
+                try:
+                    await self._bot.edit_message_caption(
+                        self._update.chat_id, message_id, caption=caption, **options
+                    )
+                except BadRequest as error:
+                    if "not modified" not in str(error).lower():
+                        raise
 
     async def _edit(
         self, message_id: int, text: str, entities: Sequence[Any], **options: Any

@@ -125,11 +125,15 @@ def _is_sound(update: Update) -> bool:
     if not isinstance(message, Message):
         return message is None or _is_id(message.chat.id)
     ids = _is_id(message.chat.id) and _is_id(message.message_id)
-    return ids and all(
-        value is None or type(value) is kind
-        for name, kind in _TYPES.items()
-        if name != "date"
-        for value in [getattr(message, name)]
+    return (
+        ids
+        and _has_sound_entities(message)
+        and all(
+            value is None or type(value) is kind
+            for name, kind in _TYPES.items()
+            if name != "date"
+            for value in [getattr(message, name)]
+        )
     )
 
 
@@ -196,7 +200,14 @@ def _can_be_read(name: str, part: Any, base: Json, bot: Bot) -> bool:
     if message is None:
         return False
     replied_to = message.reply_to_message
-    return replied_to is None or _is_id(replied_to.message_id)
+    return _has_sound_entities(message) and (replied_to is None or _is_id(replied_to.message_id))
+
+
+def _has_sound_entities(message: Message) -> bool:
+    return all(
+        _is_id(entity.offset) and _is_id(entity.length)
+        for entity in (*message.entities, *message.caption_entities)
+    )
 
 
 def _chat(chat: Any) -> Json:

@@ -92,7 +92,9 @@ class Placeholders(ABC):
         crashpoints.reach("placeholder sent")
         if row is not None:
             strays, _ = await self._strays(row, message_id, line, [])
-            await self._remove(strays)
+            await row.arefresh_from_db()
+            # Before it is noted: killed in between, this process would leave them to nobody.
+            await self._remove(strays if row.message_id is None else [])
         try:
             is_mine = await sync_to_async(self._show)(message_id)
         except Superseded:
@@ -149,13 +151,13 @@ class Placeholders(ABC):
         found = []
         for message_id in ids:
             try:
-                await self._persistently_edit(message_id, text, entities, **options)
-            except MessageGone:
-                continue
-            except BadRequest as error:
-                is_medium = row.picture or row.file_name
-                if not is_medium or "no text" not in str(error).lower():
-                    continue  # it is nothing that could show a text
+                if row.picture or row.file_name:
+                    caption = text if row.picture else ""
+                    await self._persistently_caption(message_id, caption, **options)
+                else:
+                    await self._persistently_edit(message_id, text, entities, **options)
+            except (MessageGone, BadRequest):
+                continue  # it is not the bot's own, or nothing of that kind
             found.append(message_id)
         logger.info("chat=%s: of %s ids %s were lost", self._update.chat_id, len(ids), len(found))
         return found, is_certain
@@ -264,6 +266,11 @@ class Placeholders(ABC):
     @abstractmethod
     async def _edit(
         self, message_id: int, text: str, entities: Sequence[Any], **options: Any
+    ) -> None: ...
+
+    @abstractmethod
+    async def _persistently_caption(
+        self, message_id: int, caption: str, **options: Any
     ) -> None: ...
 
     @abstractmethod

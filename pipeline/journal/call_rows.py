@@ -44,6 +44,7 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
     insert(LLMCall, row)
 
 
+@grouped
 def retell_decision(step_id: UUID) -> None:
     """Let a closed step say that a model was asked after all."""
     for step in StepRun.objects.filter(id=step_id, has_called=False):

@@ -27,7 +27,7 @@ class RunOpening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlace:
-    """Which step of its run it is."""
+    """Which step of a run this is."""
 
     position: int
     agent: str

@@ -1,6 +1,6 @@
-"""What others do when a row is written, in its transaction: they stand above the journal.
+"""Callbacks that modules above the journal register, run in the transaction that writes a row.
 
-They register when their modules are loaded, which `pipeline.apps` sees to.
+A module registers its own when it is loaded, which `pipeline.apps` sees to.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ _reopeners: list[Reopen] = []
 
 
 def learn_from(agent: str, learn: Learn) -> None:
-    """Have a function take in what this agent found out about a member, once a step has ended well."""
+    """Register a function that is given the output of this agent's steps that ended well."""
     _learners[agent] = learn
 
 
 def reopen_with(reopen: Reopen) -> None:
-    """Have a function told when something began that has changed since: its sums may be closed."""
+    """Register a function that is given the start times of changed steps or calls.
+
+    It reopens the sums that were closed for those times.
+    """
     if reopen not in _reopeners:
         _reopeners.append(reopen)
 
 
 def learner_of(agent: str) -> Learn | None:
-    """Return who learns from this agent."""
+    """Return the function that is given this agent's output, None without one."""
     return _learners.get(agent)
 
 
 def changed(*moments: datetime) -> None:
-    """Tell who adds up that steps or calls which began then have changed."""
+    """Announce that steps or calls that started at these times have changed."""
     for reopen in _reopeners:
         reopen(*moments)

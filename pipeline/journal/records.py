@@ -57,7 +57,7 @@ class StepRecorder:
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
         self.has_called = False
-        self.has_told_so = False  # the step's row is closed, saying that no model was asked
+        self._is_closed = False  # the step's row, which may say that no model was asked
         self._run_id = run_id
         self._token = token
         self._agent = place.agent
@@ -73,13 +73,19 @@ class StepRecorder:
         self.has_called = True
         try:
             await finished(submit(call_rows.write_call, self.step_id, self._token, attempt))
-            if self.has_told_so:  # an agent's own task that outlived its step
+            if self._is_closed:  # an agent's own task that outlived its step
                 await finished(_surely(call_rows.retell_decision, self.step_id))
         except asyncio.CancelledError:
             # Nobody will tell how it ended, because it never began.
             await finished(_surely(call_rows.withdraw_call, attempt.call_id))
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
+
+    async def step_was_closed(self, *, saying_called: bool) -> None:
+        """Note that the step's row is closed; mend it if a call began while that was being written."""
+        self._is_closed = True
+        if self.has_called and not saying_called:
+            await _surely(call_rows.retell_decision, self.step_id)
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete the call's row and look whether the model asked for is the one that answered."""

@@ -43,7 +43,7 @@ class DecisionFacts(Protocol):
 
 
 def sentence(facts: DecisionFacts, *, has_called: bool = True, fell_back_to: str = "") -> str:
-    """Return the whole of it, as the record keeps it."""
+    """Return the full sentence, as `StepRun.decision` keeps it."""
     words = f"{what(facts, has_called=has_called)}; {payer(facts)}"
     if facts.decision_source != DecisionSource.GIVEN:
         age_s = (facts.snapshot_age_ms or 0) / 1000

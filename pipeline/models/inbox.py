@@ -129,7 +129,7 @@ class ReplyKind(models.TextChoices):
 
     ANSWER = "answer", "An answer of a run"
     LINE = "line", "A line of the bot's own"
-    REFUSAL = "refusal", "A line to somebody who is not let in: heard twice it does no harm"
+    REFUSAL = "refusal", "A refusal, which does no harm if it is sent twice"
 
 
 class OutgoingMessage(models.Model):

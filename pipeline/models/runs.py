@@ -95,7 +95,10 @@ class PromptText(models.Model):
 
 
 def kind_of(error: str) -> str:
-    """Return the kind of an error; its text quotes models, vendors and sometimes members."""
+    """Return the class that an error's text begins with, of rows that have no column for it.
+
+    The rest of the text quotes models, vendors and sometimes members.
+    """
     kind = re.match(r"\w+(?=: |\Z)", error)
     return kind[0] if kind else "failed" if error else ""
 
@@ -213,7 +216,8 @@ class StepRun(models.Model):
     is_outside_change = models.BooleanField(  # of the override, or its removal
         "changed outside the admin", default=False, db_default=False
     )
-    said_version = models.PositiveBigIntegerField(null=True, blank=True)  # in the override's row
+    # The version that the override's row claims, whether the override is in effect or not.
+    said_version = models.PositiveBigIntegerField(null=True, blank=True)
     set_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     set_at = models.DateTimeField(null=True, blank=True)
     given_because = models.CharField(max_length=200, blank=True, default="", db_default="")
@@ -254,8 +258,8 @@ class StepRun(models.Model):
 
     @property
     def error_kind(self) -> str:
-        """The kind of its error, which quotes nobody; "" without one."""
-        return self.error_type or ("failed" if self.error else "")
+        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
+        return self.error_type or kind_of(self.error)
 
     @property
     def took_ms(self) -> int | None:
@@ -327,8 +331,8 @@ class LLMCall(models.Model):
 
     @property
     def error_kind(self) -> str:
-        """The kind of its error, which quotes nobody; "" without one."""
-        return self.error_type or ("failed" if self.error else "")
+        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
+        return self.error_type or kind_of(self.error)
 
 
 def _between_ms(start: datetime, end: datetime | None) -> int | None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -33,6 +34,7 @@ ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
 OLD_DECISIONS = "old decisions"
+BATCHES = 10  # of old decisions, a turn
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Found = dict[str, Any]
@@ -109,13 +111,21 @@ async def _mend_sums(now: datetime, tell: Tell) -> Found:
 
 
 async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
-    """Fill the columns of steps from before there were any, a batch at a time, until all are seen."""
+    """Fill the columns of steps that processes of another release wrote, some batches at a time."""
     last: Found = (await Chore.objects.aget(name=OLD_DECISIONS)).found
-    if last.get("is_done"):
-        return last
-    began_at, step_id = last.get("before") or ("", "")
-    before = await sync_to_async(old_decisions.fill)((began_at, step_id))
-    return {"before": before, "is_done": before is None}
+    since, before = last.get("since"), None
+    if last.get("before"):
+        started_at, step_id = last["before"]
+        before = old_decisions.Step(datetime.fromisoformat(started_at), UUID(step_id))
+    began_at = last["began_at"] if before else now.isoformat()
+    limit = datetime.fromisoformat(since) if since else None
+    for _ in range(BATCHES):
+        before = await sync_to_async(old_decisions.fill)(before, limit)
+        if before is None:  # the next pass: of what began since this one did, or was under way then
+            reached = datetime.fromisoformat(began_at) - SUMS_FIRST_BACK
+            return {"since": reached.isoformat()}
+        ended_at = [before.started_at.isoformat(), str(before.id)]
+    return {"since": since, "before": ended_at, "began_at": began_at}
 
 
 DUTIES = (
@@ -123,7 +133,7 @@ DUTIES = (
     Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),
-    Duty(OLD_DECISIONS, timedelta(seconds=10), _fill_old_decisions),
+    Duty(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     Duty("concerns", timedelta(seconds=30), _tell_concerns),
 )
 

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Exists, F, OuterRef, Q
 
 from pipeline.journal.kept_texts import (
     TEXTS_OF_A_CALL,
@@ -117,9 +117,9 @@ def _prune_runs(ids: Sequence[UUID], before: datetime) -> int:
     steps.update(member_line="", **dict.fromkeys(TEXTS_OF_A_STEP))
     calls.update(**dict.fromkeys(TEXTS_OF_A_CALL))
     for rows in (steps, calls):
-        rows.exclude(error="").update(
-            error=Case(When(error_type="", then=Value("failed")), default=F("error_type"))
-        )
+        rows.exclude(error="").exclude(error_type="").update(error=F("error_type"))
+    for rows in (steps.filter(error_type=""), calls.filter(error_type="")):
+        _keep_kinds(rows)
     _keep_kinds(Task.objects.filter(step__run__in=own))
     return len(own)
 

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from agents.llm.base import Purse
 from agents.llm.router import PROVIDERS
+from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.resumption import read_back
 from pipeline.journal.sentences import DecisionFacts, what, why
 from pipeline.models import CasebookEntry, Member, PipelineRun
@@ -109,7 +110,10 @@ def _payer(facts: DecisionFacts) -> str:
 
 
 def _why(step: StepRun) -> str:
-    decision = step.decision  # of a row that has no more than that
+    if not step.decision_source:  # a row from before the columns has only the sentence
+        for name, value in columns_of(step).items():
+            setattr(step, name, value)
+    decision = step.decision
     if step.decision_source:
         decision = for_member(step, has_called=step.has_called is not False)
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]

@@ -66,7 +66,7 @@ def decided(seen: Choice, default: LLMProvider | None) -> Decision:
 
 
 def given(default: LLMProvider | None, because: str) -> Decision:
-    """Return the provider that whoever started the run has given; raises as `decided`."""
+    """Return the decision for a run whose caller chose the provider; raises as `decided`."""
     if default is None:
         raise NoPurse(f"{because}, {_NOBODY_PAYS}")
     choice = ModelChoice(

@@ -325,6 +325,7 @@ def _complete(
     report.status = status
     report.error = output.error and scrub(output.error)
     report.latency_ms = round((time.monotonic() - started) * 1000)
+    attempt.has_called = attempt.recorder is not None and attempt.recorder.has_called
     if attempt.decision is not None:
         report.requested_model = attempt.decision.llm.model_id
         report.purse = attempt.decision.llm.purse.value
@@ -334,7 +335,6 @@ def _complete(
             fell_back_to=attempt.recorder.fell_back_to if attempt.recorder else "",
         )
     if attempt.recorder is not None:
-        attempt.recorder.has_told_so = not attempt.has_called
         report.served_model = attempt.recorder.served_model
         report.upstream = attempt.recorder.upstream
         report.cost_usd = attempt.recorder.cost_usd
@@ -359,3 +359,5 @@ async def _record_end(
         member_line=step.report.member_line,
     )
     await records.step_ended(step_id, step.hold.token, end)
+    if attempt.recorder is not None:
+        await attempt.recorder.step_was_closed(saying_called=attempt.has_called)

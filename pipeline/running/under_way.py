@@ -65,7 +65,4 @@ class StepAttempt:
     opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
     recorder: records.StepRecorder | None = None
     error_type: str = ""
-
-    @property
-    def has_called(self) -> bool:
-        return self.recorder is not None and self.recorder.has_called
+    has_called: bool = False  # when it ended: an agent's own task may outlive its step and call

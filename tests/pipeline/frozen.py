@@ -45,6 +45,7 @@ RANDOM = {"attempt_token", "token", "worker", "key_ciphertext", "key_fingerprint
 NOT_COMPARED = {
     "pipeline_outgoingmessage": {"message_id", "sent_after", "text", "entities", "buttons"},
     "pipeline_telegramupdate": {"raw", "update_id"},
+    "agents_historicalagentmodelconfig": {"id"},  # of the row that it is the history of
 }
 WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}"), "<id>"),
@@ -97,7 +98,7 @@ def differences(stored: Rows, now: Rows) -> list[str]:
             f"{table} {number}: {column} was {value!r}, is {new.get(column)!r}"
             for number, (old, new) in enumerate(zip(before, after, strict=False), start=1)
             for column, value in old.items()
-            if new.get(column) != value
+            if column not in new or new[column] != value
         ]
     return said
 

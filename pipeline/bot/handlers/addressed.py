@@ -62,16 +62,32 @@ class _Content(filters.MessageFilter):
 
 
 def is_addressed(row: TelegramUpdate, bot: Bot) -> bool:
-    """Tell whether a stored update is meant for the bot, also one whose message has no sound number."""
+    """Tell whether a stored update is meant for the bot, even if its message_id is unusable."""
+    if row.chat_id == row.user_id:
+        return True
     raw = json.loads(row.raw)
     message = raw.get("message")
     if isinstance(message, dict):
-        raw["message"] = message | {"message_id": 0}  # what else is wrong with it makes it nobody's
+        # Stands in for a broken id; with any other such fault it counts as not addressed.
+        raw["message"] = message | {"message_id": 0}
     try:
         update = parse(raw, bot)
     except (NotForUs, Unreadable):
         return False
-    return update.callback_query is not None or bool(ADDRESSED.check_update(update))
+    message = update.message
+    return (
+        update.callback_query is not None
+        or bool(ADDRESSED.check_update(update))
+        or (message is not None and _is_bare_command(message))
+    )
+
+
+def _is_bare_command(message: Message) -> bool:
+    """Tell whether a message begins with a command that the bot knows, without a name behind it."""
+    first = next(iter(message.entities), None)
+    if first is None or first.type != MessageEntity.BOT_COMMAND or first.offset:
+        return False
+    return _said(message, first)[1:].lower() in COMMAND_NAMES
 
 
 def without_mention(message: Message, text: str) -> str:

@@ -30,6 +30,10 @@ async def failing(*_: Any) -> None:
     raise RuntimeError("it never works")
 
 
+async def has_dead_letter() -> bool:
+    return await TelegramUpdate.objects.filter(tasks__status="dead").aexists()
+
+
 async def write_unreadable(chat: Chat, person: int) -> None:
     await chat.inject(person, text="A question", message_id="no number")
 
@@ -63,6 +67,40 @@ class GivenUpTests(BotCase):
             await until(nothing_is_left)
 
             assert len(await chat.replies(group["id"])) == 1
+
+    async def test_a_bare_command_in_a_group_that_fails_every_time_is_said_to_have(self):
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        async with self.bot() as chat:
+            group = await add_group(chat)
+            command = {"type": "bot_command", "offset": 0, "length": 4}
+            with patch.object(Outbox, "say", failing):
+                await chat.inject(MAYA, chat=group, text="/why", entities=[command])
+                await chat.sees_text(group["id"], "I tried 5 times")
+
+    async def test_a_mention_whose_place_is_unknown_is_nobodys_and_comes_to_an_end(self):
+        async with self.bot() as chat:
+            group = await add_group(chat)
+            offsets: list[Any] = [None, "x", {}]
+            for offset in offsets:
+                odd = [{"type": "mention", "offset": offset, "length": len(NAME)}]
+                await chat.inject(MAYA, chat=group, text=f"{NAME} hi", entities=odd)
+            await chat.inject(MAYA, chat=group, **mention(f"{NAME} {QUESTION}"))
+            await chat.sees_text(group["id"], "Draft to send")
+            await until(nothing_is_left)
+
+        assert not await TelegramUpdate.objects.filter(tasks__status="dead").aexists()
+
+    async def test_the_last_word_that_had_arrived_before_is_not_said_twice(self):
+        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        same = "Bad Request: message is not modified"
+        async with self.bot() as chat:
+            await chat.fault(method="editMessageText", error_code=400, description=same)
+            with patch.object(Outbox, "keep", failing):
+                await chat.say(MAYA, QUESTION)
+                await until(has_dead_letter)
+                await until(nothing_is_left)
+
+            assert len(await chat.replies(MAYA)) == 1
 
     async def test_the_last_word_is_tried_again_when_telegram_fails(self):
         async with self.bot() as chat:

@@ -101,6 +101,17 @@ class StoreTests(TransactionTestCase):
         store(BOT_ID, [said(8, "words")], add)
         assert kinds()[8:] == ["message", "notice"]
 
+    def test_behind_a_paste_that_is_being_answered_a_chat_is_told_like_behind_any_message(self):
+        store(BOT_ID, [said(1, "a" * 4096)], add)
+        tasks = Task.objects.all()
+        tasks.filter(kind="message").update(status=TaskStatus.RUNNING, worker="w")
+        tasks.filter(kind="notice").update(
+            status=TaskStatus.DONE, created_at=timezone.now() - 2 * TOLD_EVERY
+        )
+        store(BOT_ID, [said(2, "words")], add)
+
+        assert kinds() == ["message", "notice", "message", "notice"]
+
     def test_a_long_text_is_due_later_has_a_placeholder_and_its_parts_have_none(self):
         before = timezone.now()
         store(BOT_ID, [said(1, "a" * 4096), said(2, "b" * 4096)], add)

@@ -313,10 +313,12 @@ class LostTests(OutboxCase):
         assert await statuses() == [SendStatus.SENT]
 
     async def test_a_file_that_arrived_is_found_and_one_that_never_left_is_sent(self):
+        # Telegram takes no more than 32 kB of text in an edit; the file has more.
+        chunks: list[Chunk] = [("ü" * 4000, [])] * 5
         for has_arrived in (True, False):
             with self.subTest(has_arrived=has_arrived):
                 async with self.outbox() as (outbox, chat):
-                    await outbox.keep([("part", [])] * 5)
+                    await outbox.keep(chunks)
                     await outbox.deliver()
                     *_, file = await chat.messages_of_the_bot(MAYA)
                     await self.lost()
@@ -328,6 +330,21 @@ class LostTests(OutboxCase):
                 assert ["document" in message for message in seen] == [False] * 5 + [True]
                 assert (seen[-1] == file) == has_arrived
                 assert set(await statuses()) == {SendStatus.SENT}
+
+    async def test_a_text_that_never_left_and_is_too_long_leaves_no_marker_behind(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            (gone,) = await chat.messages_of_the_bot(MAYA)
+            await self.lost()
+            await chat.delete(MAYA, gone["message_id"])
+            # The first such edit looks for the lost message, the second is that of the marker.
+            too_long = {"error_code": 400, "description": "Bad Request: MESSAGE_TOO_LONG"}
+            await chat.fault(method="editMessageText", count=2, **too_long)
+            await outbox.deliver()
+            line, file = await chat.messages_of_the_bot(MAYA)
+
+        assert line["text"] == "This is too long for a message: it comes as a file."
+        assert "document" in file
 
     async def test_the_second_part_of_an_answer_is_found_beside_the_first(self):
         async with self.outbox() as (outbox, chat):

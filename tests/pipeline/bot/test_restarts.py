@@ -23,7 +23,7 @@ from pipeline.bot.application import BotRefused
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.polling import Poller
 from pipeline.bot.webhook import WebhookRefused, set_webhook
-from pipeline.locks import locked_name
+from pipeline.locks import locked, locked_name
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
@@ -263,6 +263,23 @@ class ProcessTests(BotCase):
 
         assert len(names) == 2
 
+    async def test_a_runbot_of_the_release_before_shuts_this_one_out(self):
+        with (
+            running_sandbox() as base_url,
+            override_settings(**environment(base_url)),
+            locked(settings.DATA_DIR / "runbot.lock", ", of before"),
+            pytest.raises(BotRefused, match="of before"),
+        ):
+            await serve(asyncio.Event())
+
+    async def test_containers_that_share_a_file_of_sqlite_shut_each_other_out(self):
+        with TemporaryDirectory() as folder:
+            database = {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/db.sqlite3"}
+            with patch.dict(settings.DATABASES["default"], database):
+                assert worker._sqlite_file() == Path(folder) / "db.sqlite3"
+            with patch.dict(settings.DATABASES["default"], ENGINE="django.db.backends.postgresql"):
+                assert worker._sqlite_file() is None
+
     async def test_a_runbot_with_a_token_and_a_database_of_its_own_may_run_beside_another(self):
         first = set(worker._only_ones())
         database = patch.dict(settings.DATABASES["default"], NAME="another")
@@ -292,8 +309,9 @@ class ProcessTests(BotCase):
                     ):
                         await set_webhook()
 
-    async def test_so_is_one_that_does_not_hand_out_updates(self):
-        bodies = ("{}", "[]", '{"ok": true, "result": 5}', '{"ok": true, "result": [5]}', "<html>")
+    async def test_odd_answers_to_get_updates_are_named_in_one_line_too(self):
+        script = '<html><script>a = ["x"]; b = [{c: 1}]</script>'
+        bodies = ("{}", "[]", '{"ok": true, "result": 5}', '{"ok": true, "result": [5]}', script)
         with running_sandbox() as base_url:
             async with Relay(base_url).running() as relay:
                 telegram = {"TELEGRAM_API_BASE_URL": f"{relay.url}/telegram"}
