@@ -7,8 +7,10 @@ what operators type, in fields and searches, before a view sees it.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import messages
@@ -17,6 +19,7 @@ from django.urls import reverse
 from django.utils.http import escape_leading_slashes
 
 from agents.llm.secrets import scrub
+from agents.log_fields import NAMES
 
 KEPT_FIELDS = frozenset({"csrfmiddlewaretoken"})  # drawn at random
 TAKEN_OUT = (
@@ -39,6 +42,23 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
+
+
+class RedactingJsonFormatter(logging.Formatter):
+    """Writes a record as one line of JSON, with everything that looks like a key replaced."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        said |= {name: str(getattr(record, name)) for name in NAMES if hasattr(record, name)}
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        cleaned = {name: scrub(text) for name, text in said.items()}
+        return json.dumps(cleaned, ensure_ascii=False)
 
 
 class RedactingMiddleware:

@@ -328,18 +328,22 @@ OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT = env.flag(
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "observatory.redaction.RedactingFilter"}},
+    "filters": {
+        "redact": {"()": "observatory.redaction.RedactingFilter"},
+        "fields": {"()": "agents.log_fields.LogFields"},
+    },
     "formatters": {
         "line": {
             "()": "observatory.redaction.RedactingFormatter",
             "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
+        },
+        "json": {"()": "observatory.redaction.RedactingJsonFormatter"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "filters": ["redact"],
-            "formatter": "line",
+            "filters": ["redact", "fields"],
+            "formatter": env.choice("LOG_FORMAT", "line", ["line", "json"]),
         }
     },
     "root": {

@@ -24,6 +24,7 @@ from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
 
+from agents.log_fields import log_as
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
@@ -237,6 +238,7 @@ class BotSide:
         if claim.update_id is None:
             raise Hopeless("it is about no update")
         row = await TelegramUpdate.objects.aget(pk=claim.update_id)
+        log_as(chat=row.chat_id)
         if row.bot_id != self.bot_id:
             raise Hopeless("it came to another bot, whose token is not in use any more")
         if not row.kind:

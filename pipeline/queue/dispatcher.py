@@ -22,6 +22,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
 from agents.llm.secrets import scrub
+from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.journal.holds import Superseded
@@ -243,6 +244,7 @@ class Dispatcher:
 
     async def _work(self, claim: Claim) -> None:
         """Have a task done, and write down how that went."""
+        log_as(task=claim.task_id)
         try:
             if claim.attempt > MAX_ATTEMPTS:
                 raise Hopeless(claim_died(claim))

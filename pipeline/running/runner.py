@@ -24,6 +24,7 @@ from agents.llm.calls import ends_recorded
 from agents.llm.causes import Operators
 from agents.llm.errors import DeadlineExceeded, LLMError
 from agents.llm.secrets import scrub
+from agents.log_fields import log_as
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
 from pipeline.journal import records
@@ -162,6 +163,7 @@ class PipelineRunner:
         self, run: RunUnderWay, started: asyncio.Future[None] | None = None
     ) -> RunReport:
         """Run the steps that are left, and close the run however that ends."""
+        log_as(run=run.hold.run_id)
         report = run.report
         try:
             if started is not None:
@@ -235,6 +237,7 @@ class PipelineRunner:
             step.hold, run_id, step.place, attempt.inputs, decision.choice
         )
         step_id = await records.finished(attempt.opening)
+        log_as(run=run_id, step=step_id)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
             run_id, step_id, step.hold.token, step.place, self._alert

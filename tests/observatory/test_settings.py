@@ -158,7 +158,7 @@ class StartTest(SimpleTestCase):
 
         assert logging["loggers"]["django"] == {"handlers": [], "propagate": True}
         assert list(logging["handlers"]) == ["stderr"]
-        assert logging["handlers"]["stderr"]["filters"] == ["redact"]
+        assert logging["handlers"]["stderr"]["filters"] == ["redact", "fields"]
 
     def test_the_environment_goes_before_the_env_file(self):
         settings = load_settings(PRODUCTION | {"ACCESS": "open"}, "ACCESS=closed\nPORT=8500\n")
