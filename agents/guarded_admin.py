@@ -1,8 +1,8 @@
 """The base class of every page in the admin: no stale form is saved, and every change is logged.
 
-A form carries what it showed (`agents.form_state`). A save locks the row, compares, and refuses when
-someone else has changed it meanwhile; a bulk action leaves such rows out. Each row that a bulk action
-or a button changes gets a log entry of its own, in the transaction of the change.
+A form carries what it showed (`agents.form_state`). A save locks the row, compares, and refuses
+when someone else has changed it meanwhile; a bulk action leaves such rows out. Each row that a bulk
+action or a button changes gets a log entry of its own, in the transaction of the change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ MAX_SEARCH_LENGTH = 200  # characters
 MAX_ID = 2**63  # what a database can compare an id with
 LISTED_AT = "listed_at"
 DELETE_SELECTED = "delete_selected"
-# In addresses: no pattern, which may be malformed or take for ever, and nothing that needs two values.
+# In addresses: no pattern, which may be malformed or take for ever, and nothing that needs two
+# values.
 LOOKUPS = {"pk", "id", "exact", "in", "isnull", "gt", "gte", "lt", "lte", "year", "month", "day"}
 
 

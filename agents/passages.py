@@ -1,10 +1,10 @@
 """Passages of a prompt: texts of people and models between tags that no such text can write.
 
 A prompt names its passages by tags, `<message>`, `<profile>`. A text that could write a tag could
-end its own passage and open another, so in every text the bracket of every known tag becomes `&lt;`.
-Models read past letter case, width, look-alikes and invisible characters; so does the search here.
-Passages carry no random marker: each prompt would then be new to a vendor's cache, and two runs on
-the same inputs would differ.
+end its own passage and open another, so in every text the bracket of every known tag becomes
+`&lt;`. Models read past letter case, width, look-alikes and invisible characters; so does the
+search here. Passages carry no random marker: each prompt would then be new to a vendor's cache, and
+two runs on the same inputs would differ.
 
 Look-alikes are those of Unicode's `confusables.txt` (UTS #39) and the brackets that Unicode names
 after angles; width and style are folded by NFKD.

@@ -1,8 +1,8 @@
 """What members see when the bot comes back to a long queue: what is sent, how fast, in which order.
 
-All updates wait when the bot starts, five of each member. Telegram takes 30 sends and edits a second,
-so each that is no answer puts one off. On SQLite one process does everything, on PostgreSQL and Redis
-one takes updates in and others work. Counted is what the sandbox saw.
+All updates wait when the bot starts, five of each member. Telegram takes 30 sends and edits a
+second, so each that is no answer puts one off. On SQLite one process does everything, on PostgreSQL
+and Redis one takes updates in and others work. Counted is what the sandbox saw.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a record says that a call took, beside what the server says that it had the request for.
 
-The server is the bare one of SHARED_SERVER=compatible, in a thread of this process; it thinks 30 ms.
-The difference is the client's own work, the loopback and, if the product were wrong, look-ups after
-the answer. Except at the tiny size, it fails if the median difference is 20 ms or more.
+The server is the bare one of SHARED_SERVER=compatible, in a thread of this process; it thinks 30
+ms. The difference is the client's own work, the loopback and, if the product were wrong, look-ups
+after the answer. Except at the tiny size, it fails if the median difference is 20 ms or more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """How long it takes to look an override up, and until a change is in effect in another process.
 
-The resolver's look-up includes what it does for being current: a look at the cache every 50 ms, in a
-thread of its own. Cold is the first look-up of a process that has never seen the overrides. A change
-counts from when its saving came back until another process that asks every millisecond has seen it.
+The resolver's look-up includes what it does for being current: a look at the cache every 50 ms, in
+a thread of its own. Cold is the first look-up of a process that has never seen the overrides. A
+change counts from when its saving came back until another process that asks every millisecond has
+seen it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 All messages wait in the queue before the workers start; counted is the time until the last one has
 its answer. Each member's model answers after a time drawn once from a log-normal distribution
-(median 1.2 s, 95th percentile 2.7 s). On SQLite one process does everything, on PostgreSQL and Redis
-one takes updates in and others work.
+(median 1.2 s, 95th percentile 2.7 s). On SQLite one process does everything, on PostgreSQL and
+Redis one takes updates in and others work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """System checks of a deployment: `manage.py check --deploy` refuses what is fit for one desk only.
 
-`settings.py` stops the process when a value is missing or can never be right, `agents.checks` refuses
-a cache that processes do not share. What is right on one's own machine only is refused here.
+`settings.py` stops the process when a value is missing or can never be right, `agents.checks`
+refuses a cache that processes do not share. What is right on one's own machine only is refused
+here.
 """
 
 from __future__ import annotations

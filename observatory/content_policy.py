@@ -1,6 +1,7 @@
 """What a page of ours may load and run, said to the browser with every page that does not say it itself.
 
-Pages with texts of members and models have a stricter policy of their own (`pipeline.admin.text_pages`).
+Pages with texts of members and models have a stricter policy of their own
+(`pipeline.admin.text_pages`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Roles as migrations make them: a group and what it may do, from then on the operators' own.
 
-A migration only ever adds what did not exist before. What operators have changed since stays, whether
-a migration is applied again, taken back, or comes later with a new permission.
+A migration only ever adds what did not exist before. What operators have changed since stays,
+whether a migration is applied again, taken back, or comes later with a new permission.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def name_of(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
 def address_of(request: HttpRequest) -> str | None:
     """Return where a request comes from; what a client says of itself is not asked.
 
-    Each proxy writes behind the others whom it got the request from, so that of the list only the part
-    that trusted proxies wrote can be believed: the address before them is the client's.
+    Each proxy writes behind the others whom it got the request from, so that of the list only the
+    part that trusted proxies wrote can be believed: the address before them is the client's.
     """
     peer = _address(request.META.get("REMOTE_ADDR", ""))
     if peer is None:

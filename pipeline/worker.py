@@ -83,7 +83,8 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
     _require_token()
     with ExitStack() as stack:
         try:
-            # A runbot of the release before takes it alone; those of this one do not mind each other.
+            # A runbot of the release before takes it alone; those of this one do not mind each
+            # other.
             stack.enter_context(locked(settings.DATA_DIR / PLACE, is_shared=True))
             for name in _only_ones():
                 stack.enter_context(locked_name(name))
@@ -118,8 +119,8 @@ async def work(stopping: asyncio.Event) -> None:
 def _only_ones() -> Iterator[str]:
     """Yield the names that a `runbot` must hold alone on its machine: of its bot and its database.
 
-    Two with the same token would each get only some of the updates. Two on one database would give up
-    each other's messages. A sandbox's bot is that of its address.
+    Two with the same token would each get only some of the updates. Two on one database would give
+    up each other's messages. A sandbox's bot is that of its address.
     """
     bot_id = settings.TELEGRAM_BOT_TOKEN.partition(":")[0]
     database = settings.DATABASES["default"]

@@ -2,8 +2,8 @@
 
 `sync` brings the table up to date, `refresh` one row of it; everything else reads it. On the way
 of a call it is read for the model's limits and price, once in some minutes
-(`pipeline.running.model_book`); and asked anew only when nothing is served at the price that is known, or
-another model seems to have answered.
+(`pipeline.running.model_book`); and asked anew only when nothing is served at the price that is
+known, or another model seems to have answered.
 """
 
 from __future__ import annotations

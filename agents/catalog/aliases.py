@@ -1,9 +1,10 @@
 """Did the model that was asked for answer? What the catalogue says of requested and served.
 
 Two entries of the list are two models, whatever their names. A date or a `:variant` excuses a
-difference only within one entry, that is against its id, its full name (`canonical_slug`) and what it
-is an alias of, or where neither of the two is listed. An alias leads from what was requested to what
-it means, never back. A router picks the model itself, and the list says which entries are routers.
+difference only within one entry, that is against its id, its full name (`canonical_slug`) and what
+it is an alias of, or where neither of the two is listed. An alias leads from what was requested to
+what it means, never back. A router picks the model itself, and the list says which entries are
+routers.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ ListedAs = Callable[[str], Sequence[Listed]]
 def is_served(requested: str, served: str) -> bool | None:
     """Return whether the served model is the requested one, by the catalogue and else by name.
 
-    None = nobody can tell, as in `agents.llm.tripwire.is_same_model`: also for a router, and for the
-    newest model of a family when what answered is newer than the catalogue. The catalogue is not
-    asked where the very name that was requested answered, or none.
+    None = nobody can tell, as in `agents.llm.tripwire.is_same_model`: also for a router, and for
+    the newest model of a family when what answered is newer than the catalogue. The catalogue is
+    not asked where the very name that was requested answered, or none.
     """
     if is_same_name(requested, served):
         return True

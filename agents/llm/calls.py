@@ -7,11 +7,11 @@
             _exchange   one request and what its reply means
 
 Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
-what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record says
-that the outcome is unknown. The one exception is an answer that came and was cut: it is no answer,
-and is asked for at most once more, with a larger limit. If the override allows a fallback,
-that is asked, too, when the second answer is cut. All of it shares one deadline. What differs between
-vendors is a `Wire`, and lives in their files.
+what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record
+says that the outcome is unknown. The one exception is an answer that came and was cut: it is no
+answer, and is asked for at most once more, with a larger limit. If the override allows a fallback,
+that is asked, too, when the second answer is cut. All of it shares one deadline. What differs
+between vendors is a `Wire`, and lives in their files.
 """
 
 from __future__ import annotations
@@ -313,8 +313,8 @@ _unfinished: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks 
 async def ends_recorded(within_s: float = 1.0) -> None:
     """Wait until the ends of this loop's calls are recorded, `within_s` seconds at most.
 
-    For a process that stops: a call that was cancelled twice has no caller that waits for its record.
-    A write takes milliseconds, and a database that is away must not hold up the stop.
+    For a process that stops: a call that was cancelled twice has no caller that waits for its
+    record. A write takes milliseconds, and a database that is away must not hold up the stop.
     """
     loop = asyncio.get_running_loop()
     if ends := [task for task in _unfinished if task.get_loop() is loop]:

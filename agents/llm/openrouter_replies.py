@@ -78,7 +78,8 @@ def completed_from(lost: Completion, reply: http.Reply) -> Completion:
 def is_about_generation(reply: http.Reply) -> bool:
     """Return whether a 404 is OpenRouter's own, and not that of a server that has no such page.
 
-    OpenRouter's errors have a status in `code` and no `type`, as those of llama.cpp and OpenAI have.
+    OpenRouter's errors have a status in `code` and no `type`, as those of llama.cpp and OpenAI
+    have.
     """
     error = replies.mapping(replies.mapping(reply.body).get("error"))
     return _status_of(error) == 404 and "type" not in error

@@ -1,8 +1,9 @@
 """What a call costs where the vendor does not say: its tokens times the vendor's price list.
 
-The list came with the package `genai-prices` and is as old as its pinned release. Nothing is fetched:
-that package only does so when it is told to. A model that the list does not have has no known cost.
-Importing the package takes 0.1 s; the list itself (0.1 s, 4 MB) is read with the first estimate.
+The list came with the package `genai-prices` and is as old as its pinned release. Nothing is
+fetched: that package only does so when it is told to. A model that the list does not have has no
+known cost. Importing the package takes 0.1 s; the list itself (0.1 s, 4 MB) is read with the first
+estimate.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: obje
 def upstream(reply: http.Reply) -> str:
     """Return who ran the model, or refused to, behind a gateway; "" if the reply does not say.
 
-    OpenRouter and LiteLLM name it in an answer's `provider`, OpenRouter in an error's metadata and in
-    the header X-Provider-Name as well.
+    OpenRouter and LiteLLM name it in an answer's `provider`, OpenRouter in an error's metadata and
+    in the header X-Provider-Name as well.
     """
     body = mapping(reply.body)
     errors = (mapping(body.get("error")), mapping(first(body.get("choices")).get("error")))

@@ -1,9 +1,9 @@
 """When a failed request is sent again, and how long to wait before.
 
-Only errors that say `.retryable` are tried again: those after which surely nobody is charged, because
-the provider refused by its status or nothing had been sent. It is done a few times, with jitter, and
-never beyond the deadline of the whole call: a wait that does not fit ends the call at once with the
-last error, so that there is time left for something better.
+Only errors that say `.retryable` are tried again: those after which surely nobody is charged,
+because the provider refused by its status or nothing had been sent. It is done a few times, with
+jitter, and never beyond the deadline of the whole call: a wait that does not fit ends the call at
+once with the last error, so that there is time left for something better.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a provider's name to a provider: the one list of the vendors that can be asked.
 
-To add one: a file with its `agents.llm.calls.Wire` and its `LLMProvider`, as `agents.llm.openai` has
-them, and its line in `PROVIDERS`.
+To add one: a file with its `agents.llm.calls.Wire` and its `LLMProvider`, as `agents.llm.openai`
+has them, and its line in `PROVIDERS`.
 """
 
 from __future__ import annotations

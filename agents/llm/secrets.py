@@ -1,8 +1,8 @@
 """The one place that knows a key when it sees one: what it finds is kept, sent and logged nowhere.
 
-A text is looked through in its plain form (`agents.llm.plain_form`), so that a bent or broken key is
-found as well, and what is found is blotted out in the text itself, its second half included. What
-begins like a vendor's key (`agents.llm.key_shapes`) or like one of a provider's
+A text is looked through in its plain form (`agents.llm.plain_form`), so that a bent or broken key
+is found as well, and what is found is blotted out in the text itself, its second half included.
+What begins like a vendor's key (`agents.llm.key_shapes`) or like one of a provider's
 (`agents.llm.router.PROVIDERS`) must also look drawn at random, unless no word begins like that.
 Keys without a beginning of their own are known by the word before them: a bare hash is no key.
 

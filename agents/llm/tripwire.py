@@ -2,8 +2,8 @@
 
 Vendors answer under a more exact name than the one they were asked for: a name gets the date of its
 release (OpenAI also writes month and day alone, Mistral year and month), `-latest` and Anthropic's
-`-0` stand for a date, a variant such as `:free` disappears. Everything else is another model. Where a
-model is listed, the list decides and not its name: see `agents.catalog.aliases`.
+`-0` stand for a date, a variant such as `:free` disappears. Everything else is another model. Where
+a model is listed, the list decides and not its name: see `agents.catalog.aliases`.
 """
 
 from __future__ import annotations

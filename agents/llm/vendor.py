@@ -1,7 +1,7 @@
 """A provider that is nothing but a vendor's wire: asking, checking a key and settling a call.
 
-To add a vendor: its `Wire` (`agents.llm.calls`), a subclass of `VendorProvider` that names it, and its
-line in `agents.llm.router`.
+To add a vendor: its `Wire` (`agents.llm.calls`), a subclass of `VendorProvider` that names it, and
+its line in `agents.llm.router`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class VendorProvider(LLMProvider):
 def versioned(base_url: str, path: str) -> str:
     """Return a path beneath `/v1`, unless the base URL names a version of its own already.
 
-    Bases are entered with and without it: http://host:11434, http://host/v1, https://host/api/paas/v4,
+    Bases are entered with and without it: http://host:11434, http://host/v1,
+    https://host/api/paas/v4,
     https://host/v1beta/openai.
     """
     return path if _VERSION.search(base_url) else f"/v1{path}"

@@ -1,7 +1,7 @@
 """What durability alone costs: the rows of a step by sqlite3 itself, without ORM and without a call.
 
-As many transactions, statements and bytes as `pipeline.journal.rows` has for a step; the disk is waited for
-at each of the four commits. No record that is written this way can take less.
+As many transactions, statements and bytes as `pipeline.journal.rows` has for a step; the disk is
+waited for at each of the four commits. No record that is written this way can take less.
 """
 
 from __future__ import annotations

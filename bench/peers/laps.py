@@ -1,7 +1,7 @@
 """How a program takes part in a contest: it says who it is, and measures once for each line.
 
-The scripts beside it import this as a neighbour, in another virtual environment; so nothing here may
-need anything but the standard library.
+The scripts beside it import this as a neighbour, in another virtual environment; so nothing here
+may need anything but the standard library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the stand-in for OpenRouter lets in: keys, models, messages, schemas, and what fits together.
 
-Everything refused is refused with the real one's status and words. Conversations and response formats
-are the same at OpenAI, whose stand-in asks here for them too.
+Everything refused is refused with the real one's status and words. Conversations and response
+formats are the same at OpenAI, whose stand-in asks here for them too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An answer that validates against the JSON schema a caller asked for, and reads like advice.
 
-Covers the keywords that pydantic emits: type, properties, required, items, prefixItems, enum, const,
-anyOf, oneOf, allOf, $ref, lengths, bounds, multipleOf and the common formats; not `pattern`.
+Covers the keywords that pydantic emits: type, properties, required, items, prefixItems, enum,
+const, anyOf, oneOf, allOf, $ref, lengths, bounds, multipleOf and the common formats; not `pattern`.
 """
 
 from __future__ import annotations

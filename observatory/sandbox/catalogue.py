@@ -1,8 +1,8 @@
 """The models that the stand-in for OpenRouter offers, in the shapes of its `/models`.
 
-Prices are decimal strings per token, as on the wire. The models of author `sandbox/` are not listed:
-they misbehave on purpose (`misbehaviours.py`). Models that retire do so in so many days from now on,
-whenever now is. Which of them are on offer: `offers.py`.
+Prices are decimal strings per token, as on the wire. The models of author `sandbox/` are not
+listed: they misbehave on purpose (`misbehaviours.py`). Models that retire do so in so many days
+from now on, whenever now is. Which of them are on offer: `offers.py`.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ class Reply:
     """What goes back, what is billed for it, and what was generated.
 
     `generation` is what OpenRouter's `/generation` tells; of it the ledger needs `id`, `model`,
-    `tokens_prompt` and `tokens_completion`. `wire` goes out instead of `body` as JSON, `chunks` when
-    streaming was asked for, each if the usual form is not meant.
+    `tokens_prompt` and `tokens_completion`. `wire` goes out instead of `body` as JSON, `chunks`
+    when streaming was asked for, each if the usual form is not meant.
     """
 
     status: int

@@ -1,7 +1,7 @@
 """The sandbox's memory between two lives: an append-only file of JSON lines.
 
-What the lines mean is up to `chats.py`. Whatever looks like an API key or a bot token is blotted out
-on its way into the file, character by character, so that entity offsets stay right.
+What the lines mean is up to `chats.py`. Whatever looks like an API key or a bot token is blotted
+out on its way into the file, character by character, so that entity offsets stay right.
 """
 
 from __future__ import annotations

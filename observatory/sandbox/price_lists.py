@@ -1,7 +1,7 @@
 """The models that the stand-ins for Anthropic and OpenAI offer, at the vendors' prices.
 
-Each answers under the name of its dated release. Neither vendor tells a price on the wire; the ledger
-needs it to know what was billed.
+Each answers under the name of its dated release. Neither vendor tells a price on the wire; the
+ledger needs it to know what was billed.
 """
 
 from __future__ import annotations

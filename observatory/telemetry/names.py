@@ -1,8 +1,8 @@
 """Every name that leaves this process: OpenTelemetry's GenAI conventions, Langfuse's, and our own.
 
 The conventions are still in development and were renamed more than once, so they are written down
-here and nowhere else. State: semantic-conventions 1.41 and what moved to semantic-conventions-genai;
-there a workflow's name is that of an agent, so a run carries both.
+here and nowhere else. State: semantic-conventions 1.41 and what moved to
+semantic-conventions-genai; there a workflow's name is that of an agent, so a run carries both.
 """
 
 from __future__ import annotations

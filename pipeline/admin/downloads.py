@@ -20,8 +20,8 @@ from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 CHUNK_CHARACTERS = 64 * 1024
-# What spreadsheets take for the beginning of a formula, also in full width, and also behind a line's
-# end or a tab: https://owasp.org/www-community/attacks/CSV_Injection
+# What spreadsheets take for the beginning of a formula, also in full width, and also behind a
+# line's end or a tab: https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads a file as of the machine's own code page
@@ -32,7 +32,8 @@ Cell = str | int | float | bool | Decimal | date | datetime | None
 class Download(StreamingHttpResponse):
     """A file that is made while it is sent, under both kinds of server.
 
-    Django would read a whole iterator into memory before an asynchronous server sends the first byte.
+    Django would read a whole iterator into memory before an asynchronous server sends the first
+    byte.
     """
 
     def __init__(self, file_name: str, content_type: str, chunks: Iterator[str]) -> None:

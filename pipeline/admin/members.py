@@ -48,8 +48,9 @@ class FactInline(TabularInline):
 class MemberAdmin(GuardedModelAdmin):
     """Members: approve, block, see who pays.
 
-    A member is their Telegram id: their memory, runs and key hang on it, so it never changes. The key,
-    and which of its models it pays for, are the member's own; an operator can only take the key out.
+    A member is their Telegram id: their memory, runs and key hang on it, so it never changes. The
+    key, and which of its models it pays for, are the member's own; an operator can only take the
+    key out.
     """
 
     list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]

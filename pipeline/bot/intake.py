@@ -1,8 +1,8 @@
 """Updates on their way in: committed before Telegram gets its acknowledgement.
 
 The next `getUpdates` acknowledges what the last one brought. So its answer is stored inside the
-request, raw and before anything parses it, and the library gets hollow updates. If storing fails, nothing is
-acknowledged and the same updates come again: to the library that is a network error.
+request, raw and before anything parses it, and the library gets hollow updates. If storing fails,
+nothing is acknowledged and the same updates come again: to the library that is a network error.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
 def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
     """Return what is to be done about updates, and who is to be told that they wait.
 
-    One notice a chat at a time, and none while the parts of a paste come in: they are one message. A paste
-    that waits for its parts and for nothing else has its placeholder meanwhile.
+    One notice a chat at a time, and none while the parts of a paste come in: they are one message.
+    A paste that waits for its parts and for nothing else has its placeholder meanwhile.
     """
     now = timezone.now()
     busy, told = _standing({letter.lane for letter in letters if letter.lane}, now - TOLD_EVERY)
@@ -188,8 +188,8 @@ def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
 def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[str]]:
     """Return the lanes with open messages, and the lanes that need no notice.
 
-    Of the first, whether a paste among them may still get parts. The second were told since then, or
-    the message of their last notice is still open. (The notice of a paste is its placeholder.)
+    Of the first, whether a paste among them may still get parts. The second were told since then,
+    or the message of their last notice is still open. (The notice of a paste is its placeholder.)
     """
     of_lanes = Task.objects.filter(lane__in=lanes)
     open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)

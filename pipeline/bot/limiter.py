@@ -1,8 +1,8 @@
 """How fast the bot may talk: per chat, per group and overall, and what goes first.
 
 Answers go before progress, and progress before notices. Telegram tells one chat to wait, and only
-that chat waits: the library's own limiter halts every chat at one such answer. Edits share the limit
-of messages; answers to button presses have none.
+that chat waits: the library's own limiter halts every chat at one such answer. Edits share the
+limit of messages; answers to button presses have none.
 https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 """
 

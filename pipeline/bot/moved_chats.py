@@ -1,8 +1,9 @@
 """Groups that became supergroups: what is sent to the old id goes to the new one.
 
 Telegram refuses the old id with `migrate_to_chat_id`
-(https://core.telegram.org/bots/api#responseparameters). Every call of the bot passes here, so replies,
-edits and alerts follow alike. Which ids moved is kept in the database for the operators' page.
+(https://core.telegram.org/bots/api#responseparameters). Every call of the bot passes here, so
+replies, edits and alerts follow alike. Which ids moved is kept in the database for the operators'
+page.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class FollowsMovedChats(BaseRateLimiter[Ticket]):
         """Make the call, once more under the new id where Telegram names one."""
         chat_id = data.get("chat_id")
         for _ in range(MAX_MOVES):
-            # The library passes `data` to the callback among `args`: a change here is a change there.
+            # The library passes `data` to the callback among `args`: a change here is a change
+            # there.
             if str(chat_id) in self._moved:
                 chat_id = data["chat_id"] = self._moved[str(chat_id)]
             try:

@@ -1,9 +1,9 @@
 """What the bot says in return for one update, so that a restart neither loses nor repeats it.
 
-The answer is an edit of the placeholder: made twice, it is seen once. A message of its own is marked
-before it leaves and after; found with the first mark alone, it is looked for in the chat
-(`pipeline.bot.placeholders`). Where that does not tell, it is not sent again: a line says so, with a
-button that shows it.
+The answer is an edit of the placeholder: made twice, it is seen once. A message of its own is
+marked before it leaves and after; found with the first mark alone, it is looked for in the chat
+(`pipeline.bot.placeholders`). Where that does not tell, it is not sent again: a line says so, with
+a button that shows it.
 """
 
 from __future__ import annotations

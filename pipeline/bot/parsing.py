@@ -1,7 +1,7 @@
 """From a stored update to the library's object: only what is wanted, and as much of it as can be read.
 
-The library refuses a whole update for one part that it cannot read, such as a poll of an older server in
-the message that is replied to. Such a part is cut out, and the rest is answered.
+The library refuses a whole update for one part that it cannot read, such as a poll of an older
+server in the message that is replied to. Such a part is cut out, and the rest is answered.
 """
 
 from __future__ import annotations

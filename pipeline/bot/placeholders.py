@@ -1,10 +1,10 @@
 """The placeholder of an answer, and what an attempt that was cut off has left in the chat.
 
 A message's id is known when Telegram has answered; killed before that is written down, a process
-leaves a message that no row leads to. But ids count up, in all of a bot's private chats together and
-in each group by itself, and where they stood is written down before a message leaves. So the next
-attempt sends a message, and finds the lost one among the few ids between that no row has: an edit
-succeeds of a message of the bot's own in this very chat, and of no other.
+leaves a message that no row leads to. But ids count up, in all of a bot's private chats together
+and in each group by itself, and where they stood is written down before a message leaves. So the
+next attempt sends a message, and finds the lost one among the few ids between that no row has: an
+edit succeeds of a message of the bot's own in this very chat, and of no other.
 https://core.telegram.org/api/updates#message-related-event-sequences
 """
 

@@ -2,8 +2,8 @@
 
 Telegram counts by bot, not by machine. Each process keeps its own count too, so that without Redis
 the bot goes on talking: then each process has a third of the rate, as if there were three of them.
-Other installations may use the same Redis: the keys carry the identity of the database and the bot's
-id.
+Other installations may use the same Redis: the keys carry the identity of the database and the
+bot's id.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 
-# A Redis that is frozen delays messages by this, and then none for a while; a process whose machine is
-# busy may take long to read an answer that is there.
+# A Redis that is frozen delays messages by this, and then none for a while; a process whose machine
+# is busy may take long to read an answer that is there.
 TIMEOUT_S = 1.0
 AWAY_S = 5.0
 PREFIX = "observatory:places:"

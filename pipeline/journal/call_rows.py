@@ -65,7 +65,8 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
 
     The same end may be written twice, and is counted once.
     """
-    # The run first: of two calls that end at once, the second then adds to what the first one wrote.
+    # The run first: of two calls that end at once, the second then adds to what the first one
+    # wrote.
     run = read(PipelineRun, ("cost_usd",), lock=Lock.CHANGE, id=run_id)
     # Locked whatever is in it: an erasure that is under way ends before this one looks.
     known = ("user_message_id", "started_at", "is_fallback", "cost_usd")

@@ -1,8 +1,9 @@
 """The texts of runs, each kept once: how one is kept, and how what nothing refers to is dropped.
 
-Many rows share a text, so whoever drops one may meet a writer that is about to use it again. Whoever
-keeps a text holds it until the end of its transaction (`_is_held`), and whoever drops texts takes only
-those that nobody holds, never waiting for one, and looks once more whether a row refers to them.
+Many rows share a text, so whoever drops one may meet a writer that is about to use it again.
+Whoever keeps a text holds it until the end of its transaction (`_is_held`), and whoever drops texts
+takes only those that nobody holds, never waiting for one, and looks once more whether a row refers
+to them.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def _is_held(sha256: str) -> bool:
 def drop_unused(sha256s: Collection[str]) -> int:
     """Delete those of the texts that no row refers to and no writer holds; return how many.
 
-    Nothing waits here, so no transaction can end in a deadlock with this one. What a writer held and
-    then did not use after all is dropped the next time that runs are pruned.
+    Nothing waits here, so no transaction can end in a deadlock with this one. What a writer held
+    and then did not use after all is dropped the next time that runs are pruned.
     """
     free = PromptText.objects.select_for_update(skip_locked=True).filter(pk__in=sha256s)
     held = list(free.values_list("pk", flat=True))

@@ -1,6 +1,7 @@
 """The columns of steps from before there were any, read from the sentence that was written then.
 
-This is the one place that reads a sentence. What it finds counts only if it renders to that sentence.
+This is the one place that reads a sentence. What it finds counts only if it renders to that
+sentence.
 """
 
 from __future__ import annotations

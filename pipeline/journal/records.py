@@ -1,9 +1,9 @@
 """The only writer of runs, step runs and LLM calls.
 
 Every row is written before what it records and completed after it. Each write is a transaction
-(`pipeline.journal.rows`, `pipeline.journal.call_rows`), and those that come together are committed together
-(`pipeline.journal.writer`); none stays open across a call to a provider. Keys never get here: of a key there
-is its fingerprint.
+(`pipeline.journal.rows`, `pipeline.journal.call_rows`), and those that come together are committed
+together (`pipeline.journal.writer`); none stays open across a call to a provider. Keys never get
+here: of a key there is its fingerprint.
 """
 
 from __future__ import annotations

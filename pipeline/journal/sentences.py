@@ -1,7 +1,7 @@
 """Why a step ran on its model, in one sentence, from the columns that say so.
 
-No code reads a sentence back. Rows from before these columns have none of them, and keep the sentence
-that was written then.
+No code reads a sentence back. Rows from before these columns have none of them, and keep the
+sentence that was written then.
 """
 
 from __future__ import annotations

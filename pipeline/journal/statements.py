@@ -2,8 +2,8 @@
 
 Django builds a statement anew each time, which takes several times as long as having it done
 (`bench/RESULTS.md`). Here are the three shapes that a record is written in. A condition is that
-columns equal values, of which none is None. Values pass through the models' own fields both ways, so
-the ORM reads what was written here, and the other way round; signals are not sent.
+columns equal values, of which none is None. Values pass through the models' own fields both ways,
+so the ORM reads what was written here, and the other way round; signals are not sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Transactions in groups: what gathers while some are being committed is committed together, next.
 
-There is no timer, so a transaction that comes alone is done at once. If one of a group fails, nothing of
-the group is kept and each is done alone, so that none fails of another. Whoever waits hears of it when
-it is durable. All of it is done in Django's ORM thread, in the order in which it came.
+There is no timer, so a transaction that comes alone is done at once. If one of a group fails,
+nothing of the group is kept and each is done alone, so that none fails of another. Whoever waits
+hears of it when it is durable. All of it is done in Django's ORM thread, in the order in which it
+came.
 """
 
 from __future__ import annotations

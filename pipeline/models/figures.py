@@ -1,7 +1,7 @@
 """Figures of closed hours and days, so that no page has to add up millions of calls.
 
-`pipeline.operations.figures` is the only writer and reader. They name agents, models and purses, never a
-member or a text, and so outlive both.
+`pipeline.operations.figures` is the only writer and reader. They name agents, models and purses,
+never a member or a text, and so outlive both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The proof of what happened: PipelineRun → StepRun → LLMCall, and the exact texts once each.
 
-`pipeline.journal.records` is the only writer. Rows are written before something happens and again after,
-so that what a crash cut off is still there to be seen.
+`pipeline.journal.records` is the only writer. Rows are written before something happens and again
+after, so that what a crash cut off is still there to be seen.
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ class StepRun(models.Model):
     snapshot_version = models.CharField(max_length=40, blank=True)
     snapshot_age_ms = models.PositiveIntegerField(null=True, blank=True)
     is_stale = models.BooleanField("snapshot was stale", default=False)
-    # Why it is this model; empty in rows from before these were kept, whose `decision` says it in words.
+    # Why it is this model; empty in rows from before these were kept, whose `decision` says it in
+    # words.
     decision_source = models.CharField(
         max_length=13, choices=DecisionSource, blank=True, default="", db_default=""
     )

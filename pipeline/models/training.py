@@ -74,8 +74,8 @@ class Exercise(models.Model):
     lesson = models.ForeignKey(Lesson, null=True, blank=True, on_delete=models.CASCADE)
     scenario = models.ForeignKey(Scenario, null=True, blank=True, on_delete=models.CASCADE)
     asked_at = models.DateTimeField(default=timezone.now)
-    # The update that asked for it, to whose reply a member may reply with the answer; and the newest
-    # update of all when it was put: what came before is no answer. Ids, for clocks differ.
+    # The update that asked for it, to whose reply a member may reply with the answer; and the
+    # newest update of all when it was put: what came before is no answer. Ids, for clocks differ.
     asked_by = models.ForeignKey(
         "pipeline.TelegramUpdate",
         null=True,

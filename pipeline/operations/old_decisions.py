@@ -1,8 +1,8 @@
 """Backfills the decision columns of older steps, and the error class of their calls.
 
-A pass goes from the newest step back, in batches, and is gone on with where the last batch ended. The
-first one goes through all steps; later ones as far as steps may have been written since by a process of
-an earlier release. A step is filled on its own, so no other writer waits for a batch.
+A pass goes from the newest step back, in batches, and is gone on with where the last batch ended.
+The first one goes through all steps; later ones as far as steps may have been written since by a
+process of an earlier release. A step is filled on its own, so no other writer waits for a batch.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Step:
 def fill(before: Step | None, since: datetime | None) -> Step | None:
     """Fill a batch of the steps that began before that one, and not before `since`.
 
-    Returns the last of them, None at the end. Only of steps that have ended: a process of an earlier
-    release may still write the sentence of another one.
+    Returns the last of them, None at the end. Only of steps that have ended: a process of an
+    earlier release may still write the sentence of another one.
     """
     steps = StepRun.objects.filter(decision_source="", ended_at__isnull=False)
     steps = steps.exclude(decision="", error="")

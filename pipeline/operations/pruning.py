@@ -1,8 +1,8 @@
 """What is old loses its texts and keeps its figures: runs, raw updates, and what the bot said in return.
 
 It goes from the oldest on in short transactions, passes over what somebody else works on, and holds
-nothing in between; so it may run beside the bot, be ended anywhere, and be started again: what is done
-is not looked at twice. Nothing that is open is touched, nor memory, casebook and playbook.
+nothing in between; so it may run beside the bot, be ended anywhere, and be started again: what is
+done is not looked at twice. Nothing that is open is touched, nor memory, casebook and playbook.
 """
 
 from __future__ import annotations

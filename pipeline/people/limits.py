@@ -63,7 +63,8 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
     """Return the dollars that the shared key has paid for a member, as far as known."""
     calls = LLMCall.objects.filter(
         step__run__member=member,
-        # Or every message looks at all that the member ever had. A run may wait for an outage's end.
+        # Or every message looks at all that the member ever had. A run may wait for an outage's
+        # end.
         step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
         started_at__gt=now - DAY,
         purse=Purse.SHARED.value,

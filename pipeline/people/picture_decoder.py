@@ -1,8 +1,8 @@
 """The program of the child that decodes pictures: nothing of ours is imported here, and no Django.
 
-It is run by its path (`pipeline/people/pictures.py`) and speaks by pipe: a picture comes as its length in
-four bytes and its content, and is answered with one letter, a length and a JPEG, or with a letter
-alone that says why not. It ends when its input does, so it never outlives the bot.
+It is run by its path (`pipeline/people/pictures.py`) and speaks by pipe: a picture comes as its
+length in four bytes and its content, and is answered with one letter, a length and a JPEG, or with
+a letter alone that says why not. It ends when its input does, so it never outlives the bot.
 
 A stranger's bytes may crash a decoder or have it ask for gigabytes. So the child bounds its own
 memory and its seconds of CPU for each picture; the kernel enforces both.

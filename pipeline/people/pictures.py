@@ -1,10 +1,10 @@
 """A picture on its way in: decoded in a child process, and sent on without what nobody asked for.
 
 What arrives is a stranger's bytes, and a decoder may crash on them, take gigabytes or never end. So
-one child decodes them (`pipeline/people/picture_decoder.py`), one picture at a time for the whole process,
-in bounded memory and time; whatever becomes of it, the member gets a line that says what can be
-read. The child stays for the next picture (to start one takes 0.2 s), makes room for a new one
-after a thousand, and ends when none has come for a minute.
+one child decodes them (`pipeline/people/picture_decoder.py`), one picture at a time for the whole
+process, in bounded memory and time; whatever becomes of it, the member gets a line that says what
+can be read. The child stays for the next picture (to start one takes 0.2 s), makes room for a new
+one after a thousand, and ends when none has come for a minute.
 """
 
 from __future__ import annotations

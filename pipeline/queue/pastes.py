@@ -1,9 +1,9 @@
 """Long texts that Telegram's apps cut up: the parts are put together again and answered once.
 
 An app cuts what is longer than 4,096 UTF-16 units into messages, at a space where there is one, and
-sends them one right after the other (https://core.telegram.org/bots/api#sendmessage). A message that
-may be such a beginning is claimable only when its next part has had time to come; whoever claims it
-takes the parts that have come along, in the same transaction. No other message waits.
+sends them one right after the other (https://core.telegram.org/bots/api#sendmessage). A message
+that may be such a beginning is claimable only when its next part has had time to come; whoever
+claims it takes the parts that have come along, in the same transaction. No other message waits.
 """
 
 from __future__ import annotations

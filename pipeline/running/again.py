@@ -1,7 +1,8 @@
 """Running a run again: the same inputs, today's pipeline, models and overrides, on the shared key.
 
-An operator asks for it, so no key of a member pays, no limit of theirs is touched, nothing is learnt
-about them and nothing is sent to Telegram. A worker does it: it survives restarts as any run does.
+An operator asks for it, so no key of a member pays, no limit of theirs is touched, nothing is
+learnt about them and nothing is sent to Telegram. A worker does it: it survives restarts as any run
+does.
 """
 
 from __future__ import annotations

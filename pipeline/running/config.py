@@ -85,7 +85,8 @@ class PipelineConfig(BaseModel):
     name: str = ""
     title: str
     answer: tuple[str, ...] = Field(min_length=1)
-    # Rows of buttons beneath its answers in Telegram. No part of what a run goes on by after a restart.
+    # Rows of buttons beneath its answers in Telegram. No part of what a run goes on by after a
+    # restart.
     buttons: tuple[tuple[Action, ...], ...] = Field(default=(), exclude=True)
     steps: tuple[StepConfig, ...] = Field(min_length=1)
 

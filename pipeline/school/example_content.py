@@ -29,7 +29,8 @@ class SandboxMember:
     key: str = ""  # without a key of their own they use the team's
 
 
-# The keys open nothing but the sandbox. Noor (1003) is missing: her first message asks to be let in.
+# The keys open nothing but the sandbox. Noor (1003) is missing: her first message asks to be let
+# in.
 SANDBOX_MEMBERS = (
     SandboxMember(
         telegram_id=1001,

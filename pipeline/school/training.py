@@ -1,7 +1,7 @@
 """Lessons and scenarios: what a member is asked next, what their answer was worth, and how they stand.
 
-An exercise is open until its answer has come or the member leaves it; a member has one at a time. The
-trainer's judgement is written down in the transaction that ends its step, so it counts once.
+An exercise is open until its answer has come or the member leaves it; a member has one at a time.
+The trainer's judgement is written down in the transaction that ends its step, so it counts once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a person or a model may call itself to have an operator's browser run something.
 
-Each sets `window.xss`, opens a dialog or asks a foreign host if a page lets it, or leaves an element
-with `data-p`. At most 100 characters, so that each fits the shortest field.
+Each sets `window.xss`, opens a dialog or asks a foreign host if a page lets it, or leaves an
+element with `data-p`. At most 100 characters, so that each fits the shortest field.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, Response
 
-# What a payload turned into if it turned into anything; attributes that the theme's scripts evaluate.
+# What a payload turned into if it turned into anything; attributes that the theme's scripts
+# evaluate.
 FOUND = """() => {
   const found = [];
   if (window.xss !== undefined) found.push('a script ran');

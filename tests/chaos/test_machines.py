@@ -1,6 +1,7 @@
 """Several machines: workers are killed, paused and cut off from PostgreSQL and Redis.
 
-OBSERVATORY_PROVE=1 has the counts of the reliability plan; OBSERVATORY_SEED=n the same moments again.
+OBSERVATORY_PROVE=1 has the counts of the reliability plan; OBSERVATORY_SEED=n the same moments
+again.
 """
 
 from __future__ import annotations

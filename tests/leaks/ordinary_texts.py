@@ -1,8 +1,8 @@
 """Texts without a key: sentences of the product's own papers and examples, sales talk, and hashes.
 
 The papers hold what comes nearest to a key in ordinary writing: names of settings and models,
-addresses, versions, long words with hyphens. Hashes, ids and encoded data are what people paste that
-looks drawn at random, and is no key.
+addresses, versions, long words with hyphens. Hashes, ids and encoded data are what people paste
+that looks drawn at random, and is no key.
 """
 
 # ruff: noqa: RUF001 - some of the languages use letters that look like others

@@ -1,13 +1,13 @@
 """llama.cpp's own server with a tiny model: it knows which character follows which, nothing more.
 
-A program of the environment that `make llama` makes, where nothing of ours can be imported: it learns
-from the text of the first line of its input, a JSON string, writes the model as GGUF to the path on
-its command line, prints the server's address, and serves until its input ends.
+A program of the environment that `make llama` makes, where nothing of ours can be imported: it
+learns from the text of the first line of its input, a JSON string, writes the model as GGUF to the
+path on its command line, prints the server's address, and serves until its input ends.
 
-The model is a Llama of one layer whose attention and feed-forward parts are zero: a token's embedding
-passes through as it is, and the output matrix holds the logarithms of how often each token followed
-another. With the grammar that llama.cpp makes of a JSON schema its answers are JSON of that schema,
-whose texts are the letters of a language that nobody speaks.
+The model is a Llama of one layer whose attention and feed-forward parts are zero: a token's
+embedding passes through as it is, and the output matrix holds the logarithms of how often each
+token followed another. With the grammar that llama.cpp makes of a JSON schema its answers are JSON
+of that schema, whose texts are the letters of a language that nobody speaks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A server as SHARED_SERVER=compatible may have it: chat completions, and the least that these need.
 
 It runs in a thread, for commands that bring their own event loop. It knows no schemas (422, in
-FastAPI's words), tells no usage, id or cost, answers under a file's path, and 404 to all other pages.
+FastAPI's words), tells no usage, id or cost, answers under a file's path, and 404 to all other
+pages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What must come of each misbehaviour of the sandbox: the table of `test_misbehaviours`.
 
-A row says how a call to such a model ends (None = with an answer), after how many requests, with which
-HTTP status, whether the last of them may be charged, and whether we know what was billed for it.
+A row says how a call to such a model ends (None = with an answer), after how many requests, with
+which HTTP status, whether the last of them may be charged, and whether we know what was billed for
+it.
 """
 
 from __future__ import annotations

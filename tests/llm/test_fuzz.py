@@ -1,8 +1,8 @@
 """Whatever a vendor sends ends as an answer or as one of our errors, and is never paid for twice.
 
-A part of the responses goes over real loopback HTTP, through the provider with its retries and records;
-the rest goes to the functions that read a reply. With OBSERVATORY_PROVE=1 there are twenty times as many,
-of a seed that nobody has tried.
+A part of the responses goes over real loopback HTTP, through the provider with its retries and
+records; the rest goes to the functions that read a reply. With OBSERVATORY_PROVE=1 there are twenty
+times as many, of a seed that nobody has tried.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from tests.observatory.admin_rows import rows_with_texts
 OPERATOR, ANALYST, READER = "Operator", "Analyst", "Reader of texts"
 MIGRATION = "0001_roles"
 MIGRATIONS = (MIGRATION, "0003_served_names")
-# Who a column of the table is: O an operator, A an analyst, R who only reads texts, r an analyst who
-# reads them, B an operator who does, N who is signed in without a role, S a superuser.
+# Who a column of the table is: O an operator, A an analyst, R who only reads texts, r an analyst
+# who reads them, B an operator who does, N who is signed in without a role, S a superuser.
 WHO = {
     "O": [OPERATOR],
     "A": [ANALYST],

@@ -1,8 +1,8 @@
 """A database's rows as they can be compared between two runs of the same story.
 
 Tables and columns are read by their names in the database, so that renaming what they are called in
-Python changes nothing here. Ids become labels that say which row of its table is meant; times, durations
-and what is made at random become words that say so.
+Python changes nothing here. Ids become labels that say which row of its table is meant; times,
+durations and what is made at random become words that say so.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ KEYS: dict[str, Sequence[str]] = {
 }
 TIMED = re.compile(r"_at$|_date$|_until$|_ms$|^asked_after$")
 RANDOM = {"attempt_token", "token", "worker", "key_ciphertext", "key_fingerprint", "generation_id"}
-# Message ids depend on when a placeholder was sent, and the wording of messages is nobody's promise.
+# Message ids depend on when a placeholder was sent, and the wording of messages is nobody's
+# promise.
 NOT_COMPARED = {
     "pipeline_outgoingmessage": {"message_id", "sent_after", "text", "entities", "buttons"},
     "pipeline_telegramupdate": {"raw", "update_id"},

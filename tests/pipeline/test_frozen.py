@@ -1,7 +1,8 @@
 """What is on record of a few runs is what it was, column by column, whatever the code is called.
 
-`tests/data/frozen_rows.json` holds the rows that this story leaves. OBSERVATORY_FREEZE=1 writes them
-anew, which is right only where the record itself is meant to change. New columns are no difference.
+`tests/data/frozen_rows.json` holds the rows that this story leaves. OBSERVATORY_FREEZE=1 writes
+them anew, which is right only where the record itself is meant to change. New columns are no
+difference.
 """
 
 from __future__ import annotations

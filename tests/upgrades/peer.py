@@ -1,6 +1,7 @@
 """Run as a process, by the code of any release: prints each override it sees, and saves what it is told.
 
-It uses only what 3315b11 and today have alike. `python -m tests.upgrades.peer` in a checkout's folder.
+It uses only what 3315b11 and today have alike. `python -m tests.upgrades.peer` in a checkout's
+folder.
 """
 
 from __future__ import annotations

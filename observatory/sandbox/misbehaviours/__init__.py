@@ -1,9 +1,9 @@
 """Models that go wrong on purpose: ask for one to see how a client bears it.
 
-OpenRouter offers them as `sandbox/<name>`, Anthropic and OpenAI as `sandbox-<name>`. A table for each
-place where things go wrong: `texts.py` and `wire.py` for every vendor, the others for the vendors that
-they are named after. To add one: write a function and give it a line in its table. What only takes its
-time, and then answers well, has a line in `DELAYS_S`.
+OpenRouter offers them as `sandbox/<name>`, Anthropic and OpenAI as `sandbox-<name>`. A table for
+each place where things go wrong: `texts.py` and `wire.py` for every vendor, the others for the
+vendors that they are named after. To add one: write a function and give it a line in its table.
+What only takes its time, and then answers well, has a line in `DELAYS_S`.
 """
 
 from __future__ import annotations

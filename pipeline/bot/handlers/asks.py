@@ -56,8 +56,8 @@ async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
 async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
     """Read words, pictures and what was forwarded; "" for what another message answers for.
 
-    A picture is sent as a photo or as a file. Of an album the first one that is meant for the bot is
-    looked at.
+    A picture is sent as a photo or as a file. Of an album the first one that is meant for the bot
+    is looked at.
     """
     if turn.row.joined_to_id is not None:
         return ""

@@ -1,7 +1,7 @@
 """The buttons beneath an answer: each does its part once, for the member whose answer it is.
 
-What a press carries is only a name and an id; whether it may, the rows say. A press that wants another
-run lines up in its chat like a message, so that two answers never mix.
+What a press carries is only a name and an id; whether it may, the rows say. A press that wants
+another run lines up in its chat like a message, so that two answers never mix.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Learning and training: lessons and scenarios are put to a member, who answers them.
 
-A reply to an exercise answers it, and so does the next message; after anything else the member is asked.
+A reply to an exercise answers it, and so does the next message; after anything else the member is
+asked.
 """
 
 from __future__ import annotations
