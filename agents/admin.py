@@ -193,8 +193,8 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             return Question(
                 title=f"Remove the override of {agent_name}?",
                 what=f"From the next step on, {agent_name} no longer runs on {row.model_id}"
-                f" (v{row.version}), but on each member's own provider. Its history stays: it can be"
-                " brought back.",
+                f" (v{row.version}), but on each member's own provider. Its history stays: it can"
+                " be brought back.",
                 button="Remove",
                 back=reverse("admin:index"),
             )
@@ -217,7 +217,8 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             names = [f"{row.agent_name} v{row.version}" for row in active]
             return Question(
                 title="Switch all overrides off?",
-                what=f"From the next step on, every agent ({', '.join(names) or 'none has one now'}) "
+                what="From the next step on, every agent "
+                f"({', '.join(names) or 'none has one now'}) "
                 "uses each member's own provider. To bring them back, select them in the list and "
                 "choose “Activate”.",
                 button="Switch all off",
@@ -314,7 +315,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
 
 
 def _state() -> dict[str, Any]:
-    """Return what the banner says: whether overrides have effect, and how far the last one has got."""
+    """Return what the banner says: whether overrides take effect, how far the last one has got."""
     return {"has_shared_key": bool(settings.OPENROUTER_API_KEY), "effect": effect()}
 
 

@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class AgentsConfig(AppConfig):
-    """Registers the checks of this app, and the shapes of keys that the detector of secrets goes by."""
+    """Registers this app's checks and the shapes of keys that the detector of secrets uses."""
 
     name = "agents"
     verbose_name = "Agents"

@@ -1,4 +1,4 @@
-"""What an admin form showed of a row when it was opened, so that a later save can tell whether it is stale.
+"""What an admin form showed of a row when it was opened, so that a stale save is detected.
 
 The form carries a short digest of each field. A save compares them with the row as it is then: what
 differs was changed by someone else meanwhile.
@@ -58,7 +58,7 @@ class FormState:
 def form_state(
     model_admin: Any, request: HttpRequest, row: Model, fields: Iterable[str], *, at: datetime
 ) -> FormState:
-    """Return the state of a row's form with these fields, and with the inlines this operator edits."""
+    """Return the form state of a row for these fields and the inlines this operator edits."""
     digests = {name: digest(value) for name, value in _values(row, fields)}
     for inline in model_admin.get_inline_instances(request, row):
         # Rows that can only be deleted are named by their id, which never goes stale.

@@ -45,7 +45,7 @@ LOOKUPS = {"pk", "id", "exact", "in", "isnull", "gt", "gte", "lt", "lte", "year"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acted:
-    """What a bulk action did: which rows it changed, the line for the log, what to do once it is saved."""
+    """What a bulk action did: the changed rows, the log line, and what to do after the save."""
 
     rows: Collection[Model]
     log: str
@@ -258,7 +258,7 @@ class GuardedAdmin(admin.ModelAdmin):
         request: HttpRequest,
         queryset: QuerySet[Any],
     ) -> HttpResponseBase | None:
-        """Do a bulk action on what has not changed since the list was opened, and log it row by row."""
+        """Do a bulk action on rows unchanged since the list was opened, and log each row."""
         result: Any = None
         with transaction.atomic(using=router.db_for_write(self.model)):
             rows = self._unchanged(request, self.lock(queryset))

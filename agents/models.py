@@ -1,4 +1,4 @@
-"""The overrides: one row an agent, one counter for all, and who reads them; and OpenRouter's catalogue.
+"""The overrides (one row an agent, one counter for all), their readers, and OpenRouter's catalogue.
 
 `AgentModelConfig.objects` is the repository. At run time only the resolver
 (`agents.model_config`) reads the rows; everybody else asks the resolver. The catalogue is written
@@ -353,7 +353,9 @@ class ServedName(models.Model):
         "is the same model",
         default=False,
         db_default=False,
-        help_text="From the next call on, this name is no mismatch. Calls on record stay as they are.",
+        help_text=(
+            "From the next call on, this name is no mismatch. Calls on record stay as they are."
+        ),
     )
     set_by = models.CharField(max_length=150, default="", db_default="", blank=True, editable=False)
     first_seen_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -72,7 +72,10 @@ _TAG = re.compile(r"<\s*/?\s*([^\W\d][\w.:-]*)")
 
 @dataclass(frozen=True)
 class Tags:
-    """The names of tags that texts must not be able to write; as many as are known, never too few."""
+    """The names of tags that texts must not be able to write.
+
+    The set holds all names that are known, and never too few.
+    """
 
     names: frozenset[str] = frozenset()
 
@@ -180,7 +183,7 @@ def _is_unseen(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_gap(character: str) -> bool:
-    """Tell whether what follows is still read as the bracket's: blanks, slashes, what is not seen."""
+    """Tell whether a character may stand between bracket and name: blank, slash or unseen."""
     if character in SLASHES or character.isspace():
         return True
     if ord(character) in _TAG_CHARACTERS:

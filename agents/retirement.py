@@ -259,7 +259,7 @@ def family(model_id: str) -> frozenset[str]:
 
 
 def _price_distance(one: CatalogModel, model: CatalogModel | None) -> float:
-    """Return how many times dearer or cheaper a model is, on a scale where both ways count alike."""
+    """Return how far two prices are apart: the absolute value of the logarithm of their ratio."""
     prices = [_price(one), None if model is None else _price(model)]
     if prices[1] is None:
         return 0.0

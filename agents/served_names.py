@@ -1,4 +1,4 @@
-"""Other names of the same model, as operators enter them, for servers that no catalogue describes."""
+"""Other names of the same model, entered by operators for servers that no catalogue describes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class Seen:
 
 
 def note(provider: str, requested: str, served: str) -> Seen:
-    """Return what is known of a name, and keep that it was seen. Blocks; raises `django.db.Error`."""
+    """Return what is known of a name, and record that it was seen.
+
+    The call blocks, and raises `django.db.Error`.
+    """
     names = {
         "provider": provider,
         "requested_model": requested[:MAX_CHARS],

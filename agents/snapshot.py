@@ -46,7 +46,7 @@ _READ_SQL = f"""
         ON h.history_id = (SELECT MAX(newest.history_id) FROM {_HISTORY} newest WHERE newest.id = c.id)
         AND {" AND ".join(f"h.{name} = c.{name}" for name in _CONTENT)}
     ORDER BY c.agent_name
-"""  # noqa: S608 - table names of our own models
+"""  # noqa: E501, S608 - table names of our own models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How long the operator's pages take with a month of records: a million step runs, two million calls.
+"""How long the operator's pages take with a month of records: 1 million steps, 2 million calls.
 
 Run by `make prove` with a fresh PostgreSQL, whose rows are made by SQL. Each page is asked for
 through Django's test client, so the figure is the server's time with all its queries. What a filter
@@ -40,7 +40,7 @@ _MEMBERS_SQL = """
     INSERT INTO pipeline_member (telegram_id, name, username, access, provider, model_id,
            key_ciphertext, key_fingerprint, memory_version, forgotten_runs, forgotten_usd, created_at)
     SELECT n, 'Member ' || n, 'member_' || n, 'approved', '', '', '', '', 0, 0, 0, now()
-      FROM generate_series(1, 300) AS n"""
+      FROM generate_series(1, 300) AS n"""  # noqa: E501
 _RUNS_SQL = """
     INSERT INTO pipeline_pipelinerun (id, pipeline, member_id, source, status, user_message_id,
            answer_id, cost_usd, has_mismatch, has_fallback, started_at, ended_at)
@@ -70,7 +70,7 @@ _STEPS_SQL = """
            encode(sha256((n %% 20000 + 1)::text::bytea), 'hex'),
            now() - n * interval '7.7 seconds' + p * interval '500 ms',
            now() - n * interval '7.7 seconds' + (p + 1) * interval '500 ms'
-      FROM generate_series(1, %(runs)s) AS n, generate_series(0, 2) AS p"""
+      FROM generate_series(1, %(runs)s) AS n, generate_series(0, 2) AS p"""  # noqa: E501
 _CALLS_SQL = """
     INSERT INTO pipeline_llmcall (id, step_id, number, status, provider, requested_model,
            served_model, is_mismatch, is_fallback, purse, key_fingerprint, has_image, cost_usd,
@@ -84,7 +84,7 @@ _CALLS_SQL = """
            encode(sha256((n %% 20000 + 1)::text::bytea), 'hex'),
            encode(sha256((n %% 20000 + 1)::text::bytea), 'hex'),
            encode(sha256((n %% 20000 + 1)::text::bytea), 'hex')
-      FROM generate_series(1, %(runs)s) AS n, generate_series(0, 2) AS p, generate_series(1, 2) AS c"""
+      FROM generate_series(1, %(runs)s) AS n, generate_series(0, 2) AS p, generate_series(1, 2) AS c"""  # noqa: E501
 
 RUN_LISTS = {
     "list": "",

@@ -18,13 +18,17 @@ from contextlib import contextmanager
 
 MODEL = "openai/gpt-5-mini"
 PLAN = {
-    "analysis": "The price is not the matter; nobody there knows who would run the change. No. 0000000000",
+    "analysis": (
+        "The price is not the matter; nobody there knows who would run the change. No. 0000000000"
+    ),
     "strategy": "Take the fear of switching away first: name a person, a date and a way back.",
     "steps": [
         {"action": "Name who will move the data.", "why": "It is what they fear.", "when": "today"},
         {"action": "Offer a month side by side.", "why": "A way back.", "when": "this week"},
     ],
-    "draft": "Anna would move your data herself; for a month both systems run. Shall we set a date?",
+    "draft": (
+        "Anna would move your data herself; for a month both systems run. Shall we set a date?"
+    ),
     "risks": ["The contract with the old vendor may renew before that."],
 }
 COMPLETION = {

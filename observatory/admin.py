@@ -1,4 +1,4 @@
-"""Operators, their roles, failed sign-ins and the queue's jobs in the admin, in the theme's dress."""
+"""Operators, roles, failed sign-ins and the queue's jobs in the admin, in the theme's style."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the overrides' revision tokens lie: in Django's caches, read without trusting what is there.
+"""The overrides' revision tokens in Django's caches, read without trusting what is stored there.
 
 Others may be able to write to a cache. What they wrote must not run as code, as a pickle does, nor
 cost more than a token does. So a value is read only as far as a token can reach, and what is no

@@ -1,4 +1,4 @@
-"""What a page of ours may load and run, said to the browser with every page that does not say it itself.
+"""What our pages may load and run: the policy of every page that does not send its own.
 
 Pages with texts of members and models have a stricter policy of their own
 (`pipeline.admin.text_pages`).

@@ -23,8 +23,8 @@ from agents.log_fields import NAMES
 
 KEPT_FIELDS = frozenset({"csrfmiddlewaretoken"})  # drawn at random
 TAKEN_OUT = (
-    "What looked like an API key was taken out of: {fields}. Keys belong into the settings, or into "
-    "their owner's chat with the bot."
+    "What looked like an API key was taken out of: {fields}. Keys belong into the settings, or "
+    "into their owner's chat with the bot."
 )
 
 

@@ -41,7 +41,7 @@ def create(name: str, permissions: Iterable[str]) -> migrations.RunPython:
 
 
 def grant(name: str, permissions: Iterable[str]) -> migrations.RunPython:
-    """Return the operation that adds new permissions to a role, if operators still have that role."""
+    """Return the operation that adds new permissions to a role, if that role still exists."""
     wanted = sorted(permissions)
 
     def forwards(apps: Any, schema_editor: Any) -> None:

@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class PipelineConfig(AppConfig):
-    """Registers the checks of this app, and what is done when the journal writes (`journal.hooks`)."""
+    """Registers this app's checks and what is done when the journal writes (`journal.hooks`)."""
 
     name = "pipeline"
     verbose_name = "Pipelines"

@@ -1,4 +1,4 @@
-"""Locks between the processes of one machine, which the system lets go of however their holder ends."""
+"""Locks between processes of one machine, which the system frees however their holder ends."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class _Process:
             await self._bot.give_up(claim, why)
 
     async def _finish(self, within_s: float) -> None:
-        """Finish what was begun or hand it back, then close everything; one deadline for all of it."""
+        """Finish or hand back what was begun, then close everything, within one deadline."""
         ends_at = time.monotonic() + within_s
         await self._chores.close()
         await self._queue.close(_left(ends_at))

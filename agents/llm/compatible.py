@@ -79,7 +79,7 @@ def _without_schema(error: RequestInvalid) -> SchemaUnsupported:
 
 
 def _as_billed(seen: Completion, reply: http.Reply) -> Completion:
-    """Return the completion with the cost that some gateways name, in dollars, where OpenRouter does."""
+    """Return the completion with its cost in dollars, if named where OpenRouter names it."""
     cost_usd = replies.dollars(chat_completions.usage_in(reply).get("cost"))
     if cost_usd is None:
         return seen

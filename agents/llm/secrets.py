@@ -57,7 +57,10 @@ _GLUED_THIRTY_TWO = re.compile(
     re.IGNORECASE,
 )
 _LONG = re.compile(r"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9+/_\-]{32,}")
-_QUOTES = "\"'`\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+_QUOTES = (
+    "\"'`\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+    "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+)
 _QUOTES += "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}()<>[]{}.,;:!?*"
 _ALONE = re.compile(r"[A-Za-z0-9]{32}")
 _COMMAND = re.compile(r"\A/[A-Za-z0-9_]{1,32}(?:@[A-Za-z0-9_]{1,32})?\s+")
@@ -203,7 +206,7 @@ def _may_hold(word: str, least: int) -> bool:
 
 
 def _reach_back(text: str, start: int) -> int:
-    """Return where to begin with a word: with the one before if that ends in the middle of a key."""
+    """Return where to begin with a word; earlier if the word before ends in the middle of a key."""
     before = text[max(0, start - _REACH) : start]
     word = before.rstrip(" ")
     if not word or word[-1] not in _ENDS_OPEN:

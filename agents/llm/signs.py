@@ -39,7 +39,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A cause, and what has to be said for it: one of the codes, and the words, if there are any."""
+    """A cause and what a refusal must say for it: one of the codes, and the words if any."""
 
     cause: Cause
     codes: frozenset[str] = frozenset()

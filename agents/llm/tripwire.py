@@ -45,7 +45,7 @@ def model_asked_for(requested: str) -> str:
 
 
 def is_same_release(one: str, other: str, *, has_variants: bool = True) -> bool:
-    """Return whether two names differ by a variant, a date on one side or the order of their parts."""
+    """Return whether two names differ only by variant, a date on one side, or order of parts."""
     one, other = (_plain(name, has_variants=has_variants) for name in (one, other))
     date, other_date = _date(one), _date(other)
     if date and other_date and date != other_date:
@@ -56,7 +56,10 @@ def is_same_release(one: str, other: str, *, has_variants: bool = True) -> bool:
 
 
 def is_known_as(name: str, known: str) -> bool:
-    """Return whether a name says no more than the known one: the same release, and no date of its own."""
+    """Return whether a name says no more than the known one.
+
+    It must name the same release, and have no date or the date of the known name.
+    """
     return is_same_release(name, known) and _date(_plain(name)) in ("", _date(_plain(known)))
 
 

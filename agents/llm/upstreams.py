@@ -1,4 +1,4 @@
-"""Who ran a model behind a gateway: the name that a gateway gives, made fit to be kept and shown."""
+"""The name of who ran a model behind a gateway, cleaned so that it can be stored and shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NAME_MAX_CHARS = 100
 
 
 def name(value: object, *secrets: str) -> str:
-    """Return a stranger's text as a name: on one line, printable, cut, without keys; "" for no text."""
+    """Return a stranger's text as a printable one-line name, cut, without keys; "" for no text."""
     if not isinstance(value, str):
         return ""
     line = scrub(" ".join(value[: 8 * NAME_MAX_CHARS].split()), *secrets)

@@ -24,7 +24,9 @@ class ProspectProfile(AgentAnswer):
     """What is known about a prospect, and what is not."""
 
     summary: Prose = Field(
-        description="The prospect and the situation in two to four sentences, at most 600 characters."
+        description=(
+            "The prospect and the situation in two to four sentences, at most 600 characters."
+        )
     )
     role: KnownLine = Field(description="The prospect's role as stated; null when not stated.")
     company: KnownLine = Field(
@@ -34,7 +36,9 @@ class ProspectProfile(AgentAnswer):
         description="The industry, stated or unmistakable; null when neither."
     )
     goals: Lines = Field(
-        description="What the prospect wants to achieve, at most 6, one sentence each; may be empty."
+        description=(
+            "What the prospect wants to achieve, at most 6, one sentence each; may be empty."
+        )
     )
     concerns: Lines = Field(
         description="What holds the prospect back, at most 6, one sentence each; may be empty."

@@ -1,4 +1,4 @@
-"""What durability alone costs: the rows of a step by sqlite3 itself, without ORM and without a call.
+"""What durability alone costs: a step's rows written by sqlite3 itself, without ORM or a call.
 
 As many transactions, statements and bytes as `pipeline.journal.rows` has for a step; the disk is
 waited for at each of the four commits. No record that is written this way can take less.

@@ -1,4 +1,4 @@
-"""LangGraph: a graph of three nodes that answer by themselves; without checkpoints, or in memory."""
+"""LangGraph: a graph of three nodes that answer by themselves, without checkpoints or in memory."""
 
 from __future__ import annotations
 

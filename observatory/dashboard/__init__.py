@@ -1,1 +1,4 @@
-"""The admin's first page and what else needs both apps: figures, catalogue and overrides together."""
+"""The admin's first page and other code that needs both apps.
+
+It joins figures, catalogue and overrides.
+"""

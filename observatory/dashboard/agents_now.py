@@ -48,7 +48,7 @@ def since(now: datetime) -> datetime:
 
 
 def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
-    """Return a row for every agent, in the registry's order, and for what else ran or is overridden."""
+    """Return rows of the registry's agents in order, then of others that ran or are overridden."""
     by_agent: defaultdict[str, figures.Tally] = defaultdict(figures.Tally)
     dollars: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for key, tally in figures.tallies(since(now), now=now):

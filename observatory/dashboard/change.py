@@ -34,7 +34,7 @@ class Change:
 
 
 def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
-    """Return what moving an agent to a model would mean; None if the catalogue has no such model."""
+    """Return what moving an agent to a model would mean; None if it is not in the catalogue."""
     model = find(model_id)
     if model is None:
         return None

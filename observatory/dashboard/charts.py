@@ -1,4 +1,4 @@
-"""Cost, latency, errors and tokens over time, by agent or by model, as the theme's charts want them."""
+"""Cost, latency, errors and tokens over time, by agent or by model, for the theme's charts."""
 
 from __future__ import annotations
 

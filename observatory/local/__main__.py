@@ -33,7 +33,7 @@ DRAIN_SECONDS = 4  # a person who pressed Ctrl-C does not wait for 25 s
 STEPS = """\
   1. In the chat, as Maya, send: /support VP of Strategy at a mid-size bank, worried about switching cost
   2. In the admin, press Set beside strategist and choose a model, for example anthropic/claude-sonnet-4.5
-  3. Send the message again: the panel Wire shows the strategist on the new model and the team's key"""
+  3. Send the message again: the panel Wire shows the strategist on the new model and the team's key"""  # noqa: E501
 
 
 def main() -> int:
@@ -105,7 +105,10 @@ def _load_content(console: Console) -> None:
 
 
 def _programs() -> list[Program]:
-    """Return what runs side by side; the last is stopped first, because the bot talks to the web."""
+    """Return the programs that run side by side.
+
+    The last one is stopped first, because the bot talks to the web.
+    """
     web = (
         *(sys.executable, "-m", "uvicorn", "observatory.asgi:application"),
         *("--host", HOST, "--port", str(settings.PORT)),

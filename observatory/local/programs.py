@@ -75,7 +75,7 @@ class Supervisor:
         self._running: list[_Running] = []
 
     async def run(self, when_ready: Callable[[], None]) -> int:
-        """Run until a signal (0) or until a program ends by itself (not 0); return the exit code."""
+        """Run until a signal (0) or a program ends by itself (not 0); return the exit code."""
         stop = asyncio.Event()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -134,7 +134,10 @@ class Supervisor:
                 is_ready.set()
 
     async def _greet(self, when_ready: Callable[[], None]) -> None:
-        """Call `when_ready` once all is ready; a bot that waits for Telegram is waited for briefly."""
+        """Call `when_ready` once all is ready.
+
+        A bot that waits for Telegram delays the call only briefly.
+        """
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
                 for running in self._running:
@@ -189,7 +192,9 @@ async def _answers(host: str, port: int) -> None:
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(
-                    f"GET /admin/login/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+                    (
+                        f"GET /admin/login/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+                    ).encode()
                 )
                 if (await reader.read(5)) == b"HTTP/":
                     return

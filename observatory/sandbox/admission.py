@@ -1,4 +1,4 @@
-"""What the stand-in for OpenRouter lets in: keys, models, messages, schemas, and what fits together.
+"""What OpenRouter's stand-in accepts: keys, models, messages, schemas and their combinations.
 
 Everything refused is refused with the real one's status and words. Conversations and response
 formats are the same at OpenAI, whose stand-in asks here for them too.

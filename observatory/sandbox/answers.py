@@ -99,7 +99,7 @@ class _Writer:
                 return self._string(schema, path)
 
     def _resolved(self, schema: Json | bool, refs: tuple[str, ...]) -> tuple[Json, tuple[str, ...]]:
-        """Return the schema with references, unions and intersections replaced by one plain choice."""
+        """Return the schema with one choice for its references, unions and intersections."""
         while True:
             if not isinstance(schema, dict):
                 schema = {}

@@ -40,7 +40,7 @@ class Anthropic:
         return request.headers.get("x-api-key", "").strip()
 
     def admit(self, request: Request) -> None:
-        """Raise the 401 for a bad key, the 402 for one without credit, the 400 without a version."""
+        """Raise 401 for a bad key, 402 for a key without credit, 400 without a version."""
         self._check_headers(request)
         if "nocredit" in self.key(request):
             raise Refused(402, "Your credit balance is too low to access the Anthropic API.")

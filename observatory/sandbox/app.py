@@ -48,7 +48,7 @@ MAX_BODY_BYTES = 60 * 1024 * 1024  # above Telegram's largest upload, 50 MB
 
 
 def create_app(*, journal: Path | None = None, latency_s: float = 0.0) -> Asgi:
-    """Return the sandbox, with what `journal` remembers and `latency_s` before each model answer."""
+    """Return the sandbox, restored from `journal`, with `latency_s` before each model answer."""
     feed = Feed()
     chats = Chats(journal=Journal(journal), feed=feed, clock=time.time)
     ledger = Ledger(feed=feed, clock=time.time)

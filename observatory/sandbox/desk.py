@@ -1,4 +1,4 @@
-"""The desk at which each vendor takes chats: into the ledger first, then an answer or a misbehaviour."""
+"""Takes each vendor's chats: writes them into the ledger, then answers or misbehaves."""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, never t
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One chat with a model, the path tells whose; `status` is None until answered, 499 if it never was."""
+    """One chat with a model; the path tells whose model it is.
+
+    `status` is None until the chat is answered, and 499 if it never was.
+    """
 
     n: int
     at: str

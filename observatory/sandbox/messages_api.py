@@ -1,4 +1,4 @@
-"""Anthropic's wire format: what a request to `/v1/messages` must hold, what answers and errors look like."""
+"""Anthropic's wire format: what requests to `/v1/messages` must hold, its answers and errors."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def number(schema: Json, *, is_integer: bool, index: int) -> int | float:
 
 
 def _told(schema: Json) -> Json:
-    """Return the bounds that a description tells in words: vendors' strict schemas have no others."""
+    """Return the bounds a description states in words; vendors' strict schemas have no others."""
     return dict(_BOUND.findall(str(schema.get("description", ""))))
 
 

@@ -16,7 +16,8 @@ ROLE_AT_COMPANY = re.compile(
     r"^(?P<role>[^,.;:!?]{2,60}?) at (?:an? |the )?(?P<company>[^,.;:!?]{2,60})"
 )
 WORRY = re.compile(
-    r"(?:worried about|concerned about|afraid of|objects to|hesitates over) (?P<worry>[^,.;!?]{2,80})"
+    r"(?:worried about|concerned about|afraid of|objects to|hesitates over) "
+    r"(?P<worry>[^,.;!?]{2,80})"
 )
 
 
@@ -70,7 +71,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "signals": ("They name {worry} themselves: it is live, and it can be talked about",),
     "quote": ("{quote}",),
     "meaning": (
-        "They are weighing a change seriously; nobody worries about {worry} for something they have ruled out",
+        (
+            "They are weighing a change seriously; nobody worries about {worry}"
+            " for something they have ruled out"
+        ),
         "The risk is personal as well as commercial: they want cover for the decision",
     ),
     "missing": (
@@ -78,13 +82,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "What staying as they are costs per quarter",
     ),
     "analysis": (
-        "They wrote “{quote}”. The stated worry is {worry}; behind it usually stands the question who is"
-        " blamed if it goes wrong. Treat it as a sign of interest, and make the first step small enough"
-        " to be undone.",
+        "They wrote “{quote}”. The stated worry is {worry}; behind it usually stands the question"
+        " who is blamed if it goes wrong. Treat it as a sign of interest, and make the first step"
+        " small enough to be undone.",
     ),
     "strategy": (
-        "Agree that {worry} is a fair concern, put a number on it together, and offer a first step that"
-        " can be undone.",
+        "Agree that {worry} is a fair concern, put a number on it together, and offer a first step"
+        " that can be undone.",
     ),
     "action": (
         "Ask what the last change of this kind really cost, and write the figure down together",
@@ -98,17 +102,17 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "when": ("In the next call", "Within a week", "Before the proposal goes out"),
     "draft": (
-        "Thank you for being open about {worry}. Before we talk about anything new: could we take twenty"
-        " minutes to put a figure on it together? If it does not add up, I will be the first to say so."
-        " Would Thursday morning suit you?",
+        "Thank you for being open about {worry}. Before we talk about anything new: could we take"
+        " twenty minutes to put a figure on it together? If it does not add up, I will be the first"
+        " to say so. Would Thursday morning suit you?",
     ),
     "risks": (
         "Arguing against {worry} before having understood it",
         "Offering a discount where they asked for certainty",
     ),
     "feedback": (
-        "You opened with “{quote}”. You named the concern instead of talking over it, and that earned you"
-        " the next question. Ask one more before you propose anything.",
+        "You opened with “{quote}”. You named the concern instead of talking over it, and that"
+        " earned you the next question. Ask one more before you propose anything.",
     ),
     "advice": (
         "Ask one open question more before you offer a solution",
@@ -145,7 +149,7 @@ PADDING = " Keep it concrete: one question, one number, one next step."
 
 
 def phrase(name: str, hint: str, index: int, reading: Reading) -> str:
-    """Return the `index`-th thing to say in a field of this name; `hint` describes unknown fields."""
+    """Return the `index`-th text for a field of this name; `hint` describes unknown fields."""
     key = name.lower()
     templates = PHRASES.get(SINGULAR.get(key, key)) or (f"{_label(name, hint)}: “{{quote}}”",)
     # Not str.format, and in one pass: members write braces too.
@@ -160,7 +164,7 @@ def _label(name: str, hint: str) -> str:
 def plain_answer(reading: Reading, model_id: str) -> str:
     """Return what a model says when no schema was asked for."""
     return (
-        f"On “{reading.quote}”: take {reading.worry} as a sign of interest. Ask what it cost them last"
-        f" time, put a figure on it together, and offer a first step that can be undone."
+        f"On “{reading.quote}”: take {reading.worry} as a sign of interest. Ask what it cost them"
+        f" last time, put a figure on it together, and offer a first step that can be undone."
         f" (answered by {model_id})"
     )

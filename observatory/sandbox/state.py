@@ -62,7 +62,7 @@ class State:
         self._restore()
 
     def next_message_id(self, chat: Chat) -> int:
-        """Return the id of a new message: a bot's private chats count together, a group by itself."""
+        """Return a new message's id: private chats share one counter, each group has its own."""
         return (chat.last_message_id if chat.id < 0 else self._last_private_id) + 1
 
     def change(self, record: Json) -> None:
@@ -115,7 +115,7 @@ class State:
         self.commands[record["scope"]] = record["commands"]
 
     def _records(self) -> Iterator[Json]:
-        """Yield the fewest records that lead to this state; histories of edits are not among them."""
+        """Yield the fewest records that lead to this state, without histories of edits."""
         yield from self.files.records(frozenset(self._used_files()))
         for chat in self.chats.values():
             yield chat.person.as_record()

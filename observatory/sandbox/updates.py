@@ -23,7 +23,10 @@ EAGER_REPEAT_S = 0.5  # the same offset again this soon gets one update only
 MAX_TIMEOUT_S = 50
 KEPT_IDS = 100_000
 KINDS_ON_REQUEST = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
-CONFLICT_POLLER = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+CONFLICT_POLLER = (
+    "Conflict: terminated by other getUpdates request;"
+    " make sure that only one bot instance is running"
+)
 CONFLICT_WEBHOOK_SET = "Conflict: terminated by setWebhook request"
 CONFLICT_WEBHOOK = (
     "Conflict: can't use getUpdates method while webhook is active;"
@@ -173,7 +176,7 @@ class Updates:
         return True
 
     def _start(self, bot_id: int, offset: int) -> int:
-        """Return the id below which this offset forgets everything; negative counts from the end."""
+        """Return the id below which this offset drops all; a negative one counts from the end."""
         if offset >= 0:
             return min(offset, self._last + 1)
         newest = [queued.update_id for queued in self.pending(bot_id)][offset:]

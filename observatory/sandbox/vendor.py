@@ -25,7 +25,7 @@ class Rejected(Refused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The conversation, a system prompt in front where there is one, and the schema to answer by."""
+    """The conversation, led by the system prompt if there is one, and the schema to answer by."""
 
     messages: list[Json]
     schema: Json | None

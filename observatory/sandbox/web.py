@@ -65,7 +65,9 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """An answer in pieces, by default server-sent events, open until its source ends or the client leaves.
+    """An answer in pieces, open until its source ends or the client leaves.
+
+    By default the pieces are server-sent events.
 
     A source that raises `ConnectionResetError` cuts the connection where it stands.
     """

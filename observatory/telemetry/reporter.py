@@ -1,4 +1,4 @@
-"""The tracer that is told of runs, steps and calls: makes spans and counts of them, and sends both."""
+"""The tracer that is told of runs, steps and calls, and sends spans and counts of them."""
 
 from __future__ import annotations
 

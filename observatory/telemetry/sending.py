@@ -1,4 +1,4 @@
-"""On its way to the receiver: a bounded queue, a thread of its own, and nobody who waits for either.
+"""Sends to the receiver through a bounded queue and its own thread; nobody waits for either.
 
 A receiver that is away, slow or hostile costs spans, never an answer: a full queue drops the oldest
 not yet sent. Both threads are daemons, so that a process may end while a receiver hangs.
@@ -140,7 +140,7 @@ def _started(work: Callable[[], object]) -> threading.Thread:
 
 
 def _beneath(told: Told) -> Context:
-    """Return the context of a span's parent: none but the root's trace has anything from elsewhere."""
+    """Return the context of a span's parent; only the root's trace has data from elsewhere."""
     if told.parent_id is None:
         return Context()
     parent = SpanContext(

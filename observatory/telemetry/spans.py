@@ -234,7 +234,7 @@ def server(provider: str) -> Attributes:
     return _present({names.SERVER_ADDRESS: url.hostname, names.SERVER_PORT: port})
 
 
-# --- content, only where it was asked for -----------------------------------------------------------
+# --- content, only where it was asked for ---------------------------------------------------------
 
 
 def _content(call: LLMCall) -> Attributes:
@@ -277,7 +277,7 @@ def _json(content: object) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-# --- ids and times ----------------------------------------------------------------------------------
+# --- ids and times --------------------------------------------------------------------------------
 
 
 def _span_id(row_id: UUID) -> int:

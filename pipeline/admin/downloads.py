@@ -53,7 +53,10 @@ class Download(StreamingHttpResponse):
 def csv_response(
     file_name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]
 ) -> StreamingHttpResponse:
-    """Return a table as a download; a text that a spreadsheet would run gets an apostrophe before it."""
+    """Return a table as a download.
+
+    A text that a spreadsheet would run gets an apostrophe before it.
+    """
     lines = chain([BYTE_ORDER_MARK], _csv_lines(header, rows))
     return Download(file_name, "text/csv; charset=utf-8", _chunks(lines))
 

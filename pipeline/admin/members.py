@@ -136,9 +136,10 @@ class MemberAdmin(GuardedModelAdmin):
             member = get_object_or_404(rows.exclude(key_ciphertext=""))
             return Question(
                 title=f"Remove the key of {member}?",
-                what=f"The {member.provider} key {member.key_fingerprint} is erased here; it cannot be "
-                f"brought back. From the next step on, the shared key pays for {member}'s runs where "
-                "that is allowed. Only the member can set a key again, in their chat with the bot.",
+                what=f"The {member.provider} key {member.key_fingerprint} is erased here; it "
+                "cannot be brought back. From the next step on, the shared key pays for "
+                f"{member}'s runs where that is allowed. Only the member can set a key again, in "
+                "their chat with the bot.",
                 button="Remove the key",
                 back=reverse("admin:pipeline_member_change", args=[member.pk]),
             )

@@ -1,4 +1,4 @@
-"""Runs as files: a CSV with a line a call, and JSON with runs, steps and calls, with texts on demand."""
+"""Runs as files: a CSV with a line a call, and JSON with runs, steps, calls and texts on demand."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def may_read_texts(request: HttpRequest) -> bool:
 def note_reading(
     request: HttpRequest, how: How, *, runs: Iterable[PipelineRun] = (), task: Task | None = None
 ) -> None:
-    """Write down who reads which texts; called before they are sent, so that none goes unnoticed."""
+    """Record who reads which texts; call it before they are sent, so that no reading is missed."""
     user: Any = request.user
     who = {"operator_id": user.pk, "operator_name": user.get_username(), "how": how}
     rows = [TextsRead(run=run, **who) for run in runs]

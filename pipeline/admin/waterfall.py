@@ -1,4 +1,4 @@
-"""A run on one axis of time: each step and each call as a bar where it began, as long as it took."""
+"""A run on a time axis: a bar for each step and call, from its start and as long as it took."""
 
 from __future__ import annotations
 

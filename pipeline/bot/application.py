@@ -108,7 +108,7 @@ class BotSide:
             raise BotRefused(not_the_bot_api(error)) from error
 
     async def poll(self) -> None:
-        """Fetch until cancelled; raises BotRefused when Telegram does not know the token (any more)."""
+        """Fetch until cancelled; raises BotRefused once Telegram does not know the token."""
         try:
             await self._poller.poll()
         except InvalidToken:
@@ -259,7 +259,7 @@ class BotSide:
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
 
     async def _show_last(self, row: TelegramUpdate, line: str) -> None:
-        """Say the last word on a message: in its placeholder, or as a message where that is gone."""
+        """Show the last line on a message in its placeholder, or as a message if that is gone."""
         bot, chat_id = self._application.bot, row.chat_id
         if chat_id is None or not await self._may_hear(row):
             return

@@ -143,7 +143,7 @@ def _store_afresh(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> 
 
 @transaction.atomic
 def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
-    """Commit updates with their tasks, each once however often it comes; return how many were new."""
+    """Commit updates and their tasks, each once however often it comes; return how many are new."""
     # Telegram counts up within a batch, so whatever came out of order is put right.
     by_id = {update["update_id"]: update for update in updates}
     known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)
@@ -235,7 +235,7 @@ def _opened(bot_id: int, update: Json) -> _Letter:
 
 
 def lane_of(update: Json) -> str:
-    """Return the order that an update keeps: of its chat and topic; "" for what waits for nothing."""
+    """Return the chat and topic whose order an update keeps; "" if it waits for nothing."""
     message = update.get("message")
     chat_id = _id_of(message, "chat")
     if chat_id is None or not isinstance(message, dict) or _command(message) in CONTROL_COMMANDS:

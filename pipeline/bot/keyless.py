@@ -52,7 +52,7 @@ def _has_key(value: Any, name: str = "") -> bool:
 
 
 def _blotted(value: Any, name: str = "") -> Any:
-    """Return a value whose texts with a key in them are blotted out, and their entities with them."""
+    """Return a value with texts that hold a key blotted out, and their entities removed."""
     if isinstance(value, str):
         return value if _is_opaque(name) else _blotted_text(value)
     if isinstance(value, list):

@@ -110,7 +110,7 @@ class Window:
         self._ended.append(now)
 
     def wait_s(self, now: float, most: int) -> float:
-        """Return how long until fewer than `most` count; infinite if only the end of a call helps."""
+        """Return the seconds until fewer than `most` count; infinite if only a call's end helps."""
         too_many = self.count(now) - most
         if too_many < 0:
             return 0.0
@@ -286,7 +286,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
     # --- among all processes --------------------------------------------------------------------
 
     async def _is_turn_of_all(self, chat_id: Any, ticket: Ticket, until: float, call: str) -> bool:
-        """Wait for a place among the calls of all processes; False if this chat has to wait longer."""
+        """Wait for a place among all processes' calls; False if this chat must wait longer."""
         chat, most = str(chat_id), IN_ANY_SECOND[ticket.rank]
         while self._shared is not None:
             wait_s = await self._shared.take(chat, _rate_of(chat), most, call)

@@ -74,7 +74,7 @@ class Outbox(Placeholders):
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
-        """Say what was decided and has not been said; returns when Telegram has it or refused it."""
+        """Send what was decided and not yet sent; return when Telegram has it or refused it."""
         await self._deliver_all(self._decided())
 
     async def _deliver_all(self, rows: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a stored update to the library's object: only what is wanted, and as much of it as can be read.
+"""Makes the library's object of a stored update, from the wanted parts that can be read.
 
 The library refuses a whole update for one part that it cannot read, such as a poll of an older
 server in the message that is replied to. Such a part is cut out, and the rest is answered.
@@ -82,7 +82,7 @@ def parse(update: Json, bot: Bot) -> Update:
 
 
 def _parsed(kind: type[ObjectT], content: Json, bot: Bot | None) -> ObjectT | None:
-    """Return the library's object, None where the content stops it: it raises all kinds of errors."""
+    """Return the library's object; None if it raises an error of any kind on the content."""
     try:
         return kind.de_json(content, bot)
     except Exception:  # noqa: BLE001 - of the library, about what others sent

@@ -104,7 +104,7 @@ class Placeholders(ABC):
             await self._remove([message_id])
 
     async def announce(self, line: str, *, rank: Rank, within_s: float) -> bool:
-        """Show the placeholder of a message that waits; False if it does not any more, or too long."""
+        """Show a waiting message's placeholder; False if it no longer waits or waits too long."""
         leaving = sync_to_async(self._leave_as_notice)
         ticket = Ticket(rank=rank, within_s=within_s, leaving=leaving)
         try:

@@ -107,7 +107,7 @@ class Poller:
         return time.monotonic() - self._tried_at
 
     async def _tell(self, error: TelegramError | None) -> None:
-        """Log the first of a row of equal failures and its end, and note when Telegram was heard."""
+        """Log the first and the end of a row of equal failures; note when Telegram was heard."""
         trouble = "" if error is None else type(error).__name__
         has_changed = trouble != self._trouble
         self._trouble = trouble

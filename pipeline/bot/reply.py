@@ -94,7 +94,10 @@ class LiveReply:
         await self._outbox.deliver()
 
     async def _shown_or_held_up(self, showing: asyncio.Task[None]) -> None:
-        """Wait for the placeholder unless it is its turn later: a chat that takes none costs no run."""
+        """Wait for the placeholder, unless its turn comes later.
+
+        A chat that takes no placeholder costs no run.
+        """
         held_up = asyncio.create_task(self._outbox.placeholder_is_held_up())
         try:
             await asyncio.wait({showing, held_up}, return_when=asyncio.FIRST_COMPLETED)

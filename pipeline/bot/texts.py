@@ -13,7 +13,7 @@ PAYS_NOBODY = "Before you begin, choose whose API key is to pay for your answers
 OWN_KEY = "My {provider} key"
 TEAM_KEY = "The team's key"
 SEND_KEY = """Send me your {provider} key, in a message with nothing else in it.
-You get one at {page}. I ask {provider} whether it works, store it encrypted and delete your message."""
+You get one at {page}. I ask {provider} whether it works, store it encrypted and delete your message."""  # noqa: E501
 ON_TEAM_KEY = "The team's key pays for your answers. Tell me about your prospect."
 TEAM_KEY_CLOSED = "The team's key is not for members here. Please use a key of your own."
 STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) pays. You can remove it: /settings."
@@ -36,20 +36,26 @@ the team, or tell why these models answered.
 /forget: erase your key, memory and texts
 /cancel: stop what I am working on
 /start: what I do
-/help: this list"""
+/help: this list"""  # noqa: E501
 
 PLACEHOLDER = "👀 One moment…"
 IN_LINE = "⏳ In line: your earlier message comes first…"
 NOTHING_TO_DO = """Tell me about the prospect after the command, for example:
 /support CFO of a logistics firm, went silent after the price"""
-NOT_UNDERSTOOD = "I can read text and pictures, not this. Write your question as a message, or send a screenshot."
+NOT_UNDERSTOOD = (
+    "I can read text and pictures, not this. Write your question as a message, or send a "
+    "screenshot."
+)
 ANONYMOUS = (
     "I cannot tell who you are while you write as the group or a channel. Write as yourself, or in "
     "our private chat."
 )
 ONE_PICTURE = "I read one picture at a time: the first of these. Send the others one by one."
 UNKNOWN_COMMAND = "I do not know that command. /help lists those I know."
-WAITING = "This bot is for our team. I have asked an operator to let you in, and tell you here once they have."
+WAITING = (
+    "This bot is for our team. I have asked an operator to let you in, and tell you here once "
+    "they have."
+)
 STILL_WAITING = "An operator has not let you in yet."
 NOT_INVITED = "This bot is for our team. Ask an operator for an invite link."
 INVITE_REFUSED = (
@@ -58,8 +64,8 @@ INVITE_REFUSED = (
 BLOCKED = "You cannot use this bot. Ask an operator if you think this is a mistake."
 LOOKS_LIKE_A_KEY = (
     "That holds what looks like an API key, so I have read no further and kept nothing. {deleted} "
-    "To use a key for your answers, copy it whole from the page of {providers}, and send it to me in "
-    "our private chat, with nothing else in the message."
+    "To use a key for your answers, copy it whole from the page of {providers}, and send it to me "
+    "in our private chat, with nothing else in the message."
 )
 KEY_KEPT = (
     "✅ {provider} accepts this key. It pays for your answers from now on, stored encrypted; "
@@ -150,7 +156,7 @@ TRY_AGAIN = "↻ Try again"
 MODELS_NOW = "If you asked now:"
 NO_ANSWER_TO_EXPLAIN = "There is no answer of mine to explain here. Reply with /why to one of them."
 SETTINGS = """{payer}
-Your model: {model}. Where an operator has chosen a model for an agent, that one runs on the team's key: see /model."""
+Your model: {model}. Where an operator has chosen a model for an agent, that one runs on the team's key: see /model."""  # noqa: E501
 DEFAULT_MODEL = "the provider's usual one"
 FORGET_KEY = "Remove my {provider} key"
 KEY_FORGOTTEN = "Your key is removed. Send /start to choose whose key is to pay."
@@ -161,7 +167,7 @@ REMEMBERED = "What I remember of you (version {version}):"
 FORGET_MEMORY = "Forget all of this"
 MEMORY_FORGOTTEN = "Forgotten. I remember nothing of you now."
 FORGET = """This erases your API key, what I remember of you, your saved cases, and the texts of everything you asked and I \
-answered. Figures of cost stay, without your name. It cannot be undone; messages in this chat are yours to delete."""
+answered. Figures of cost stay, without your name. It cannot be undone; messages in this chat are yours to delete."""  # noqa: E501
 FORGET_ALL = "Erase everything"
 ALL_FORGOTTEN = "Erased: your key, memory, cases and texts. You may go on at any time: send /start."
 CUT_OFF = "⚠️ I was cut off while sending you a message. If it did not arrive, let me show it here."

@@ -97,7 +97,10 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
 
 
 def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
-    """Return what the response said; once its member had all erased, or it was pruned, figures only."""
+    """Return what the response said.
+
+    Only figures are returned once the member had all erased, or the call was pruned.
+    """
     fields: dict[str, Any] = {}
     if outcome.error is not None:
         error = "" if is_erased else f"{type(outcome.error).__name__}: {outcome.error}"

@@ -1,4 +1,4 @@
-"""What the journal is told of a run and its steps, as plain values: it knows no pipeline and no context."""
+"""What the journal is told of a run and its steps, as plain values without pipeline or context."""
 
 from __future__ import annotations
 

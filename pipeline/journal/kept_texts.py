@@ -28,7 +28,10 @@ TEXTS_OF_A_CALL = ("user_message", "output")
 
 
 def keep_text(text: str) -> str | None:
-    """Keep a text once and return its id, which the caller's transaction may refer to; None for ""."""
+    """Keep a text once and return its id; None for "".
+
+    The caller's transaction may refer to the id.
+    """
     if not text:
         return None
     text = clean(text)

@@ -82,7 +82,7 @@ class StepRecorder:
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
     async def step_was_closed(self, *, saying_called: bool) -> None:
-        """Note that the step's row is closed; mend it if a call began while that was being written."""
+        """Note that the step's row is closed; correct it if a call began while it was written."""
         self._is_closed = True
         if self.has_called and not saying_called:
             await _surely(call_rows.retell_decision, self.step_id)

@@ -147,7 +147,10 @@ def _is_done_as_one(group: list[_Write]) -> bool:
 
 
 def _be_impatient() -> None:
-    """Have no group wait for a row: all of it would wait, and it may hold what is waited for there."""
+    """Let no group wait for a row.
+
+    The whole group would wait, and it may hold what the other transaction waits for.
+    """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '100ms'")  # well below deadlock_timeout

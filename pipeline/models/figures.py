@@ -57,7 +57,7 @@ class Figures(models.Model):
 
 
 class ClosedSpan(models.Model):
-    """An hour or a day whose figures are all there; what is not closed is added up when asked for."""
+    """An hour or a day whose figures are complete; open ones are added up when asked for."""
 
     span = models.CharField(max_length=4, choices=Span)
     starts_at = models.DateTimeField()

@@ -133,7 +133,7 @@ class ReplyKind(models.TextChoices):
 
 
 class OutgoingMessage(models.Model):
-    """One message of the bot in return for an update; number 0 is the placeholder and the answer."""
+    """One message of the bot in reply to an update; number 0 is the placeholder and the answer."""
 
     update = models.ForeignKey(TelegramUpdate, on_delete=models.CASCADE, related_name="replies")
     number = models.PositiveSmallIntegerField()

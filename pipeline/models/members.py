@@ -129,7 +129,7 @@ class Member(models.Model):
 
 
 class Fact(models.Model):
-    """One thing that the memory agent has noted about a member, from a version of their memory on."""
+    """A fact that the memory agent noted about a member, from a version of their memory on."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="facts")
     kind = models.CharField(max_length=20)
@@ -150,7 +150,7 @@ class Fact(models.Model):
 
 
 class PastedKey(models.Model):
-    """A key that a person pasted into their chat with the bot, sealed, until the vendor has said yes.
+    """A sealed key that a person pasted into their chat with the bot, until the vendor accepts it.
 
     It is stored in the transaction that stores the update, which itself never holds it.
     """

@@ -61,7 +61,7 @@ def concerns(now: datetime) -> list[Concern]:
 
 
 def uses() -> list[Use]:
-    """Return every OpenRouter model in use: by overrides, by default, and by members' own choice."""
+    """Return every OpenRouter model in use: by overrides, by default and by members' choice."""
     return [*uses_by_agents(), *_uses_by_members()]
 
 

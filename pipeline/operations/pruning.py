@@ -1,4 +1,4 @@
-"""What is old loses its texts and keeps its figures: runs, raw updates, and what the bot said in return.
+"""Removes the texts of old runs, raw updates and the bot's replies, and keeps their figures.
 
 It goes from the oldest on in short transactions, passes over what somebody else works on, and holds
 nothing in between; so it may run beside the bot, be ended anywhere, and be started again: what is
@@ -70,7 +70,7 @@ def prune(before: datetime, *, dry_run: bool = False, rest: Rest = time.sleep) -
 
 
 def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
-    """Yield the keys of rows in this order; each page begins behind the last one, changed or not."""
+    """Yield keys of rows in this order; each page begins after the last one, changed or not."""
     pages = rows.order_by(by, "pk")
     page = list(pages.values_list(by, "pk")[:size])
     while page:
@@ -88,7 +88,7 @@ def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
 
 
 def _old_runs(before: datetime) -> models.QuerySet[PipelineRun]:
-    """Return the runs that ended before then with all that belongs to them, and still have texts."""
+    """Return the runs that still have texts and ended before then with all that belongs to them."""
     steps = StepRun.objects.filter(run=OuterRef("pk"))
     calls = LLMCall.objects.filter(step__run=OuterRef("pk"))
     # An error that is only its kind any more quotes nothing.
@@ -128,7 +128,7 @@ def _prune_runs(ids: Sequence[UUID], before: datetime) -> int:
 
 
 def _old_updates(before: datetime) -> models.QuerySet[TelegramUpdate]:
-    """Return the raw updates from before then, of which neither task nor run goes on or ended since."""
+    """Return the raw updates from before then whose tasks and runs all ended before then."""
     unfinished = Task.objects.filter(_not_ended(before))
     # An album, or a forwarded text with its comment, is one question: read as long as one is open.
     of_album = unfinished.filter(
@@ -163,7 +163,7 @@ def _prune_updates(ids: Sequence[int], before: datetime) -> int:
 
 
 def _old_texts(before: datetime) -> models.QuerySet[PromptText]:
-    """Return the texts from before then that nothing uses, also what an earlier prune left behind."""
+    """Return the texts from before then that nothing uses, also those an earlier prune left."""
     return unreferenced().filter(created_at__lt=before)
 
 

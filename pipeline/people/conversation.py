@@ -1,4 +1,4 @@
-"""What was said before, in words for agents and for members: an answer gone on from, its reasons, a case.
+"""What was said before, in words for agents and members: the answer replied to, reasons, a case.
 
 Read from the records of runs, which nothing here changes.
 """

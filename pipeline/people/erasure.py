@@ -1,4 +1,4 @@
-"""Everything that is kept of a member, erased at their wish; what it cost stays, as nobody's figures.
+"""Erases everything kept of a member on request; costs remain as figures of nobody.
 
 Kept is only what decides about access and limits: the Telegram id, whether the person is let in,
 and how much they have used today. Whatever runs for them at that moment writes nothing back.

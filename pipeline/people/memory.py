@@ -1,4 +1,4 @@
-"""What is remembered of a member: facts that the memory agent proposes, and the rules for keeping them.
+"""What is remembered of a member: facts the memory agent proposes, and rules for keeping them.
 
 A proposal is a model's text. What of it is kept, for whom and for how long is decided here and
 nowhere else: a bounded number of short facts of known kinds, about the member whose run it was.

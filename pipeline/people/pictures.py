@@ -240,7 +240,7 @@ def _killed_after(seconds: float, child: subprocess.Popen[bytes]) -> Iterator[No
 
 
 def _asked(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes, bytes]:
-    """Return the letter that the child answers with, and the JPEG; raises _ChildEnded or OSError."""
+    """Return the letter of the child's answer, and the JPEG; raises _ChildEnded or OSError."""
     source, target = child.stdin, child.stdout
     if source is None or target is None:
         raise _ChildEnded
@@ -279,7 +279,7 @@ atexit.register(reader.close)
 
 
 def prepared(content: bytes) -> str:
-    """Return the picture as a JPEG in base64, at most 2,048 pixels a side; raises as `aprepared`."""
+    """Return the picture as a base64 JPEG, at most 2,048 pixels a side; raises as `aprepared`."""
     return base64.b64encode(reader.read(content)).decode()
 
 

@@ -119,7 +119,7 @@ class Claims:
         return claimed
 
     def _may_go_on(self, task: Task, now: datetime) -> bool:
-        """Merge a paste that is claimed for the first time; give it up while a part may be to come."""
+        """Merge a paste at its first claim; release it while another part may still come."""
         until = pastes.gather(task, now)
         if until is None:
             return False
@@ -208,7 +208,7 @@ def is_out_of_place(task: Task, now: datetime) -> bool:
 
 
 def too_many(most_deaths: int) -> range:
-    """Return how many deaths make a suspect wait; one that has had all attempts is only given up."""
+    """Return the counts of deaths that make a suspect wait; after all attempts it is given up."""
     return range(most_deaths + 1, MAX_ATTEMPTS)
 
 
@@ -253,7 +253,7 @@ def try_again(task: Task) -> bool:
 
 
 def request_stop(chat_id: int, user_id: int, lane: str) -> bool:
-    """Ask for the end of what this person's oldest open message of a lane does; False without one."""
+    """Ask to stop this person's oldest open message of a lane; False if there is none."""
     mine = Task.objects.filter(
         update__chat_id=chat_id, update__user_id=user_id, lane=lane, kind=TaskKind.MESSAGE
     )

@@ -177,7 +177,7 @@ class Dispatcher:
         self._wake(ALONE_S)
 
     def _room(self, *, is_alone: bool) -> dict[TaskKind, int]:
-        """Return how many more tasks of each kind may be begun now, a suspect being alone or not."""
+        """Return how many more tasks of each kind may begin now, with a suspect alone or not."""
         taken = [claim.kind for claim in self._running.values()]
         most = self._most_at_once()
         is_alone = is_alone and self._suspect is not None and self._suspect.kind in AT_LENGTH
@@ -187,7 +187,7 @@ class Dispatcher:
         }
 
     def _most_deaths(self) -> int:
-        """Return how often a suspect's workers may have died for this one to take it; 0 for none."""
+        """Return how many workers a suspect may have killed and still be taken; 0 takes none."""
         calm = (time.monotonic() - self._began_at) / CALM_S
         return SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
 
@@ -210,7 +210,7 @@ class Dispatcher:
                     self._leave(task, claim)
 
     def _leave_earlier(self, claim: Claim) -> None:
-        """End earlier work on this task: it was freed as a silent worker's, and comes back to us."""
+        """End our earlier work on a task that was freed as a silent worker's and came back."""
         for task, earlier in self._running.items():
             if earlier.task_id == claim.task_id:
                 self._leave(task, earlier)
@@ -236,7 +236,7 @@ class Dispatcher:
             await asyncio.sleep(RENEW_EVERY_S)
 
     def _is_steady(self, now: datetime | None) -> bool:
-        """Tell whether the leases were renewed in time: no outage, nor a machine that was asleep."""
+        """Tell whether the leases were renewed in time, with no outage and no sleep between."""
         before, self._renewed_at = self._renewed_at, now
         return now is not None and (before is None or now - before < LEASE)
 
@@ -279,7 +279,7 @@ class Dispatcher:
         await self._surely(self._claims.put_back, claim, words, pause)
 
     async def _bury(self, claim: Claim, why: str) -> None:
-        """Tell whom it concerns, and only then give a task up: a kill in between leaves it to do."""
+        """Tell whom it concerns before giving a task up, so that a kill in between repeats it."""
         if await self._surely(self._claims.attempts_of, claim) is None:
             return
         logger.error("task=%s is given up: %s", claim.task_id, why)

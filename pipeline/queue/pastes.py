@@ -64,7 +64,7 @@ class _Part:
 
 
 def _parts_of(head: Task, first: TelegramUpdate) -> Iterator[_Part]:
-    """Yield what directly follows in the same chat and topic and by the same sender, as it belongs."""
+    """Yield the parts that directly follow from the same sender in the same chat and topic."""
     following = Task.objects.filter(
         kind=TaskKind.MESSAGE,
         status=TaskStatus.WAITING,

@@ -100,7 +100,7 @@ class ProcrastinateQueue(Dispatcher):
 
 
 class JobClaims(Claims):
-    """Claims that come with a job; each change of a task changes its job in the same transaction."""
+    """Claims with a job each; a change of a task changes its job in the same transaction."""
 
     def add(self, tasks: Sequence[Task]) -> None:
         """Add tasks and their jobs in the caller's transaction."""

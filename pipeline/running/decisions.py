@@ -13,7 +13,7 @@ from pipeline.people.refusals import NotRun
 
 
 class NoPurse(NotRun):
-    """Nobody may pay for a call: no override, no key of the member's, no leave for the shared one."""
+    """Nobody may pay for a call: no override, no key of the member, no right to the shared key."""
 
     member_line = "There is no API key for this. Send /start to add yours."
 

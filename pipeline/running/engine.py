@@ -1,4 +1,4 @@
-"""What one process needs to answer messages, opened and closed together: resolver, runner, report."""
+"""The resolver, runner and report that a process needs to answer; they open and close together."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Engine:
     async def go_on(
         self, hold: TaskHold, update_id: int, member: Member, *, on_stage: OnStage
     ) -> RunReport | None:
-        """Return how the run of an update went, after running what was left of it; None without one.
+        """Return how an update's run went, after running what was left of it; None without one.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.

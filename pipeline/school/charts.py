@@ -1,4 +1,4 @@
-"""A member's progress as a picture: the last scores as bars, and the line that opens the next level."""
+"""A member's progress as a picture: bars of the last scores, and the line to the next level."""
 
 from __future__ import annotations
 

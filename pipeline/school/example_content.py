@@ -1,4 +1,4 @@
-"""Loads what lies in `pipeline/example/`: a playbook, training scenarios, and the sandbox's members.
+"""Loads `pipeline/example/`: a playbook, training scenarios and the sandbox's members.
 
 Rows are only ever created, by title or Telegram id: what an operator edited stays as it is.
 """

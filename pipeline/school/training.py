@@ -1,4 +1,4 @@
-"""Lessons and scenarios: what a member is asked next, what their answer was worth, and how they stand.
+"""Lessons and scenarios: what a member is asked next, what the answer was worth, how they stand.
 
 An exercise is open until its answer has come or the member leaves it; a member has one at a time.
 The trainer's judgement is written down in the transaction that ends its step, so it counts once.

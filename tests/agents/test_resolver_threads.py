@@ -1,4 +1,4 @@
-"""The resolver's own thread: no lock elsewhere delays it, it can be closed, and it survives a fork."""
+"""The resolver's own thread: no other lock delays it, it can be closed, it survives a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tests/__init__.py` and `conftest.py` promise: nothing gets out, neither bytes nor secrets."""
+"""What `tests/__init__.py` and `conftest.py` promise: neither bytes nor secrets get out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each thing that an operator does, by mouse and by keyboard alone, at both widths, light and dark."""
+"""Each operator action by mouse and by keyboard alone, at both widths, light and dark."""
 
 from __future__ import annotations
 

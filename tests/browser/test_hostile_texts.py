@@ -1,4 +1,4 @@
-"""Stored scripts: every field that people or models fill, shown on every page of the admin, runs nothing."""
+"""Stored scripts in every field that people or models fill run on no page of the admin."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class HostileTextTests(LiveServerTestCase):
                   form.querySelectorAll('[name=action]').forEach(other => other.remove());
                   form.append(choice);
                   form.submit();
-                }""",
+                }""",  # noqa: E501
                 action,
             )
         watch.look_at(page)
@@ -213,7 +213,7 @@ class HostileTextTests(LiveServerTestCase):
         )
 
 
-# --- the rows ---------------------------------------------------------------------------------------
+# --- the rows -------------------------------------------------------------------------------------
 
 
 def _written() -> list[str]:
@@ -283,7 +283,9 @@ def _page_addresses(written: dict[str, list[Any]]) -> Iterator[str]:
     yield reverse("admin:index")
     yield reverse("admin:agents_agentmodelconfig_stop_all")
     for row in written["agents_agentmodelconfig"][:FORMS_OF_EACH]:
-        yield f"{reverse('admin:agents_agentmodelconfig_remove')}?agent_name={quote(row.agent_name)}"
+        yield (
+            f"{reverse('admin:agents_agentmodelconfig_remove')}?agent_name={quote(row.agent_name)}"
+        )
         yield f"{reverse('cost')}?agent_name={quote(row.agent_name)}&model_id={quote(row.model_id)}"
     for text in PAYLOADS[::12]:
         yield f"{reverse('models')}?search={quote(text[:40])}"
@@ -313,7 +315,7 @@ def _bare(model: type[models.Model]) -> Any:
 
 
 def _overrides() -> list[Any]:
-    """Write an override for each payload; the first ones carry as many as fit, and history has all."""
+    """Write an override for each payload; the first carry as many as fit, history has all."""
     step = len(PAYLOADS) // FORMS_OF_EACH + 1
     rows = [
         AgentModelConfig(
@@ -450,7 +452,7 @@ def _run(now: Any) -> PipelineRun:
 
 
 def _log(written: dict[str, list[Any]]) -> None:
-    """Write what the admin noted of changes: names of objects, as history pages and the index show."""
+    """Write the admin's log of changes, with names of objects for history pages and the index."""
     boss = User.objects.get_or_create(username="boss", is_superuser=True, is_staff=True)[0]
     for rows in written.values():
         kind = ContentType.objects.get_for_model(rows[0])

@@ -1,4 +1,4 @@
-"""A member's first day, seen by a person: let in, a key, answers, what comes after them, and the end."""
+"""A member's first day, seen by a person: admission, a key, answers, what follows, and the end."""
 
 from __future__ import annotations
 

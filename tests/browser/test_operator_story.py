@@ -1,4 +1,4 @@
-"""An operator's day on the first page: a model is chosen, tried and changed back, and all see it live."""
+"""An operator on the first page chooses a model, tries it and changes it back; all see it live."""
 
 from __future__ import annotations
 

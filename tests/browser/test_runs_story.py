@@ -1,4 +1,4 @@
-"""An operator finds a run, sees what took how long, and has it run again: by mouse and by keyboard."""
+"""An operator finds a run, sees what took how long and reruns it, by mouse and by keyboard."""
 
 from __future__ import annotations
 

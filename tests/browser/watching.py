@@ -23,7 +23,7 @@ FOUND = """() => {
   for (const script of document.scripts)
     if (!script.src && script.type !== 'application/json') found.push('a script: ' + script.text.slice(0, 99));
   return found;
-}"""
+}"""  # noqa: E501
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""A TCP connection that can be cut: what goes through breaks off, and nobody gets through any more."""
+"""A TCP connection that can be cut: transfers break off, and nobody gets through any more."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def web(port: int) -> Job:
 
 
 class Bot:
-    """One process at a time, `manage.py runbot` unless told otherwise: started, killed, started again."""
+    """One process at a time, by default `manage.py runbot`; it is started, killed and restarted."""
 
     def __init__(
         self,

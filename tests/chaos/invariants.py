@@ -1,4 +1,4 @@
-"""What must hold after every fault, by the names of the reliability plan; the sandbox is the oracle.
+"""What must hold after every fault, by the reliability plan's names; the sandbox is the oracle.
 
 N1 every acknowledged update is stored once and has ended · N2 every run, step and call has ended ·
 N3 a step has one outcome, and each request on the wire one row · N4 what was charged is booked ·
@@ -191,7 +191,7 @@ def _order() -> Iterator[str]:
 
 
 def _order_of_calls(calls: list[Json]) -> Iterator[str]:
-    """Compare the order of messages with that of the first requests that the sandbox saw for them."""
+    """Compare the order of messages with the order of their first requests at the sandbox."""
     first: dict[str, int] = {}  # later on it may be remembered of the member
     for number, call in enumerate(calls):
         if call["agent"] == "extraction":

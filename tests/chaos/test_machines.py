@@ -159,9 +159,9 @@ class KilledMachinesTests(MachinesCase):
             machines.end_well(World(default_model=DEFAULT_MODEL, models=versions))
             repeated = LLMCall.objects.filter(status=CallStatus.INTERRUPTED).count()
         closing_line(
-            f"\n{'webhook' if has_webhook else 'polling'}: {KILLS} kills among three processes under"
-            f" {MESSAGES} messages in {CHATS} chats, lost=0, twice=0; {repeated} calls were in flight"
-            f" at a kill; all done {took:.1f} s after the last, seed={SEED}\n"
+            f"\n{'webhook' if has_webhook else 'polling'}: {KILLS} kills among three processes"
+            f" under {MESSAGES} messages in {CHATS} chats, lost=0, twice=0; {repeated} calls were"
+            f" in flight at a kill; all done {took:.1f} s after the last, seed={SEED}\n"
         )
 
     def test_a_kill_at_each_named_point_loses_and_repeats_nothing(self):
@@ -242,7 +242,8 @@ class KilledMachinesTests(MachinesCase):
             assert [process.stop() for process in (machines.intake, survivor)] == [0, 0]
             assert_invariants(people, World(default_model=SLOW_MODEL))
         closing_line(
-            f"\na worker killed: its {len(of_the_killed)} chats were another's {freed_s:.1f} s later\n"
+            f"\na worker killed: its {len(of_the_killed)} chats were another's"
+            f" {freed_s:.1f} s later\n"
         )
 
     def test_a_worker_that_wakes_up_late_changes_nothing_and_its_spend_is_booked(self):

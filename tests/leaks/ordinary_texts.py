@@ -48,7 +48,10 @@ ACTS = (
     ),
     *("pyta o Data-Processing-Agreement_v2-final.docx", "önce pilot istiyor", "يريد عرضاً جديداً"),
     *(
-        "wil eerst https://example.com/products/task-management-software?utm_source=mail-2026-11 zien",
+        (
+            "wil eerst https://example.com/products/task-management-software"
+            "?utm_source=mail-2026-11 zien"
+        ),
     ),
     *("says the key account needs a risk-assessment-and-mitigation-plan-for-2027",),
     *("called from +49 30 1234567 about order SK-20240001-A, token budget and API key rotation",),

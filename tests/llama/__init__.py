@@ -1,3 +1,6 @@
-"""llama.cpp's own server, asked by our pipelines; `make llama` installs it, and without it they do not run."""
+"""Our pipelines ask llama.cpp's own server, which `make llama` installs.
+
+The tests do not run without it.
+"""
 
 from __future__ import annotations

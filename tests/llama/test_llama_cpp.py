@@ -1,4 +1,4 @@
-"""Our pipelines on llama.cpp's own server behind the shared key, with a model that knows letters only."""
+"""Our pipelines on llama.cpp's own server behind the shared key; the model knows letters only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server as SHARED_SERVER=compatible may have it: chat completions, and the least that these need.
+"""A server as SHARED_SERVER=compatible may have it, with the least that chat completions need.
 
 It runs in a thread, for commands that bring their own event loop. It knows no schemas (422, in
 FastAPI's words), tells no usage, id or cost, answers under a file's path, and 404 to all other

@@ -1,4 +1,4 @@
-"""Responses that no vendor should send: sound ones with strange values, headers and bytes in them."""
+"""Responses that no vendor should send: sound ones with strange values, headers and bytes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Response:
 
 
 def response(vendor: Vendor, chance: random.Random) -> Response:
-    """Return a response of the vendor with up to three strange places, and perhaps flipped bytes."""
+    """Return a vendor's response with up to three strange places and perhaps flipped bytes."""
     body = _recorded(vendor, chance)
     for _ in range(chance.choice((0, 1, 1, 2, 3))):
         body = _mutated(body, chance, (*STRANGE, f"Bearer {vendor.key}"))

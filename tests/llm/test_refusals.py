@@ -120,7 +120,7 @@ class Wordings(SimpleTestCase):
 
 
 def cause_of(wording: dict[str, Any], body: Body) -> Cause:
-    """Return the cause of a refusal, by what was sent: words about anything else are not about it."""
+    """Return the cause of a refusal by what was sent; words about other things do not count."""
     cause, words = Cause(wording["cause"]), str(wording["body"])
     limit = body.get("max_tokens") or body["max_completion_tokens"]
     is_of_both = "context length" in words or "Request too large" in words

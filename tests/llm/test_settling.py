@@ -1,4 +1,4 @@
-"""What became of a call whose answer was lost, or told no cost: asked for where the vendor tells."""
+"""What became of a call whose answer was lost or told no cost, asked where the vendor tells."""
 
 from __future__ import annotations
 

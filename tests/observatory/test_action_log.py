@@ -1,4 +1,4 @@
-"""The log: each row that a bulk action or a button changes has an entry of its own, whatever the model."""
+"""The log: each row that a bulk action or button changes has its own entry, for every model."""
 
 from __future__ import annotations
 

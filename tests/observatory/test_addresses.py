@@ -1,4 +1,4 @@
-"""Addresses: whatever stands in one, it gets a page, a redirect or a refusal, and never an error page."""
+"""An address gets a page, a redirect or a refusal, whatever it holds, and never an error page."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ OTHER_PAGES = {
 
 
 def of_lists() -> Iterator[tuple[str, str]]:
-    """Yield each list's address with each parameter that it may look at, and with columns it hides."""
+    """Yield each list's address with each parameter it may look at and columns it hides."""
     for model, model_admin in admin.site._registry.items():
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         own = [field.name for field in model._meta.get_fields()]
@@ -153,7 +153,7 @@ ALWAYS = (
 
 @override_settings(SECURE_SSL_REDIRECT=False)
 class AddressTests(TransactionTestCase):
-    """Not within one transaction: what PostgreSQL refuses would spoil it for the addresses behind."""
+    """These use no single transaction, as an error of PostgreSQL would spoil later addresses."""
 
     rows: dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Fields: which of every form's fields each role may change, and that no other column can be smuggled in."""
+"""Which fields of every form each role may change; no other column can be smuggled in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin's first page: what runs now, who chose it, how far a change has got, and what it cost."""
+"""The admin's first page: what runs, who chose it, how far a change has got, what it cost."""
 
 from __future__ import annotations
 

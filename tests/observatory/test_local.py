@@ -146,8 +146,14 @@ class OperatorTest(TestCase):
 class SupervisorTest(SimpleTestCase):
     """Over small programs of our own: they say `ready`, and end as they are told."""
 
-    POLITE = "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('bye'))); print('ready'); signal.pause()"
-    STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('ready'); signal.pause()\nwhile True: signal.pause()"
+    POLITE = (
+        "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('bye')));"
+        " print('ready'); signal.pause()"
+    )
+    STUBBORN = (
+        "import signal; signal.signal(15, signal.SIG_IGN); print('ready'); signal.pause()\n"
+        "while True: signal.pause()"
+    )
 
     def run_programs(self, *codes: str, then_signal: int | None = None) -> tuple[int, str]:
         """Return the exit code and everything that was printed."""

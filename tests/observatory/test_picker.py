@@ -1,4 +1,4 @@
-"""Choosing a model: what is offered, what it lacks, what it would cost, and one real call before it."""
+"""Choosing a model: what is offered, what it lacks, what it costs, and one real call before it."""
 
 from __future__ import annotations
 

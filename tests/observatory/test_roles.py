@@ -1,4 +1,4 @@
-"""Roles: what each of them opens and changes, page by page, and that texts are for their readers."""
+"""Roles: what each one opens and changes, page by page, and that only readers see texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign-in: who guesses waits, nobody else does, and no header moves an attempt to another address."""
+"""Sign-in: only who guesses waits, and no header moves an attempt to another address."""
 
 from __future__ import annotations
 

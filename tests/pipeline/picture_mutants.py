@@ -1,4 +1,4 @@
-"""Pictures that go wrong: sound ones of every kind with a few bytes bent, and small ones that swell."""
+"""Pictures that go wrong: all kinds with a few bytes bent, and small ones that swell."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def zeros(count: int) -> bytes:
 
 
 def png(width: int, height: int, colour: int = 6, *before: bytes) -> bytes:
-    """Return a PNG of zeros, 4 bytes a pixel where the colour is 6, with chunks before its pixels."""
+    """Return a PNG of zeros (4 bytes a pixel for colour 6), with chunks before its pixels."""
     channels = {0: 1, 2: 3, 6: 4}[colour]
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     pixels = zeros(height * (1 + width * channels))
@@ -138,7 +138,10 @@ def webp_with_canvas(width: int, height: int) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    """Return six that would take gigabytes all at once, and one of each at the edge of what is read."""
+    """Return six pictures that would take gigabytes all at once.
+
+    One WebP and one PNG among them are at the edge of what is read.
+    """
     text = chunk(b"zTXt", b"Comment\0\0" + zeros(30 << 20))
     profile = chunk(b"iCCP", b"icc\0\0" + zeros(200 << 20))
     return {

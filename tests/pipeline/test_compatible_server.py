@@ -1,4 +1,7 @@
-"""A server of the team's own behind the shared key: asked plainly, named by operators, never given others' keys."""
+"""The team's own server behind the shared key: asked plainly, named by operators.
+
+It never gets the keys of others.
+"""
 
 from __future__ import annotations
 

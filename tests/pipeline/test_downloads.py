@@ -1,4 +1,4 @@
-"""Downloads: no cell that a spreadsheet runs, no page that a browser shows, no memory for all rows."""
+"""Downloads: spreadsheets run no cell, browsers show no page, memory never holds all rows."""
 
 from __future__ import annotations
 

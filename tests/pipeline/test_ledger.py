@@ -1,4 +1,4 @@
-"""The books agree: what the first page adds up, what the records say, and what the vendors charged."""
+"""The books agree: the sums of the first page, the records, and what the vendors charged."""
 
 from __future__ import annotations
 

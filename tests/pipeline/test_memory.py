@@ -1,4 +1,4 @@
-"""What is remembered of a member: bounded, of known kinds, theirs alone, and gone when they say so."""
+"""What is remembered of a member: bounded, of known kinds, theirs alone, and gone on request."""
 
 from __future__ import annotations
 

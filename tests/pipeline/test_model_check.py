@@ -1,4 +1,4 @@
-"""The model check on the real path: routers and recorded lists, and who ran the model behind a gateway."""
+"""The model check on the real path: routers, recorded lists, and who ran a gateway's model."""
 
 from __future__ import annotations
 

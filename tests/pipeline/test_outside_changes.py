@@ -1,4 +1,4 @@
-"""Overrides that were written past the admin: they run, and the record says whose word that is not."""
+"""Overrides written past the admin run, and the record says that they came from outside."""
 
 from __future__ import annotations
 

@@ -528,7 +528,10 @@ class DecisionTests(SimpleTestCase):
             (FixedService(), "no override is set"),
             (
                 FixedService(override=OVERRIDE),
-                "override v41 by olga on 2026-11-24 12:03 UTC is without effect: no shared key is set",
+                (
+                    "override v41 by olga on 2026-11-24 12:03 UTC is without effect:"
+                    " no shared key is set"
+                ),
             ),
             (None, "no overrides are in use here"),
         ):

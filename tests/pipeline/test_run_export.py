@@ -1,4 +1,4 @@
-"""Exports of runs: the list as it is filtered, texts for few and never unnoticed, no cell that runs."""
+"""Exports of runs: the list as filtered, texts for few and always noted, no cell that runs."""
 
 from __future__ import annotations
 

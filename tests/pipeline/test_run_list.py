@@ -1,4 +1,4 @@
-"""The list of runs: what each filter finds, and that no filter and no page asks more than it must."""
+"""The list of runs: what each filter finds, and that no filter or page asks more than it must."""
 
 from __future__ import annotations
 

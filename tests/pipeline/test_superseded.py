@@ -1,4 +1,4 @@
-"""A writer that another one has superseded changes nothing: every function that writes, in one table."""
+"""A superseded writer changes nothing; one table names every function that writes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ PASSED_ON = {
 }
 # What writes only rows whose token is the one that is given, or rows that are new.
 NEEDS_NO_CHECK = {
-    "pipeline.journal.holds.progressed": "counts the attempts of the tasks that have this very token",
+    "pipeline.journal.holds.progressed": (
+        "counts the attempts of the tasks that have this very token"
+    ),
     "pipeline.queue.claims.renew": "renews the leases that have one of these tokens",
     "pipeline.queue.claims.free_expired": "frees others' tasks, and none of these",
     "pipeline.queue.claims.attempts_of": "reads",

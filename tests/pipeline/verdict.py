@@ -146,7 +146,9 @@ class Comparison:
             yield f"{_name(step)}: decided on {step.snapshot_version}, before v{self.began_with}"
         model_id, _, purse, version = self._configured(step)
         if (step.requested_model, step.purse) != (model_id, purse):
-            yield f"{_name(step)}: {step.requested_model} on {step.purse}, not {model_id} on {purse}"
+            yield (
+                f"{_name(step)}: {step.requested_model} on {step.purse}, not {model_id} on {purse}"
+            )
         has_called = any(call.step_id == step.id for call in self.records.calls.values())
         told = "ran" if has_called else "was to run"
         if not step.decision.startswith(f"{told} {model_id} because"):

@@ -1,4 +1,4 @@
-"""Short ways to talk to a sandbox, as a bot, as a person and as a client of each vendor of models."""
+"""Short ways to talk to a sandbox as a bot, as a person and as a client of each model vendor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 def complete(
     client: httpx.Client, model: str, /, prompt: str = "Hello", **body: Any
 ) -> httpx.Response:
-    """Ask a model; `key`, `headers` and `timeout` are for the HTTP request, the rest for its body."""
+    """Ask a model; `key`, `headers` and `timeout` are for the request, the rest for its body."""
     timeout = body.pop("timeout", 10)
     key = body.pop("key", KEY)
     headers = {"authorization": f"Bearer {key}"} | body.pop("headers", {})
@@ -34,7 +34,7 @@ def complete(
 def ask_claude(
     client: httpx.Client, model: str = "claude-sonnet-4-5", /, prompt: str = "Hello", **body: Any
 ) -> httpx.Response:
-    """Ask a model of Anthropic's; a header set to None is left out, and so is a value of the body."""
+    """Ask a model of Anthropic's; headers and body values that are None are left out."""
     headers = {"x-api-key": CLAUDE_KEY, "anthropic-version": "2023-06-01"} | body.pop("headers", {})
     messages = [{"role": "user", "content": prompt}]
     request = {"model": model, "max_tokens": 1024, "messages": messages} | body
@@ -51,7 +51,7 @@ def ask_openai(
 
 
 def chat_request(client: httpx.Client, vendor: str, name: str) -> httpx.Request:
-    """Return a request for the misbehaving model `name` of a vendor, to be sent as the test likes."""
+    """Return a request for a vendor's misbehaving model `name`, for the test to send."""
     messages = [{"role": "user", "content": "Hello"}]
     path, author, headers = {
         OPENROUTER: ("openrouter/api/v1/chat/completions", "sandbox/", _bearer(KEY)),

@@ -37,7 +37,7 @@ def was_billed(client: httpx.Client) -> bool:
 
 @pytest.fixture(params=[OPENROUTER, OPENAI])
 def with_choices(request: pytest.FixtureRequest, shared_sandbox: httpx.Client) -> Ask:
-    """Ask a misbehaving model of each vendor whose answers have choices; it answers 200, for money."""
+    """Ask a misbehaving model of each vendor with choices; it answers 200 and is billed."""
 
     def ask(name: str) -> Json:
         response = shared_sandbox.send(chat_request(shared_sandbox, request.param, name))

@@ -1,4 +1,4 @@
-"""Each failure of OpenRouter has the status, the headers and the words of the real one, and no bill."""
+"""Each failure of OpenRouter has the real one's status, headers and words, and no bill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to write a tag that a model may read as one, and a reader as lenient as the most lenient model.
+"""Ways to write a tag that a model may read as one, and a reader as lenient as any model.
 
 Neither knows how the product looks for tags: the reader goes by Unicode's names and decompositions.
 """

@@ -22,7 +22,10 @@ ORDINARY = (
     "mail <jane.doe@example.com>, see <https://example.com/task>",
     "<tasks> <taskforce> <messages> <profiles2> <task_force> <remessage>",
     "Elle dit « message » et « profile », er sagt »task«.",
-    "\u276etasks\u276f \u300a\u65e5\u672c\u8a9e\u300b \u2039Wort\u203a \ud55c\uad6d\uc5b4 \U0001f469\u200d\U0001f4bb",
+    (
+        "\u276etasks\u276f \u300a\u65e5\u672c\u8a9e\u300b \u2039Wort\u203a"
+        " \ud55c\uad6d\uc5b4 \U0001f469\u200d\U0001f4bb"
+    ),
     "task> /task> task message profile",
     "&lt;task> stays as it is, and <\n\n< too",
     "",

@@ -1,4 +1,4 @@
-"""Databases of former releases, beside the test's own: SQLite files, or databases of its PostgreSQL."""
+"""Databases of former releases beside the test's own: SQLite files or PostgreSQL databases."""
 
 from __future__ import annotations
 

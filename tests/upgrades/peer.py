@@ -1,4 +1,4 @@
-"""Run as a process, by the code of any release: prints each override it sees, and saves what it is told.
+"""A process of any release's code: it prints each override it sees, and saves what it is told.
 
 It uses only what 3315b11 and today have alike. `python -m tests.upgrades.peer` in a checkout's
 folder.

@@ -23,10 +23,10 @@ COUNTED = (
 )
 COSTS = """
     SELECT CAST(SUM(ROUND(cost_usd * 1000000000000)) AS BIGINT), SUM(input_tokens), SUM(output_tokens)
-      FROM pipeline_llmcall"""
+      FROM pipeline_llmcall"""  # noqa: E501
 FIGURES = """
     SELECT CAST(SUM(ROUND(cost_usd * 1000000000000)) AS BIGINT), SUM(steps), SUM(calls), SUM(input_tokens)
-      FROM pipeline_figures"""
+      FROM pipeline_figures"""  # noqa: E501
 HISTORY = """
     SELECT history_id, agent_name, model_id, is_active, version, history_type
       FROM agents_historicalagentmodelconfig ORDER BY history_id"""

@@ -1,4 +1,4 @@
-"""Released migrations are never edited: the digest of each is kept, with what they import of ours."""
+"""Released migrations are never edited: each digest is kept, with what they import of ours."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class RollingTests(TransactionTestCase):
 
     @contextmanager
     def turns(self, base_url: str, old: Path) -> Iterator[list[list[Bot]]]:
-        """Yield what runs at each turn; on SQLite one process of all, by turns of either release."""
+        """Yield what runs at each turn; on SQLite one process in all, of each release by turns."""
         wanted: dict[str, Any] = {"DEFAULT_MODEL": MODEL, "DEFAULT_MODELS": {"openrouter": MODEL}}
         with ExitStack() as stack:
 

@@ -72,7 +72,7 @@ def errors_in(html: str) -> str:
 
 @contextmanager
 def running_web(root: Path) -> Iterator[Web]:
-    """Run the web process of a checkout; yield an operator who may do everything and is signed in."""
+    """Run a checkout's web process; yield a signed-in operator who may do everything."""
     User.objects.filter(username="olga").exists() or User.objects.create_superuser(
         "olga", password=PASSWORD
     )

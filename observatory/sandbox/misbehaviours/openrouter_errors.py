@@ -1,4 +1,4 @@
-"""OpenRouter's refusals and failures, each in the shape in which the real one sends it; none is billed."""
+"""OpenRouter's refusals and failures, each in the shape of the real one; none is billed."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _as_documented(exchange: Exchange) -> Reply:
 
 
 def _as_recorded(exchange: Exchange) -> Reply:
-    """Break after `length` with an error in the chunk of the usage; `[DONE]` follows, and the bill."""
+    """Break after `length` with an error in the usage chunk; `[DONE]` and the bill follow."""
     whole = completion(exchange)
     limited = with_body(with_choice(whole, finish_reason="length"), error=TOKEN_LIMIT)
     return replace(limited, chunks=_streaming(_recorded_chunks, whole.body))

@@ -1,4 +1,4 @@
-"""Sound responses around an answer that is not what was asked for; any vendor's models say such things."""
+"""Sound responses whose answer is not what was asked for; models of any vendor give them."""
 
 from __future__ import annotations
 

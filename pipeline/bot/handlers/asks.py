@@ -99,7 +99,7 @@ def _pipeline_for(question: Question, *, has_picture: bool) -> str:
 
 
 async def _before(turn: Turn, message: Message) -> str:
-    """Return what a reply goes on from: a whole conversation with the bot, or just what it quotes."""
+    """Return what a reply continues: a whole conversation with the bot, or only what it quotes."""
     original = message.reply_to_message
     row = turn.row
     if original is None or row.chat_id is None or row.user_id is None:

@@ -61,7 +61,7 @@ def retry_of(run_id: UUID) -> Buttons:
 async def noted(
     row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks
 ) -> Pressed | None:
-    """Note a press, with a place in line where it wants a run; None if it is not theirs to press."""
+    """Record a press, with a place in line if it wants a run; None if they may not press it."""
     return await sync_to_async(_note)(row, member, data, add_tasks)
 
 

@@ -42,7 +42,7 @@ async def cancel(turn: Turn, member: Member) -> Line:
 
 
 async def show_again(update: Update, _: Any) -> None:
-    """Turn the line about a message that was cut off into that message; as often as it is pressed."""
+    """Replace the line about a message that was cut off by that message, on every press."""
     query = update.callback_query
     if query is None:
         return

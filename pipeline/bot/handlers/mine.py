@@ -1,4 +1,4 @@
-"""What a member may see and change of their own: models and reasons, settings, memory, and its erasure."""
+"""What members see and change of their own: models, reasons, settings, memory and its erasure."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ async def read_train(turn: Turn, message: Message, member: Member) -> Ask | Line
 
 
 async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | Line | None:
-    """Return the run that judges a message, if it answers an exercise; a line asks if it may not."""
+    """Return the run that judges an exercise's answer, a line that asks if unsure, or None."""
     if not message.text or message.forward_origin is not None:
         return None
     return await sync_to_async(_read_answer)(turn, words_of(message))

@@ -205,7 +205,7 @@ class Support:
         await reply.close(answer.chunks, answer.buttons)
 
     async def _unless_stopped(self, turn: Turn, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Return what the work comes to; or, once the member wants it to stop, a line that it did."""
+        """Return the result of the work, or a line that it stopped once the member wants that."""
         working = asyncio.create_task(work)
         stopped = asyncio.create_task(turn.claim.stop.wait())
         try:

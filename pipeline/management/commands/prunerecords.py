@@ -19,8 +19,8 @@ class Command(BaseCommand):
     """Prunes, and says in one line what it did."""
 
     help = (
-        "Delete prompts, answers, raw updates and quoting errors of what ended so long ago; tokens, "
-        "costs, models and decisions stay. It may run beside the bot, and again."
+        "Delete prompts, answers, raw updates and quoting errors of what ended so long ago; "
+        "tokens, costs, models and decisions stay. It may run beside the bot, and again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,7 +32,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         before = timezone.now() - options["older_than"]
         pruned = prune(before, dry_run=options["dry_run"])
-        what = f"{pruned.runs:,} runs and {pruned.updates:,} updates from before {before:%Y-%m-%d %H:%M %Z}"
+        what = (
+            f"{pruned.runs:,} runs and {pruned.updates:,} updates"
+            f" from before {before:%Y-%m-%d %H:%M %Z}"
+        )
         if options["dry_run"]:
             self.stdout.write(f"Would take the texts out of {what}; nothing was changed.")
         else:

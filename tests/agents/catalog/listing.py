@@ -1,4 +1,4 @@
-"""Entries of OpenRouter's list as tests need them, rows of the table, and an OpenRouter to sync with."""
+"""OpenRouter list entries as tests need them, rows of the table, and an OpenRouter to sync with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenRouter's list of models as it was on two days; where it comes from: `tests/data/openrouter`."""
+"""OpenRouter's list of models on two days; `tests/data/openrouter` tells where it comes from."""
 
 from __future__ import annotations
 

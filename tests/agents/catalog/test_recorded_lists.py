@@ -1,4 +1,4 @@
-"""The model check against OpenRouter's own lists: their entries are two models, or one, or routers."""
+"""The model check on OpenRouter's own lists: entries are two models, one model, or routers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a receiver learns of a run: the tree, the attributes, and nothing that is nobody's business."""
+"""What a receiver learns of a run: the tree, the attributes, and nothing confidential."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telemetry by settings alone: nothing without an address, and nothing begun before it is needed."""
+"""Telemetry by settings alone: nothing without an address, nothing begun before it is needed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(json.dumps({
     "threads": sorted(thread.name for thread in threading.enumerate()),
     "is_on": traces._tracer is not None,
 }))
-"""
+"""  # noqa: E501
 
 
 class StartTests(SimpleTestCase):

@@ -1,4 +1,4 @@
-"""Nothing that is addressed to the bot meets silence: a table of kind, chat and way of addressing."""
+"""The bot answers all that is addressed to it: a table of kind, chat and way of addressing."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class AddressingTests(BotCase):
 
 
 class AlbumTests(BotCase):
-    """Of an album only one message has the caption; in a group only that one is meant for the bot."""
+    """Only one message of an album has the caption; in a group only that one is for the bot."""
 
     async def test_an_album_in_a_group_has_one_answer_wherever_its_caption_is(self):
         async with self.bot() as chat:

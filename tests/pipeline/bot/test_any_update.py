@@ -1,4 +1,4 @@
-"""Whatever Telegram may deliver, now or some day: nothing is lost, nothing crashes, nobody else hears of it.
+"""Any update of Telegram, now or later: nothing is lost, nothing crashes, nobody else hears of it.
 
 OBSERVATORY_SEED=n the same updates again; OBSERVATORY_PROVE=1 ten times as many.
 """

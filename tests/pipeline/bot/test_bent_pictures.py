@@ -1,4 +1,4 @@
-"""Bent pictures on their whole way through the bot: each is answered, and none becomes a task that failed."""
+"""Bent pictures on their way through the bot: each is answered, and none leaves a failed task."""
 
 from __future__ import annotations
 

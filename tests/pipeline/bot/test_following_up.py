@@ -1,4 +1,4 @@
-"""What comes after an answer: replies to it, its buttons; and what was sent together, answered together."""
+"""What follows an answer: replies, its buttons, and one answer to what was sent together."""
 
 from __future__ import annotations
 

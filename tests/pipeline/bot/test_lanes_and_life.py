@@ -54,7 +54,7 @@ class LaneTests(BotCase):
             assert len(await chat.calls()) == 1
 
     async def test_messages_sent_at_once_are_answered_in_their_order(self):
-        """Where each answer stands in the chat is its placeholder's place: those are told side by side."""
+        """An answer stands where its placeholder stands, and those are sent side by side."""
         said = [f"prospect number {number}" for number in range(4)]
         async with self.bot(DEFAULT_MODEL="sandbox/latency-100") as chat:
             for text in said:

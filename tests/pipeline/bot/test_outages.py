@@ -1,4 +1,4 @@
-"""Telegram or the database fails: nobody is left without a word, nothing lives longer than it may."""
+"""Telegram or the database fails: everybody gets a word, nothing lives longer than it may."""
 
 from __future__ import annotations
 

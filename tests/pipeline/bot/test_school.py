@@ -1,4 +1,4 @@
-"""Learning and training in the chat: what is asked, what is judged, what opens, and the picture of it."""
+"""Learning and training in the chat: what is asked, judged and opened, and the picture of it."""
 
 from __future__ import annotations
 
