@@ -93,7 +93,7 @@ class Placeholders(ABC):
         if row is not None:
             strays, _ = await self._strays(row, message_id, line, [])
             await row.arefresh_from_db()
-            # Before it is noted: killed in between, this process would leave them to nobody.
+            # Before the id is noted: after that, no attempt looks for them any more.
             await self._remove(strays if row.message_id is None else [])
         try:
             is_mine = await sync_to_async(self._show)(message_id)

@@ -50,7 +50,7 @@ class DecisionSource(models.TextChoices):
     OVERRIDE = "override", "An override"
     NO_SHARED_KEY = "no shared key", "The default: an override without a shared key has no effect"
     DEFAULT = "default", "The default: there is no override"
-    GIVEN = "given", "Whoever started the run"
+    GIVEN = "given", "The caller of the run"
 
 
 class StepMode(StrEnum):
@@ -186,7 +186,19 @@ class PipelineRun(models.Model):
         return _between_ms(self.started_at, self.ended_at)
 
 
-class StepRun(models.Model):
+class HasErrorKind:
+    """What a step and a call have in common: an error, and its class."""
+
+    error: str
+    error_type: str
+
+    @property
+    def error_kind(self) -> str:
+        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
+        return self.error_type or kind_of(self.error)
+
+
+class StepRun(HasErrorKind, models.Model):
     """One attempt at one step, with the reason for the model it ran on."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -258,17 +270,12 @@ class StepRun(models.Model):
         return f"{self.agent} ({self.status})"
 
     @property
-    def error_kind(self) -> str:
-        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
-        return self.error_type or kind_of(self.error)
-
-    @property
     def took_ms(self) -> int | None:
         """How long it took; None while it has not ended."""
         return _between_ms(self.started_at, self.ended_at)
 
 
-class LLMCall(models.Model):
+class LLMCall(HasErrorKind, models.Model):
     """One HTTP attempt at a provider; the row is there before the request leaves."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -329,11 +336,6 @@ class LLMCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.requested_model} #{self.number} ({self.status})"
-
-    @property
-    def error_kind(self) -> str:
-        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
-        return self.error_type or kind_of(self.error)
 
 
 def _between_ms(start: datetime, end: datetime | None) -> int | None:

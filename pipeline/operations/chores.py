@@ -35,6 +35,7 @@ SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
 OLD_DECISIONS = "old decisions"
 BATCHES = 10  # of old decisions, a turn
+REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Found = dict[str, Any]
@@ -113,6 +114,8 @@ async def _mend_sums(now: datetime, tell: Tell) -> Found:
 async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
     """Fill the columns of steps that processes of another release wrote, some batches at a time."""
     last: Found = (await Chore.objects.aget(name=OLD_DECISIONS)).found
+    if "rests_until" in last and now < datetime.fromisoformat(last["rests_until"]):
+        return last
     since, before = last.get("since"), None
     if last.get("before"):
         started_at, step_id = last["before"]
@@ -123,7 +126,8 @@ async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
         before = await sync_to_async(old_decisions.fill)(before, limit)
         if before is None:  # the next pass: of what began since this one did, or was under way then
             reached = datetime.fromisoformat(began_at) - SUMS_FIRST_BACK
-            return {"since": reached.isoformat()}
+            rests_until = now + REST_OF_OLD_DECISIONS
+            return {"since": reached.isoformat(), "rests_until": rests_until.isoformat()}
         ended_at = [before.started_at.isoformat(), str(before.id)]
     return {"since": since, "before": ended_at, "began_at": began_at}
 

@@ -24,7 +24,7 @@ class RunUnderWay:
     pipeline: PipelineConfig
     ctx: PipelineContext
     hold: RunHold
-    is_kept_open: bool  # when it is cut off, for whoever takes it over
+    is_kept_open: bool  # when it is cut off, so that another worker can take it over
     on_stage: Callable[[str], None] | None
     kept: dict[int, StepReport] = field(default_factory=dict)  # by position: ended before
     report: RunReport = field(init=False)
@@ -62,7 +62,7 @@ class StepAttempt:
 
     inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    opening: asyncio.Future[UUID] | None = None  # the row's id, also if nobody waited for it
+    opening: asyncio.Future[UUID] | None = None  # the row's id, even if its waiter was cancelled
     recorder: records.StepRecorder | None = None
     error_type: str = ""
     has_called: bool = False  # when it ended: an agent's own task may outlive its step and call

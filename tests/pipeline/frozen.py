@@ -41,8 +41,7 @@ KEYS: dict[str, Sequence[str]] = {
 }
 TIMED = re.compile(r"_at$|_date$|_until$|_ms$|^asked_after$")
 RANDOM = {"attempt_token", "token", "worker", "key_ciphertext", "key_fingerprint", "generation_id"}
-# Message ids depend on when a placeholder was sent, and the wording of messages is nobody's
-# promise.
+# Message ids depend on when a placeholder was sent. The wording of messages may change.
 NOT_COMPARED = {
     "pipeline_outgoingmessage": {"message_id", "sent_after", "text", "entities", "buttons"},
     "pipeline_telegramupdate": {"raw", "update_id"},

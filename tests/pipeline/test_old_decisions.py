@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
+from asgiref.sync import async_to_sync
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
@@ -19,12 +20,16 @@ from pipeline.journal.facts import ModelChoice
 from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.sentences import sentence
 from pipeline.models import LLMCall, StepRun
-from pipeline.operations import old_decisions
+from pipeline.operations import chores, old_decisions
 from pipeline.running.decisions import decided, given
 from tests.pipeline.recorded import a_run
 
 STATES = 1_000
 SET_AT = datetime(2026, 11, 24, 12, 3, tzinfo=UTC)
+
+
+async def told(text: str) -> bool:
+    return True
 
 
 def choices(seed: int) -> list[ModelChoice]:
@@ -142,3 +147,18 @@ class FillingTests(TestCase):
             "something else entirely",
         }
         assert set(LLMCall.objects.values_list("error_type", flat=True)) == {"RateLimited"}
+
+    def test_the_chore_rests_between_passes_and_then_looks_at_what_came_since(self):
+        (duty,) = (duty for duty in chores.DUTIES if duty.name == chores.OLD_DECISIONS)
+        now, do = timezone.now(), async_to_sync(chores.do_if_due)
+        said = {"decision": "ran a/b because no override is set; shared key; snapshot v1 0.0 s old"}
+        step = said | {"requested_model": "a/b", "snapshot_version": "v1"}
+        do(duty, now, told)
+        a_run(step)
+
+        filled = []
+        for minutes in (1, 59, 61):
+            do(duty, now + timedelta(minutes=minutes), told)
+            filled.append(StepRun.objects.filter(decision_source="default").count())
+
+        assert filled == [0, 0, 1]

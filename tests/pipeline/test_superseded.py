@@ -73,7 +73,7 @@ def everything() -> dict[str, list[tuple[Any, ...]]]:
 
 
 class SupersededTests(TransactionTestCase):
-    """Whoever had these rows before has lost them to another worker."""
+    """A late worker writes to rows that another worker has taken over."""
 
     def setUp(self) -> None:
         now, theirs = timezone.now(), uuid4()

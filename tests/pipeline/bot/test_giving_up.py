@@ -55,7 +55,7 @@ class GivenUpTests(BotCase):
 
             assert await chat.replies(NOOR) == []
 
-    async def test_in_a_group_whoever_speaks_to_the_bot_hears_of_it_and_nobody_else(self):
+    async def test_in_a_group_only_those_who_address_the_bot_are_told(self):
         await Member.objects.acreate(telegram_id=NOOR, access=Access.BLOCKED)
         async with self.bot(ACCESS="closed") as chat:
             group = await add_group(chat)
@@ -77,7 +77,7 @@ class GivenUpTests(BotCase):
                 await chat.inject(MAYA, chat=group, text="/why", entities=[command])
                 await chat.sees_text(group["id"], "I tried 5 times")
 
-    async def test_a_mention_whose_place_is_unknown_is_nobodys_and_comes_to_an_end(self):
+    async def test_a_mention_without_a_usable_offset_is_ignored_and_leaves_no_dead_letter(self):
         async with self.bot() as chat:
             group = await add_group(chat)
             offsets: list[Any] = [None, "x", {}]

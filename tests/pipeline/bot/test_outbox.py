@@ -382,9 +382,12 @@ class LostTests(OutboxCase):
 
             assert await chat.replies(MAYA) == []
 
-    async def test_a_placeholder_that_is_announced_while_another_waits_for_its_turn_is_the_only_one(
-        self,
-    ):
+    @asynccontextmanager
+    async def announcing(self) -> AsyncIterator[tuple[Relay, Outbox, Chat, OutgoingMessage]]:
+        """Yield the row of an announced placeholder whose id is noted only by saving it again.
+
+        At the end the chat must show the answer alone.
+        """
         with running_sandbox() as base_url:
             async with (
                 Relay(base_url).running() as relay,
@@ -393,35 +396,26 @@ class LostTests(OutboxCase):
                 await outbox.show_placeholder("In line")
                 announced = await OutgoingMessage.objects.aget()
                 await self.lost()
-                await chat.fault(method="sendMessage", error_code=429, retry_after=1)
-                showing = asyncio.create_task(outbox.show_placeholder("One moment"))
-                await relay.passed("sendMessage", times=2)
-                await announced.asave()
-                await showing
+                yield relay, outbox, chat, announced
                 await outbox.say("The answer")
-
                 assert await chat.replies(MAYA) == ["The answer"]
 
-    async def test_a_placeholder_that_is_announced_while_another_is_on_its_way_is_the_only_one(
-        self,
-    ):
-        with running_sandbox() as base_url:
-            async with (
-                Relay(base_url).running() as relay,
-                self.outbox_at(base_url, relay.url) as (outbox, chat),
-            ):
-                await outbox.show_placeholder("In line")
-                announced = await OutgoingMessage.objects.aget()
-                await self.lost()
-                relay.hold(lambda method, fields: fields.get("text") == "One moment")
-                showing = asyncio.create_task(outbox.show_placeholder("One moment"))
-                await asyncio.wait_for(relay.held.wait(), 15)
-                await announced.asave()
-                relay.release()
-                await showing
-                await outbox.say("The answer")
+    async def test_a_placeholder_announced_while_another_waits_for_its_turn_is_the_only_one(self):
+        async with self.announcing() as (relay, outbox, chat, announced):
+            await chat.fault(method="sendMessage", error_code=429, retry_after=1)
+            showing = asyncio.create_task(outbox.show_placeholder("One moment"))
+            await relay.passed("sendMessage", times=2)
+            await announced.asave()
+            await showing
 
-                assert await chat.replies(MAYA) == ["The answer"]
+    async def test_a_placeholder_announced_while_another_is_on_its_way_is_the_only_one(self):
+        async with self.announcing() as (relay, outbox, _, announced):
+            relay.hold(lambda method, fields: fields.get("text") == "One moment")
+            showing = asyncio.create_task(outbox.show_placeholder("One moment"))
+            await asyncio.wait_for(relay.held.wait(), 15)
+            await announced.asave()
+            relay.release()
+            await showing
 
     async def test_with_too_many_messages_it_could_be_a_button_is_offered(self):
         async with self.outbox() as (outbox, chat):
