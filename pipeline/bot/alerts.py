@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
 from telegram import Bot
 from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from agents.llm.secrets import scrub
+from pipeline.bot.refusals import never_arrived
+from pipeline.models.inbox import SentAlert
 
 TOLD_WITHIN_S = 20.0  # sooner than its chore is due again, and another process might tell it too
+MOST_CHARACTERS = 4000  # Telegram takes 4,096
+NOTED_WITHIN_S = 2.0
+KEPT_FOR = timedelta(days=30)
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class Alerts:
@@ -50,9 +63,38 @@ class Alerts:
     async def _send(self, text: str) -> bool:
         if self._bot is None or not settings.OPERATOR_CHAT_ID:
             return True  # the log has it
+        text = scrub(text)[:MOST_CHARACTERS]
+        note = await _noted(partial(_note, text))
         try:
-            await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {scrub(text)[:4000]}")
+            message = await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {text}")
         except TelegramError as error:
             logger.warning("the operators' chat could not be told: %s", error)
+            if note is not None and never_arrived(error):
+                await _noted(note.delete)
             return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # it never can
+        if note is not None:
+            note.text, note.message_id = "", message.message_id
+            await _noted(note.save)
         return True
+
+
+def _note(text: str) -> SentAlert:
+    """Note that an alert leaves: anew, or if an earlier try may have been lost, in its row."""
+    now, chat_id = timezone.now(), str(settings.OPERATOR_CHAT_ID)
+    SentAlert.objects.filter(left_at__lt=now - KEPT_FOR).delete()
+    lost = SentAlert.objects.filter(chat_id=chat_id, message_id=None, text=text)
+    row = lost.filter(left_at__lt=now - timedelta(seconds=TOLD_WITHIN_S)).first()
+    row = row or SentAlert(chat_id=chat_id, text=text)
+    row.left_at = now
+    row.save()
+    return row
+
+
+async def _noted(write: Callable[[], Result]) -> Result | None:
+    """Write to the database; an alert goes out without, as it may be about the database."""
+    try:
+        async with asyncio.timeout(NOTED_WITHIN_S):
+            return await sync_to_async(write)()
+    except (DatabaseError, TimeoutError) as error:
+        logger.warning("an alert is not noted: %s", error)
+        return None

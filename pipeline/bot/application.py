@@ -38,7 +38,7 @@ from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.moved_chats import FollowsMovedChats
-from pipeline.bot.outbox import Outbox
+from pipeline.bot.outbox import LAST_WORD, Outbox
 from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
 from pipeline.bot.patience import patiently, wait_before_next
 from pipeline.bot.polling import Poller
@@ -48,7 +48,7 @@ from pipeline.bot.turn import Turn, begin
 from pipeline.journal import rows
 from pipeline.journal.holds import TaskHold
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
-from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
+from pipeline.models.inbox import OPEN, ReplyKind, SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
 from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, Hopeless
@@ -280,11 +280,16 @@ class BotSide:
                 logger.info("chat=%s: the placeholder takes no text: %s", chat_id, error)
             else:
                 return
-        await patiently(
+        sent = await patiently(
             lambda: where_it_can(
                 place_of(row),
                 lambda **place: bot.send_message(chat_id, line, reply_markup=button, **place),
             )
+        )
+        # Without a row it would be taken for a lost message of the next attempt in this chat.
+        said = {"text": line, "status": SendStatus.SENT, "message_id": sent.message_id}
+        await OutgoingMessage.objects.aupdate_or_create(
+            update=row, number=LAST_WORD, defaults={**said, "kind": ReplyKind.REFUSAL}
         )
 
     async def _may_hear(self, row: TelegramUpdate) -> bool:

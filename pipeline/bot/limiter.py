@@ -33,6 +33,7 @@ KEPT_CHATS = 10_000
 DROPPED_AFTER_S = 0.3
 HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a place of all chats
 SOON_S = 0.001
+MOST_PLACEHOLDERS = 6  # on their way at once: a process that is killed loses no more of them
 ALONE_SHARE = 3  # the part of the rate that a process has when it cannot ask what others do
 
 Clock = Callable[[], float]
@@ -60,6 +61,7 @@ class Ticket:
     rank: Rank = Rank.ANSWER
     within_s: float = math.inf  # one that would have to wait longer raises RetryAfter instead
     leaving: Leaving | None = None
+    is_placeholder: bool = False  # lost at a kill, it would be looked for in the chat
     has_left: bool = False  # and Telegram has not said that it did nothing
     is_held_up: asyncio.Event = field(
         default_factory=asyncio.Event
@@ -124,6 +126,7 @@ class _Waiter:
     rank: Rank
     number: int
     chat_id: Any = field(compare=False)
+    is_placeholder: bool = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
 
 
@@ -140,6 +143,10 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._newest_id = 0
+        self._placeholders = 0  # that are on their way
+        # Lost messages that were found, so that they are not tried in other chats, too: the group,
+        # or 0 for all private chats, and the id.
+        self.found: set[tuple[int, int]] = set()
 
     async def initialize(self) -> None:
         """Nothing to prepare."""
@@ -194,7 +201,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
                 self._note_answer(chat_id, result)
                 return result
             finally:
-                await self._end(call)
+                await self._end(call, ticket)
 
     # --- in this process ------------------------------------------------------------------------
 
@@ -204,7 +211,8 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         if self._clock() + wait_s > until:
             raise RetryAfter(math.ceil(wait_s))
         turn = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(ticket.rank, next(self._numbers), chat_id, turn)
+        number = next(self._numbers)
+        waiter = _Waiter(ticket.rank, number, chat_id, ticket.is_placeholder, turn)
         bisect.insort(self._waiters, waiter)
         self._hand_out()
         if not turn.done():
@@ -215,8 +223,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._window.leave(self._clock())
-                self._hand_out()
+                self._leave_the_window(ticket)
             else:
                 self._waiters.remove(waiter)
             if isinstance(error, TimeoutError):
@@ -231,6 +238,8 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             if window_s > 0:
                 next_s = min(next_s, window_s)
                 break  # nor is there room for a lower rank
+            if waiter.is_placeholder and self._placeholders >= MOST_PLACEHOLDERS:
+                continue  # until one has ended
             bucket = self._bucket(waiter.chat_id)
             chat_s = bucket.wait_s(now)
             if chat_s > SOON_S:
@@ -238,6 +247,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             elif not waiter.turn.done():
                 bucket.place(now)
                 self._window.enter()
+                self._placeholders += waiter.is_placeholder
                 self._waiters.remove(waiter)
                 waiter.turn.set_result(None)
         if self._timer is not None:
@@ -270,9 +280,13 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         if _is_private(chat_id) and isinstance(result, dict):
             self.note(int(result.get("message_id", 0)))
 
-    async def _end(self, call: str) -> None:
+    def _leave_the_window(self, ticket: Ticket) -> None:
         self._window.leave(self._clock())
+        self._placeholders -= ticket.is_placeholder
         self._hand_out()
+
+    async def _end(self, call: str, ticket: Ticket) -> None:
+        self._leave_the_window(ticket)
         if self._shared is not None:
             await self._shared.end(call)
 

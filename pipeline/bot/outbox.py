@@ -45,6 +45,7 @@ MOST_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so
 FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
 PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion
+LAST_WORD = 1001  # the number of the line about a message that was given up
 
 
 class Outbox(Placeholders):
@@ -145,7 +146,10 @@ class Outbox(Placeholders):
         """
         markup = keyboard(row.buttons)
         await asyncio.sleep(_left_of(ARRIVES_WITHIN, row.changed_at) if is_over else 0)
-        marker = await self._persistently_send(texts.PLACEHOLDER, [], disable_notification=True)
+        ticket = Ticket(leaving=sync_to_async(partial(self._leave, row)), is_placeholder=True)
+        marker = await self._persistently_send(
+            texts.PLACEHOLDER, [], disable_notification=True, rate_limit_args=ticket
+        )
         found, is_certain = await self._strays(row, marker, row.text, entities, reply_markup=markup)
         if found:
             await self._remove([*found[1:], marker])
@@ -284,7 +288,7 @@ class Outbox(Placeholders):
     # --- rows ---------------------------------------------------------------------------------
 
     def _decided(self) -> Any:
-        return self._rows().exclude(text="").exclude(number=LATER)
+        return self._rows().exclude(text="").exclude(number__gte=LATER)
 
     @transaction.atomic
     def _keep(self, chunks: Sequence[Chunk], line: Line) -> None:

@@ -11,6 +11,7 @@ https://core.telegram.org/api/updates#message-related-event-sequences
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import json
 import logging
@@ -22,18 +23,18 @@ from itertools import islice
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.db import transaction
-from telegram import Bot
 from telegram.error import BadRequest, RetryAfter, TelegramError
+from telegram.ext import ExtBot
 
 from pipeline import crashpoints
-from pipeline.bot.limiter import DROPPED_AFTER_S, Rank, Ticket
+from pipeline.bot.limiter import DROPPED_AFTER_S, ChatRateLimiter, Rank, Ticket
 from pipeline.bot.lines import Place
 from pipeline.journal.holds import Hold, Superseded, progressed
 from pipeline.models.inbox import (
     OutgoingMessage,
     SendStatus,
+    SentAlert,
     Task,
     TaskKind,
     TaskStatus,
@@ -44,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 LOOK_EVERY_S = 0.1
-MOST_IDS = 12  # that may be a lost message's: more are sent at once by a process only in a flood
+MOST_IDS = 500  # that may be a lost message's: what an outage leaves may be more
+MOST_TRIES = 12  # edits in a chat to find its lost message: a burst that Telegram tolerates
 MOST_UPDATES = 5000  # that came since: after a long outage no more are looked at
 ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 
@@ -60,12 +62,14 @@ class _Taken(Exception):
 class Placeholders(ABC):
     """The part of an outbox that is about the message which becomes the answer."""
 
-    def __init__(self, bot: Bot, update: TelegramUpdate, place: Place, hold: Hold) -> None:
+    def __init__(self, bot: ExtBot[Any], update: TelegramUpdate, place: Place, hold: Hold) -> None:
         self._bot = bot
         self._update = update
         self._place = place
         self._hold = hold
-        self._ticket = Ticket(rank=Rank.PROGRESS)
+        self._ticket = Ticket(rank=Rank.PROGRESS, is_placeholder=True)
+        limiter = bot.rate_limiter
+        self._found = limiter.found if isinstance(limiter, ChatRateLimiter) else set()
 
     @property
     def placeholder_has_left(self) -> bool:
@@ -91,7 +95,9 @@ class Placeholders(ABC):
                 break
         crashpoints.reach("placeholder sent")
         if row is not None:
-            strays, _ = await self._strays(row, message_id, line, [])
+            await row.arefresh_from_db()
+            progress = Ticket(rank=Rank.PROGRESS)
+            strays, _ = await self._strays(row, message_id, line, [], rate_limit_args=progress)
             await row.arefresh_from_db()
             # Before the id is noted: after that, no attempt looks for them any more.
             await self._remove(strays if row.message_id is None else [])
@@ -106,7 +112,7 @@ class Placeholders(ABC):
     async def announce(self, line: str, *, rank: Rank, within_s: float) -> bool:
         """Show a waiting message's placeholder; False if it no longer waits or waits too long."""
         leaving = sync_to_async(self._leave_as_notice)
-        ticket = Ticket(rank=rank, within_s=within_s, leaving=leaving)
+        ticket = Ticket(rank=rank, within_s=within_s, leaving=leaving, is_placeholder=True)
         try:
             message_id = await self._send(line, [], rate_limit_args=ticket)
         except (RetryAfter, _Taken):
@@ -145,11 +151,26 @@ class Placeholders(ABC):
     ) -> tuple[list[int], bool]:
         """Return the ids of own messages in this chat that no row has; they show the text now.
 
-        Only those from when the row was being sent. And whether there can be no others.
+        Only those from when the row was being sent, and no more than the times that it left before
+        `before` did. And whether there can be no others.
         """
         ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
-        found = []
+        # An alert that was lost here is taken for the bot's own, too; a chore tells it again.
+        alerts = SentAlert.objects.filter(chat_id=str(self._chat_id), message_id=None)
+        again = row.sent_again_after
+        most = MOST_IDS if again is None else len(again) + await alerts.acount()
+        counted_in = min(self._chat_id, 0)  # all private chats have their ids together
+        found: list[int] = []
+        tries = 0
         for message_id in ids:
+            if len(found) == most:
+                break
+            if (counted_in, message_id) in self._found:
+                continue
+            if tries == MOST_TRIES:
+                is_certain = False
+                break
+            tries += 1
             try:
                 if row.picture or row.file_name:
                     caption = text if row.picture else ""
@@ -159,13 +180,17 @@ class Placeholders(ABC):
             except (MessageGone, BadRequest):
                 continue  # it is not the bot's own, or nothing of that kind
             found.append(message_id)
-        logger.info("chat=%s: of %s ids %s were lost", self._update.chat_id, len(ids), len(found))
+            self._found.add((counted_in, message_id))
+        logger.info("chat=%s: %s lost of %s ids", self._update.chat_id, len(found), len(ids))
         return found, is_certain
 
     def _unknown_ids(self, row: OutgoingMessage, before: int) -> tuple[list[int], bool]:
+        """Return the ids that a lost message may have, likely ones first; and if these are all.
+
+        A message that left when an id was the newest has one of the next: few are on their way.
+        """
         after, chat_id = row.sent_after or self._place.message_id or 0, self._chat_id
-        is_alerted = str(chat_id) == str(settings.OPERATOR_CHAT_ID)  # alerts have no rows
-        if not 0 < after < before or is_alerted:
+        if not 0 < after < before:
             return [], False
         sent = OutgoingMessage.objects.filter(message_id__gt=after, message_id__lt=before)
         came = TelegramUpdate.objects.filter(kind="message", pk__gt=self._update.pk)
@@ -173,11 +198,18 @@ class Placeholders(ABC):
             sent, came = sent.filter(update__chat_id=chat_id), came.filter(chat_id=chat_id)
         else:
             sent, came = sent.filter(update__chat_id__gt=0), came.filter(chat_id__gt=0)
+        alerts = SentAlert.objects.filter(chat_id=str(chat_id), message_id__gt=after)
         raws = came.order_by("pk").values_list("raw", flat=True)[:MOST_UPDATES]
-        taken = {*sent.values_list("message_id", flat=True), *map(_message_id, raws)}
+        taken = {
+            *sent.values_list("message_id", flat=True),
+            *alerts.values_list("message_id", flat=True),
+            *map(_message_id, raws),
+        }
         unknown = (number for number in range(after + 1, before) if number not in taken)
         ids = list(islice(unknown, MOST_IDS + 1))
-        return ids[:MOST_IDS], len(ids) <= MOST_IDS
+        # The last time is that of the message with the id `before`.
+        left_at = [after, *(row.sent_again_after or [])[:-1]]
+        return _likely_first(ids[:MOST_IDS], left_at), len(ids) <= MOST_IDS
 
     async def _remove(self, message_ids: Sequence[int]) -> None:
         for message_id in message_ids:
@@ -215,7 +247,8 @@ class Placeholders(ABC):
         row, is_new = self._open(newest_id)
         if (seen is None and not is_new) or row.message_id is not None:
             raise _Taken  # announced in the meantime
-        self._note_that_it_leaves(row, newest_id)
+        if not is_new:
+            self._note_that_it_leaves(row, newest_id)
 
     @transaction.atomic
     def _leave_as_notice(self, newest_id: int) -> None:
@@ -227,18 +260,23 @@ class Placeholders(ABC):
             raise _Taken
 
     def _open(self, newest_id: int) -> tuple[OutgoingMessage, bool]:
+        defaults: dict[str, Any] = {
+            "status": SendStatus.SENDING,
+            "sent_after": newest_id or None,
+            "sent_again_after": [],
+        }
         return OutgoingMessage.objects.get_or_create(
-            update=self._update,
-            number=0,
-            defaults={"status": SendStatus.SENDING, "sent_after": newest_id or None},
+            update=self._update, number=0, defaults=defaults
         )
 
     def _note_that_it_leaves(self, row: OutgoingMessage, newest_id: int) -> None:
         """Mark a message as on its way; one that may be lost is looked for from where it was."""
         if row.status != SendStatus.SENDING:
-            row.sent_after = newest_id or None
+            row.sent_after, row.sent_again_after = newest_id or None, []
+        elif row.sent_again_after is not None:
+            row.sent_again_after = [*row.sent_again_after, newest_id]
         row.status = SendStatus.SENDING
-        row.save(update_fields=["status", "sent_after", "changed_at"])
+        row.save(update_fields=["status", "sent_after", "sent_again_after", "changed_at"])
 
     @transaction.atomic
     def _show(self, message_id: int) -> bool:
@@ -277,6 +315,16 @@ class Placeholders(ABC):
     async def _persistently_edit(
         self, message_id: int, text: str, entities: Sequence[Any], **options: Any
     ) -> None: ...
+
+
+def _likely_first(ids: Sequence[int], left_at: Sequence[int]) -> list[int]:
+    """Return ascending ids, those first that come next after one of those when a message left."""
+    began = sorted(bisect.bisect_right(ids, newest_id) for newest_id in left_at)
+
+    def behind(place: int) -> int:
+        return place - began[bisect.bisect_right(began, place) - 1]
+
+    return [ids[place] for place in sorted(range(len(ids)), key=behind)]
 
 
 def _message_id(raw: str) -> object:

@@ -9,6 +9,7 @@ from pipeline.models.inbox import (
     OutgoingMessage,
     Poller,
     Press,
+    SentAlert,
     Task,
     TelegramUpdate,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Press",
     "PromptText",
     "Scenario",
+    "SentAlert",
     "StepRun",
     "Task",
     "TelegramUpdate",

@@ -146,6 +146,9 @@ class OutgoingMessage(models.Model):
     message_id = models.BigIntegerField(null=True, blank=True)
     # The newest message id known when it was about to leave: its own, if it got one, is higher.
     sent_after = models.BigIntegerField(null=True, blank=True, editable=False)
+    # The same of each further time that it left while it was not known to have arrived; None: the
+    # release before 0017 sent it, which kept no count.
+    sent_again_after = models.JSONField(null=True, blank=True, editable=False)
     status = models.CharField(max_length=9, choices=SendStatus, default=SendStatus.PENDING)
     changed_at = models.DateTimeField(auto_now=True)
 
@@ -158,6 +161,18 @@ class OutgoingMessage(models.Model):
 
     def __str__(self) -> str:
         return f"reply {self.number} to {self.update}"
+
+
+class SentAlert(models.Model):
+    """An alert to the operators' chat: not a reply that was lost there, and not lost itself."""
+
+    chat_id = models.CharField(max_length=64)
+    text = models.TextField(blank=True)  # until it has arrived
+    message_id = models.BigIntegerField(null=True, blank=True)  # None until Telegram has answered
+    left_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"alert {self.pk} in {self.chat_id}"
 
 
 class Action(models.TextChoices):

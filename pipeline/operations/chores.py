@@ -24,7 +24,7 @@ from agents import catalog, credit
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline.cancelling import end
-from pipeline.models import Chore, Member
+from pipeline.models import Chore, Member, SentAlert
 from pipeline.operations import attention, figures, old_decisions, run_sums
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ RUN_SUMS = "run sums"
 OLD_DECISIONS = "old decisions"
 BATCHES = 10  # of old decisions, a turn
 REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
+ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
+ALERT_IS_NEWS = timedelta(days=1)  # for so long it is told again
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Found = dict[str, Any]
@@ -99,6 +101,16 @@ async def _tell_concerns(now: datetime, tell: Tell) -> Found:
     return {}
 
 
+async def _repeat_alerts(now: datetime, tell: Tell) -> Found:
+    """Tell again what was being told when a process was killed: rather twice than never."""
+    lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
+    recent = lost.filter(left_at__gt=now - ALERT_IS_NEWS, left_at__lt=now - ALERT_ARRIVES_WITHIN)
+    for text in [row.text async for row in recent.order_by("pk")]:
+        if not await tell(text):
+            break  # the others would not arrive either
+    return {}
+
+
 async def _mend_sums(now: datetime, tell: Tell) -> Found:
     """Mend the sums of runs that processes of another release worked on since the last time."""
     last: Found = (await Chore.objects.aget(name=RUN_SUMS)).found
@@ -139,6 +151,7 @@ DUTIES = (
     Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     Duty(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     Duty("concerns", timedelta(seconds=30), _tell_concerns),
+    Duty("lost alerts", timedelta(minutes=1), _repeat_alerts),
 )
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
-from django.test import SimpleTestCase, override_settings
+from django.db import OperationalError, connection
+from django.test import TestCase, override_settings
+from django.utils import timezone
 from telegram import Bot
 
 from pipeline.bot.alerts import Alerts
+from pipeline.models import SentAlert
+from pipeline.operations.chores import DUTIES
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, Chat
 from tests.sandbox.serving import running_sandbox
@@ -17,7 +23,9 @@ NOBODY = "http://127.0.0.1:9"
 TEXT = "The shared key has $0.10 left."
 
 
-class TellTests(SimpleTestCase):
+class TellTests(TestCase):
+    lost_alerts = next(duty for duty in DUTIES if duty.name == "lost alerts")
+
     @asynccontextmanager
     async def alerts(self) -> AsyncIterator[tuple[Alerts, Chat]]:
         """Yield alerts that go to a sandbox, in which Maya has written to the bot."""
@@ -34,6 +42,33 @@ class TellTests(SimpleTestCase):
         async with self.alerts() as (alerts, chat):
             with override_settings(OPERATOR_CHAT_ID=MAYA):
                 assert await alerts.tell(TEXT)
+
+            assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
+            (message,) = await chat.messages_of_the_bot(MAYA)
+            sent = await SentAlert.objects.aget()
+            assert (sent.chat_id, sent.message_id) == (str(MAYA), message["message_id"])
+
+    async def test_an_alert_goes_out_even_if_the_database_takes_no_note_of_it(self):
+        def refuse(execute: Any, sql: str, *rest: Any) -> Any:
+            if "sentalert" in sql:
+                raise OperationalError("the database is away")
+            return execute(sql, *rest)
+
+        async with self.alerts() as (alerts, chat):
+            with override_settings(OPERATOR_CHAT_ID=MAYA), connection.execute_wrapper(refuse):
+                assert await alerts.tell(TEXT)
+
+            assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
+
+    async def test_an_alert_that_was_lost_at_a_kill_is_told_again_once(self):
+        now = timezone.now()
+        for age, text in ((10, "is being told"), (90, TEXT), (90_000, "old news")):
+            left_at = now - timedelta(seconds=age)
+            await SentAlert.objects.acreate(chat_id=MAYA, text=text, left_at=left_at)
+        async with self.alerts() as (alerts, chat):
+            with override_settings(OPERATOR_CHAT_ID=MAYA):
+                for _ in range(2):
+                    await self.lost_alerts.perform(now, alerts.tell)
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
 

@@ -18,6 +18,7 @@ from pipeline.bot import limiter, shared_places
 from pipeline.bot.limiter import (
     DROPPED_AFTER_S,
     IN_ANY_SECOND,
+    MOST_PLACEHOLDERS,
     Bucket,
     ChatRateLimiter,
     Rank,
@@ -128,6 +129,33 @@ class LimiterTests(SimpleTestCase):
             await self.call(500, ticket=Ticket(rank=Rank.NOTICE, within_s=0.01))
         await self.call(501, ticket=droppable())
         assert self.telegram.taken[-1] == 501
+
+    async def test_few_placeholders_are_on_their_way_at_once_and_answers_go_beside_them(self):
+        under_way: list[int] = []
+        let_through, has_answer = asyncio.Event(), asyncio.Event()
+
+        async def take(chat_id: int) -> None:
+            under_way.append(chat_id)
+            if chat_id == answer:
+                has_answer.set()
+            await let_through.wait()
+
+        def call(chat_id: int, rank: Rank) -> asyncio.Task[Any]:
+            ticket = Ticket(rank=rank, is_placeholder=rank is Rank.PROGRESS)
+            request = {"chat_id": chat_id}
+            return asyncio.create_task(
+                self.limiter.process_request(take, [chat_id], {}, "sendMessage", request, ticket)
+            )
+
+        placeholders, answer = range(1, MOST_PLACEHOLDERS + 4), 99
+        calls = [call(number, Rank.PROGRESS) for number in placeholders]
+        calls.append(call(answer, Rank.ANSWER))
+        await asyncio.wait_for(has_answer.wait(), 10)
+        assert len(under_way) == MOST_PLACEHOLDERS + 1
+
+        let_through.set()
+        await asyncio.gather(*calls)
+        assert sorted(under_way) == [*placeholders, answer]
 
     async def test_a_call_that_is_called_off_while_it_waits_takes_no_place(self):
         with patch.dict(limiter.IN_ANY_SECOND, {Rank.ANSWER: 1}):

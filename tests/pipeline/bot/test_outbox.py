@@ -9,19 +9,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.test import override_settings
 from telegram.ext import ExtBot
 
+from pipeline.bot.alerts import Alerts
 from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
-from pipeline.bot.placeholders import MOST_IDS
+from pipeline.bot.placeholders import MOST_TRIES
 from pipeline.journal.holds import Superseded, TaskHold
-from pipeline.models import Member, OutgoingMessage, Task, TelegramUpdate
+from pipeline.models import Member, OutgoingMessage, SentAlert, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from tests.canaries import BOT_TOKEN
-from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase, Chat
 from tests.pipeline.bot.relay import Relay
 from tests.sandbox.serving import running_sandbox
 
@@ -421,7 +423,7 @@ class LostTests(OutboxCase):
         async with self.outbox() as (outbox, chat):
             await outbox.say("The answer")
             await self.lost(sent_after=1)
-            for number in range(MOST_IDS + 1):
+            for number in range(MOST_TRIES + 1):
                 await chat.say(TOM, f"meanwhile {number}")
             (gone,) = await chat.messages_of_the_bot(MAYA)
             await chat.delete(MAYA, gone["message_id"])
@@ -430,6 +432,55 @@ class LostTests(OutboxCase):
 
         assert "I was cut off" in line["text"]
         assert line["reply_markup"]["inline_keyboard"]
+
+    async def test_of_placeholders_of_several_chats_that_were_lost_at_kills_none_is_left(self):
+        people = (TOM, NOOR, TOM, NOOR)
+        async with self.outbox() as (outbox, chat):
+            for person in (TOM, NOOR):
+                await chat.say(person, "hello")
+            others = [await self.beside(outbox, *them) for them in enumerate(people)]
+            for _ in range(2):
+                for one in (outbox, *others):
+                    await one.show_placeholder("One moment")
+                await OutgoingMessage.objects.aupdate(status=SendStatus.SENDING, message_id=None)
+            for one in (outbox, *others):
+                await one.show_placeholder("One moment")
+
+            assert await chat.replies(MAYA) == ["One moment"]
+            for person in (TOM, NOOR):
+                assert await chat.replies(person) == ["One moment"] * 2
+
+    async def beside(self, outbox: Outbox, number: int, person: int) -> Outbox:
+        """Return the outbox of another update, of the same bot."""
+        update = await TelegramUpdate.objects.acreate(
+            bot_id=1, update_id=2_000 + number, kind="message", raw="{}", chat_id=person
+        )
+        return Outbox(outbox._bot, update, Place(), outbox._hold)
+
+    async def test_a_reply_that_was_lost_in_the_operators_chat_is_found_beside_an_alert(self):
+        async with self.outbox() as (outbox, chat):
+            alerts = Alerts()
+            alerts.use(outbox._bot)
+            with override_settings(OPERATOR_CHAT_ID=MAYA):
+                await outbox.show_placeholder("One moment")
+                await alerts.tell("Look at this.")
+                await self.lost()
+                await outbox.say("The answer")
+
+            assert await chat.replies(MAYA) == ["The answer", "🔔 Look at this."]
+
+    async def test_a_reply_and_an_alert_that_were_both_lost_leave_one_answer(self):
+        async with self.outbox() as (outbox, chat):
+            alerts = Alerts()
+            alerts.use(outbox._bot)
+            with override_settings(OPERATOR_CHAT_ID=MAYA):
+                await alerts.tell("Look at this.")
+                await outbox.say("The answer")
+            await self.lost(sent_after=1)
+            await SentAlert.objects.aupdate(message_id=None)
+            await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["The answer"]
 
     async def test_what_others_rows_have_is_left_alone(self):
         async with self.outbox() as (outbox, chat):
