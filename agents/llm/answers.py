@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,8 @@ from agents.passages import NO_TAGS, Tags
 
 QUOTED_ANSWER_MAX_CHARS = 8 * 1024  # enough to see the mistake
 QUOTED_ERROR_MAX_CHARS = 1024
+
+logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
@@ -47,26 +50,50 @@ async def ask_json(
 ) -> JsonAnswer[ModelT]:
     """Return the answer as an instance of a pydantic model.
 
-    An answer that does not fit is sent back once with its error, and the second one counts. What is
-    quoted of it can write none of the tags.
+    An answer that does not fit is sent back once with its error, and the second one counts; if that
+    does not fit either, the fallback model is asked once, where there is one. What is quoted of an
+    answer can write none of the tags.
 
     Raises:
-        AnswerNotJson: the second answer does not fit either; `.text` keeps it.
+        AnswerNotJson: the last answer does not fit either; `.text` keeps it.
         LLMError: the model could not be asked.
         SchemaTooOpen: no vendor can be held to the schema of `model`.
     """
     schema = _schema_of(model)
-    completion = await llm.complete(system_prompt, user_message, image_b64=image_b64, schema=schema)
+
+    async def ask(llm: LLMProvider, message: str) -> Completion:
+        return await llm.complete(system_prompt, message, image_b64=image_b64, schema=schema)
+
+    completion = await ask(llm, user_message)
     try:
         return await _fitted(completion, model)
     except AnswerNotJson as error:
-        user_message = _correction(user_message, error, tags)
-    completion = await llm.complete(system_prompt, user_message, image_b64=image_b64, schema=schema)
+        correction = _correction(user_message, error, tags)
+    completion = await ask(llm, correction)
     try:
         return await _fitted(completion, model)
     except AnswerNotJson as error:
-        error.provider, error.model_id = llm.name, completion.served_model or llm.model_id
-        raise
+        failed = _named(error, llm, completion)
+    instead = llm.on_fallback()
+    if instead is None or completion.is_fallback or not failed.handling.may_fall_back:
+        raise failed
+    logger.warning(
+        "agent=%s step=%s model=%s gave no JSON of the schema twice, asking %s instead",
+        llm.scope.agent,
+        llm.scope.step_id,
+        llm.model_id,
+        instead.model_id,
+    )
+    completion = await ask(instead, user_message)
+    try:
+        return await _fitted(completion, model)
+    except AnswerNotJson as error:
+        raise _named(error, instead, completion) from None
+
+
+def _named(error: AnswerNotJson, llm: LLMProvider, completion: Completion) -> AnswerNotJson:
+    error.provider, error.model_id = llm.name, completion.served_model or llm.model_id
+    return error
 
 
 async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[ModelT]:

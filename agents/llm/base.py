@@ -69,6 +69,7 @@ class Completion:
     generation_id: str = ""
     upstream: str = ""  # who ran the model for a gateway such as OpenRouter, if that was said
     is_known_whole: bool = False  # without a finish reason, by its content
+    is_fallback: bool = False  # by the fallback model
 
     @property
     def is_cut(self) -> bool:
@@ -176,6 +177,7 @@ class LLMProvider:
     model_id: str
     purse: Purse = Purse.MEMBER
     fallback_model: str = ""  # tried once, on the same key, when `model_id` fails for good
+    is_fallback: bool = False  # `model_id` is the fallback of a model that has failed for good
     scope: StepScope = field(default_factory=StepScope, repr=False)
     retries: RetryPolicy = field(default=RetryPolicy(), repr=False)
 
@@ -187,6 +189,12 @@ class LLMProvider:
     def for_step(self, scope: StepScope) -> Self:
         """Return the same provider, bound to one step."""
         return replace(self, scope=scope)
+
+    def on_fallback(self) -> Self | None:
+        """Return the same provider with its fallback model alone; None if it has none."""
+        if self.fallback_model in ("", self.model_id):
+            return None
+        return replace(self, model_id=self.fallback_model, fallback_model="", is_fallback=True)
 
     async def complete(
         self,

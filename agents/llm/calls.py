@@ -10,7 +10,8 @@ Nobody pays twice for one answer: once a request may have been worked on, it is 
 what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record
 says that the outcome is unknown. The one exception is an answer that came and was cut: it is no
 answer, and is asked for at most once more, with a larger limit. If the override allows a fallback,
-that is asked, too, when the second answer is cut. All of it shares one deadline. What differs
+that is asked, too, when the second answer is cut, and by `agents.llm.answers` when the model gives
+no JSON of the schema twice. All of it shares one deadline. What differs
 between vendors is a `Wire`, and lives in their files.
 """
 
@@ -144,7 +145,8 @@ async def complete(provider: LLMProvider, wire: Wire, prompt: Prompt) -> Complet
             type(error).__name__,
             provider.fallback_model,
         )
-        return await _ask_model(call, provider.fallback_model, prompt)
+        completion = await _ask_model(call, provider.fallback_model, prompt)
+        return replace(completion, is_fallback=True)
 
 
 @dataclass(slots=True)
@@ -287,7 +289,7 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
         system_prompt=prompt.system,
         user_message=prompt.user,
         has_image=bool(prompt.image_b64),
-        is_fallback=model_id != provider.model_id,
+        is_fallback=provider.is_fallback or model_id != provider.model_id,
     )
 
 

@@ -1,7 +1,7 @@
 """Why a model gave no answer, and what follows from it: one table for all vendors.
 
 A cause is recognised in `agents.llm.refusals`, from codes first and from words last. What is tried
-next is done in `agents.llm.second_tries` and `agents.llm.retries`.
+next is done in `agents.llm.second_tries`, `agents.llm.retries` and `agents.llm.answers`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Next(Enum):
     WITHOUT_PARAMETER = "once more, without that parameter"
     SMALLER_LIMIT = "once more, with the limit that was named, if it is enough for the agent"
     LARGER_LIMIT = "once more, with a larger limit or less effort, if there is one"
+    CORRECTED = "once more, with the answer that does not fit and its mistakes"
     NEW_PRICE = "once more, if the model's price turns out to have risen"
 
 
@@ -173,8 +174,8 @@ HANDLING: Mapping[Cause, Handling] = {
         "The model gave no complete answer. Please try again.",
     ),
     Cause.NOT_JSON: Handling(
-        Next.NOTHING,
-        False,
+        Next.CORRECTED,
+        True,
         Operators.FAILURE,
         True,
         "The model's answer could not be read. Please try again.",

@@ -136,12 +136,17 @@ def completion(text: str) -> Completion:
 
 
 class Asking(SimpleTestCase):
-    async def asked(self, *replies: Reply, **options: Any) -> answers.JsonAnswer[Verdict]:
+    async def asked(
+        self, *replies: Reply, fallback: str = "", **options: Any
+    ) -> answers.JsonAnswer[Verdict]:
         self.recorder = Recorder()
         async with loopback(*replies) as server:
             self.server = server
-            llm = provider(server.base_url, self.recorder)
+            llm = provider(server.base_url, self.recorder, fallback_model=fallback)
             return await answers.ask_json(llm, "Judge.", "Hi, we need 40 seats", Verdict, **options)
+
+    def asked_models(self) -> list[tuple[str, bool]]:
+        return [(call.requested_model, call.is_fallback) for call in self.recorder.started]
 
     async def test_an_answer_that_fits_is_an_instance(self):
         answer = await self.asked(ok(GOOD))
@@ -212,6 +217,27 @@ class Asking(SimpleTestCase):
         assert caught.value.text == MISFIT
         assert (caught.value.provider, caught.value.model_id) == ("openrouter", MODEL)
         assert len(self.server.received) == 2
+
+    async def test_after_a_second_misfit_the_fallback_answers_the_first_question_once(self):
+        answer = await self.asked(ok("no"), ok(MISFIT), ok(GOOD), fallback="a/b")
+
+        assert answer.value == Verdict(is_lead=True, mood="cold")
+        assert self.asked_models() == [(MODEL, False), (MODEL, False), ("a/b", True)]
+        first, _, last = self.server.received
+        assert last.body == first.body | {"model": "a/b"}
+
+    async def test_a_fallback_that_gives_no_json_either_is_the_end(self):
+        with pytest.raises(AnswerNotJson) as caught:
+            await self.asked(ok("no"), ok("no"), ok(MISFIT), fallback="a/b")
+
+        assert (caught.value.text, len(self.server.received)) == (MISFIT, 3)
+
+    async def test_a_fallback_that_answered_already_is_not_asked_for_a_third_answer(self):
+        gone = refused(404, "No endpoints found")
+        with pytest.raises(AnswerNotJson):
+            await self.asked(gone, ok("no"), gone, ok("no"), fallback="a/b")
+
+        assert self.asked_models() == [(MODEL, False), ("a/b", True)] * 2
 
     async def test_other_errors_of_the_second_call_go_up(self):
         with pytest.raises(NoCredit):

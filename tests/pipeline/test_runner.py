@@ -11,9 +11,11 @@ import stamina
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.utils import timezone
+from pydantic import BaseModel
 
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.catalog import sync
+from agents.llm.answers import ask_json
 from agents.llm.base import Purse
 from agents.llm.http import close_clients
 from agents.model_config import ModelConfigService, OverridesUnknown
@@ -563,6 +565,25 @@ class PurseTests(PipelineCase):
             (False, CallStatus.ERROR),
             (True, CallStatus.OK),
         ]
+
+    async def test_a_model_that_gives_no_json_twice_is_replaced_by_the_fallback_and_announced(self):
+        class Verdict(BaseModel):
+            is_lead: bool
+
+        async def judge(agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
+            return said("one", str((await ask_json(ctx.llm, "Judge.", "Hi", Verdict)).value))
+
+        await override("one", "sandbox/bad-json", on_failure=OnFailure.DEFAULT_MODEL)
+
+        report = await self.play(pipeline(step("one")), [player("one", judge)])
+
+        one, row = of(report, "one"), (await step_rows())["one"]
+        assert [(call.model, call.key) for call in self.wire.calls()] == [
+            *[("sandbox/bad-json", SHARED_KEY)] * 2,
+            (FALLBACK_MODEL, SHARED_KEY),
+        ]
+        assert (one.status, one.fell_back_to) == (StepStatus.OK, FALLBACK_MODEL)
+        assert f"so {FALLBACK_MODEL} answered on the same key" in row.decision
 
     async def test_an_override_without_a_shared_key_uses_the_default_and_says_so(self):
         await override("one", "anthropic/claude-sonnet-4.5")
