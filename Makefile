@@ -74,6 +74,7 @@ check: $(TEST_SET_UP) ## Do all that .ci/run does: format, lint, types, deployme
 	$(STRICT) -m coverage run -m pytest $(AT_ONCE) -m "not browser and not chaos"
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+	$(PYTHON) -m tests.planted_faults
 	$(STRICT) -m pytest -n 2 --dist worksteal -m browser || [ $$? = 5 ]
 	$(STRICT) -m pytest -n 2 --dist worksteal -m chaos --ignore=$(BACKLOG)
 	$(STRICT) -m pytest $(BACKLOG)

@@ -21,6 +21,7 @@ from agents.llm.http import close_clients
 from agents.model_config import ModelConfigService, OverridesUnknown
 from agents.models import CatalogModel, OnFailure
 from observatory.redaction import RedactingFormatter
+from pipeline.journal import hooks
 from pipeline.journal.reports import RunReport, StepReport
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
@@ -427,6 +428,20 @@ class UnreadableService(ModelConfigService):
 
     async def get_all(self):
         raise OverridesUnknown("the overrides could not be read")
+
+
+class LearningTests(PipelineCase):
+    async def test_what_a_step_found_out_is_learnt_once_when_it_has_ended_well(self):
+        learnt = []
+        for agent in ("one", "two"):
+            hooks.learn_from(agent, lambda step, data: learnt.append((step.agent, data["text"])))
+            self.addCleanup(hooks._learners.pop, agent)
+
+        steps = pipeline(step("one"), step("two"))
+        with self.assertLogs("pipeline.running.runner"):
+            await self.play(steps, [asking("one"), raising("two", ValueError("no"))])
+
+        assert [agent for agent, _ in learnt] == ["one"]
 
 
 class PurseTests(PipelineCase):

@@ -1,0 +1,220 @@
+"""Faults in what the product promises, planted one at a time: the tests there are must notice.
+
+    python -m tests.planted_faults [name …]
+
+runs the tests nearest to each fault with the fault in place, and ends with 1 if they pass. Loaded
+as a pytest plugin (`-p tests.planted_faults`), it plants the fault that OBSERVATORY_FAULT names in
+the test's own process. No test imports or names this module, so none can be written for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+FAULT = "OBSERVATORY_FAULT"
+ROOT = Path(__file__).parents[1]
+LONGEST_S = 300
+AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A part of the product, by its full name, what takes its place, and the nearest fast tests."""
+
+    part: str
+    wrong: Callable[[Any], Any]  # returns it from the right one
+    nearest: tuple[str, ...]
+
+    def plant(self) -> None:
+        """Replace the part in this process."""
+        where, name = self.part.rsplit(".", 1)
+        owner = resolve_name(where)
+        setattr(owner, name, self.wrong(getattr(owner, name)))
+
+
+def _does_nothing(right: Any) -> Any:
+    return lambda *_, **__: None
+
+
+def _leaves_texts_alone(right: Any) -> Any:
+    return lambda text, *_, **__: text
+
+
+def _at_once(right: Any) -> Any:
+    """Return Django's module `transaction`, which has a callback run before the commit."""
+    return SimpleNamespace(atomic=right.atomic, on_commit=lambda announce, **_: announce())
+
+
+def _of_another_version(right: Any) -> Any:
+    def wrong(facts: Any) -> str:
+        version = facts.said_version or 0
+        return str(right(facts)).replace(f"v{version}", f"v{version + 1}", 1)
+
+    return wrong
+
+
+def _with_the_other_payer(right: Any) -> Any:
+    def wrong(**facts: Any) -> Any:
+        purses: Any = type(facts["purse"])
+        (other,) = set(purses) - {facts["purse"]}
+        return right(**facts | {"purse": other})
+
+    return wrong
+
+
+def _on_the_members_key(right: Any) -> Any:
+    def wrong(seen: Any, default: Any) -> Any:
+        if seen.provider is not None and default is not None:
+            seen = replace(seen, provider=replace(default, model_id=seen.provider.model_id))
+        return right(seen, default)
+
+    return wrong
+
+
+def _the_first_override(right: Any) -> Any:
+    async def wrong(self: Any, agent_name: str) -> Any:
+        return await right(self, min(await self.get_all(), default=agent_name))
+
+    return wrong
+
+
+def _twice(right: Any) -> Any:
+    def wrong(agent: str) -> Any:
+        learn = right(agent)
+        return learn and (lambda *told: (learn(*told), learn(*told)))
+
+    return wrong
+
+
+def _never(right: Any) -> Any:
+    return property(lambda self: False)
+
+
+def _free(right: Any) -> Any:
+    def wrong(error: Exception, key: str) -> Any:
+        failure = right(error, key)
+        failure.maybe_charged, failure.retryable = False, True
+        return failure
+
+    return wrong
+
+
+def _sent_anew(right: Any) -> Any:
+    async def wrong(self: Any, row: Any, entities: Any, *, is_over: bool) -> None:
+        row.status = "pending"
+        await self._deliver(row)
+
+    return wrong
+
+
+_TRANSACTIONS = ("tests/agents/test_transactions.py",)
+_ISOLATION = ("tests/pipeline/test_isolation.py",)
+_SUPERSEDED = ("tests/pipeline/test_superseded.py",)
+FAULTS: Mapping[str, Fault] = {
+    "run-lease-is-not-checked": Fault(
+        "pipeline.journal.holds.RunHold.check", _does_nothing, _SUPERSEDED
+    ),
+    "task-lease-is-not-checked": Fault(
+        "pipeline.journal.holds.TaskHold.check", _does_nothing, _SUPERSEDED
+    ),
+    "change-is-announced-before-the-commit": Fault(
+        "agents.models.transaction", _at_once, _TRANSACTIONS
+    ),
+    "change-is-not-announced": Fault(
+        "agents.revision.announce_change", _does_nothing, _TRANSACTIONS
+    ),
+    "sentence-names-another-version": Fault(
+        "pipeline.journal.sentences._override",
+        _of_another_version,
+        ("tests/pipeline/test_outside_changes.py",),
+    ),
+    "record-names-the-other-payer": Fault(
+        "pipeline.running.decisions.ModelChoice", _with_the_other_payer, _ISOLATION
+    ),
+    "member-pays-for-an-override": Fault(
+        "pipeline.running.context.decided", _on_the_members_key, _ISOLATION
+    ),
+    "agent-gets-another-ones-override": Fault(
+        "agents.model_config.ModelConfigService.choose", _the_first_override, _ISOLATION
+    ),
+    "learner-learns-twice": Fault(
+        "pipeline.journal.hooks.learner_of", _twice, ("tests/pipeline/test_runner.py",)
+    ),
+    "cut-answer-counts-as-whole": Fault(
+        "agents.llm.base.Completion.is_cut", _never, ("tests/llm/test_cut_answers.py",)
+    ),
+    "lost-answer-is-paid-again": Fault(
+        "agents.llm.http._unavailable", _free, ("tests/llm/test_retries.py",)
+    ),
+    "tag-of-a-member-is-obeyed": Fault(
+        "agents.passages.Tags.inert",
+        lambda right: lambda self, text: text,
+        ("tests/pipeline/test_tags_on_the_wire.py",),
+    ),
+    "key-is-written-down": Fault(
+        "pipeline.journal.kept_texts.scrub",
+        _leaves_texts_alone,
+        ("tests/pipeline/test_records.py",),
+    ),
+    "key-is-logged": Fault(
+        "observatory.redaction.scrub",
+        _leaves_texts_alone,
+        ("tests/leaks/test_no_key_gets_out.py",),
+    ),
+    "lost-reply-is-sent-again": Fault(
+        "pipeline.bot.outbox.Outbox._find_or_say",
+        _sent_anew,
+        ("tests/pipeline/bot/test_outbox.py",),
+    ),
+}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Plant the fault that is named, once Django is set up and before a test is imported."""
+    FAULTS[os.environ[FAULT]].plant()
+
+
+def survived(name: str) -> str:
+    """Run the nearest tests with a fault; return what is wrong with that, "" if they fail."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "tests.planted_faults"),
+            *("-x", "-q", "-m", "not browser and not chaos", "--show-capture=no"),
+            *FAULTS[name].nearest,
+        ],
+        cwd=ROOT,
+        env=os.environ | {FAULT: name},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    caught = re.search(r"^(?:SUB)?FAILED.* (tests/\S+)", ran.stdout, re.MULTILINE)
+    if ran.returncode == pytest.ExitCode.TESTS_FAILED and caught:
+        sys.stdout.write(f"{name}: caught by {caught[1]}\n")
+        return ""
+    return f"{name}: NOT CAUGHT (pytest ended with {ran.returncode})\n{ran.stdout[-2000:]}\n"
+
+
+def main(names: list[str]) -> int:
+    """Plant each fault, and write what was not caught."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        wrong = [told for told in pool.map(survived, names or FAULTS) if told]
+    sys.stdout.writelines(wrong)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
