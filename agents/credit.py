@@ -9,9 +9,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from agents.llm import http, openrouter, replies
+from agents.llm import http, replies
 from agents.llm.errors import LLMError
 from agents.llm.keys import ApiKey
+from agents.llm.openrouter import OpenRouterProvider
 
 WITHIN_S = 10.0
 
@@ -27,7 +28,8 @@ class Credit:
 
 async def ask(key: ApiKey) -> Credit:
     """Return what OpenRouter says of this key, within 10 s; never raises."""
-    request = http.Request(base_url=openrouter.base_url(), path="/key", method="GET")
+    base_url = OpenRouterProvider.configured_url()
+    request = http.Request(base_url=base_url, path="/key", method="GET")
     try:
         reply = await http.send(request, api_key=key, deadline_s=WITHIN_S)
     except LLMError as error:

@@ -12,12 +12,13 @@ django_application = get_asgi_application()
 
 from django.conf import settings  # noqa: E402 - the settings exist only from here on
 
+from agents.llm.router import sandbox_vendors  # noqa: E402
 from observatory.sandbox.app import create_app  # noqa: E402
 
 SANDBOX_ROOT = "/sandbox"
 # The pause lets a person see the stages; tests run the sandbox alone, without it.
 sandbox = (
-    create_app(journal=settings.DATA_DIR / "chats.jsonl", latency_s=1.0)
+    create_app(journal=settings.DATA_DIR / "chats.jsonl", latency_s=1.0, vendors=sandbox_vendors())
     if settings.SANDBOX
     else None
 )

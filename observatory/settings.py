@@ -269,8 +269,9 @@ if SHARED_SERVER == "compatible" and OPENROUTER_BASE_URL == OPENROUTER_URL and n
         "SHARED_SERVER: compatible is for a server of your own: set OPENROUTER_BASE_URL to its "
         "address, or leave SHARED_SERVER out."
     )
-ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
-OPENAI_BASE_URL = env.model_server("OPENAI_BASE_URL", "https://api.openai.com")
+# Empty: where the vendor itself is, as its class says (`agents.llm.router.PROVIDERS`).
+ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL")
+OPENAI_BASE_URL = env.model_server("OPENAI_BASE_URL", "")
 if SANDBOX:
     # All of them, whatever the environment says: no real credential reaches the stand-ins, whose
     # ledger anybody on this machine can read, and no member's text leaves it.
@@ -284,11 +285,11 @@ if SANDBOX:
     OPENAI_BASE_URL = f"{SANDBOX_URL}/openai"
 _IS_OPENROUTER = SHARED_SERVER == "openrouter"
 DEFAULT_MODEL = env.model_id("DEFAULT_MODEL", "openai/gpt-5-mini", of_any_server=not _IS_OPENROUTER)
-DEFAULT_MODELS = {  # by provider, for members who chose none
+DEFAULT_MODELS = {  # by provider, for members who chose none; empty: as the provider's class says
     # The shared server's model is no name that OpenRouter knows.
     "openrouter": DEFAULT_MODEL if _IS_OPENROUTER else "openai/gpt-5-mini",
-    "claude": env.text("DEFAULT_CLAUDE_MODEL") or "claude-haiku-4-5",
-    "openai": env.text("DEFAULT_OPENAI_MODEL") or "gpt-5-mini",
+    "claude": env.text("DEFAULT_CLAUDE_MODEL"),
+    "openai": env.text("DEFAULT_OPENAI_MODEL"),
 }
 OVERRIDE_TTL_SECONDS = env.integer("OVERRIDE_TTL_SECONDS", 60, lowest=1, highest=60)
 STEP_DEADLINE_SECONDS = env.integer("STEP_DEADLINE_SECONDS", 120, lowest=5, highest=900)

@@ -20,7 +20,7 @@ from agents.catalog.lookup import find
 from agents.catalog.store import SyncReport, reprice, store
 from agents.llm import http, openrouter_replies, replies
 from agents.llm.errors import LLMError, ProviderUnavailable
-from agents.llm.openrouter import HEADERS, base_url
+from agents.llm.openrouter import HEADERS, OpenRouterProvider
 from agents.llm.retries import Deadline, RetryPolicy, retrying
 from agents.llm.signs import Sent
 
@@ -136,7 +136,7 @@ async def _fetched(path: str, deadline: Deadline) -> Any:
         NotACatalogue: the answer is no JSON, compressed, or larger than 8 MB.
     """
     request = http.Request(
-        base_url=base_url(),
+        base_url=OpenRouterProvider.configured_url(),
         path=path,
         method="GET",
         headers=HEADERS,

@@ -7,12 +7,12 @@
             _exchange   one request and what its reply means
 
 Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
-what it cost is asked for where the vendor tells (`Wire.settled`). Where it does not, the record
-says that the outcome is unknown. The one exception is an answer that came and was cut: it is no
-answer, and is asked for at most once more, with a larger limit. If the override allows a fallback,
-that is asked, too, when the second answer is cut, and by `agents.llm.answers` when the model gives
-no JSON of the schema twice. All of it shares one deadline. What differs
-between vendors is a `Wire`, and lives in their files.
+what it cost is asked for where the vendor tells (`VendorAdapter.settled`). Where it does not, the
+record says that the outcome is unknown. The one exception is an answer that came and was cut: it is
+no answer, and is asked for at most once more, with a larger limit. If the override allows a
+fallback, that is asked, too, when the second answer is cut, and by `agents.llm.answers` when the
+model gives no JSON of the schema twice. All of it shares one deadline. What differs
+between vendors is a `VendorAdapter`, and lives in their files.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar
 from urllib.parse import quote
 from uuid import uuid4
 
 from agents.llm import http, schemas
 from agents.llm.base import Attempt, Completion, LLMProvider, Outcome
 from agents.llm.errors import DeadlineExceeded, LLMError
-from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline, retrying
 from agents.llm.second_tries import Trial
 from agents.llm.signs import Sent
@@ -73,18 +72,13 @@ class Prompt:
         return replace(self, system="", user=f"{self.system}\n\n{self.user}")
 
 
-class Wire(Protocol):
-    """What differs from vendor to vendor."""
+@dataclass(frozen=True, kw_only=True)
+class VendorAdapter(LLMProvider):
+    """A provider by what differs from vendor to vendor."""
 
-    @property
-    def base_url(self) -> str:
-        """Where the vendor is asked."""
-        ...
+    base_url: str = ""  # where the vendor is asked
 
-    @property
-    def reasons_unasked(self) -> bool:
-        """Whether its models may reason although no request says so."""
-        ...
+    reasons_unasked: ClassVar[bool] = True  # whether its models may reason if no request says so
 
     def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
         """Return the request that asks the model on these terms.
@@ -92,7 +86,7 @@ class Wire(Protocol):
         Raises:
             RequestInvalid: the prompt cannot be asked at all.
         """
-        ...
+        raise NotImplementedError
 
     def completion(self, reply: http.Reply, sent: Sent) -> Completion:
         """Return the answer in a reply.
@@ -100,38 +94,36 @@ class Wire(Protocol):
         Raises:
             LLMError: the reply is a refusal, read with a view to what was sent, or no whole answer.
         """
-        ...
+        raise NotImplementedError
 
     def refusal(self, reply: http.Reply) -> LLMError:
         """Return the error that a reply other than 2xx means, to a request without a schema."""
-        ...
+        raise NotImplementedError
 
-    async def settled(
-        self, completion: Completion, api_key: ApiKey, deadline: Deadline
-    ) -> Completion:
+    async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
         """Return the completion with its cost, as far as that is known or told.
 
         Takes `SETTLING_S` and the time to the deadline at most, and raises nothing. The completion
         may be a lost one: a mere `generation_id`.
         """
-        ...
+        raise NotImplementedError
 
     def key_check(self) -> http.Request:
         """Return the request that shows whether a key is good, and costs nothing."""
-        ...
+        raise NotImplementedError
 
     def is_key_accepted(self, reply: http.Reply) -> bool:
         """Return whether the reply to `key_check` says that the key is good."""
-        ...
+        raise NotImplementedError
 
 
-async def complete(provider: LLMProvider, wire: Wire, prompt: Prompt) -> Completion:
+async def complete(provider: VendorAdapter, prompt: Prompt) -> Completion:
     """Return the answer of the provider's model, or else of its fallback model.
 
     Raises:
         LLMError: of the model that was asked last.
     """
-    call = _Call(provider, wire, Deadline.in_seconds(provider.scope.deadline_s))
+    call = _Call(provider, Deadline.in_seconds(provider.scope.deadline_s))
     try:
         return await _ask_model(call, provider.model_id, prompt)
     except LLMError as error:
@@ -153,8 +145,7 @@ async def complete(provider: LLMProvider, wire: Wire, prompt: Prompt) -> Complet
 class _Call:
     """One `complete`: what its attempts share."""
 
-    provider: LLMProvider
-    wire: Wire
+    provider: VendorAdapter
     deadline: Deadline
     attempts: int = 0
     answered_at: float | None = None  # monotonic; of the attempt under way
@@ -175,21 +166,23 @@ def _may_fall_back(call: _Call, error: LLMError) -> bool:
 
 
 async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
-    provider, wire = call.provider, call.wire
+    provider = call.provider
     model = Model(
-        base_url=wire.base_url,
+        base_url=provider.base_url,
         model_id=model_id,
         key_fingerprint=provider.api_key.fingerprint,
     )
-    trial = await Trial.begin(provider.name, model, provider.scope, prompt, wire.reasons_unasked)
+    trial = await Trial.begin(
+        provider.name, model, provider.scope, prompt, provider.reasons_unasked
+    )
     while True:
         try:
             completion = await _ask(call, model_id, trial.prompt, trial.terms)
         except LLMError as error:
-            before = wire.request(model_id, trial.prompt, trial.terms)
+            before = provider.request(model_id, trial.prompt, trial.terms)
             if not await trial.is_changed_after(error):
                 raise
-            if wire.request(model_id, trial.prompt, trial.terms) == before:
+            if provider.request(model_id, trial.prompt, trial.terms) == before:
                 raise  # what was refused cannot be left out, as max_tokens at Anthropic
             logger.info(
                 "agent=%s step=%s model=%s: %s, trying %s",
@@ -218,7 +211,7 @@ async def _ask(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Comp
 
 async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Completion:
     """Send one request, told to the observer on both sides of it, whatever happens between."""
-    request = call.wire.request(model_id, prompt, terms)
+    request = call.provider.request(model_id, prompt, terms)
     sent = _sent(request, prompt, terms)
     if call.deadline.remaining_s <= 0:
         raise DeadlineExceeded("no time was left for another try")
@@ -248,18 +241,20 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> 
 
 
 async def _exchange(call: _Call, request: http.Request, sent: Sent) -> tuple[Completion, int]:
-    api_key = call.provider.api_key
+    provider = call.provider
     try:
-        reply = await http.send(request, api_key=api_key, deadline_s=call.deadline.remaining_s)
+        reply = await http.send(
+            request, api_key=provider.api_key, deadline_s=call.deadline.remaining_s
+        )
         call.answered_at = time.monotonic()
-        completion = call.wire.completion(reply, sent)
+        completion = provider.completion(reply, sent)
     except LLMError as error:
         call.answered_at = call.answered_at or time.monotonic()
         if error.maybe_charged:
             seen = error.learnt or Completion.lost(error.generation_id)
-            error.learnt = await call.wire.settled(seen, api_key, call.deadline)
+            error.learnt = await provider.settled(seen, call.deadline)
         raise
-    return await call.wire.settled(completion, api_key, call.deadline), reply.status
+    return await provider.settled(completion, call.deadline), reply.status
 
 
 def _sent(request: http.Request, prompt: Prompt, terms: Terms) -> Sent:

@@ -6,13 +6,12 @@ It tells no cost, so that is estimated (`agents.llm.prices`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agents.llm import calls, http, images, prices, refusals, replies, vendor
 from agents.llm.base import Completion, Usage
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
-from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms
@@ -29,24 +28,14 @@ _UNFINISHED = ("pause_turn", "tool_use")
 class ClaudeProvider(vendor.VendorProvider):
     """A model at Anthropic, bound to a member's key."""
 
-    base_url: str = field(default_factory=vendor.configured("ANTHROPIC_BASE_URL"))
-
     name: ClassVar[str] = "claude"
     title: ClassVar[str] = "Claude"
     key_shape: ClassVar[str] = r"sk-ant-[A-Za-z0-9_-]{12,}"
     keys_page: ClassVar[str] = "console.anthropic.com/settings/keys"
-
-    @property
-    def wire(self) -> ClaudeWire:
-        return ClaudeWire(self.base_url)
-
-
-@dataclass(frozen=True, slots=True)
-class ClaudeWire:
-    """Anthropic's side of `agents.llm.calls.Wire`."""
-
-    base_url: str
-
+    address: ClassVar[str] = "https://api.anthropic.com"
+    address_setting: ClassVar[str] = "ANTHROPIC_BASE_URL"
+    public_name: ClassVar[str] = "anthropic"
+    default_model: ClassVar[str] = "claude-haiku-4-5"
     reasons_unasked: ClassVar[bool] = False  # it thinks before it answers only where that is asked
 
     def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
@@ -71,10 +60,8 @@ class ClaudeWire:
     def refusal(self, reply: http.Reply) -> LLMError:
         return refusals.refused(reply, Sent())
 
-    async def settled(
-        self, completion: Completion, api_key: ApiKey, deadline: Deadline
-    ) -> Completion:
-        return await prices.estimated(completion, vendor="anthropic")
+    async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
+        return await prices.estimated(completion, vendor=self.public_name)
 
     def key_check(self) -> http.Request:
         return http.Request(

@@ -7,52 +7,31 @@ it has no price list that we know, so a call costs what its answer says, or nobo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from agents.llm import calls, chat_completions, http, openai, replies, vendor
+from agents.llm import chat_completions, http, replies
 from agents.llm.base import Completion, CostSource
 from agents.llm.errors import LLMError, RequestInvalid, SchemaUnsupported
-from agents.llm.keys import ApiKey
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
-from agents.llm.terms import Terms
 
 NAME = "compatible"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompatibleProvider(openai.OpenAIProvider):
+class CompatibleProvider(chat_completions.ChatCompletionsProvider):
     """A model on the team's own server, bound to the shared key."""
-
-    base_url: str = field(default_factory=vendor.configured("OPENROUTER_BASE_URL"))
 
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "the team's server"
     key_shape: ClassVar[str] = r"(?!)"  # members have none: no text is taken for such a key
-    keys_page: ClassVar[str] = ""
-
-    @property
-    def wire(self) -> CompatibleWire:
-        return CompatibleWire(self.base_url)
-
-
-@dataclass(frozen=True, slots=True)
-class CompatibleWire(openai.OpenAIWire):
-    """OpenAI's wire as servers speak it that know less of it."""
-
-    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
-        # Servers of this kind know the old name of the limit; many know no other.
-        body = chat_completions.request_body(model_id, prompt, terms, "max_tokens")
-        return http.Request(
-            base_url=self.base_url,
-            path=vendor.versioned(self.base_url, "/chat/completions"),
-            body=body,
-        )
+    address_setting: ClassVar[str] = "OPENROUTER_BASE_URL"
+    public_name: ClassVar[str] = NAME
 
     def completion(self, reply: http.Reply, sent: Sent) -> Completion:
         try:
-            seen = super(CompatibleWire, self).completion(reply, sent)
+            seen = super().completion(reply, sent)
         except RequestInvalid as error:
             # FastAPI's 422 finds a field that it does not know, and says nothing of schemas.
             if sent.has_schema and reply.status == 422 and type(error) is RequestInvalid:
@@ -64,9 +43,7 @@ class CompatibleWire(openai.OpenAIWire):
             raise
         return _as_billed(seen, reply)
 
-    async def settled(
-        self, completion: Completion, api_key: ApiKey, deadline: Deadline
-    ) -> Completion:
+    async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
         return completion
 
 

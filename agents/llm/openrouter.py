@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -18,7 +18,6 @@ from django.conf import settings
 from agents.llm import calls, chat_completions, http, openrouter_replies, replies, vendor
 from agents.llm.base import Completion
 from agents.llm.errors import LLMError
-from agents.llm.keys import ApiKey
 from agents.llm.limits import MaxPrice
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
@@ -45,39 +44,26 @@ def _has_look_up(base_url: str) -> bool:
     return found_at is None or time.monotonic() - found_at > LOOK_UP_AGAIN_S
 
 
-def base_url() -> str:
-    """Return where OpenRouter is: OPENROUTER_BASE_URL, unless a server of the team's own is there.
-
-    Members' own OpenRouter keys go to OpenRouter only, so that no other server gets to know them.
-    """
-    is_openrouter = settings.SHARED_SERVER == "openrouter"
-    address = settings.OPENROUTER_BASE_URL if is_openrouter else settings.OPENROUTER_URL
-    return str(address).rstrip("/")
-
-
 @dataclass(frozen=True, kw_only=True)
 class OpenRouterProvider(vendor.VendorProvider):
     """A model behind OpenRouter, bound to a key and a purse."""
-
-    base_url: str = field(default_factory=base_url)
 
     name: ClassVar[str] = "openrouter"
     title: ClassVar[str] = "OpenRouter"
     key_shape: ClassVar[str] = r"sk-or-v1-[A-Za-z0-9_-]{12,}"
     keys_page: ClassVar[str] = "openrouter.ai/settings/keys"
+    public_name: ClassVar[str] = "openrouter"
+    default_model: ClassVar[str] = "openai/gpt-5-mini"
 
-    @property
-    def wire(self) -> OpenRouterWire:
-        return OpenRouterWire(self.base_url)
+    @classmethod
+    def configured_url(cls) -> str:
+        """Return OPENROUTER_BASE_URL, unless a server of the team's own is there.
 
-
-@dataclass(frozen=True, slots=True)
-class OpenRouterWire:
-    """OpenRouter's side of `agents.llm.calls.Wire`."""
-
-    base_url: str
-
-    reasons_unasked: ClassVar[bool] = True
+        Members' own OpenRouter keys go to OpenRouter only: no other server gets to know them.
+        """
+        is_openrouter = settings.SHARED_SERVER == "openrouter"
+        address = settings.OPENROUTER_BASE_URL if is_openrouter else settings.OPENROUTER_URL
+        return str(address).rstrip("/")
 
     def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
         # With `require_parameters` a name that the model does not list would shut providers out.
@@ -109,9 +95,7 @@ class OpenRouterWire:
     def refusal(self, reply: http.Reply) -> LLMError:
         return openrouter_replies.refusal(reply, Sent())
 
-    async def settled(
-        self, completion: Completion, api_key: ApiKey, deadline: Deadline
-    ) -> Completion:
+    async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
         """Return the completion with its cost asked for, if the response did not say it."""
         if completion.cost_usd is not None or not completion.generation_id:
             return completion
@@ -124,7 +108,9 @@ class OpenRouterWire:
                 break
             await asyncio.sleep(wait_s)
             try:
-                reply = await http.send(request, api_key=api_key, deadline_s=deadline.remaining_s)
+                reply = await http.send(
+                    request, api_key=self.api_key, deadline_s=deadline.remaining_s
+                )
             except LLMError:
                 break  # an answer without a price is still an answer
             if reply.status != 404:

@@ -1,7 +1,7 @@
 """From a provider's name to a provider: the one list of the vendors that can be asked.
 
-To add one: a file with its `agents.llm.calls.Wire` and its `LLMProvider`, as `agents.llm.openai`
-has them, and its line in `PROVIDERS`.
+To add one: a file with its class, as `agents.llm.openai` or `agents.llm.claude`, and its line in
+`PROVIDERS`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from django.conf import settings
 
 from agents.llm import compatible
 from agents.llm.base import LLMProvider, Purse
+from agents.llm.chat_completions import ChatCompletionsProvider
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.openai import OpenAIProvider
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.secrets import look_out_for
+from agents.llm.vendor import VendorProvider
 
-PROVIDERS: dict[str, type[LLMProvider]] = {
+PROVIDERS: dict[str, type[VendorProvider]] = {
     "openrouter": OpenRouterProvider,
     "claude": ClaudeProvider,
     "openai": OpenAIProvider,
@@ -26,7 +28,7 @@ PROVIDERS: dict[str, type[LLMProvider]] = {
 # The detector stands beneath the providers, so it is told their shapes rather than asks for them.
 look_out_for(provider.key_shape for provider in PROVIDERS.values())
 # Asked with the shared key only, where SHARED_SERVER says so: members have no keys for it.
-SHARED_PROVIDERS: dict[str, type[LLMProvider]] = {compatible.NAME: compatible.CompatibleProvider}
+SHARED_PROVIDERS: dict[str, type[VendorProvider]] = {compatible.NAME: compatible.CompatibleProvider}
 
 
 class ProviderNotConfigured(ValueError):
@@ -46,7 +48,7 @@ def create_provider(
     Raises:
         ProviderNotConfigured: the name is unknown, or the key or the model is empty.
     """
-    provider = PROVIDERS.get(name) or SHARED_PROVIDERS.get(name)
+    provider = vendor_of(name)
     if provider is None:
         known = ", ".join(provider_names())
         raise ProviderNotConfigured(f"unknown provider {name!r}: the known ones are {known}")
@@ -77,12 +79,31 @@ def create_shared_provider(
     )
 
 
+def vendor_of(name: str) -> type[VendorProvider] | None:
+    """Return the provider class of that name, None if there is none of it."""
+    return PROVIDERS.get(name) or SHARED_PROVIDERS.get(name)
+
+
+def default_model(name: str) -> str:
+    """Return the model of members who have a key of this provider and chose no model."""
+    return str(settings.DEFAULT_MODELS.get(name) or PROVIDERS[name].default_model)
+
+
 def provider_of_key(key: str) -> str | None:
     """Return the name of the provider whose keys look like this; None when it is none of them."""
     for name, provider in PROVIDERS.items():
         if re.fullmatch(provider.key_shape, key):
             return name
     return None
+
+
+def sandbox_vendors() -> dict[str, str]:
+    """Return the shape of the keys of vendors that speak chat completions, OpenAI apart."""
+    return {
+        name: provider.key_shape
+        for name, provider in PROVIDERS.items()
+        if issubclass(provider, ChatCompletionsProvider) and provider is not OpenAIProvider
+    }
 
 
 def provider_names() -> tuple[str, ...]:

@@ -1,20 +1,19 @@
-"""A provider that is nothing but a vendor's wire: asking, checking a key and settling a call.
+"""A provider that is nothing but a vendor's adapter: asking, checking a key and settling a call.
 
-To add a vendor: its `Wire` (`agents.llm.calls`), a subclass of `VendorProvider` that names it, and
-its line in `agents.llm.router`.
+To add a vendor: a subclass of `VendorProvider`, or of `ChatCompletionsProvider` if it speaks as
+OpenAI does, in a file of its own, and its line in `agents.llm.router`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 
 from agents.llm import calls, http
-from agents.llm.base import Completion, LLMProvider
+from agents.llm.base import Completion
 from agents.llm.errors import KeyRejected, LLMError, ProviderUnavailable
 from agents.llm.retries import Deadline, retrying
 from agents.llm.secrets import scrub
@@ -24,15 +23,26 @@ KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
 
 
 @dataclass(frozen=True, kw_only=True)
-class VendorProvider(LLMProvider):
+class VendorProvider(calls.VendorAdapter):
     """A model at a vendor, bound to a key and a purse."""
 
-    base_url: str
+    address: ClassVar[str] = ""  # the vendor's own, for where the settings name no other
+    address_setting: ClassVar[str] = ""  # the setting that may name another
+    public_name: ClassVar[str] = ""  # OpenTelemetry's and genai-prices' name for the vendor
+    default_model: ClassVar[str] = ""  # for members who chose none, unless the settings name one
 
-    @property
-    def wire(self) -> calls.Wire:
-        """Return what is special about the vendor."""
-        raise NotImplementedError
+    def __post_init__(self) -> None:
+        if not self.base_url:
+            object.__setattr__(self, "base_url", self.configured_url())
+
+    @classmethod
+    def configured_url(cls) -> str:
+        """Return where the vendor is asked unless a caller says otherwise.
+
+        In the sandbox nothing leaves this machine, whatever the vendor's own address is.
+        """
+        own = f"{settings.SANDBOX_URL}/{cls.name}" if settings.SANDBOX else cls.address
+        return str(getattr(settings, cls.address_setting, "") or own).rstrip("/")
 
     async def complete(
         self,
@@ -48,7 +58,7 @@ class VendorProvider(LLMProvider):
             image_b64=image_b64 or "",
             schema=schema,
         )
-        completion = await calls.complete(self, self.wire, prompt)
+        completion = await calls.complete(self, prompt)
         # A model may have read a key off a picture.
         return replace(completion, text=scrub(completion.text))
 
@@ -70,7 +80,7 @@ class VendorProvider(LLMProvider):
 
     async def settle(self, generation_id: str) -> Completion | None:
         deadline = Deadline.in_seconds(calls.SETTLING_S)
-        known = await self.wire.settled(Completion.lost(generation_id), self.api_key, deadline)
+        known = await self.settled(Completion.lost(generation_id), deadline)
         return None if known.cost_usd is None else known
 
     async def close(self) -> None:
@@ -79,16 +89,15 @@ class VendorProvider(LLMProvider):
             await http.close_client(self.base_url)
 
     async def _check_key(self, deadline: Deadline) -> None:
-        wire = self.wire
         reply = await http.send(
-            wire.key_check(), api_key=self.api_key, deadline_s=deadline.remaining_s
+            self.key_check(), api_key=self.api_key, deadline_s=deadline.remaining_s
         )
-        if wire.is_key_accepted(reply):
+        if self.is_key_accepted(reply):
             return
         if reply.status == 403 and not reply.is_page:
             raise KeyRejected("the key may not be used", http_status=reply.status)
         if reply.status != 200:
-            raise wire.refusal(reply)
+            raise self.refusal(reply)
         # Such as the sign-in page of a hotel's network.
         raise ProviderUnavailable(f"something other than {self.name} answered", http_status=200)
 
@@ -101,12 +110,3 @@ def versioned(base_url: str, path: str) -> str:
     https://host/v1beta/openai.
     """
     return path if _VERSION.search(base_url) else f"/v1{path}"
-
-
-def configured(setting: str) -> Callable[[], str]:
-    """Return what reads a base URL from the settings, when a provider is made."""
-
-    def base_url() -> str:
-        return str(getattr(settings, setting)).rstrip("/")
-
-    return base_url

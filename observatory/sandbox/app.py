@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,16 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 60 * 1024 * 1024  # above Telegram's largest upload, 50 MB
 
 
-def create_app(*, journal: Path | None = None, latency_s: float = 0.0) -> Asgi:
-    """Return the sandbox, restored from `journal`, with `latency_s` before each model answer."""
+def create_app(
+    *,
+    journal: Path | None = None,
+    latency_s: float = 0.0,
+    vendors: Mapping[str, str] | None = None,
+) -> Asgi:
+    """Return the sandbox, restored from `journal`, with `latency_s` before each model answer.
+
+    `vendors` are more of those that speak chat completions: the shape of their keys by their names.
+    """
     feed = Feed()
     chats = Chats(journal=Journal(journal), feed=feed, clock=time.time)
     ledger = Ledger(feed=feed, clock=time.time)
@@ -59,6 +69,16 @@ def create_app(*, journal: Path | None = None, latency_s: float = 0.0) -> Asgi:
         *OpenRouter(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
         *Anthropic(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
         *OpenAi(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
+        *chain.from_iterable(
+            OpenAi(
+                ledger=ledger,
+                latency_s=latency_s,
+                clock=time.time,
+                name=name,
+                keys=re.compile(shape),
+            ).routes()
+            for name, shape in (vendors or {}).items()
+        ),
         *ChatApi(chats=chats, ledger=ledger, feed=feed).routes(),
     ]
     return Sandbox(routes)

@@ -1,8 +1,12 @@
-"""The stand-in for OpenAI's own API: chat completions and models, without a word about cost."""
+"""The stand-in for OpenAI's own API: chat completions and models, without a word about cost.
+
+Other vendors that speak like it have one each, at an address and with keys of their own.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from observatory.sandbox import chat_api, strictness
@@ -21,19 +25,28 @@ REASONING_MODELS = ("gpt-5-mini", "o4-mini")
 
 
 class OpenAi:
-    """The routes below `/openai/v1`."""
+    """The routes below `/openai/v1`, or below another vendor's name."""
 
     author = "sandbox-"
     misbehaviours = MISBEHAVIOURS
 
-    def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        latency_s: float,
+        clock: Clock,
+        name: str = "openai",
+        keys: re.Pattern[str] = KEY,
+    ) -> None:
+        self._name, self._keys = name, keys
         self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock)
 
     def routes(self) -> list[Route]:
         """Return what OpenAI answers."""
         return [
-            vendor_route(self, "POST", "/openai/v1/chat/completions", self._desk.complete),
-            vendor_route(self, "GET", "/openai/v1/models", self.list_models),
+            vendor_route(self, "POST", f"/{self._name}/v1/chat/completions", self._desk.complete),
+            vendor_route(self, "GET", f"/{self._name}/v1/models", self.list_models),
         ]
 
     def key(self, request: Request) -> str:
@@ -42,7 +55,7 @@ class OpenAi:
 
     def admit(self, request: Request) -> None:
         """Raise the 401 for a bad key, the 429 for one without credit."""
-        _check_key(bearer(request))
+        _check_key(bearer(request), self._keys)
         if "nocredit" in bearer(request):
             raise Rejected(429, QUOTA, type="insufficient_quota", code="insufficient_quota")
 
@@ -51,6 +64,8 @@ class OpenAi:
         if not isinstance(model_id, str) or not model_id:
             raise Refused(400, "you must provide a model parameter")
         model = find_listed(OPENAI_MODELS, model_id)
+        if model is None and self._name != "openai":  # whose models are not known here
+            return replace(OPENAI_MODELS[0], id=model_id, alias_target=None)
         if model is None:
             raise Rejected(
                 404,
@@ -78,7 +93,7 @@ class OpenAi:
 
     async def list_models(self, request: Request) -> Response:
         """List the models: the call that validates keys."""
-        _check_key(bearer(request))
+        _check_key(bearer(request), self._keys)
         ids = [model_id for model in OPENAI_MODELS for model_id in (model.id, model.served_as)]
         listed = [
             {"id": model_id, "object": "model", "created": CREATED, "owned_by": "system"}
@@ -87,14 +102,14 @@ class OpenAi:
         return json_response({"object": "list", "data": listed})
 
 
-def _check_key(key: str) -> None:
+def _check_key(key: str, keys: re.Pattern[str]) -> None:
     if not key:
         raise Refused(
             401,
             "You didn't provide an API key. You need to provide your API key in an Authorization"
             " header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
         )
-    if not KEY.fullmatch(key):
+    if not keys.fullmatch(key):
         shown = f"{key[:3]}***{key[-4:]}" if len(key) >= 16 else "***"
         raise Refused(401, f"Incorrect API key provided: {shown}.")
 

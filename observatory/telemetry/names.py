@@ -12,8 +12,6 @@ from __future__ import annotations
 OPERATION = "gen_ai.operation.name"
 CHAT, INVOKE_AGENT, INVOKE_WORKFLOW = "chat", "invoke_agent", "invoke_workflow"
 PROVIDER = "gen_ai.provider.name"
-# As the conventions call those that they know; others go by their own names.
-PROVIDERS = {"claude": "anthropic"}
 AGENT = "gen_ai.agent.name"
 WORKFLOW = "gen_ai.workflow.name"
 CONVERSATION = "gen_ai.conversation.id"

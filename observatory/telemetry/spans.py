@@ -13,11 +13,10 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.conf import settings
 from django.utils.crypto import salted_hmac
 from opentelemetry.trace import SpanKind
 
-from agents.llm import openrouter
+from agents.llm.router import vendor_of
 from agents.llm.secrets import scrub
 from observatory.telemetry import names
 from pipeline.models.runs import (
@@ -218,18 +217,15 @@ def error_type(call: LLMCall) -> str:
 
 
 def provider_name(provider: str) -> str:
-    return names.PROVIDERS.get(provider, provider)
+    """Return what OpenTelemetry's conventions call a provider."""
+    known = vendor_of(provider)
+    return known.public_name if known else provider
 
 
 def server(provider: str) -> Attributes:
     """Return which server a provider's calls go to."""
-    base_url = {
-        "openrouter": openrouter.base_url(),
-        "compatible": settings.OPENROUTER_BASE_URL,
-        "claude": settings.ANTHROPIC_BASE_URL,
-        "openai": settings.OPENAI_BASE_URL,
-    }.get(provider, "")
-    url = urlsplit(base_url)
+    known = vendor_of(provider)
+    url = urlsplit(known.configured_url() if known else "")
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
     return _present({names.SERVER_ADDRESS: url.hostname, names.SERVER_PORT: port})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Self
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -15,9 +14,12 @@ from agents.llm.keys import SealedKey, seal
 TELEGRAM_ID_STAYS = "a member's Telegram id never changes: make another member instead"
 
 
+PROVIDERS: list[str] = []  # by name, which `pipeline.apps` fills in: rows load no HTTP client
+
+
 def provider_choices() -> list[tuple[str, str]]:
     """Return the providers that a member may bring a key for."""
-    return [(name, name) for name in settings.DEFAULT_MODELS]
+    return [(name, name) for name in PROVIDERS]
 
 
 class Access(models.TextChoices):

@@ -102,7 +102,8 @@ def read(vendor: Vendor, given: Response, sent: Sent) -> Outcome:
         latency_ms=1,
     )
     try:
-        return Outcome(completion=vendor.wire.completion(reply, sent), http_status=given.status)
+        answer = vendor.provider("http://nowhere").completion(reply, sent)
+        return Outcome(completion=answer, http_status=given.status)
     except LLMError as error:
         return Outcome(error=error, http_status=error.http_status)
 

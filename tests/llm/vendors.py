@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from agents.llm.base import Completion, StepScope
-from agents.llm.calls import Wire
-from agents.llm.claude import ClaudeProvider, ClaudeWire
-from agents.llm.compatible import CompatibleProvider, CompatibleWire
+from agents.llm.claude import ClaudeProvider
+from agents.llm.compatible import CompatibleProvider
 from agents.llm.errors import LLMError
 from agents.llm.keys import PlainKey
-from agents.llm.openai import OpenAIProvider, OpenAIWire
-from agents.llm.openrouter import OpenRouterProvider, OpenRouterWire
+from agents.llm.openai import OpenAIProvider
+from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.vendor import VendorProvider
 from tests import canaries
 from tests.llm import calling
@@ -33,7 +32,6 @@ class Vendor:
 
     name: str
     provider_class: type[VendorProvider]
-    wire: Wire
     key: str
     model: str
     answer: Callable[..., Body]
@@ -155,7 +153,6 @@ def openrouter_error(status: int, message: str) -> Body:
 OPENROUTER = Vendor(
     name="openrouter",
     provider_class=OpenRouterProvider,
-    wire=OpenRouterWire(""),
     key=canaries.SHARED_KEY,
     model=calling.MODEL,
     answer=calling.answer,
@@ -167,7 +164,6 @@ OPENROUTER = Vendor(
 CLAUDE = Vendor(
     name="claude",
     provider_class=ClaudeProvider,
-    wire=ClaudeWire(""),
     key=canaries.CLAUDE_KEY,
     model="claude-sonnet-4-5",
     answer=claude_answer,
@@ -179,7 +175,6 @@ CLAUDE = Vendor(
 OPENAI = Vendor(
     name="openai",
     provider_class=OpenAIProvider,
-    wire=OpenAIWire(""),
     key=canaries.OPENAI_KEY,
     model="gpt-4.1",
     answer=openai_answer,
@@ -192,7 +187,6 @@ COMPATIBLE = replace(
     OPENAI,
     name="compatible",
     provider_class=CompatibleProvider,
-    wire=CompatibleWire(""),
     key=canaries.SHARED_KEY,
     model="llama3.2:1b",
 )

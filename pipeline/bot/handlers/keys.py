@@ -17,7 +17,7 @@ from telegram.error import TelegramError
 
 from agents.llm.base import Purse
 from agents.llm.errors import KeyRejected, ProviderUnavailable
-from agents.llm.router import PROVIDERS, create_provider
+from agents.llm.router import PROVIDERS, create_provider, default_model
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.lines import Buttons, Line
@@ -82,7 +82,7 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
         await create_provider(
             pasted.provider,
             pasted.sealed,
-            settings.DEFAULT_MODELS[pasted.provider],
+            default_model(pasted.provider),
             purse=Purse.MEMBER,
         ).validate_key()
     except KeyRejected:
