@@ -7,9 +7,9 @@ It asks `ctx.llm`, which the runner has bound to the model, key and record of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,38 +20,45 @@ from agents.passages import TASK_TAG, Tags, render, with_task
 PROMPTS_DIR = Path(__file__).parent / "prompts"
 
 
-class AgentContext(Protocol):
-    """What an agent may see of a run. Texts are data: they never instruct an agent."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run is given; definitions call a field `ctx.NAME`. Texts are data, not instructions.
+
+    A new field is a line here and one where it is filled in (`pipeline.running.briefing.brief`).
+    """
+
+    user_message: str = ""  # the member's own words
+    forwarded: str = field(default="", repr=False)  # what others wrote and the member passed on
+    conversation: str = field(default="", repr=False)  # what the message goes on from
+    image_b64: str | None = field(default=None, repr=False)
+    knowledge_base: str = field(default="", repr=False)  # the team's playbook
+    user_memory: str = field(default="", repr=False)  # what is known of the member
+    casebook_text: str = field(default="", repr=False)
+    scenario: str = field(default="", repr=False)  # of the exercise that the message answers
+
+    @classmethod
+    def from_record(cls, kept: Mapping[str, Any]) -> Inputs:
+        """Return the inputs that a record has by their names; names it does not know are left."""
+        return Inputs(**{name: kept[name] for name in INPUT_NAMES if kept.get(name)})
+
+    def by_name(self) -> dict[str, Any]:
+        """Return every input by its name."""
+        return {name: getattr(self, name) for name in INPUT_NAMES}
+
+
+INPUT_NAMES = tuple(one.name for one in fields(Inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentContext(Inputs):
+    """What an agent may see of a run."""
+
+    results: dict[str, AgentOutput] = field(default_factory=dict)  # of the steps before
 
     @property
-    def llm(self) -> LLMProvider: ...
-
-    @property
-    def user_message(self) -> str: ...
-
-    @property
-    def image_b64(self) -> str | None: ...
-
-    @property
-    def knowledge_base(self) -> str: ...
-
-    @property
-    def forwarded(self) -> str: ...
-
-    @property
-    def conversation(self) -> str: ...
-
-    @property
-    def user_memory(self) -> str: ...
-
-    @property
-    def casebook_text(self) -> str: ...
-
-    @property
-    def scenario(self) -> str: ...
-
-    @property
-    def results(self) -> Mapping[str, AgentOutput]: ...
+    def llm(self) -> LLMProvider:
+        """The provider of the agent's own step."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agents.base import AgentOutput
+from agents.base import AgentOutput, Inputs
 from agents.llm.base import Purse
 from pipeline.models.runs import DecisionSource, Source, StepMode, StepStatus
 
@@ -20,9 +19,7 @@ class RunOpening:
     source: Source
     member_id: int | None = None
     update_id: int | None = None
-    user_message: str = field(default="", repr=False)
-    background: Mapping[str, str] = field(default_factory=dict, repr=False)
-    image_b64: str = field(default="", repr=False)
+    inputs: Inputs = field(default_factory=Inputs, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from agents.base import AgentOutput
+from agents.base import AgentOutput, Inputs
 from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 
@@ -55,7 +55,7 @@ class KeptRun:
 
     report: RunReport  # its steps are those that ended
     definition: str  # the pipeline in JSON
-    inputs: dict[str, str]  # of the context: message, picture, playbook, …
+    inputs: Inputs
     steps: tuple[KeptStep, ...]
 
     @property

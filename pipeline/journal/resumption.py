@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from agents.base import AgentOutput
+from agents.base import AgentOutput, Inputs
 from pipeline.journal.holds import TaskHold
 from pipeline.journal.reports import KeptRun, KeptStep, RunReport, StepReport
 from pipeline.journal.rows import interrupt
@@ -98,8 +98,9 @@ def _kept(run: PipelineRun) -> KeptRun:
             steps=[step.report for step in steps],
         ),
         definition=_text(run.definition),
-        inputs={"user_message": _text(run.user_message), "image_b64": _text(run.image)}
-        | background,
+        inputs=Inputs.from_record(
+            {**background, "user_message": _text(run.user_message), "image_b64": _text(run.image)}
+        ),
         steps=steps,
     )
 

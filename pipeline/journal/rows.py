@@ -44,7 +44,8 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS m
 @grouped
 def write_run(hold: RunHold, opening: RunOpening) -> None:
     """Open a run with all that its agents may see."""
-    background = {name: text for name, text in opening.background.items() if text}
+    background = {name: text for name, text in opening.inputs.by_name().items() if text}
+    message, image = background.pop("user_message", ""), background.pop("image_b64", "")
     row = {
         "id": hold.run_id,
         "pipeline": opening.pipeline,
@@ -53,9 +54,9 @@ def write_run(hold: RunHold, opening: RunOpening) -> None:
         "update_id": opening.update_id,
         "attempt_token": hold.token,
         "definition_id": keep_text(opening.definition),
-        "user_message_id": keep_text(opening.user_message),
+        "user_message_id": keep_text(message),
         "background_id": keep_text(_json(background)),
-        "image_id": keep_text(opening.image_b64),
+        "image_id": keep_text(image),
         "started_at": timezone.now(),
     }
     insert(PipelineRun, row)

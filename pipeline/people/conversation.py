@@ -26,12 +26,12 @@ def conversation_of(run: PipelineRun) -> str:
     """Return what was said up to the end of a run, the newest whole and the oldest cut off."""
     seen = read_back(run.pk)
     said = {
-        "The salesperson": seen.inputs["user_message"],
-        "Forwarded by the salesperson": seen.inputs.get("forwarded", ""),
+        "The salesperson": seen.inputs.user_message,
+        "Forwarded by the salesperson": seen.inputs.forwarded,
         "You": seen.report.answer,
     }
     exchange = "\n\n".join(f"{who}: {text.strip()}" for who, text in said.items() if text.strip())
-    before = seen.inputs.get("conversation", "")
+    before = seen.inputs.conversation
     whole = f"{before}\n\n{exchange}".strip()
     return whole if len(whole) <= MOST_CHARACTERS else f"…{whole[-MOST_CHARACTERS:]}"
 
@@ -72,7 +72,7 @@ def reasons(run: PipelineRun) -> str:
 def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
     """Keep a run's question and plan for the team, once."""
     seen = read_back(run.pk)
-    asked = seen.inputs["user_message"] or seen.inputs.get("forwarded", "") or "A picture"
+    asked = seen.inputs.user_message or seen.inputs.forwarded or "A picture"
     plan: dict[str, Any] = {}
     for step in seen.steps:
         plan |= step.output.data

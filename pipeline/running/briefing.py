@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from django.conf import settings
 from django.db.models import Q
 
+from agents.base import Inputs
 from agents.llm.base import LLMProvider, Purse
 from agents.llm.router import create_provider, create_shared_provider, default_model
 from agents.model_config import ModelConfigService
@@ -19,40 +20,27 @@ from pipeline.running.context import PipelineContext
 MOST_CASES = 10  # the newest: what a deal was like last year says less
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a member wants to know."""
-
-    text: str = ""  # their own words
-    forwarded: str = field(default="", repr=False)  # somebody else's
-    conversation: str = field(default="", repr=False)  # what was said before
-    scenario: str = field(default="", repr=False)  # what it answers
-    image_b64: str | None = field(default=None, repr=False)
-
-
 def brief(
     pipeline: PipelineConfig,
     member: Member | None,
-    question: Question,
+    question: Inputs,
     *,
     model_config: ModelConfigService | None,
 ) -> PipelineContext:
     """Return the context of a run; without a member it is the team's own, on the shared key.
 
-    Reads the database, so not for an event loop's thread.
+    `question` has what the member sent. Reads the database, so not for an event loop's thread.
     """
     needs_scenario = any("ctx.scenario" in step.input_mapping.values() for step in pipeline.steps)
-    return PipelineContext(
-        default_llm=default_provider(member),
-        model_config=model_config,
-        user_message=question.text,
-        forwarded=question.forwarded,
-        conversation=question.conversation,
-        image_b64=question.image_b64,
+    given = replace(
+        question,
         knowledge_base=_playbook(),
         user_memory=profile_of(member) if member else "",
         casebook_text=_casebook(member),
         scenario=question.scenario or (_scenario() if needs_scenario else ""),
+    )
+    return PipelineContext(
+        default_llm=default_provider(member), model_config=model_config, **given.by_name()
     )
 
 
@@ -60,18 +48,8 @@ def brief_again(
     kept: KeptRun, member: Member | None, *, model_config: ModelConfigService | None
 ) -> PipelineContext:
     """Return the context of a run that is gone on with: what its agents saw before, today's key."""
-    seen = kept.inputs
     return PipelineContext(
-        default_llm=default_provider(member),
-        model_config=model_config,
-        user_message=seen["user_message"],
-        forwarded=seen.get("forwarded", ""),
-        conversation=seen.get("conversation", ""),
-        image_b64=seen["image_b64"] or None,
-        knowledge_base=seen.get("knowledge_base", ""),
-        user_memory=seen.get("user_memory", ""),
-        casebook_text=seen.get("casebook_text", ""),
-        scenario=seen.get("scenario", ""),
+        default_llm=default_provider(member), model_config=model_config, **kept.inputs.by_name()
     )
 
 

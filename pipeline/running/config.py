@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agents.base import INPUT_NAMES
 from agents.passages import TASK, Tags
 from agents.registry import AgentRegistry, default_registry
 from pipeline.journal.facts import StepPlace
@@ -25,16 +26,6 @@ from pipeline.models.runs import StepMode
 
 DEFINITIONS_DIR = Path(__file__).parents[1] / "definitions"
 MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
-CONTEXT_FIELDS = (
-    "user_message",
-    "forwarded",
-    "conversation",
-    "image_b64",
-    "knowledge_base",
-    "user_memory",
-    "casebook_text",
-    "scenario",
-)
 IMAGE_INPUT = "image"  # the one input that is a picture, not a passage
 TASK_INPUT = TASK  # the one that instructs: written in a definition, never taken from a text
 
@@ -210,8 +201,8 @@ def _mapping_misfits(
     for name, source in step.input_mapping.items():
         at = (*where, "input_mapping", name)
         kind, _, rest = source.partition(".")
-        if kind == "ctx" and rest not in CONTEXT_FIELDS:
-            yield at, f"{source!r}: the context has {', '.join(CONTEXT_FIELDS)}"
+        if kind == "ctx" and rest not in INPUT_NAMES:
+            yield at, f"{source!r}: the context has {', '.join(INPUT_NAMES)}"
         elif kind == "result" and rest not in available:
             yield at, f"{source!r}: {rest!r} has no result yet when {step.agent!r} runs"
         if (name == IMAGE_INPUT) != (source == "ctx.image_b64"):

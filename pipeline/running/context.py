@@ -8,28 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from agents.base import AgentOutput
+from agents.base import AgentContext
 from agents.llm.base import LLMProvider
 from agents.model_config import ModelConfigService
 from pipeline.running.decisions import Decision, NoPurse, decided, given
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineContext:
+class PipelineContext(AgentContext):
     """The inputs of one run and the results so far."""
 
     default_llm: LLMProvider | None = field(repr=False)
     model_config: ModelConfigService | None = None
     default_reason: str = "no overrides are in use here"  # why it is the default without one
-    user_message: str = ""
-    forwarded: str = field(default="", repr=False)  # what others wrote and the member passed on
-    conversation: str = field(default="", repr=False)  # what the message goes on from
-    image_b64: str | None = field(default=None, repr=False)
-    knowledge_base: str = field(default="", repr=False)
-    user_memory: str = field(default="", repr=False)
-    casebook_text: str = field(default="", repr=False)
-    scenario: str = field(default="", repr=False)
-    results: dict[str, AgentOutput] = field(default_factory=dict)
     step_llm: LLMProvider | None = field(default=None, repr=False)  # set in a step's view only
 
     @property

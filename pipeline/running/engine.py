@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils import timezone
 
+from agents.base import Inputs
 from agents.llm.http import close_clients
 from agents.model_config import OverridesUnknown, service_from_settings
 from agents.process_report import ProcessReport
@@ -24,7 +25,7 @@ from pipeline.models import Member, StepRun
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source
 from pipeline.people import limits
-from pipeline.running.briefing import Question, brief, brief_again, default_provider
+from pipeline.running.briefing import brief, brief_again, default_provider
 from pipeline.running.config import PipelineConfig, load_pipeline
 from pipeline.running.context import PipelineContext
 from pipeline.running.decisions import NoPurse
@@ -72,7 +73,7 @@ class Engine:
         self,
         pipeline_name: str,
         member: Member | None,
-        question: Question,
+        question: Inputs,
         *,
         origin: Origin | None = None,
         on_stage: OnStage | None = None,
@@ -172,7 +173,7 @@ class Engine:
         kept = await sync_to_async(resumption.take_over_again)(run_id, hold)
         if kept is None or kept.is_over:
             return
-        if not any(kept.inputs.values()):  # erased between the question and its turn
+        if kept.inputs == Inputs():  # erased between the question and its turn
             await records.run_ended(RunHold(run_id, hold.token), RunStatus.CANCELLED)
             return
         await self._know_overrides()

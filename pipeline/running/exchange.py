@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.base import Inputs
 from pipeline.journal.facts import RunOpening
 from pipeline.models.runs import Source
 from pipeline.running.config import (
-    CONTEXT_FIELDS,
     IMAGE_INPUT,
     TASK_INPUT,
     PipelineConfig,
     StepConfig,
 )
 from pipeline.running.context import PipelineContext
-
-# What a run's agents may see beside the message and its picture.
-BACKGROUND_FIELDS = tuple(
-    name for name in CONTEXT_FIELDS if name not in ("user_message", "image_b64")
-)
 
 
 def opening_of(
@@ -37,9 +32,7 @@ def opening_of(
         source=source,
         member_id=member_id,
         update_id=update_id,
-        user_message=ctx.user_message,
-        background={name: getattr(ctx, name) for name in BACKGROUND_FIELDS},
-        image_b64=ctx.image_b64 or "",
+        inputs=Inputs.from_record(ctx.by_name()),
     )
 
 

@@ -82,7 +82,8 @@ class CutAnswers(SimpleTestCase):
         )
         with pytest.raises(AnswerCut) as caught:
             await agent.run(
-                AgentInput(passages={"message": "Hi"}), BareContext(llm=replace(llm, scope=scope))
+                AgentInput(passages={"message": "Hi"}),
+                BareContext(step_llm=replace(llm, scope=scope)),
             )
 
         first, second = server.chats

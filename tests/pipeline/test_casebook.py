@@ -13,8 +13,9 @@ from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from agents.base import Inputs
 from pipeline.models import CasebookEntry, Member
-from pipeline.running.briefing import Question, brief
+from pipeline.running.briefing import brief
 from pipeline.running.config import load_pipeline
 
 CASES = "admin:pipeline_casebookentry_changelist"
@@ -29,7 +30,7 @@ def operator(name: str, *permissions: str) -> Client:
 
 
 def cases_told(member: Member | None) -> str:
-    return brief(load_pipeline("support"), member, Question(), model_config=None).casebook_text
+    return brief(load_pipeline("support"), member, Inputs(), model_config=None).casebook_text
 
 
 @override_settings(SECURE_SSL_REDIRECT=False)

@@ -6,9 +6,9 @@ import json
 
 from asgiref.sync import sync_to_async
 
+from agents.base import Inputs
 from pipeline.models import PipelineRun, PlaybookPage
 from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.running.briefing import Question
 from pipeline.running.engine import Engine
 from tests.canaries import SHARED_KEY
 from tests.golden.judge import missing_from
@@ -26,7 +26,9 @@ class GoldenProspectTests(SandboxCase):
                     await sync_to_async(PipelineRun.objects.all().delete)()
                     self.wire.clear()
 
-                    report = await engine.answer("support", None, Question(text=prospect.message))
+                    report = await engine.answer(
+                        "support", None, Inputs(user_message=prospect.message)
+                    )
                     await engine.drain()
 
                     rows = await step_rows()

@@ -8,13 +8,13 @@ from decimal import Decimal
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
+from agents.base import Inputs
 from agents.models import AgentModelConfig
 from agents.snapshot import read_snapshot
 from observatory.dashboard.agents_now import agents_now, sum_of
 from pipeline.models import LLMCall, Member
 from pipeline.models.members import Access
 from pipeline.operations import figures
-from pipeline.running.briefing import Question
 from pipeline.running.engine import Engine
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY
 from tests.pipeline.cases import SandboxCase
@@ -39,7 +39,7 @@ class LedgerTest(SandboxCase):
         async with Engine("shell") as engine:
             for number, member in enumerate(members):
                 for name in ("support", "train"):
-                    question = Question(text=f"Message {number} of a CFO who went silent")
+                    question = Inputs(user_message=f"Message {number} of a CFO who went silent")
                     await engine.answer(name, member, question)
             await engine.drain()
 

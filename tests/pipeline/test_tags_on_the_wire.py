@@ -9,11 +9,11 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase, override_settings
 
+from agents.base import Inputs
 from agents.passages import Tags
 from agents.registry import default_registry
 from pipeline.models import CasebookEntry, Fact, LLMCall, Member, PlaybookPage, StepRun
 from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.running.briefing import Question
 from pipeline.running.config import (
     PipelineConfig,
     StepConfig,
@@ -111,8 +111,8 @@ class WireTests(TransactionTestCase):
         async with loopback(HostileVendor(hostile).reply) as server:
             with override_settings(OPENROUTER_BASE_URL=server.base_url):
                 async with Engine("shell") as engine:
-                    question = Question(
-                        text=hostile,
+                    question = Inputs(
+                        user_message=hostile,
                         forwarded=hostile,
                         conversation=hostile,
                         scenario=hostile,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.base import AgentOutput
+from agents.base import AgentContext
 from agents.llm.base import Completion, CostSource, LLMProvider, Usage
 from agents.llm.keys import PlainKey
 
@@ -61,17 +61,12 @@ class ScriptedModel(LLMProvider):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BareContext:
+@dataclass(frozen=True, kw_only=True)
+class BareContext(AgentContext):
     """The least that an agent may be given."""
 
-    llm: LLMProvider
-    user_message: str = ""
-    forwarded: str = ""
-    conversation: str = ""
-    image_b64: str | None = None
-    knowledge_base: str = ""
-    user_memory: str = ""
-    casebook_text: str = ""
-    scenario: str = ""
-    results: Mapping[str, AgentOutput] = field(default_factory=dict)
+    step_llm: LLMProvider
+
+    @property
+    def llm(self) -> LLMProvider:
+        return self.step_llm

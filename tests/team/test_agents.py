@@ -104,7 +104,7 @@ class RunTests(SimpleTestCase):
             with self.subTest(agent.name):
                 model = ScriptedModel(answers=(ANSWERS[agent.name],))
 
-                output = await agent.run(asked("Hello"), BareContext(llm=model))
+                output = await agent.run(asked("Hello"), BareContext(step_llm=model))
 
                 assert output.success
                 assert output.agent == agent.name
@@ -118,7 +118,7 @@ class RunTests(SimpleTestCase):
 
         await agent.run(
             AgentInput(passages={"message": "VP at a bank", "memory": ""}, image_b64="aW1n"),
-            BareContext(llm=model),
+            BareContext(step_llm=model),
         )
 
         (request,) = model.requests
@@ -132,7 +132,9 @@ class RunTests(SimpleTestCase):
         model = ScriptedModel(answers=({**PLAN, "steps": []}, PLAN))
 
         output = (
-            await default_registry().get("strategist").run(asked("Hello"), BareContext(llm=model))
+            await default_registry()
+            .get("strategist")
+            .run(asked("Hello"), BareContext(step_llm=model))
         )
 
         assert output.data == PLAN
@@ -142,7 +144,7 @@ class RunTests(SimpleTestCase):
         model = ScriptedModel(answers=({**FEEDBACK, "score": 850},))
 
         with pytest.raises(AnswerNotJson):
-            await default_registry().get("trainer").run(asked("Hello"), BareContext(llm=model))
+            await default_registry().get("trainer").run(asked("Hello"), BareContext(step_llm=model))
 
 
 def asked(message: str) -> AgentInput:

@@ -10,6 +10,7 @@ from telegram import Document, Message, MessageEntity, MessageOriginUser, PhotoS
 from telegram.constants import ChatType
 from telegram.error import BadRequest
 
+from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.addressed import is_addressed, without_mention
 from pipeline.bot.handlers.together import joined
@@ -19,7 +20,6 @@ from pipeline.models import Member
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.people.conversation import conversation_of, run_behind
 from pipeline.people.pictures import MAX_BYTES, TOO_MANY_BYTES, PictureRefused, aprepared
-from pipeline.running.briefing import Question
 
 FETCH_WITHIN_S = 20.0
 
@@ -29,10 +29,10 @@ class Ask:
     """A run that a member wants."""
 
     pipeline: str
-    question: Question
+    question: Inputs
     picture: PhotoSize | Document | None = None  # not fetched yet
 
-    async def whole_question(self) -> Question:
+    async def whole_question(self) -> Inputs:
         """Return the question with its picture, as agents take it.
 
         Raises:
@@ -79,8 +79,8 @@ async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | s
     picture = next((found for one in together if (found := _picture(one)) is not None), None)
     if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
         return TOO_MANY_BYTES
-    question = Question(
-        text="\n\n".join(filter(None, own)),
+    question = Inputs(
+        user_message="\n\n".join(filter(None, own)),
         forwarded="\n\n".join(filter(None, passed_on)),
         conversation=await _before(turn, message),
     )
@@ -90,10 +90,10 @@ async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | s
     return Ask(pipeline=pipeline, question=question, picture=picture)
 
 
-def _pipeline_for(question: Question, *, has_picture: bool) -> str:
+def _pipeline_for(question: Inputs, *, has_picture: bool) -> str:
     if has_picture:
         return "support_photo"
-    if question.text:
+    if question.user_message:
         return "support"
     return "support_forwarded" if question.forwarded else ""
 

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from telegram import CallbackQuery
 
+from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.asks import Ask
 from pipeline.bot.intake import lane_of
@@ -25,7 +26,6 @@ from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, 
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus
 from pipeline.people.conversation import conversation_of
-from pipeline.running.briefing import Question
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline
 
 RUN = "run:"  # begins the data of these buttons
@@ -108,14 +108,10 @@ def _is_pruned(run: PipelineRun) -> bool:
 def _ask(press: Press) -> Ask:
     seen = read_back(press.run_id)
     pipeline = press.run.pipeline
-    question = Question(
-        text=seen.inputs["user_message"],
-        forwarded=seen.inputs.get("forwarded", ""),
-        conversation=seen.inputs.get("conversation", ""),
-        scenario=seen.inputs.get("scenario", ""),
-        image_b64=seen.inputs["image_b64"] or None,
-    )
+    question = seen.inputs
     if press.action == Action.SHORTER:
         pipeline = "support_shorter"
-        question = Question(text=texts.SHORTER_WANTED, conversation=conversation_of(press.run))
+        question = Inputs(
+            user_message=texts.SHORTER_WANTED, conversation=conversation_of(press.run)
+        )
     return Ask(pipeline=pipeline, question=question)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from telegram import CallbackQuery, Message
 from telegram.constants import ChatType
 
+from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.asks import Ask, in_command, in_message, words_of
 from pipeline.bot.handlers.control import answer
@@ -24,7 +25,6 @@ from pipeline.bot.parsing import parse
 from pipeline.bot.turn import Turn
 from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
 from pipeline.models.inbox import TaskKind
-from pipeline.running.briefing import Question
 from pipeline.school import training
 from pipeline.school.charts import progress
 
@@ -41,7 +41,7 @@ async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | Line
     """Read a /learn: a question for the trainer, or the wish to see the tracks."""
     question = words_of(message)
     if question:
-        return Ask(pipeline="learn", question=Question(text=question))
+        return Ask(pipeline="learn", question=Inputs(user_message=question))
     return await sync_to_async(_tracks)(member)
 
 
@@ -75,7 +75,7 @@ def _read_answer(turn: Turn, words: str) -> Ask | Line | None:
 
 
 def _judging(exercise: Exercise, words: str) -> Ask:
-    question = Question(text=words, scenario=training.scenario_of(exercise))
+    question = Inputs(user_message=words, scenario=training.scenario_of(exercise))
     return Ask(pipeline="lesson" if exercise.lesson_id else "train", question=question)
 
 

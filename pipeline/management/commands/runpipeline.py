@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 from django.db.models import Q
 
+from agents.base import Inputs
 from agents.model_config import OverridesUnknown
 from pipeline.journal.reports import RunReport
 from pipeline.models import Member
 from pipeline.models.runs import RunStatus
 from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
-from pipeline.running.briefing import Question
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
 from pipeline.running.decisions import NoPurse
 from pipeline.running.engine import Engine
@@ -69,7 +69,7 @@ class Command(BaseCommand):
 
 async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:
     async with Engine("shell") as engine:
-        report = await engine.answer(name, member, Question(text=text, image_b64=image_b64))
+        report = await engine.answer(name, member, Inputs(user_message=text, image_b64=image_b64))
         await engine.drain()
         return report
 
