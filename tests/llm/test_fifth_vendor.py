@@ -6,17 +6,11 @@ Both are written into a copy of the product, and what runs there finds it everyw
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
 
 from django.test import SimpleTestCase
 
-ROOT = Path(__file__).parents[2]
+from tests.product_copy import product_copy
+
 VENDOR = '''
 from dataclasses import dataclass
 from typing import ClassVar
@@ -36,10 +30,6 @@ class AcmeProvider(ChatCompletionsProvider):
     public_name: ClassVar[str] = "acme_ai"
     default_model: ClassVar[str] = "acme-large"
 '''
-LINES = {
-    "from agents.llm.claude import": "from agents.llm.acme import AcmeProvider\n",
-    '    "claude": ClaudeProvider,': '    "acme": AcmeProvider,\n',
-}
 # What the copy is asked, in a process of its own.
 QUESTIONS = """
 import asyncio, json, sys
@@ -86,8 +76,13 @@ json.dump(
 
 class FifthVendorTests(SimpleTestCase):
     def test_it_is_found_in_router_onboarding_redaction_telemetry_and_sandbox(self):
-        with tempfile.TemporaryDirectory() as folder:
-            found = self._ask(Path(folder))
+        router = "agents/llm/router.py"
+        with product_copy() as product:
+            product.add_file("agents/llm/acme.py", VENDOR)
+            imported = "from agents.llm.acme import AcmeProvider"
+            product.add_line(router, imported, before="from agents.llm.base")
+            product.add_line(router, '    "acme": AcmeProvider,', before='    "claude"')
+            found = json.loads(product.run("-c", QUESTIONS))
 
         assert found["router"] == ["acme", "https://api.acme.example", "acme-large"]
         is_a_choice, buttons = found["onboarding"]
@@ -99,32 +94,3 @@ class FifthVendorTests(SimpleTestCase):
         assert name == "acme_ai"
         assert set(server.values()) == {"api.acme.example", 443}
         assert found["sandbox"] == [200, "acme-large", 200]
-
-    def _ask(self, folder: Path) -> dict[str, Any]:
-        for package in ("agents", "observatory", "pipeline"):
-            shutil.copytree(
-                ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
-            )
-        (folder / "agents/llm/acme.py").write_text(VENDOR, encoding="utf-8")
-        router = folder / "agents/llm/router.py"
-        text = router.read_text(encoding="utf-8")
-        for before, line in LINES.items():
-            assert before in text
-            text = text.replace(before, line + before, 1)
-        router.write_text(text, encoding="utf-8")
-        ran = subprocess.run(
-            [sys.executable, "-c", QUESTIONS],
-            cwd=folder,
-            env={
-                "PATH": os.environ["PATH"],
-                "DJANGO_SETTINGS_MODULE": "observatory.settings",
-                "DJANGO_DEBUG": "true",
-                "DATA_DIR": str(folder),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr[-2000:]
-        found: dict[str, Any] = json.loads(ran.stdout)
-        return found
