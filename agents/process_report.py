@@ -117,12 +117,11 @@ class Effect:
         """How far it has got, in one line for operators."""
         count = len(self.processes)
         if not count:
-            return f"{self.version}: no process is running; the next one reads it at its start"
-        processes = f"{len(self.current)} of {count} process{'es' if count != 1 else ''}"
+            return "No process is running. Changes apply when one starts."
         if not self.is_everywhere:
-            return f"{self.version} is saved; in effect on {processes}"
-        after = "" if self.after_s is None else f" after {self.after_s:.1f} s"
-        return f"{self.version} is in effect on {processes}{after}"
+            return f"Rolling out… {len(self.current)} of {count}"
+        took = "" if self.after_s is None else f" · took {self.after_s:.1f} s"
+        return f"Live on all processes ({count} of {count}){took}"
 
 
 def effect() -> Effect:

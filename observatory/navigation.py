@@ -13,7 +13,7 @@ from django.urls import reverse
 
 _PLACES = (
     (
-        "Now",
+        "Operations",
         [
             ("Overrides", "tune", "agents.agentmodelconfig"),
             ("Served names", "swap_horiz", "agents.servedname"),
@@ -28,7 +28,7 @@ _PLACES = (
             ("Invites", "mail", "pipeline.invite"),
             ("Operators", "badge", "auth.user"),
             ("Roles", "shield_person", "auth.group"),
-            ("Readings", "visibility", "pipeline.textsread"),
+            ("Access log", "visibility", "pipeline.textsread"),
             ("Failed sign-ins", "lock", "axes.accessattempt"),
         ],
     ),
@@ -53,7 +53,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         }
         for title, places in _PLACES
     ]
-    home = {"title": "First page", "icon": "dashboard", "link": reverse("admin:index")}
+    home = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}
     sections[0]["items"].insert(0, home)
     return [section for section in sections if section["items"]]
 

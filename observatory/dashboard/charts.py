@@ -40,7 +40,7 @@ RANGES = {
         Range("30d", "30 days", 30, timedelta(days=1)),
     )
 }
-DIMENSIONS = {"agent": "by agent", "model": "by model"}
+DIMENSIONS = {"agent": "By agent", "model": "By model"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +93,13 @@ def _p95_s(tally: figures.Tally) -> float | None:
 
 MEASURES = (
     _Measure(
-        title="Cost in dollars",
+        title="Cost ($)",
         kind="bar",
         of=lambda tally: float(tally.cost_usd),
         words=lambda value: f"${value:,.4f}" if value < 1 else f"${value:,.2f}",
     ),
     _Measure(
-        title="Latency of 95 % of steps, in seconds",
+        title="p95 latency (s)",
         kind="line",
         of=_p95_s,
         words=lambda value: f"{value:.1f} s",
@@ -170,7 +170,7 @@ def _sentence(series: Series, measure: _Measure, over: Range) -> str:
             sum_of_all.add(tally)
         value = measure.of(sum_of_all)
         parts.append(f"{name} {'none' if value is None else measure.words(value)}")
-    return f"{measure.title}, last {over.title}: {', '.join(parts) or 'nothing ran'}."
+    return f"{measure.title}, last {over.title}: {', '.join(parts) or 'no activity'}."
 
 
 def _options(measure: _Measure, *, has_legend: bool) -> dict[str, Any]:

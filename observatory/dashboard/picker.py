@@ -39,6 +39,7 @@ def models_view(request: HttpRequest) -> HttpResponse:
     context = {
         "rows": rows[:SHOWN],
         "more": len(rows) > SHOWN,
+        "matches": f"{len(rows)}{'+' if len(rows) == 3 * SHOWN else ''}",
         "is_listed": _is_listed(),
         "is_empty": not CatalogModel.objects.exists(),
     }
@@ -74,12 +75,12 @@ def try_view(request: HttpRequest) -> HttpResponse:
     message = request.POST.get("sample", "").strip()[:MOST_SAMPLE] or SAMPLE
     problem = _problem(agent_name, model_id)
     if problem:
-        messages.error(request, f"Not tried out: {problem}")
+        messages.error(request, f"Can’t try it: {problem}")
         return redirect("admin:agents_agentmodelconfig_changelist")
     run_id = try_out(agent_name, model_id, message, request.user.get_username())
     runs: Any = admin.site.get_model_admin(PipelineRun)
     tried = PipelineRun.objects.filter(pk=run_id)
-    runs.log_rows(request, tried, f"Tried {model_id} out for {agent_name}.")
+    runs.log_rows(request, tried, f"Tried {model_id} for {agent_name}.")
     return redirect("admin:pipeline_pipelinerun_change", run_id)
 
 
@@ -92,7 +93,7 @@ def sync_view(request: HttpRequest) -> HttpResponse:
     except CatalogNotSynced as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"The catalogue is up to date: {report.listed} models.")
+        messages.success(request, f"Catalog refreshed: {report.listed} models.")
     page = request.headers.get("Referer", "")
     is_ours = url_has_allowed_host_and_scheme(page, {request.get_host()}, request.is_secure())
     return redirect(page if is_ours else "admin:index")
@@ -122,7 +123,7 @@ def _needs(agent_name: str) -> Needs:
 
 
 def _row(model: CatalogModel, needs: Needs) -> dict[str, object]:
-    gone = ["is no longer offered"] if model.vanished_at is not None else []
+    gone = ["no longer offered"] if model.vanished_at is not None else []
     return {
         "id": model.model_id,
         "name": model.name,
@@ -140,7 +141,7 @@ def _problem(agent_name: str, model_id: str) -> str:
     if agent_name not in default_registry():
         return "choose an agent first."
     if not settings.OPENROUTER_API_KEY:
-        return "no shared key is set (OPENROUTER_API_KEY)."
+        return "no team key is set (OPENROUTER_API_KEY)."
     try:
         validate_model_id(model_id)
     except ValidationError as error:

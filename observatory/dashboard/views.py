@@ -66,7 +66,7 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     dimension = dimension if dimension in DIMENSIONS else "agent"
     return {
         **context,
-        "title": "Now",
+        "title": "Overview",
         "now": _now(rights)[0],
         "charts": charts(over, dimension, now=timezone.now()),
         "ranges": [(one.name, one.title, one is over) for one in RANGES.values()],
@@ -111,7 +111,7 @@ def _body(rights: _Rights) -> str:
         "remaining_usd": attention.credit().get("remaining_usd"),
         "may_change": rights.changes,
         "has_overrides": bool(snapshot.overrides),
-        "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "nothing",
+        "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "",
     }
     return render_to_string("dashboard/agents.html", context)
 

@@ -21,6 +21,7 @@ from tests.browser.pages import (
 pytestmark = pytest.mark.browser
 
 CHOSEN, OTHER = "anthropic/claude-sonnet-4.5", "openai/gpt-4.1"
+COST_OF_CHANGE = re.compile("a day on the team key|Not enough traffic yet to estimate")
 PATIENCE_MS = 30_000
 WAYS = [
     ("mouse", "wide", "light"),
@@ -93,9 +94,9 @@ def _choose_and_try(installation: Installation, hand: Hand) -> None:
     has_no_serious_violation(admin)
     hand.press("#set-trainer")
     hand.press("button[name=sync]")
-    expect(admin.get_by_text("The catalogue is up to date")).to_be_visible()
+    expect(admin.get_by_text("Catalog refreshed")).to_be_visible()
     _pick(hand, "sonnet 4.5", CHOSEN)
-    expect(admin.locator("#cost")).to_contain_text("a day on the shared key")
+    expect(admin.locator("#cost")).to_contain_text(COST_OF_CHANGE)
     has_no_serious_violation(admin)
     with admin.context.expect_page() as opened:
         hand.press("button[name=try]")
@@ -119,7 +120,7 @@ def _change_and_undo(installation: Installation, hand: Hand) -> None:
     admin.goto(admin.url.replace("/change/", "/history/"))
     has_no_serious_violation(admin)
     hand.press("form[action*='/restore/'] button", "Restore v1")
-    expect(admin.get_by_text("is back to what it was in v1")).to_be_visible()
+    expect(admin.get_by_text("Restored v1.")).to_be_visible()
     _open(installation, admin)
     expect(_row(admin, "trainer")).to_contain_text(CHOSEN)
 
@@ -131,15 +132,15 @@ def _remove_and_switch_off(installation: Installation, hand: Hand) -> None:
     expect(admin.locator("#confirm")).to_be_visible()
     has_no_serious_violation(admin)
     hand.press("#confirm")
-    expect(_row(admin, "trainer")).to_contain_text("no override")
+    expect(_row(admin, "trainer")).to_contain_text("the member’s own model")
     hand.press("#set-memory")
     _pick(hand, "sonnet 4.5", CHOSEN)
     _save(hand)
     _open(installation, admin)
     hand.press("#stop-all")
-    expect(admin.get_by_text("Switch all overrides off?")).to_be_visible()
+    expect(admin.get_by_text("Turn off all overrides?")).to_be_visible()
     hand.press("#confirm")
-    expect(_row(admin, "memory")).to_contain_text("no override")
+    expect(_row(admin, "memory")).to_contain_text("the member’s own model")
 
 
 def _pick(hand: Hand, words: str, model_id: str) -> None:

@@ -26,6 +26,7 @@ from tests.browser.pages import (
 pytestmark = pytest.mark.browser
 
 CHOSEN = "anthropic/claude-sonnet-4.5"
+COST_OF_CHANGE = re.compile("a day on the team key|Not enough traffic yet to estimate")
 SEEN_WITHIN_MS = 2_000
 PATIENCE_MS = 30_000
 # A process that resolves overrides and reports, as every worker does; stdin's end is its own.
@@ -49,16 +50,16 @@ def test_a_change_is_seen_in_effect_on_all_processes_by_another_browser(
     colleague = sign_in(installation, browser.new_context())
     with _two_more_processes(installation):
         _open(installation, colleague)
-        expect(_effect(colleague)).to_contain_text("of 3 processes", timeout=PATIENCE_MS)
+        expect(_effect(colleague)).to_contain_text("(3 of 3)", timeout=PATIENCE_MS)
         colleague.evaluate("window.notReloaded = true")
 
         _choose_by_mouse(installation, admin, "strategist")
 
         expect(_effect(colleague)).to_contain_text(
-            re.compile(r"v1·\w+ is in effect on 3 of 3 processes after \d"), timeout=SEEN_WITHIN_MS
+            re.compile(r"Live on all processes \(3 of 3\) · took \d"), timeout=SEEN_WITHIN_MS
         )
         expect(_row(colleague, "strategist")).to_contain_text(CHOSEN)
-        expect(_row(colleague, "strategist")).to_contain_text("override v1 by operator")
+        expect(_row(colleague, "strategist")).to_contain_text("Override v1, set by operator")
         assert colleague.evaluate("window.notReloaded") is True
 
 
@@ -79,7 +80,7 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
     admin.keyboard.press("Enter")
     expect(admin.locator("#id_model_id")).to_have_value(CHOSEN)
     expect(admin.locator("#cost")).to_contain_text("$3.00 in, $15.00 out per million tokens")
-    expect(admin.locator("#cost")).to_contain_text("a day on the shared key")
+    expect(admin.locator("#cost")).to_contain_text(COST_OF_CHANGE)
     has_no_serious_violation(admin)
     photograph(admin, "picker", reloads=False)
     _look_at(admin, "phone", "dark")
@@ -88,18 +89,18 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
 
     tab_to(admin, "button[name=_save]")
     admin.keyboard.press("Enter")
-    expect(admin.get_by_text("In effect from the next step on.")).to_be_visible()
+    expect(admin.get_by_text("Applies from the next step.")).to_be_visible()
     _open(installation, admin)
     expect(_row(admin, "trainer")).to_contain_text(CHOSEN)
     tab_to(admin, "#remove-trainer")
     admin.keyboard.press("Enter")
-    expect(admin.get_by_text("no longer runs on")).to_be_visible()
+    expect(admin.get_by_text("stops using")).to_be_visible()
     has_no_serious_violation(admin)
     photograph(admin, "remove")
     _look_at(admin, "phone", "dark")
     tab_to(admin, "#confirm")
     admin.keyboard.press("Enter")
-    expect(_row(admin, "trainer")).to_contain_text("no override")
+    expect(_row(admin, "trainer")).to_contain_text("the member’s own model")
     _switch_all_off_by_keyboard(installation, admin)
 
 
@@ -119,13 +120,13 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
 
     row = _row(admin, "strategist")
     expect(row.locator("td[data-title='Steps']")).to_have_text("1", timeout=PATIENCE_MS)
-    expect(row.locator("td[data-title='Shared key paid']")).to_have_text(
+    expect(row.locator("td[data-title='Team cost']")).to_have_text(
         f"${float(paid['strategist']):.4f}"
     )
-    expect(_row(admin, "extraction").locator("td[data-title='Members paid']")).to_have_text(
+    expect(_row(admin, "extraction").locator("td[data-title='Member cost']")).to_have_text(
         f"${float(paid['extraction']):.4f}"
     )
-    canvas = admin.get_by_role("img", name=re.compile("Cost in dollars.*strategist"))
+    canvas = admin.get_by_role("img", name=re.compile(r"Cost \(\$\).*strategist"))
     expect(canvas).to_be_visible()
     for each in ("light", "dark"):
         admin.emulate_media(color_scheme=each)
@@ -134,14 +135,14 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
     photograph(admin, "first-page")
     _look_at(admin, "phone", "light")
     admin.get_by_role("link", name="30 days").click()
-    admin.get_by_role("link", name="by model").click()
+    admin.get_by_role("link", name="By model").click()
     expect(
         admin.get_by_role("img", name=re.compile("30 days.*claude-sonnet-4.5")).first
     ).to_be_visible()
 
-    admin.get_by_role("link", name="Switch all overrides off").click()
-    admin.get_by_role("button", name="Switch all off").click()
-    expect(_row(admin, "strategist")).to_contain_text("no override")
+    admin.get_by_role("link", name="Turn off all overrides").click()
+    admin.get_by_role("button", name="Turn off all").click()
+    expect(_row(admin, "strategist")).to_contain_text("the member’s own model")
 
 
 # --- what the persons do --------------------------------------------------------------------------
@@ -162,7 +163,7 @@ def _switch_all_off_by_keyboard(installation: Installation, admin: Page) -> None
     expect(admin.locator("#confirm")).to_be_visible()
     tab_to(admin, "#confirm")
     admin.keyboard.press("Enter")
-    expect(_row(admin, "memory")).to_contain_text("no override")
+    expect(_row(admin, "memory")).to_contain_text("the member’s own model")
 
 
 def _open(installation: Installation, admin: Page) -> None:
@@ -179,9 +180,9 @@ def _row(admin: Page, agent: str):
 
 def _wait_for_catalogue(admin: Page) -> None:
     """The bot fetches it at its start; whoever is faster asks for it."""
-    expect(admin.locator("#models")).to_contain_text(re.compile("per million|catalogue is empty"))
-    if admin.get_by_text("The catalogue is empty").count():
-        admin.get_by_role("button", name="Fetch it anew").click()
+    expect(admin.locator("#models")).to_contain_text(re.compile("per million|catalog is empty"))
+    if admin.get_by_text("The catalog is empty").count():
+        admin.get_by_role("button", name="Refresh catalog").click()
         expect(admin.locator("#models")).to_contain_text("per million")
 
 

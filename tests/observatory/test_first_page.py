@@ -47,15 +47,15 @@ class EffectTest(FirstPageCase):
         self.process(version, version_at=changed_at + timedelta(seconds=0.4))
         late = self.process("v0·0000")
 
-        assert f"{version} is saved; in effect on 1 of 2 processes" in self.page()
+        assert "Rolling out… 1 of 2" in self.page()
 
         ResolverProcess.objects.filter(pk=late.pk).update(version=version)
-        assert f"{version} is in effect on 2 of 2 processes after 0.4 s" in self.page()
+        assert "Live on all processes (2 of 2) · took 0.4 s</p>" in self.page()
 
     def test_a_process_that_started_after_the_change_counts_without_a_time(self):
         self.process(read_snapshot().version)
 
-        assert "is in effect on 1 of 1 process</p>" in self.page()
+        assert "Live on all processes (1 of 1)</p>" in self.page()
 
     def test_the_live_part_is_sent_only_when_it_has_changed(self):
         seen = re.search(r'hx-get="([^"]+)"', self.page())
@@ -83,20 +83,20 @@ class CreditTest(FirstPageCase):
             name=attention.CREDIT, due_at=timezone.now(), found={"remaining_usd": "74.5"}
         )
 
-        assert "the shared key has $74.50 left" in self.page()
+        assert "$74.50 left on the team key" in self.page()
 
 
 class AnswersTest(FirstPageCase, FiguresCase):
     def test_cut_and_mended_answers_are_shown_where_there_are_any(self):
-        assert "cut answer" not in self.page()
+        assert "cut off" not in self.page()
         now = timezone.now()
         for number in (1, 2):
             step = self.step(now, was_repaired=number == 1)
             self.call(step, is_cut=True)
 
         page = self.page()
-        assert "2 cut answers" in page
-        assert "1 mended answer<" in page
+        assert "2 answers cut off" in page
+        assert "1 answer repaired<" in page
 
 
 class RightsTest(FirstPageCase):
@@ -108,7 +108,7 @@ class RightsTest(FirstPageCase):
     def test_without_a_role_nothing_is_shown(self):
         self.sign_in_with()
 
-        assert "nobody has given you a role" in self.page()
+        assert "you don’t have a role yet" in self.page()
 
     def test_who_may_only_look_gets_no_button(self):
         self.sign_in_with("view_agentmodelconfig", "view_pipelinerun")
@@ -139,7 +139,7 @@ class SwitchTest(FirstPageCase):
 
         assert response.context["adminform"].form.instance == row
         assert response.context["adminform"].form["is_active"].value() is True
-        assert "Not active now: saving puts it in force." in response.content.decode()
+        assert "Off now. Saving turns it on." in response.content.decode()
 
     def test_remove_asks_first_and_then_takes_the_override_out_of_force(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "eve")

@@ -58,7 +58,7 @@ class OfferTest(PickerCase):
 
         assert page.index("some/seeing") < page.index("some/blind")
         assert 'data-model="some/blind" disabled' in page
-        assert "cannot read pictures" in page
+        assert "Cannot read pictures" in page
         assert 'data-model="some/seeing">' in page
 
     def test_a_model_that_retires_can_be_chosen_but_says_when(self):
@@ -67,10 +67,10 @@ class OfferTest(PickerCase):
         page = self.get("models", agent_name="trainer", search="old")
 
         assert 'data-model="some/old">' in page
-        assert "retires on" in page
+        assert "Retires on" in page
 
     def test_an_empty_catalogue_says_how_it_is_filled(self):
-        assert "Fetch it anew" in self.get("models", agent_name="trainer")
+        assert "Refresh catalog" in self.get("models", agent_name="trainer")
 
     def test_who_may_not_change_overrides_gets_nothing(self):
         user = User.objects.create_user("bob", is_staff=True)
@@ -100,14 +100,14 @@ class CostTest(PickerCase):
         assert "1 member who used strategist" in page
 
     def test_a_model_that_the_catalogue_does_not_know_is_pointed_out(self):
-        assert "is not in the catalogue" in self.get("cost", agent_name="trainer", model_id="a/b")
+        assert "isn’t in the catalog" in self.get("cost", agent_name="trainer", model_id="a/b")
 
     def test_without_traffic_it_costs_nothing_and_touches_nobody(self):
         listed("some/dear")
 
         page = self.get("cost", agent_name="strategist", model_id="some/dear")
 
-        assert "+$0 a day" in page
+        assert "Not enough traffic yet to estimate." in page
         assert "0 members" in page
 
 
@@ -139,7 +139,7 @@ class TrialTest(TestCase):
         assert not AgentModelConfig.objects.exists()
         entry = LogEntry.objects.get()
         assert entry.object_id == str(run.pk)
-        assert entry.change_message == "Tried openai/gpt-4.1 out for trainer."
+        assert entry.change_message == "Tried openai/gpt-4.1 for trainer."
 
     def test_the_operator_who_may_read_no_members_texts_reads_the_trials_answer(self):
         user = User.objects.create_user("bob", is_staff=True)
@@ -167,7 +167,7 @@ class TrialTest(TestCase):
 
     def test_what_cannot_be_tried_says_why_and_costs_nothing(self):
         for form, why in (
-            ({"agent_name": "trainer", "model_id": "no-slash"}, "Enter an OpenRouter model id"),
+            ({"agent_name": "trainer", "model_id": "no-slash"}, "Enter an OpenRouter model ID"),
             ({"agent_name": "", "model_id": "a/b"}, "choose an agent first"),
         ):
             with self.subTest(why):
@@ -178,5 +178,5 @@ class TrialTest(TestCase):
     def test_the_catalogue_is_fetched_on_demand(self):
         page = self.client.post(reverse("sync"), follow=True).content.decode()
 
-        assert "The catalogue is up to date" in page
+        assert "Catalog refreshed" in page
         assert CatalogModel.objects.filter(model_id="openai/gpt-4.1").exists()
