@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -21,16 +22,30 @@ from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
 from agents import revision
-from agents.forms import OverrideForm
+from agents.forms import ON_FAILURE_LABELS, OverrideForm
 from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question
-from agents.models import AgentModelConfig, OverrideVersion
+from agents.models import AgentModelConfig, OnFailure, OverrideVersion
 from agents.process_report import effect
 from agents.registry import default_registry
 from agents.served_names_admin import ServedNameAdmin
 
 __all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
+LIVE, OFF, INACTIVE = "Live", "Off", "Inactive: no team key"
 HISTORY_SHOWN = 200  # entries; one override is changed some times a week
+
+
+class OnFailureFilter(admin.ChoicesFieldListFilter):
+    """Overrides by what happens when their model fails, in the words of the form."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.title = "if the model fails"
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        words = {one.label: ON_FAILURE_LABELS[one.value] for one in OnFailure}
+        for choice in super().choices(changelist):
+            yield {**choice, "display": words.get(choice["display"], choice["display"])}
 
 
 @admin.register(AgentModelConfig)
@@ -40,9 +55,9 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     form = OverrideForm
     change_form_template = "admin/agents/agentmodelconfig/change_form.html"
     also_seen = ["version"]
-    list_display = ["agent", "model_id", "state", "on_failure", "set_by", "updated_at"]
+    list_display = ["agent", "model_id", "state", "if_it_fails", "set_by", "updated_at"]
     list_display_links = ["agent"]
-    list_filter = ["is_active", "on_failure", "set_by"]
+    list_filter = ["is_active", ("on_failure", OnFailureFilter), "set_by"]
     list_filter_submit = False
     search_fields = ["agent_name", "model_id", "set_by"]
     actions = ["activate", "deactivate"]
@@ -54,19 +69,23 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     @display(description="agent", ordering="agent_name")
     def agent(self, row: AgentModelConfig) -> str:
         known = row.agent_name in default_registry()
-        return row.agent_name if known else f"{row.agent_name} (no longer an agent)"
+        return row.agent_name if known else f"{row.agent_name} (no longer available)"
 
     @display(
-        description="state",
+        description="status",
         ordering="is_active",
-        label={"in force": "success", "not active": "warning", "without effect": "danger"},
+        label={LIVE: "success", OFF: "warning", INACTIVE: "danger"},
     )
     def state(self, row: AgentModelConfig) -> str:
         if not row.is_active:
-            return "not active"
-        return "in force" if settings.OPENROUTER_API_KEY else "without effect"
+            return OFF
+        return LIVE if settings.OPENROUTER_API_KEY else INACTIVE
 
-    @admin.action(description="Activate the selected overrides", permissions=["change"])
+    @display(description="if the model fails", ordering="on_failure")
+    def if_it_fails(self, row: AgentModelConfig) -> str:
+        return ON_FAILURE_LABELS[row.on_failure]
+
+    @admin.action(description="Turn on selected overrides", permissions=["change"])
     def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
         activated = [
             AgentModelConfig.objects.upsert(
@@ -74,20 +93,20 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             )
             for row in rows.filter(is_active=False)
         ]
-        done = f"Activated: {_names(rows)}."
+        done = f"Turned on: {_names(rows)}."
         return Acted(
-            rows=activated, log="Activated.", then=partial(self._tell_effect, request, done)
+            rows=activated, log="Turned on.", then=partial(self._tell_effect, request, done)
         )
 
-    @admin.action(description="Deactivate the selected overrides", permissions=["change"])
+    @admin.action(description="Turn off selected overrides", permissions=["change"])
     def deactivate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
         operator = request.user.get_username()
         deactivated = [
             row for row in rows if AgentModelConfig.objects.deactivate(row.agent_name, operator)
         ]
-        done = f"Deactivated: {_names(rows)}. These agents use each member's own provider."
+        done = f"Turned off: {_names(rows)}. These agents use their default model."
         return Acted(
-            rows=deactivated, log="Deactivated.", then=partial(self._tell_effect, request, done)
+            rows=deactivated, log="Turned off.", then=partial(self._tell_effect, request, done)
         )
 
     def lock(self, rows: QuerySet[AgentModelConfig]) -> list[AgentModelConfig]:
@@ -104,7 +123,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             id__in=[row.pk for row in rows], history_date__gt=at
         )
         for entry in entries.order_by("-version", "-history_id"):
-            what = entry.model_id if entry.is_active else f"not active ({entry.model_id})"
+            what = entry.model_id if entry.is_active else f"turned off ({entry.model_id})"
             change = Change(by=entry.set_by or "the shell", at=entry.history_date, what=what)
             found.setdefault(str(entry.id), []).append(change)
         return found
@@ -191,19 +210,21 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         def ask() -> Question:
             row = get_object_or_404(rows, is_active=True)
             return Question(
-                title=f"Remove the override of {agent_name}?",
-                what=f"From the next step on, {agent_name} no longer runs on {row.model_id}"
-                f" (v{row.version}), but on each member's own provider. Its history stays: it can"
-                " be brought back.",
-                button="Remove",
+                title=f"Reset {agent_name} to its default model?",
+                what=f"From the next step on, {agent_name} stops using {row.model_id}"
+                f" (v{row.version}) and uses each member's own model instead. You can restore"
+                " the override from its history.",
+                button="Back to default",
                 back=reverse("admin:index"),
             )
 
         def remove() -> Acted:
             AgentModelConfig.objects.deactivate(agent_name, request.user.get_username())
-            done = f"{agent_name} uses each member's own provider again."
+            done = f"{agent_name} is back to its default model."
             return Acted(
-                rows=list(rows), log="Removed.", then=partial(self._tell_effect, request, done)
+                rows=list(rows),
+                log="Back to default.",
+                then=partial(self._tell_effect, request, done),
             )
 
         return self.asked_first(request, rows, ask, remove)
@@ -216,21 +237,21 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             active = AgentModelConfig.objects.get_all_active()
             names = [f"{row.agent_name} v{row.version}" for row in active]
             return Question(
-                title="Switch all overrides off?",
+                title="Turn off all overrides?",
                 what="From the next step on, every agent "
-                f"({', '.join(names) or 'none has one now'}) "
-                "uses each member's own provider. To bring them back, select them in the list and "
-                "choose “Activate”.",
-                button="Switch all off",
+                f"({', '.join(names) or 'none is on now'}) "
+                "uses its default: each member's own model. To turn overrides back on, select "
+                "them in the list and choose “Turn on selected overrides”.",
+                button="Turn off all",
                 back=reverse("admin:index"),
             )
 
         def stop_all() -> Acted:
             names = AgentModelConfig.objects.deactivate_all(request.user.get_username())
-            done = f"Switched off: {', '.join(names) or 'nothing, no override was in force'}."
+            done = f"Turned off: {', '.join(names)}." if names else "No override was on."
             return Acted(
                 rows=list(rows.filter(agent_name__in=names)),
-                log="Switched off with all others.",
+                log="Turned off with all others.",
                 then=partial(self._tell_effect, request, done),
             )
 
@@ -274,7 +295,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             with transaction.atomic():
                 [row] = self.lock(self.get_queryset(request).filter(pk=row.pk))
                 if request.GET.get("seen") != str(row.version):
-                    said = f"Not restored: {row.agent_name} was changed meanwhile. Look again."
+                    said = f"Not restored: {row.agent_name} has changed. Check the history again."
                     self.message_user(request, said, messages.ERROR)
                     return redirect(history)
                 AgentModelConfig.objects.upsert(
@@ -288,9 +309,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         except ValidationError as error:  # set by SQL, which checks nothing
             self.message_user(request, " ".join(error.messages), messages.ERROR)
         else:
-            self._tell_effect(
-                request, f"{row.agent_name} is back to what it was in v{former.version}."
-            )
+            self._tell_effect(request, f"Restored v{former.version}.")
         return redirect(history)
 
     def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:
@@ -301,14 +320,14 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
 
     def _tell_effect(self, request: HttpRequest, done: str = "") -> None:
         if not settings.OPENROUTER_API_KEY:
-            when = "Without effect until a shared key is set."
+            when = "Inactive: no team key."
             level = messages.WARNING
         elif revision.is_reachable():
-            when, level = "In effect from the next step on.", messages.SUCCESS
+            when, level = "Applies from the next step.", messages.SUCCESS
         else:
             when = (
-                "The cache does not answer: in effect within "
-                f"{settings.OVERRIDE_TTL_SECONDS} s instead of at once."
+                "The cache isn't responding, so this applies within "
+                f"{settings.OVERRIDE_TTL_SECONDS} s instead of right away."
             )
             level = messages.WARNING
         self.message_user(request, f"{done} {when}".strip(), level)

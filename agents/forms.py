@@ -8,8 +8,14 @@ from django import forms
 from django.conf import settings
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, OnFailure
 from agents.registry import default_registry
+
+# The model's own labels are part of its migrations, these are what operators read.
+ON_FAILURE_LABELS = {
+    OnFailure.FAIL.value: "Fail the step",
+    OnFailure.DEFAULT_MODEL.value: "Retry on the default model",
+}
 
 
 class OverrideForm(forms.ModelForm):
@@ -18,10 +24,12 @@ class OverrideForm(forms.ModelForm):
     class Meta:
         model = AgentModelConfig
         fields = ["agent_name", "model_id", "on_failure", "is_active"]
+        labels = {"on_failure": "If the model fails", "is_active": "On"}
+        help_texts = {"on_failure": "The team key pays either way."}
         widgets = {
             "model_id": UnfoldAdminTextInputWidget(
                 attrs={
-                    "placeholder": "author/slug, for example anthropic/claude-sonnet-4.5",
+                    "placeholder": "author/model, e.g. anthropic/claude-sonnet-4.5",
                     "spellcheck": "false",
                     "autocapitalize": "none",
                     "autocomplete": "off",
@@ -35,16 +43,19 @@ class OverrideForm(forms.ModelForm):
             # Who opens it to choose a model wants it to run.
             self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
-                self.fields["is_active"].help_text = "Not active now: saving puts it in force."
+                self.fields["is_active"].help_text = "Off now. Saving turns it on."
+        if "on_failure" in self.fields:
+            field: Any = self.fields["on_failure"]
+            field.choices = list(ON_FAILURE_LABELS.items())
         if settings.SHARED_SERVER != "openrouter" and "model_id" in self.fields:
-            example = "as your server knows it, for example llama3.2:1b"
+            example = "as your server knows it, e.g. llama3.2:1b"
             self.fields["model_id"].widget.attrs["placeholder"] = example
         if "agent_name" in self.fields:  # on an existing override it is read-only
             self.fields["agent_name"] = forms.ChoiceField(
                 label="Agent",
                 choices=self._agents_without_override,
                 widget=UnfoldAdminSelectWidget,
-                help_text="Agents that have an override already are changed in the list.",
+                help_text="To change an agent that already has an override, open it from the list.",
             )
 
     def clean_model_id(self) -> str:

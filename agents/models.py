@@ -39,7 +39,7 @@ def validate_model_id(value: str) -> None:
     if settings.SHARED_SERVER == "openrouter":
         if not _ASKED_FOR.fullmatch(value):
             raise ValidationError(
-                "Enter an OpenRouter model id, author/slug or author/slug:variant,"
+                "Enter an OpenRouter model ID, author/model or author/model:variant,"
                 " for example anthropic/claude-sonnet-4.5."
             )
     elif not value.isprintable() or value != value.strip() or len(value) > MAX_ID_CHARS:
@@ -230,7 +230,7 @@ class AgentModelConfig(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.agent_name} → {self.model_id}{'' if self.is_active else ' (not active)'}"
+        return f"{self.agent_name} → {self.model_id}{'' if self.is_active else ' (off)'}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save as one change: row, history entry, counter, and the announcement after commit."""

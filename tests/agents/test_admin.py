@@ -47,7 +47,7 @@ class AddingTest(AdminTestCase):
         assert response.status_code == 302
         assert (row.agent_name, row.model_id, row.set_by) == ("extraction", MINI, "olga")
         assert row.history.get().set_by == "olga"
-        assert "In effect from the next step on." in self.said(response)
+        assert "Applies from the next step." in self.said(response)
 
     def test_blanks_around_the_model_are_forgiven(self):
         self.post(ADD, self.form(agent_name="extraction", model_id=f"  {MINI}\n"))
@@ -110,8 +110,8 @@ class ChangingTest(AdminTestCase):
 
         assert in_force == ["memory"]
         assert len(AgentModelConfig.objects.get_all_active()) == 3
-        assert "Deactivated: extraction, trainer." in self.said(deactivated)
-        assert "Activated: extraction, trainer." in self.said(activated)
+        assert "Turned off: extraction, trainer." in self.said(deactivated)
+        assert "Turned on: extraction, trainer." in self.said(activated)
         assert [row.history.count() for row in rows] == [3, 3]
         assert rows[0].history.latest().set_by == "olga"
 
@@ -138,8 +138,8 @@ class ChangingTest(AdminTestCase):
 
         row.refresh_from_db()
         assert row.model_id == SONNET
-        assert "in effect within 60 s" in self.said(response)
-        assert "in effect within 60 s" in self.said(while_down)
+        assert "applies within 60 s" in self.said(response)
+        assert "applies within 60 s" in self.said(while_down)
 
     def test_nothing_can_be_deleted(self):
         row = choose_model("extraction", MINI)
@@ -181,35 +181,35 @@ class ListTest(AdminTestCase):
     def test_an_override_of_an_agent_that_is_gone_is_marked(self):
         choose_model("oracle", MINI)
 
-        assert "oracle (no longer an agent)" in self.client.get(LIST).content.decode()
+        assert "oracle (no longer available)" in self.client.get(LIST).content.decode()
 
     def test_without_a_shared_key_the_page_says_that_overrides_have_no_effect(self):
         row = choose_model("extraction", MINI)
         for url in (LIST, ADD, page_of(row)):
             with self.subTest(url):
-                assert b"no shared key is set" not in self.client.get(url).content
+                assert b"no team key" not in self.client.get(url).content
                 with override_settings(OPENROUTER_API_KEY=""):
-                    assert b"no shared key is set" in self.client.get(url).content
+                    assert b"no team key" in self.client.get(url).content
 
         with override_settings(OPENROUTER_API_KEY=""):
             response = self.post(page_of(row), self.form(model_id=GLM))
-            assert "Without effect until a shared key is set." in self.said(response)
-            assert b"without effect" in self.client.get(LIST).content
+            assert "Inactive: no team key." in self.said(response)
+            assert b"Inactive: no team key" in self.client.get(LIST).content
 
     def test_the_page_says_on_how_many_processes_the_last_change_is_in_effect(self):
         choose_model("extraction", MINI)
-        assert "no process is running" in self._banner()
+        assert "No process is running." in self._banner()
         version = read_snapshot().version
         self._reports("bot", version)
         self._reports("worker", version, is_stale=True)
-        assert f"{version} is in effect on 2 of 2 processes" in self._banner()
+        assert "Live on all processes (2 of 2)" in self._banner()
         self._reports("worker", "v0·0000")
 
         banner = self._banner()
 
-        assert f"{version} is saved; in effect on 2 of 3 processes" in banner
-        assert "worker 2 (stale)" in banner
-        assert "worker 3 (last reported v0·0000)" in banner
+        assert "Rolling out… 2 of 3" in banner
+        assert "worker 2 (can’t read changes)" in banner
+        assert "worker 3 (still on v0·0000)" in banner
 
     def test_the_page_never_shows_the_shared_key(self):
         row = choose_model("extraction", MINI)
@@ -312,6 +312,6 @@ class TwoOperatorsTest(TransactionTestCase):
 
         answer = client.post(restore_url(row, 1), follow=True)
 
-        assert "Enter an OpenRouter model id" in answer.content.decode()
+        assert "Enter an OpenRouter model ID" in answer.content.decode()
         row.refresh_from_db()
         assert row.model_id == GLM

@@ -33,7 +33,7 @@ class HistoryTest(AdminTestCase):
 
         places = [page.index(f"<strong>v{version}</strong>") for version in (3, 2, 1)]
         assert places == sorted(places)
-        assert f"deactivated ({GLM})" in page
+        assert f"off ({GLM})" in page
         assert "pete" in page
         assert MINI in page
 
@@ -48,7 +48,7 @@ class HistoryTest(AdminTestCase):
             True,
         )
         assert (self.row.set_by, self.row.version) == ("olga", 4)
-        assert "extraction is back to what it was in v2." in self.said(response)
+        assert "Restored v2. Applies from the next step." in self.said(response)
 
     def test_restoring_a_deactivated_state_deactivates(self):
         choose_model("extraction", SONNET)

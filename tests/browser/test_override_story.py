@@ -97,15 +97,15 @@ def _add_override(installation: Installation, admin: Page) -> None:
     admin.select_option("select[name=agent_name]", "strategist")
     admin.fill("input[name=model_id]", CHOSEN)
     admin.locator("button[name=_save]").click()
-    expect(admin.get_by_text("In effect from the next step on.")).to_be_visible()
+    expect(admin.get_by_text("Applies from the next step.")).to_be_visible()
 
 
 def _deactivate_override(installation: Installation, admin: Page) -> None:
     _open_override(installation, admin)
     admin.locator("input[name=is_active]").uncheck()
     admin.locator("button[name=_save]").click()
-    expect(admin.get_by_text("In effect from the next step on.")).to_be_visible()
-    expect(admin.locator("#result_list")).to_contain_text("not active", ignore_case=True)
+    expect(admin.get_by_text("Applies from the next step.")).to_be_visible()
+    expect(admin.locator("#result_list .field-state")).to_have_text("Off")
 
 
 def _open_override(installation: Installation, admin: Page) -> None:

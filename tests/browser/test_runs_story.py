@@ -45,7 +45,7 @@ def _override(installation: Installation, admin: Page, agent: str, model_id: str
     admin.select_option("select[name=agent_name]", agent)
     admin.fill("input[name=model_id]", model_id)
     admin.locator("button[name=_save]").click()
-    expect(admin.get_by_text("In effect from the next step on.")).to_be_visible()
+    expect(admin.get_by_text("Applies from the next step.")).to_be_visible()
 
 
 def _ask(chat: Page, times: int) -> None:

@@ -128,7 +128,7 @@ class ActionLogTests(TestCase):
         restore = reverse(f"{overrides}_restore", args=[row.pk, history])
         table = [
             (f"{restore}?seen=2", row, "Restored v1."),
-            (f"{reverse(f'{overrides}_remove')}?agent_name=extraction", row, "Removed."),
+            (f"{reverse(f'{overrides}_remove')}?agent_name=extraction", row, "Back to default."),
             (reverse("admin:pipeline_member_remove_key", args=[dana.pk]), dana, "Removed the key"),
         ]
         for url, changed, said in table:
