@@ -64,10 +64,10 @@ class Retirement:
     def advice(self) -> str:
         """What could be used instead, in words."""
         if self.successor is None:
-            return "No listed model fits what it is used for."
+            return "No model in the catalog can replace it."
         prices = f"{per_million(self.successor.prompt_usd)} in"
         prices += f", {per_million(self.successor.completion_usd)} out per million tokens"
-        return f"{self.successor.model_id} could take its place ({prices})."
+        return f"Possible replacement: {self.successor.model_id} ({prices})."
 
 
 def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
@@ -200,10 +200,10 @@ def _known(
 ) -> tuple[Reason, str, str] | None:
     """Return why there is something to tell, what makes it new, and the sentence; or nothing."""
     if model is None:
-        return Reason.UNKNOWN, "", "is not in OpenRouter's list."
+        return Reason.UNKNOWN, "", "isn't in OpenRouter's catalog."
     if model.vanished_at is not None:
         day = f"{model.vanished_at:%Y-%m-%d}"
-        return Reason.VANISHED, day, f"is no longer offered since {day}."
+        return Reason.VANISHED, day, f"hasn't been offered since {day}."
     if model.expires_on is None:
         return None
     days_left = (model.expires_on - today).days
@@ -211,7 +211,7 @@ def _known(
     if threshold is None:
         return None
     day = f"{model.expires_on:%Y-%m-%d}"
-    return Reason.EXPIRES, f"{day}:{threshold}", f"expires on {day}, {_in_words(days_left)}."
+    return Reason.EXPIRES, f"{day}:{threshold}", f"retires on {day}, {_in_words(days_left)}."
 
 
 def _threshold(days_left: int) -> int | None:

@@ -13,9 +13,9 @@ def lacks(model: CatalogModel, needs: Needs) -> list[str]:
     """
     reasons = []
     if model.vanished_at is not None:
-        reasons.append("is no longer offered")
+        reasons.append("no longer offered")
     elif model.expires_on is not None:
-        reasons.append(f"expires on {model.expires_on:%Y-%m-%d}")
+        reasons.append(f"retires on {model.expires_on:%Y-%m-%d}")
     return reasons + cannot(model, needs)
 
 
@@ -23,15 +23,15 @@ def cannot(model: CatalogModel, needs: Needs) -> list[str]:
     """Return what the model cannot do, however long it is offered."""
     reasons = []
     if model.output_modalities and "text" not in model.output_modalities:
-        reasons.append("does not answer in words")
+        reasons.append("no text output")
     if needs.vision and "image" not in model.input_modalities:
-        reasons.append("cannot read pictures")
+        reasons.append("can't read pictures")
     if needs.json_schema and not model.has_structured_outputs:
         reasons.append("no structured outputs")
     context_tokens = model.context_tokens
     if context_tokens is not None and context_tokens < needs.context_tokens:
-        reasons.append(f"context of {context_tokens:,} tokens, {needs.context_tokens:,} needed")
+        reasons.append(f"{context_tokens:,}-token context ({needs.context_tokens:,} needed)")
     most = model.max_completion_tokens
     if most is not None and most < needs.least_output_tokens:
-        reasons.append(f"answers of {most:,} tokens at most, {needs.least_output_tokens:,} needed")
+        reasons.append(f"at most {most:,} output tokens ({needs.least_output_tokens:,} needed)")
     return reasons

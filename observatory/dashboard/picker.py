@@ -75,7 +75,7 @@ def try_view(request: HttpRequest) -> HttpResponse:
     message = request.POST.get("sample", "").strip()[:MOST_SAMPLE] or SAMPLE
     problem = _problem(agent_name, model_id)
     if problem:
-        messages.error(request, f"Can’t try it: {problem}")
+        messages.error(request, f"Can't try it: {problem}")
         return redirect("admin:agents_agentmodelconfig_changelist")
     run_id = try_out(agent_name, model_id, message, request.user.get_username())
     runs: Any = admin.site.get_model_admin(PipelineRun)

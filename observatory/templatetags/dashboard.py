@@ -16,7 +16,7 @@ register = template.Library()
 def seconds(ms: int | None) -> str:
     """Return a time in seconds, to two figures where that tells more."""
     if ms is None:
-        return "–"
+        return "\N{EN DASH}"
     return f"{ms / 1000:.2f} s" if ms < 1000 else f"{ms / 1000:.1f} s"
 
 
@@ -24,7 +24,7 @@ def seconds(ms: int | None) -> str:
 def dollars(amount: Decimal) -> str:
     """Return dollars so that a fraction of a cent is still seen."""
     if not amount:
-        return "–"
+        return "\N{EN DASH}"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
 
 

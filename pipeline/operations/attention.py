@@ -89,8 +89,8 @@ def _key() -> Iterator[Concern]:
     if not settings.OPENROUTER_API_KEY:
         yield Concern(
             key="no-shared-key",
-            text="No shared key is set: overrides are without effect, "
-            "and every agent uses the member's own provider. Set OPENROUTER_API_KEY.",
+            text="No team key: overrides are inactive, and every agent uses the member's own "
+            "model. Set OPENROUTER_API_KEY.",
             page="agents_agentmodelconfig_changelist",
         )
 
@@ -103,8 +103,8 @@ def _operators_chat() -> Iterator[Concern]:
     if moved is not None:
         yield Concern(
             key="operators-chat-moved",
-            text=f"The operators' group has become a supergroup. Alerts follow it, but set "
-            f"OPERATOR_CHAT_ID to {moved.new_id}: {moved.old_id} is its old id.",
+            text=f"The operators' group is now a supergroup. Alerts still arrive, but change "
+            f"OPERATOR_CHAT_ID from {moved.old_id} to {moved.new_id}.",
             is_told=True,
         )
 
@@ -115,14 +115,14 @@ def _processes() -> Iterator[Concern]:
         if process.is_stale:
             yield Concern(
                 key=f"stale {process.process_id}",
-                text=f"{process} keeps the overrides of {process.version}: neither cache nor "
-                "database answers it.",
+                text=f"{process} can't reach the cache or the database, so it still uses "
+                f"overrides {process.version}.",
                 is_told=True,
             )
     if not processes:
         yield Concern(
             key="no-process",
-            text="No process of the bot is running: messages wait. Start runbot, or a runworker.",
+            text="The bot isn't running, so messages are waiting. Start runbot or runworker.",
         )
 
 
@@ -136,7 +136,7 @@ def credit() -> dict[str, str | None]:
 def _spending(now: datetime) -> Iterator[Concern]:
     heard = credit()
     if problem := heard.get("problem"):
-        yield Concern(key="credit-unknown", text=f"Shared key: {problem}.", is_told=True)
+        yield Concern(key="credit-unknown", text=f"Team key: {problem}.", is_told=True)
     if (remaining := heard.get("remaining_usd")) is None:
         return
     week = figures.tallies(now - timedelta(days=7), now=now, in_days=True)
@@ -144,8 +144,8 @@ def _spending(now: datetime) -> Iterator[Concern]:
     if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
         yield Concern(
             key="credit-low",
-            text=f"The shared key has ${Decimal(remaining):.2f} left; "
-            f"last week it paid ${spent:.2f}. Add credit, or raise its limit.",
+            text=f"The team key has ${Decimal(remaining):.2f} left and paid ${spent:.2f} last "
+            "week. Add credit or raise its limit.",
             is_told=True,
         )
 
@@ -153,7 +153,9 @@ def _spending(now: datetime) -> Iterator[Concern]:
 def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
     chore = Chore.objects.filter(name=CATALOGUE).first()
     if chore is not None and (problem := chore.found.get("problem")):
-        yield Concern(key="catalogue", text=f"{problem}. Prices and retirements may be old.")
+        yield Concern(
+            key="catalogue", text=f"{problem}. Prices and retirement dates may be out of date."
+        )
     for warning in retirements([*by_agents, *_uses_by_members()], today=now.date()):
         yield Concern(
             key=warning.event_key,
@@ -181,7 +183,7 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
         if why:
             yield Concern(
                 key=f"unfit {agent} {model_id}",
-                text=f"{agent} runs on {model_id}, which is unfit for it: {', '.join(why)}. "
+                text=f"{model_id} isn't suitable for {agent}: {', '.join(why)}. "
                 "Choose another model.",
                 page="agents_agentmodelconfig_changelist",
                 is_told=True,
@@ -189,9 +191,9 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
 
 
 _UNFIT_WORDS = {
-    Cause.SCHEMA: "it cannot be held to the JSON schema and is asked in words",
-    Cause.PICTURE: "it refuses pictures",
-    Cause.LIMIT: "its answers are too short",
+    Cause.SCHEMA: "no JSON schema support, so the prompt describes the schema",
+    Cause.PICTURE: "rejects pictures",
+    Cause.LIMIT: "output limit too low",
 }
 
 
@@ -211,8 +213,8 @@ def _answers(now: datetime) -> Iterator[Concern]:
     if day.mismatches:
         yield Concern(
             key="mismatch",
-            text=f"{_times(day.mismatches, 'call was', 'calls were')} answered by another model "
-            "than the one asked for, in the last 24 hours.",
+            text=f"Wrong model: {_times(day.mismatches, 'call was', 'calls were')} answered by "
+            "a model other than the one requested in the last 24 hours.",
             page="pipeline_pipelinerun_changelist",
             query="look=mismatch",
         )
@@ -220,7 +222,7 @@ def _answers(now: datetime) -> Iterator[Concern]:
     if dead:
         yield Concern(
             key="dead",
-            text=f"{_times(dead, 'task was', 'tasks were')} given up: try again, or see why.",
+            text=f"{_times(dead, 'failed task', 'failed tasks')}. See why, or try again.",
             page="pipeline_task_changelist",
         )
 
@@ -230,7 +232,7 @@ def _people() -> Iterator[Concern]:
     if waiting:
         yield Concern(
             key="waiting",
-            text=f"{_times(waiting, 'person waits', 'people wait')} to be let in.",
+            text=f"{_times(waiting, 'person is', 'people are')} waiting for approval.",
             page="pipeline_member_changelist",
             query=f"access__exact={Access.WAITING}",
         )
@@ -242,8 +244,8 @@ def _cases() -> Iterator[Concern]:
     if waiting:
         yield Concern(
             key="cases",
-            text=f"{_times(waiting, 'saved case waits', 'saved cases wait')} for approval: until "
-            "then only the member who saved it has answers that use it.",
+            text=f"{_times(waiting, 'saved case is', 'saved cases are')} waiting for approval. "
+            "Until then, only the member who saved a case gets answers that use it.",
             page="pipeline_casebookentry_changelist",
             query="approval=waiting",
         )

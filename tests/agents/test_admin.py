@@ -208,7 +208,7 @@ class ListTest(AdminTestCase):
         banner = self._banner()
 
         assert "Rolling out… 2 of 3" in banner
-        assert "worker 2 (can’t read changes)" in banner
+        assert "worker 2 (can't read changes)" in banner
         assert "worker 3 (still on v0·0000)" in banner
 
     def test_the_page_never_shows_the_shared_key(self):

@@ -54,7 +54,7 @@ class WarningTests(TestCase):
                     continue
                 assert warning is not None
                 assert (warning.days_left, warning.threshold_days) == (days_left, threshold)
-                assert warning.sentence == f"a/one expires on {in_days(40)}, {words}."
+                assert warning.sentence == f"a/one retires on {in_days(40)}, {words}."
                 keys.add((threshold, warning.event_key))
         assert len(keys) == len({key for _, key in keys}) == 3
 
@@ -99,7 +99,7 @@ class WarningTests(TestCase):
 
         assert warning.used_by == ("extraction", "trainer")
         assert warning.successor is None  # one of them needs pictures
-        assert warning.advice == "No listed model fits what it is used for."
+        assert warning.advice == "No model in the catalog can replace it."
 
     def test_before_the_first_sync_nothing_is_said(self):
         assert warned(Use(model_id="a/one", who="strategist")) == {}
@@ -187,7 +187,7 @@ class SuccessorTests(TestCase):
 
         advice = warned(Use(model_id="a/big-1", who="x", needs=WORDS_ONLY))["a/big-1"].advice
 
-        assert advice == "a/big-2 could take its place ($2.50 in, $2.50 out per million tokens)."
+        assert advice == "Possible replacement: a/big-2 ($2.50 in, $2.50 out per million tokens)."
 
 
 class FamilyTests(SimpleTestCase):

@@ -132,7 +132,7 @@ def _remove_and_switch_off(installation: Installation, hand: Hand) -> None:
     expect(admin.locator("#confirm")).to_be_visible()
     has_no_serious_violation(admin)
     hand.press("#confirm")
-    expect(_row(admin, "trainer")).to_contain_text("the member’s own model")
+    expect(_row(admin, "trainer")).to_contain_text("the member's own model")
     hand.press("#set-memory")
     _pick(hand, "sonnet 4.5", CHOSEN)
     _save(hand)
@@ -140,7 +140,7 @@ def _remove_and_switch_off(installation: Installation, hand: Hand) -> None:
     hand.press("#stop-all")
     expect(admin.get_by_text("Turn off all overrides?")).to_be_visible()
     hand.press("#confirm")
-    expect(_row(admin, "memory")).to_contain_text("the member’s own model")
+    expect(_row(admin, "memory")).to_contain_text("the member's own model")
 
 
 def _pick(hand: Hand, words: str, model_id: str) -> None:

@@ -100,7 +100,7 @@ def test_a_model_is_found_tried_chosen_and_removed_by_keyboard_alone(
     _look_at(admin, "phone", "dark")
     tab_to(admin, "#confirm")
     admin.keyboard.press("Enter")
-    expect(_row(admin, "trainer")).to_contain_text("the member’s own model")
+    expect(_row(admin, "trainer")).to_contain_text("the member's own model")
     _switch_all_off_by_keyboard(installation, admin)
 
 
@@ -142,7 +142,7 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
 
     admin.get_by_role("link", name="Turn off all overrides").click()
     admin.get_by_role("button", name="Turn off all").click()
-    expect(_row(admin, "strategist")).to_contain_text("the member’s own model")
+    expect(_row(admin, "strategist")).to_contain_text("the member's own model")
 
 
 # --- what the persons do --------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def _switch_all_off_by_keyboard(installation: Installation, admin: Page) -> None
     expect(admin.locator("#confirm")).to_be_visible()
     tab_to(admin, "#confirm")
     admin.keyboard.press("Enter")
-    expect(_row(admin, "memory")).to_contain_text("the member’s own model")
+    expect(_row(admin, "memory")).to_contain_text("the member's own model")
 
 
 def _open(installation: Installation, admin: Page) -> None:

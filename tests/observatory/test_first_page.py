@@ -108,7 +108,7 @@ class RightsTest(FirstPageCase):
     def test_without_a_role_nothing_is_shown(self):
         self.sign_in_with()
 
-        assert "you don’t have a role yet" in self.page()
+        assert "you don't have a role yet" in self.page()
 
     def test_who_may_only_look_gets_no_button(self):
         self.sign_in_with("view_agentmodelconfig", "view_pipelinerun")

@@ -58,7 +58,7 @@ class OfferTest(PickerCase):
 
         assert page.index("some/seeing") < page.index("some/blind")
         assert 'data-model="some/blind" disabled' in page
-        assert "Cannot read pictures" in page
+        assert "Can&#x27;t read pictures" in page
         assert 'data-model="some/seeing">' in page
 
     def test_a_model_that_retires_can_be_chosen_but_says_when(self):
@@ -100,7 +100,7 @@ class CostTest(PickerCase):
         assert "1 member who used strategist" in page
 
     def test_a_model_that_the_catalogue_does_not_know_is_pointed_out(self):
-        assert "isn’t in the catalog" in self.get("cost", agent_name="trainer", model_id="a/b")
+        assert "isn't in the catalog" in self.get("cost", agent_name="trainer", model_id="a/b")
 
     def test_without_traffic_it_costs_nothing_and_touches_nobody(self):
         listed("some/dear")

@@ -112,7 +112,7 @@ class RetiringTest(TestCase):
 
         assert "openai/gpt-4-old" in concern.text
         assert "Used by trainer" in concern.text
-        assert "openai/gpt-5-mini could take its place" in concern.text
+        assert "Possible replacement: openai/gpt-5-mini" in concern.text
         assert concern.is_told
 
     def test_a_members_own_model_counts_too(self):
@@ -189,9 +189,9 @@ class UnfitTest(TestCase):
             AgentModelConfig.objects.upsert(agent, model_id, "ada")
 
         blind, short = sorted(self.unfit())
-        assert "extraction runs on a/blind" in blind
-        assert "cannot read pictures" in blind
-        assert "answers of 500 tokens at most, 800 needed" in short
+        assert "a/blind isn't suitable for extraction" in blind
+        assert "can't read pictures" in blind
+        assert "at most 500 output tokens (800 needed)" in short
 
     def test_what_providers_refused_counts_for_a_model_that_is_not_listed(self):
         AgentModelConfig.objects.upsert("extraction", "a/new", "ada")
@@ -201,8 +201,8 @@ class UnfitTest(TestCase):
         self.refused("memory", "a/new", "schema")
 
         (text,) = self.unfit()
-        assert "extraction runs on a/new" in text
-        assert "it refuses pictures" in text
+        assert "a/new isn't suitable for extraction" in text
+        assert "rejects pictures" in text
 
     def test_what_a_server_of_the_teams_own_refused_counts_and_the_catalog_does_not(self):
         self.listed("a/blind", input_modalities=["text"])
@@ -213,7 +213,7 @@ class UnfitTest(TestCase):
             AgentModelConfig.objects.upsert("trainer", "llama3.2:1b", "ada")
             (text,) = self.unfit()
 
-        assert "trainer runs on llama3.2:1b" in text
+        assert "llama3.2:1b isn't suitable for trainer" in text
 
     def test_a_limit_counts_only_where_the_step_failed_of_it(self):
         AgentModelConfig.objects.upsert("trainer", "a/new", "ada")

@@ -133,7 +133,7 @@ class LacksTests(SimpleTestCase):
             (
                 CatalogModel(input_modalities=["text"]),
                 Needs(json_schema=False, vision=True),
-                ["cannot read pictures"],
+                ["can't read pictures"],
             ),
             (
                 CatalogModel(input_modalities=["text", "image"]),
@@ -143,24 +143,24 @@ class LacksTests(SimpleTestCase):
             (
                 CatalogModel(context_tokens=8192),
                 WORDS_ONLY,
-                ["context of 8,192 tokens, 16,000 needed"],
+                ["8,192-token context (16,000 needed)"],
             ),
             (CatalogModel(context_tokens=16_000), WORDS_ONLY, []),
-            (CatalogModel(output_modalities=["image"]), WORDS_ONLY, ["does not answer in words"]),
+            (CatalogModel(output_modalities=["image"]), WORDS_ONLY, ["no text output"]),
             (
                 CatalogModel(expires_on=datetime(2026, 12, 31, tzinfo=UTC).date()),
                 WORDS_ONLY,
-                ["expires on 2026-12-31"],
+                ["retires on 2026-12-31"],
             ),
-            (CatalogModel(vanished_at=NOW), WORDS_ONLY, ["is no longer offered"]),
+            (CatalogModel(vanished_at=NOW), WORDS_ONLY, ["no longer offered"]),
             (
                 CatalogModel(vanished_at=NOW, context_tokens=1),
                 Needs(vision=True),
                 [
-                    "is no longer offered",
-                    "cannot read pictures",
+                    "no longer offered",
+                    "can't read pictures",
                     "no structured outputs",
-                    "context of 1 tokens, 16,000 needed",
+                    "1-token context (16,000 needed)",
                 ],
             ),
         ]
