@@ -91,7 +91,7 @@ class CasebookEntryAdmin(GuardedModelAdmin):
         """Offer a case that an operator writes as approved."""
         return {"is_approved": True, **super().get_changeform_initial_data(request)}
 
-    @admin.action(description="Approve the selected cases for everyone", permissions=["change"])
+    @admin.action(description="Approve selected cases for everyone", permissions=["change"])
     def approve_selected(self, request: HttpRequest, cases: QuerySet[CasebookEntry]) -> Acted:
         """Have everyone's answers use the cases."""
         waiting = list(cases.filter(is_approved=False))

@@ -72,13 +72,15 @@ class MemberAdmin(GuardedModelAdmin):
     def access_label(self, member: Member) -> str:
         return member.get_access_display()
 
-    @display(description="pays for their runs")
+    @display(description="billing")
     def payer(self, member: Member) -> str:
         if member.key_ciphertext:
-            return f"own {member.provider} key {member.key_fingerprint}"
-        return "shared key, where allowed"
+            return f"Member's key ({member.provider}, {member.key_fingerprint})"
+        return "Team key (if allowed)"
 
-    @display(description="own key", empty_value="none; members set it in their chat with the bot")
+    @display(
+        description="own key", empty_value="None. Members add a key in their chat with the bot."
+    )
     def own_key(self, member: Member) -> str | None:
         if not member.key_ciphertext:
             return None
@@ -95,13 +97,13 @@ class MemberAdmin(GuardedModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
         return self.readonly_fields if obj else []
 
-    @admin.action(description="Approve the selected members", permissions=["change"])
+    @admin.action(description="Approve selected members", permissions=["change"])
     def approve_selected(self, request: HttpRequest, members: QuerySet[Member]) -> Acted:
         approved = [member for member in members if approve(member)]
-        said = f"Approved: {len(approved)}. The bot tells them now."
+        said = f"Approved: {len(approved)}. The bot is sending a welcome message."
         return Acted(rows=approved, log="Approved.", then=partial(self.message_user, request, said))
 
-    @admin.action(description="Block the selected members", permissions=["change"])
+    @admin.action(description="Block selected members", permissions=["change"])
     def block(self, request: HttpRequest, members: QuerySet[Member]) -> Acted:
         blocked = list(members.exclude(access=Access.BLOCKED))
         Member.objects.filter(pk__in=[member.pk for member in blocked]).update(
@@ -129,18 +131,18 @@ class MemberAdmin(GuardedModelAdmin):
         """Ask, and then take a member's key out."""
         found = self.get_object(request, unquote(object_id))
         if found is None:
-            raise Http404("there is no such member")
+            raise Http404("No such member.")
         rows = self.get_queryset(request).filter(pk=found.pk)
 
         def ask() -> Question:
             member = get_object_or_404(rows.exclude(key_ciphertext=""))
             return Question(
-                title=f"Remove the key of {member}?",
-                what=f"The {member.provider} key {member.key_fingerprint} is erased here; it "
-                "cannot be brought back. From the next step on, the shared key pays for "
-                f"{member}'s runs where that is allowed. Only the member can set a key again, in "
+                title=f"Remove {member}'s key?",
+                what=f"This erases the {member.provider} key {member.key_fingerprint}. It can't "
+                "be undone. From the next step on, the team key pays for "
+                f"{member}'s runs, if that is allowed. Only the member can add a key again, in "
                 "their chat with the bot.",
-                button="Remove the key",
+                button="Remove key",
                 back=reverse("admin:pipeline_member_change", args=[member.pk]),
             )
 
@@ -149,10 +151,10 @@ class MemberAdmin(GuardedModelAdmin):
             fingerprint = member.key_fingerprint
             member.forget_key()
             member.save(update_fields=["provider", "key_ciphertext", "key_fingerprint"])
-            done = f"The key {fingerprint} is removed."
+            done = f"Key {fingerprint} removed."
             return Acted(
                 rows=[member],
-                log=f"Removed the key {fingerprint}.",
+                log=f"Removed key {fingerprint}.",
                 then=partial(self.message_user, request, done),
             )
 
@@ -167,11 +169,11 @@ class InviteAdmin(GuardedModelAdmin):
     list_select_related = ["used_by"]
     fields = ["note"]
 
-    @display(label={"Open": "info", "Used": "success", "Too old": "warning"}, description="state")
+    @display(label={"Open": "info", "Used": "success", "Expired": "warning"}, description="status")
     def state(self, invited: Invite) -> str:
         if invited.used_at is not None:
             return "Used"
-        return "Open" if invited.expires_at > timezone.now() else "Too old"
+        return "Open" if invited.expires_at > timezone.now() else "Expired"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -180,8 +182,9 @@ class InviteAdmin(GuardedModelAdmin):
         made, secret = invite(obj.note, request.user.get_username(), now=timezone.now())
         obj.pk, obj.created_at = made.pk, made.created_at
         link = link_of(secret)
-        way = f"{link} or, to the bot, /start {secret}" if link else f"/start {secret} to the bot"
+        command = f"/start {secret}"
+        way = f"{link} (or {command} in the chat with the bot)" if link else command
         self.message_user(
             request,
-            f"Send this to one person; it is shown only now and is good for 7 days: {way}",
+            f"Send this to one person. It's shown only once and works for 7 days: {way}",
         )

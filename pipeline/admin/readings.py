@@ -9,10 +9,10 @@ from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from agents.guarded_admin import GuardedModelAdmin
+from pipeline.admin.labels import HOW, HowFilter
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_filters import DaysFilter
 from pipeline.models import TextsRead
@@ -22,12 +22,12 @@ from pipeline.models import TextsRead
 class TextsReadAdmin(GuardedModelAdmin):
     """Readings of texts: read only, for who has the permission to see them."""
 
-    list_display = ["at", "operator_name", "what", "how"]
+    list_display = ["at", "operator_name", "what", "how_label"]
     list_display_links = None
-    list_filter = [("how", ChoicesDropdownFilter), ("at", DaysFilter)]
+    list_filter = [("how", HowFilter), ("at", DaysFilter)]
     list_filter_submit = True
     search_fields = ["=operator_name"]
-    search_help_text = "An operator's name"
+    search_help_text = "Operator's name"
     sortable_by = ["at"]
     list_select_related = ["run", "task"]
     list_per_page = 50
@@ -35,11 +35,15 @@ class TextsReadAdmin(GuardedModelAdmin):
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
 
-    @display(description="what", empty_value="no longer kept")
+    @display(description="what", empty_value="no longer stored")
     def what(self, reading: TextsRead) -> str | None:
         if reading.run is not None:
             return f"run {reading.run}"
         return f"task {reading.task_id}" if reading.task_id else None
+
+    @display(description="how", ordering="how")
+    def how_label(self, reading: TextsRead) -> str:
+        return HOW.get(reading.how, reading.how)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TextsRead]:
         return (

@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def sides(self) -> list[tuple[str, Side | None]]:
-        return [("Then", self.then), ("Again", self.now)]
+        return [("Original", self.then), ("Re-run", self.now)]
 
 
 def may_run_again(request: HttpRequest) -> bool:
@@ -79,7 +79,7 @@ def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
     try:
         new = ask_again(run, UUID(request.POST.get("new_id", "")))
     except ValueError:
-        return question(request, run, "The form was not complete: press the button once more.")
+        return question(request, run, "The form was incomplete. Try again.")
     except NotAgain as error:
         return question(request, run, str(error))
     return redirect(reverse("admin:pipeline_pipelinerun_beside", args=[new.pk]))
@@ -89,7 +89,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     """Show both runs side by side; until the new one has ended, figures that renew themselves."""
     old = new.again_of
     if old is None:
-        raise Http404("it is no run again, or the run before it is no longer kept")
+        raise Http404("This isn't a re-run, or its original is no longer stored.")
     now_steps = steps_of(new, with_texts=False)
     is_over = new.status not in {RunStatus.WAITING, RunStatus.RUNNING} and are_over(now_steps)
     # Texts are sent once, at the end, and not with every reload: each time is written down.
@@ -103,7 +103,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     context = {
         "old": old,
         "new": new,
-        "totals": [("Then", old, tally(old_steps)), ("Again", new, tally(now_steps))],
+        "totals": [("Original", old, tally(old_steps)), ("Re-run", new, tally(now_steps))],
         "pairs": _pairs(old_steps, now_steps),
         "is_over": is_over,
         "reloads": reloads,

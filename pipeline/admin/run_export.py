@@ -61,7 +61,7 @@ def exported(request: HttpRequest, runs: QuerySet[PipelineRun], form: str) -> Ht
     is_cut = len(ids) > most
     ids = ids[:most]
     name = f"runs-first-{most}" if is_cut else "runs"
-    cut = f"Cut here: the list has more than {most:,} runs. Filter it to have the others."
+    cut = f"Cut off: the list has more than {most:,} runs. Filter it to export the rest."
     if form == "csv":
         return csv_response(f"{name}.csv", HEADER, _lines(ids, cut if is_cut else ""))
     if form == "texts":

@@ -26,8 +26,8 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.views import ChangeList
 
-from agents.llm.base import Purse
 from agents.registry import default_registry
+from pipeline.admin.labels import PAYER
 from pipeline.admin.paging import COUNTED
 from pipeline.models import Member, PipelineRun, StepRun
 from pipeline.running.config import pipeline_names
@@ -172,24 +172,21 @@ class ModelFilter(StepFilter):
 class PurseFilter(StepFilter):
     """Runs with a step that this purse paid for."""
 
-    title = "purse"
+    title = "paid by"
     parameter_name = lookup = "purse"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            (Purse.SHARED.value, "Shared key"),
-            (Purse.MEMBER.value, "Member's own key"),
-        ]
+        return list(PAYER.items())
 
 
 class LookFilter(DropdownFilter):
     """Runs in which another model answered than the one that was chosen."""
 
-    title = "mismatch or fallback"
+    title = "flag"
     parameter_name = "look"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("mismatch", "Served by another model"), ("fallback", "On DEFAULT_MODEL")]
+        return [("mismatch", "Wrong model"), ("fallback", "Fallback")]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[PipelineRun]
@@ -239,7 +236,7 @@ class DaysFilter(RangeDateFilter):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.title = "day"
+        self.title = "date"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         first, last = (self._day(end) for end in ("from", "to"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import Prefetch
 
+from pipeline.admin.labels import NOT_REPORTED
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import StepStatus
 
@@ -63,7 +64,7 @@ def are_over(steps: Sequence[StepRun]) -> bool:
 
 def dollars(cost: Decimal | None) -> str:
     """Return a cost to its last decimal."""
-    return "unknown" if cost is None else f"${cost.normalize():f}"
+    return NOT_REPORTED if cost is None else f"${cost.normalize():f}"
 
 
 def _take_quotes_out(step: StepRun) -> None:

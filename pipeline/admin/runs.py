@@ -18,10 +18,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils import timezone
-from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from agents.guarded_admin import GuardedModelAdmin
+from pipeline.admin.labels import RUN_STATUS, RunStatusFilter, SourceFilter, payer, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_again import begin, beside, may_run_again, question
 from pipeline.admin.run_export import MOST_RUNS, MOST_WITH_TEXTS, exported, may_export
@@ -73,19 +73,19 @@ class PipelineRunAdmin(GuardedModelAdmin):
         SinceFilter,
         ("started_at", DaysFilter),
         LookFilter,
-        ("status", ChoicesDropdownFilter),
+        ("status", RunStatusFilter),
         PipelineFilter,
         AgentFilter,
         ModelFilter,
         PurseFilter,
         MemberFilter,
         ("cost_usd", CostFilter),
-        ("source", ChoicesDropdownFilter),
+        ("source", SourceFilter),
     ]
     list_filter_submit = True
     list_before_template = "pipeline/runs_intro.html"
     search_fields = ["id"]
-    search_help_text = "A member's name, or the first eight digits of a run's id"
+    search_help_text = "Member's name, or the first 8 characters of a run ID"
     sortable_by = ["started_at", "cost"]
     list_per_page = 50
     show_full_result_count = False
@@ -116,35 +116,36 @@ class PipelineRunAdmin(GuardedModelAdmin):
     @display(
         description="status",
         label={
-            RunStatus.OK.label: "success",
-            RunStatus.RUNNING.label: "info",
-            RunStatus.WAITING.label: "info",
-            RunStatus.FAILED.label: "danger",
-            RunStatus.GIVEN_UP.label: "danger",
+            RUN_STATUS[RunStatus.OK]: "success",
+            RUN_STATUS[RunStatus.RUNNING]: "info",
+            RUN_STATUS[RunStatus.WAITING]: "info",
+            RUN_STATUS[RunStatus.FAILED]: "danger",
+            RUN_STATUS[RunStatus.GIVEN_UP]: "danger",
         },
     )
     def status_label(self, run: PipelineRun) -> str:
-        return run.get_status_display()
+        return status_label(run)
 
     @display(description="models")
     def models(self, run: PipelineRun) -> str:
         agents: dict[str, dict[str, None]] = {}  # in order, each agent once for all its attempts
         for step in run.steps.all():
             if step.requested_model:
-                agents.setdefault(f"{step.requested_model} ({step.purse})", {})[step.agent] = None
+                model = f"{step.requested_model} ({payer(step.purse)})"
+                agents.setdefault(model, {})[step.agent] = None
         return "; ".join(f"{model}: {', '.join(names)}" for model, names in agents.items())
 
     @display(description="cost", ordering="cost_usd")
     def cost(self, run: PipelineRun) -> str:
         return dollars(run.cost_usd)
 
-    @display(description="took", empty_value="")
+    @display(description="duration", empty_value="")
     def took(self, run: PipelineRun) -> str | None:
         return None if run.took_ms is None else f"{run.took_ms / 1000:.1f} s"
 
-    @display(description="look at", label="danger", empty_value="")
+    @display(description="flags", label="danger", empty_value="")
     def flags(self, run: PipelineRun) -> str | None:
-        flags = (("mismatch", run.has_mismatch), ("fallback", run.has_fallback))
+        flags = (("Wrong model", run.has_mismatch), ("Fallback", run.has_fallback))
         return ", ".join(word for word, is_so in flags if is_so) or None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -216,7 +217,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
             return question(request, run)
         answer = begin(request, run)
         if answer.status_code == 302:
-            self.log_change(request, run, "Run again.")
+            self.log_change(request, run, "Re-run.")
         return answer
 
     def beside_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -237,7 +238,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
                 PipelineRun.objects.select_related("member", "again_of", *related), pk=object_id
             )
         except ValidationError:
-            raise Http404("a run's id is a UUID") from None
+            raise Http404("A run ID is a UUID.") from None
 
 
 def _may_read_trial(request: HttpRequest, run: PipelineRun) -> bool:

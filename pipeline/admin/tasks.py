@@ -24,6 +24,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
 from agents.guarded_admin import Acted, GuardedModelAdmin
+from pipeline.admin.labels import TASK_STATUS, TaskKindFilter, kind_label, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
@@ -46,7 +47,7 @@ class Standing(admin.SimpleListFilter):
     DEFAULT = "given_up"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(self.DEFAULT, "Given up"), ("open", "Open"), ("all", "All")]
+        return [(self.DEFAULT, "Failed"), ("open", "Open"), ("all", "All")]
 
     def value(self) -> str:
         value = super().value()
@@ -72,10 +73,10 @@ class TaskAdmin(GuardedModelAdmin):
 
     list_display = ["since", "what", "member", "chat", "attempts", "status_label", "failure"]
     list_display_links = ["since"]
-    list_filter = [Standing, "kind"]
+    list_filter = [Standing, ("kind", TaskKindFilter)]
     list_before_template = "pipeline/tasks_intro.html"
     search_fields = ["=update__chat_id", "=update__user_id"]
-    search_help_text = "Chat or Telegram id"
+    search_help_text = "Chat ID or Telegram ID"
     ordering = ["-pk"]
     list_per_page = 50
     show_full_result_count = False
@@ -111,13 +112,13 @@ class TaskAdmin(GuardedModelAdmin):
     def what(self, task: Any) -> list[str]:
         # Of the others the first line says it all.
         is_special = task.kind not in {TaskKind.MESSAGE, TaskKind.CONTROL}
-        return [_what(task), task.get_kind_display() if is_special else ""]
+        return [_what(task), kind_label(task) if is_special else ""]
 
     @display(description="member", empty_value="unknown")
     def member(self, task: Any) -> str | None:
         return task.member_name or (str(task.person) if task.person else None)
 
-    @display(description="chat", empty_value="none")
+    @display(description="chat", empty_value="\N{EN DASH}")
     def chat(self, task: Any) -> str | None:
         return str(task.chat_id) if task.chat_id else None  # a string: an id has no thousands
 
@@ -125,14 +126,14 @@ class TaskAdmin(GuardedModelAdmin):
         description="status",
         ordering="status",
         label={
-            TaskStatus.DEAD.label: "danger",
-            TaskStatus.WAITING.label: "warning",
-            TaskStatus.RUNNING.label: "info",
-            TaskStatus.DONE.label: "success",
+            TASK_STATUS[TaskStatus.DEAD]: "danger",
+            TASK_STATUS[TaskStatus.WAITING]: "warning",
+            TASK_STATUS[TaskStatus.RUNNING]: "info",
+            TASK_STATUS[TaskStatus.DONE]: "success",
         },
     )
     def status_label(self, task: Task) -> str:
-        return task.get_status_display()
+        return status_label(task)
 
     @display(description="error", empty_value="")
     def failure(self, task: Task) -> str:
@@ -142,9 +143,9 @@ class TaskAdmin(GuardedModelAdmin):
     def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> Acted:
         selected = list(tasks)
         revived = [task for task in selected if claims.try_again(task)]
-        said = f"Trying again: {len(revived)}."
+        said = f"Queued again: {len(revived)}."
         if left_alone := len(selected) - len(revived):
-            said += f" Not given up, so left alone: {left_alone}."
+            said += f" Skipped, because not failed: {left_alone}."
         then = partial(self.message_user, request, said)
         return Acted(rows=revived, log="Tried again.", then=then)
 
@@ -209,16 +210,16 @@ class TaskAdmin(GuardedModelAdmin):
             if is_revived:
                 self.log_rows(request, [task], "Tried again.")
         if is_revived:
-            self.message_user(request, "It is tried again as soon as a worker is free.")
+            self.message_user(request, "Queued again. The next free worker picks it up.")
         else:
-            said = "It is not given up (any more), so nothing was changed."
+            said = "Nothing changed: this task isn't failed, or is queued again already."
             self.message_user(request, said, messages.WARNING)
         return redirect(reverse("admin:pipeline_task_change", args=[task.pk]))
 
     def _task(self, request: HttpRequest, object_id: str) -> Any:
         task = self.get_object(request, object_id)
         if task is None:
-            raise Http404("there is no such task")
+            raise Http404("No such task.")
         return task
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pipeline.admin.labels import status_label
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, StepStatus
 
@@ -134,7 +135,7 @@ def _row_of_step(step: StepRun, axis: _Axis, now: datetime) -> Row:
         name=step.agent + (f", attempt {step.attempt}" if step.attempt > 1 else ""),
         model=step.requested_model,
         status=step.status,
-        status_label=step.get_status_display(),
+        status_label=status_label(step),
         mode=step.mode,
         took=_milliseconds(step.started_at, end) if is_begun else "",
         began=axis.began(step.started_at) if is_begun else "",
@@ -148,10 +149,10 @@ def _row_of_call(number: int, call: LLMCall, step: StepRun, axis: _Axis, now: da
     x, width = axis.span(call.started_at, end)
     return Row(
         target=section_of(step),
-        name=f"call {number}",
+        name=f"request {number}",
         model=call.served_model or call.requested_model,
         status=call.status,
-        status_label=call.get_status_display(),
+        status_label=status_label(call),
         mode="",
         took=_milliseconds(call.started_at, end),
         began=axis.began(call.started_at),

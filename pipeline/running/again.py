@@ -88,19 +88,18 @@ def ask_again(old: PipelineRun, new_id: UUID) -> PipelineRun:
     except IntegrityError:
         known = PipelineRun.objects.filter(pk=new_id, again_of=old)
         if not known.exists():
-            raise NotAgain("That id is another run's: open the page anew.") from None
+            raise NotAgain("That ID belongs to another run. Reload the page.") from None
     return PipelineRun.objects.get(pk=new_id)
 
 
 def _todays_pipeline(run: PipelineRun) -> PipelineConfig:
     if not settings.OPENROUTER_API_KEY:
         raise NotAgain(
-            "No shared key is set (OPENROUTER_API_KEY), and a member's own key never pays for "
-            "what an operator asks for."
+            "No team key is set (OPENROUTER_API_KEY), and a re-run never uses a member's key."
         )
     if not (run.user_message_id or run.background_id or run.image_id):
-        raise NotAgain("What it was given is no longer kept, so there is nothing to run again.")
+        raise NotAgain("The inputs of this run are no longer stored, so it can't be re-run.")
     try:
         return load_pipeline(run.pipeline)
     except (UnknownPipeline, PipelineInvalid):
-        raise NotAgain(f"There is no pipeline {run.pipeline!r} any more.") from None
+        raise NotAgain(f"The pipeline {run.pipeline!r} no longer exists.") from None

@@ -198,15 +198,15 @@ def _find_a_run_and_read_it(installation: Installation, hand: Hand) -> None:
 def _run_again_and_export(installation: Installation, hand: Hand) -> None:
     admin = hand.page
     admin.goto(admin.url.partition("#")[0])
-    hand.press("a", "Run again…")
-    expect(admin.locator("main")).to_contain_text("never spends a member's key")
+    hand.press("a", "Re-run…")
+    expect(admin.locator("main")).to_contain_text("never uses a member's key")
     has_no_serious_violation(admin)
     hand.press("button")
-    expect(admin.get_by_text("It is written down")).to_be_visible(timeout=PATIENCE_MS)
+    expect(admin.get_by_text("Your view has been logged.")).to_be_visible(timeout=PATIENCE_MS)
     expect(admin.locator("h1")).to_contain_text("Answered")
     has_no_serious_violation(admin)
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/")
-    for words, name in (("CSV, a line a call", "runs.csv"), ("JSON", "runs.json")):
+    for words, name in (("CSV, one row per request", "runs.csv"), ("JSON", "runs.json")):
         with admin.expect_download() as download:
             hand.press("a", re.compile(f"^{words}$"))
         assert download.value.suggested_filename == name

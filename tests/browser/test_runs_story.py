@@ -122,16 +122,16 @@ def _run_again(installation: Installation, admin: Page) -> None:
     page = admin.url.partition("#")[0]
     _override(installation, admin, "extraction", OTHER)
     admin.goto(page)
-    admin.get_by_role("link", name="Run again…").click()
+    admin.get_by_role("link", name="Re-run…").click()
     expect(admin.locator("table")).to_contain_text(OTHER)
-    expect(admin.locator("main")).to_contain_text("never spends a member's key")
+    expect(admin.locator("main")).to_contain_text("never uses a member's key")
     photograph(admin, "run-again")
     has_no_serious_violation(admin)
     tab_to(admin, "button")
     admin.keyboard.press("Enter")
-    expect(admin.locator("h1")).to_contain_text("then and again")
+    expect(admin.locator("h1")).to_contain_text("original vs re-run")
     # It renews itself until all steps, the one in the background too, have ended.
-    expect(admin.get_by_text("It is written down")).to_be_visible(timeout=PATIENCE_MS)
+    expect(admin.get_by_text("Your view has been logged.")).to_be_visible(timeout=PATIENCE_MS)
     expect(admin.locator("h1")).to_contain_text("Answered")
     calls = installation.calls(after=before)
     assert {call["key"] for call in calls} == {SHARED_KEY}
@@ -150,9 +150,9 @@ def _export(installation: Installation, admin: Page) -> None:
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/?source__exact=again")
     expect(admin.locator("#result_list tbody tr")).to_have_count(1)
     with admin.expect_download() as download:
-        admin.get_by_role("link", name="CSV, a line a call").click()
+        admin.get_by_role("link", name="CSV, one row per request").click()
     assert download.value.suggested_filename == "runs.csv"
     assert len(download.value.path().read_text(encoding="utf-8").splitlines()) == 4
     admin.goto(f"{installation.address}/admin/pipeline/textsread/")
-    expect(admin.locator("#result_list")).to_contain_text("Beside a run again")
+    expect(admin.locator("#result_list")).to_contain_text("Comparison with a re-run")
     photograph(admin, "readings")

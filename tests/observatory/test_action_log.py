@@ -129,7 +129,7 @@ class ActionLogTests(TestCase):
         table = [
             (f"{restore}?seen=2", row, "Restored v1."),
             (f"{reverse(f'{overrides}_remove')}?agent_name=extraction", row, "Back to default."),
-            (reverse("admin:pipeline_member_remove_key", args=[dana.pk]), dana, "Removed the key"),
+            (reverse("admin:pipeline_member_remove_key", args=[dana.pk]), dana, "Removed key"),
         ]
         for url, changed, said in table:
             LogEntry.objects.all().delete()

@@ -165,7 +165,7 @@ class MemberPageTests(TestCase):
         assert sent.status_code == 302
         assert Member.objects.get().api_key is None
         assert entry.object_id == str(dana.pk)
-        assert entry.change_message == f"Removed the key {dana.key_fingerprint}."
+        assert entry.change_message == f"Removed key {dana.key_fingerprint}."
 
     def test_a_key_that_came_after_the_question_is_not_removed(self):
         dana = member_with_key()

@@ -100,7 +100,7 @@ class TaskListTests(TestCase):
 
         page = operator("ana", "view_task", "view_texts").get(LIST).content.decode()
 
-        for word in ("Dana Dawes", str(CHAT), "message", "Given up", "ValueError"):
+        for word in ("Dana Dawes", str(CHAT), "message", "Failed", "ValueError"):
             assert word in page, word
         assert "SECRET-PROSPECT" not in page
 
@@ -140,8 +140,8 @@ class TaskListTests(TestCase):
         task(status=TaskStatus.DONE)
         ana = operator("ana", "view_task")
 
-        assert "Nothing was given up" in ana.get(LIST).content.decode()
-        assert "Nothing was given up" not in ana.get(f"{LIST}?q=7").content.decode()
+        assert "No failed tasks." in ana.get(LIST).content.decode()
+        assert "No failed tasks." not in ana.get(f"{LIST}?q=7").content.decode()
 
     def test_a_chat_or_a_person_is_found_by_number_and_a_word_finds_nothing(self):
         task(status=TaskStatus.DONE)
@@ -184,7 +184,7 @@ class TaskListTests(TestCase):
             olga, f"{LIST}?show=all", action="try_again", _selected_action=[dead.pk, done.pk]
         )
 
-        assert "Trying again: 1. Not given up, so left alone: 1." in page
+        assert "Queued again: 1. Skipped, because not failed: 1." in page
         assert status_of(dead) == TaskStatus.WAITING
         assert status_of(done) == TaskStatus.DONE
         assert Task.objects.get(pk=dead.pk).attempts == 0
@@ -250,7 +250,7 @@ class TaskPageTests(TestCase):
         page = self.read(self.story())
 
         assert "SECRET-PROSPECT" not in page
-        for words in ("ValueError", "Dana Dawes", "Given up", str(CHAT), "nobody knows whether"):
+        for words in ("ValueError", "Dana Dawes", "Failed", str(CHAT), "may not have arrived"):
             assert words in page, words
 
     def test_no_text_is_even_fetched_for_who_may_not_read_it(self):
@@ -306,7 +306,7 @@ class TaskPageTests(TestCase):
         row = task()
         TelegramUpdate.objects.update(holds_key=True)
 
-        assert "It held an API key, which is not kept." in self.read(row)
+        assert "It contained an API key, which wasn't stored." in self.read(row)
 
     def test_without_permission_there_is_no_page_and_a_wrong_id_is_not_found(self):
         row = task()
@@ -326,7 +326,7 @@ class TaskPageTests(TestCase):
 
         page = said(olga, again_url(row))
 
-        assert "It is tried again as soon as a worker is free." in page
+        assert "Queued again. The next free worker picks it up." in page
         assert again_url(row) not in page
         assert status_of(row) == TaskStatus.WAITING
         assert LogEntry.objects.get().user_id == User.objects.get(username="olga").pk
@@ -383,7 +383,7 @@ class AttemptsOfARunTests(TestCase):
         steps = [part.partition("</h2>")[0] for part in page.split('class="step"')[1:]]
         assert [step.count("attempt&nbsp;2") for step in steps] == [0, 1, 0]
         assert "Interrupted by a restart" in steps[0]
-        assert "Waiting for a worker" in steps[2]
+        assert "Queued" in steps[2]
         assert "attempt&nbsp;1" not in page
 
     def test_the_list_of_runs_names_an_agent_once_and_marks_what_was_given_up(self):
@@ -391,6 +391,6 @@ class AttemptsOfARunTests(TestCase):
 
         page = boss().get(reverse("admin:pipeline_pipelinerun_changelist")).content.decode()
 
-        assert "openai/gpt-5-mini (shared): extraction<" in page
-        label = page.partition("Given up: every attempt failed")[0].rpartition("<span")[2]
+        assert "openai/gpt-5-mini (Team key): extraction<" in page
+        label = page.partition("Failed after all attempts")[0].rpartition("<span")[2]
         assert "red" in label

@@ -71,7 +71,7 @@ class AskingTests(TestCase):
 
         for words in (CLAUDE, "override v1 by olga", "a/b", "no override is set"):
             assert words in page, words
-        for words in ("shared key", "never spends a member", "$0.0125"):
+        for words in ("About $0.0125 on the team key", "never uses a member"):
             assert words in page, words
         assert not Task.objects.exists()
         assert not PipelineRun.objects.filter(source=Source.AGAIN).exists()
@@ -88,7 +88,7 @@ class AskingTests(TestCase):
             assert getattr(new, name) == getattr(old, name) is not None
         assert Task.objects.get().kind == TaskKind.AGAIN
         assert Task.objects.get().run == new
-        assert LogEntry.objects.get().change_message == "Run again."
+        assert LogEntry.objects.get().change_message == "Re-run."
 
     def test_pressed_twice_it_is_run_once(self):
         old, same = a_question(), str(uuid4())
@@ -100,16 +100,16 @@ class AskingTests(TestCase):
     def test_an_id_that_is_none_or_another_runs_is_refused(self):
         old, other = a_question(), a_run()
 
-        for new_id, words in (("x", "once more"), ("", "once more"), (other.pk, "another run")):
+        for new_id, words in (("x", "incomplete"), ("", "incomplete"), (other.pk, "another run")):
             page = press(self.ana, old, new_id=str(new_id))
             assert words in page.content.decode()
         assert not Task.objects.exists()
 
     def test_it_is_refused_in_plain_words_where_it_cannot_be(self):
         table: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-            ({"OPENROUTER_API_KEY": ""}, {}, "No shared key is set"),
-            ({}, {"pipeline": "of-long-ago"}, "There is no pipeline"),
-            ({}, {"user_message": None}, "no longer kept"),
+            ({"OPENROUTER_API_KEY": ""}, {}, "No team key is set"),
+            ({}, {"pipeline": "of-long-ago"}, "no longer exists"),
+            ({}, {"user_message": None}, "no longer stored"),
         ]
         for changed, fields, words in table:
             with self.subTest(words), override_settings(**changed):
@@ -187,7 +187,8 @@ class BesideTests(TestCase):
         late = self.again(hours_ago=1, status="waiting")
 
         assert (
-            "is runbot, or runworker, at work?" in self.ana.get(beside_url(late)).content.decode()
+            "Check that runbot or runworker is running."
+            in self.ana.get(beside_url(late)).content.decode()
         )
 
     def test_who_may_not_read_texts_sees_the_figures(self):
@@ -204,7 +205,7 @@ class BesideTests(TestCase):
 
         agents = [pair.agent for pair in page.context["pairs"]]
         assert agents == ["trainer", "extraction", "strategist"]
-        assert page.content.decode().count("Not a step of this run.") == 3
+        assert page.content.decode().count("This run doesn't have this step.") == 3
 
     def test_what_is_no_run_again_has_no_such_page(self):
         assert self.ana.get(beside_url(self.old)).status_code == 404

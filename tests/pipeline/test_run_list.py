@@ -198,6 +198,6 @@ class BoundsTests(ListCase):
 
         page = self.ana.get(LIST).content.decode()
 
-        for words in ("Maya", f"{MODEL} (shared): extraction", CLAUDE, "$0.0125", "mismatch"):
+        for words in ("Maya", f"{MODEL} (Team key): extraction", CLAUDE, "$0.0125", "Wrong model"):
             assert words in page, words
         assert "3.0 s" in page

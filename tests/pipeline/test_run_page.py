@@ -56,7 +56,7 @@ class RunPageTests(TestCase):
 
         page = self.page(step.run)
 
-        assert ">cut off</span>" in page
+        assert ">Cut off</span>" in page
         assert "<dt>Cause</dt><dd>cut</dd>" in page
 
     def test_the_number_of_queries_does_not_grow_with_steps_and_calls(self):
@@ -166,7 +166,7 @@ class ReadingTests(TestCase):
         page = boss().get(READINGS).content.decode()
 
         assert "ana" in page
-        assert "no longer kept" in page
+        assert "no longer stored" in page
 
     def test_the_number_of_queries_does_not_grow_with_the_readings(self):
         client, run = boss(), run_with_texts()

@@ -57,7 +57,7 @@ class WaterfallTests(TestCase):
         _, refused, answered = drawn(run).rows
 
         assert (span(refused), span(answered)) == ((0, 20), (40, 90))
-        assert (refused.name, refused.status, refused.model) == ("call 1", "error", "a/b")
+        assert (refused.name, refused.status, refused.model) == ("request 1", "error", "a/b")
         assert refused.is_call
 
     def test_what_has_not_ended_goes_on_until_now_and_what_waits_has_no_bar(self):
@@ -70,7 +70,7 @@ class WaterfallTests(TestCase):
 
         assert span(running) == span(call) == (0, 100)
         assert not waiting.has_bar
-        assert waiting.status_label == "Waiting for a worker"
+        assert waiting.status_label == "Queued"
 
     def test_the_axis_is_marked_at_round_times_and_stays_on_the_page(self):
         for seconds, labels in [

@@ -1,0 +1,159 @@
+"""What operators read for stored values: statuses, sources, kinds, and who pays.
+
+The labels of the models' own choices are part of their migrations, so pages do not use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django import template
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+
+from agents.llm.base import Purse
+from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
+from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
+from pipeline.models.readings import How
+from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
+
+register = template.Library()
+
+NOT_REPORTED = "\N{EN DASH}"
+
+RUN_STATUS = {
+    RunStatus.WAITING.value: "Queued",
+    RunStatus.RUNNING.value: "Running",
+    RunStatus.OK.value: "Answered",
+    RunStatus.FAILED.value: "Failed",
+    RunStatus.CANCELLED.value: "Canceled",
+    RunStatus.INTERRUPTED.value: "Interrupted by a restart",
+    RunStatus.GIVEN_UP.value: "Failed after all attempts",
+}
+STEP_STATUS = {
+    StepStatus.WAITING.value: "Queued",
+    StepStatus.RUNNING.value: "Running",
+    StepStatus.OK.value: "Done",
+    StepStatus.FAILED.value: "Failed",
+    StepStatus.SKIPPED.value: "Skipped: missing input",
+    StepStatus.CANCELLED.value: "Canceled",
+    StepStatus.INTERRUPTED.value: "Interrupted by a restart",
+}
+CALL_STATUS = {
+    CallStatus.RUNNING.value: "Running",
+    CallStatus.OK.value: "Answered",
+    CallStatus.ERROR.value: "Failed",
+    CallStatus.UNKNOWN.value: "Outcome unknown, may have been charged",
+    CallStatus.INTERRUPTED.value: "Interrupted by a restart, may have been charged",
+}
+TASK_STATUS = {
+    TaskStatus.WAITING.value: "Queued",
+    TaskStatus.RUNNING.value: "Running",
+    TaskStatus.DONE.value: "Done",
+    TaskStatus.IGNORED.value: "Nothing to do",
+    TaskStatus.MERGED.value: "Merged into the previous message",
+    TaskStatus.DEAD.value: "Failed",
+}
+REPLY_STATUS = {
+    SendStatus.PENDING.value: "Queued",
+    SendStatus.SENDING.value: "Sending",
+    SendStatus.SHOWN.value: "Placeholder sent, answer to follow",
+    SendStatus.SENT.value: "Sent",
+    SendStatus.AMBIGUOUS.value: "Interrupted, may not have arrived",
+    SendStatus.REFUSED.value: "Rejected by Telegram",
+}
+TASK_KIND = {
+    TaskKind.CONTROL.value: "Update handled right away",
+    TaskKind.MESSAGE.value: "Message",
+    TaskKind.NOTICE.value: "Queue notice to a member",
+    TaskKind.GREETING.value: "Welcome message to a member",
+    TaskKind.STEP.value: "Background step",
+    TaskKind.AGAIN.value: "Re-run for an operator",
+}
+SOURCE = {
+    Source.TELEGRAM.value: "Telegram",
+    Source.SHELL.value: "Shell",
+    Source.AGAIN.value: "Re-run by an operator",
+    Source.TRIAL.value: "Model test",
+}
+HOW = {
+    How.PAGE.value: "Page",
+    How.EXPORT.value: "Export",
+    How.AGAIN.value: "Comparison with a re-run",
+}
+PAYER = {Purse.SHARED.value: "Team key", Purse.MEMBER.value: "Member's key"}
+
+_STATUS: Mapping[type[Any], Mapping[str, str]] = {
+    PipelineRun: RUN_STATUS,
+    StepRun: STEP_STATUS,
+    LLMCall: CALL_STATUS,
+    Task: TASK_STATUS,
+    OutgoingMessage: REPLY_STATUS,
+}
+
+
+@register.filter
+def status_label(row: Any) -> str:
+    """Return where a run, step, call, task or reply stands."""
+    return _STATUS[type(row)].get(row.status, row.status)
+
+
+@register.filter
+def source_label(run: PipelineRun) -> str:
+    """Return where a run came from."""
+    return SOURCE.get(run.source, run.source)
+
+
+@register.filter
+def kind_label(task: Task) -> str:
+    """Return what kind of task it is."""
+    return TASK_KIND.get(task.kind, task.kind)
+
+
+@register.filter
+def payer(purse: str) -> str:
+    """Return whose key pays."""
+    return PAYER.get(purse, purse)
+
+
+class LabelDropdownFilter(ChoicesDropdownFilter):
+    """The theme's menu of a column's choices, in these words."""
+
+    labels: Mapping[str, str]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for choice in super().choices(changelist):
+            field = choice["form"].fields[self.lookup_kwarg]
+            field.choices = [
+                (value, self.labels.get(value, words)) for value, words in field.choices
+            ]
+            yield choice
+
+
+class RunStatusFilter(LabelDropdownFilter):
+    """Runs by where they stand."""
+
+    labels = RUN_STATUS
+
+
+class SourceFilter(LabelDropdownFilter):
+    """Runs by where they came from."""
+
+    labels = SOURCE
+
+
+class HowFilter(LabelDropdownFilter):
+    """Logged accesses by the way in which texts were read."""
+
+    labels = HOW
+
+
+class TaskKindFilter(admin.ChoicesFieldListFilter):
+    """Tasks by their kind."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        words = {kind.label: TASK_KIND[kind.value] for kind in TaskKind}
+        for choice in super().choices(changelist):
+            yield {**choice, "display": words.get(choice["display"], choice["display"])}
