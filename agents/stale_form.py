@@ -42,7 +42,7 @@ class StaleCheck:
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()
         if self.is_stale:
-            raise forms.ValidationError("This was changed while you had it open.", code="stale")
+            raise forms.ValidationError("This changed while you had it open.", code="stale")
         return cleaned
 
 

@@ -276,7 +276,7 @@ class TwoOperatorsTest(TransactionTestCase):
 
         said = strip_tags(page.content.decode())
         assert page.status_code == 409
-        assert "was changed while you had this form open" in said
+        assert "changed while you had this form open" in said
         assert f"{GLM}" in said[said.index("pete, ") :]
         assert page.context["adminform"].form["model_id"].value() == SONNET
         row.refresh_from_db()

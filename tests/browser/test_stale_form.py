@@ -38,7 +38,7 @@ def test_a_form_that_was_overtaken_is_refused_and_keeps_what_was_typed(
         first.locator("button[name=_continue]").click()
 
         alert = first.locator("#stale")
-        expect(alert).to_contain_text("was changed while you had this form open")
+        expect(alert).to_contain_text("changed while you had this form open")
         expect(alert).to_contain_text(f"Theirs {number}")
         expect(alert).to_contain_text("operator, ")
         assert first.locator("#id_title").input_value() == f"Mine {number}"
