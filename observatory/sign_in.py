@@ -74,7 +74,7 @@ def locked_out(request: Any, *_: Any) -> HttpResponse:
     wait_s = max(1, math.ceil((until - now).total_seconds()))
     context = {
         **admin.site.each_context(request),
-        "title": "Wait a little",
+        "title": "Please wait",
         "until": until,
         "minutes": math.ceil(wait_s / 60),
     }
