@@ -43,9 +43,9 @@ class OnFailureFilter(admin.ChoicesFieldListFilter):
         self.title = "if the model fails"
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        words = {one.label: ON_FAILURE_LABELS[one.value] for one in OnFailure}
+        words = {str(one.label): ON_FAILURE_LABELS[one.value] for one in OnFailure}
         for choice in super().choices(changelist):
-            yield {**choice, "display": words.get(choice["display"], choice["display"])}
+            yield {**choice, "display": words.get(str(choice["display"]), choice["display"])}
 
 
 @admin.register(AgentModelConfig)
@@ -53,6 +53,9 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     """Overrides: what is set here runs from the next step on, in every process."""
 
     form = OverrideForm
+    list_title = "Overrides"
+    empty_title = "No overrides yet"
+    empty_text = "Every agent uses its default model. Add one to choose a model for an agent."
     change_form_template = "admin/agents/agentmodelconfig/change_form.html"
     also_seen = ["version"]
     list_display = ["agent", "model_id", "state", "if_it_fails", "set_by", "updated_at"]

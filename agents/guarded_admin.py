@@ -88,6 +88,8 @@ class GuardedAdmin(admin.ModelAdmin):
     delete_confirmation_template = "agents/guarded_delete.html"
     delete_selected_confirmation_template = "agents/guarded_delete_selected.html"
     action_form = GuardedActionForm
+    list_title = ""  # above the list; the theme's own if it is empty
+    empty_title, empty_text = "Nothing here yet", ""  # of the list without any rows
     also_seen: Sequence[str] = ()  # columns that make a form stale without being among its fields
     not_seen: Sequence[str] = ()  # fields that change by themselves, and whose change harms no form
 
@@ -142,6 +144,7 @@ class GuardedAdmin(admin.ModelAdmin):
             len(changes.result_list)
         except (DataError, OverflowError, ValueError, ValidationError) as error:
             raise IncorrectLookupParameters(str(error)) from error
+        changes.title = self.list_title or changes.title
         return changes
 
     # --- stale forms ----------------------------------------------------------------------------
@@ -224,7 +227,7 @@ class GuardedAdmin(admin.ModelAdmin):
         try:
             return super().delete_view(request, object_id, {**context, **(extra_context or {})})
         except StaleDeletion:
-            said = f"Not deleted: “{row}” was changed while you had this page open. Look again."
+            said = f"Not deleted: “{row}” changed while this page was open. Check it again."
             self.message_user(request, said, messages.ERROR)
             return redirect(request.get_full_path())
 
@@ -246,7 +249,7 @@ class GuardedAdmin(admin.ModelAdmin):
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         for said in request.POST.getlist(ACTION_CHECKBOX_NAME):
             if _value(self.opts.pk, said) is None:
-                raise BadRequest("one of the selected rows has an id that none can have")
+                raise BadRequest("One of the selected rows has an invalid ID.")
         return super().response_action(request, queryset)
 
     def _acted(
@@ -282,7 +285,7 @@ class GuardedAdmin(admin.ModelAdmin):
         for row in rows:
             for change in changes.get(str(row.pk), [])[:1]:
                 said = (
-                    f"Left alone: “{row}” was changed by {change.by} at "
+                    f"Skipped “{row}”: {change.by} changed it at "
                     f"{timezone.localtime(change.at):%H:%M:%S}, after you opened this list."
                 )
                 self.message_user(request, said, messages.WARNING)

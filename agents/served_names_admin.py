@@ -17,6 +17,12 @@ from agents.served_names import PROVIDERS
 class ServedNameAdmin(GuardedModelAdmin):
     """Names that answered instead of the one that was asked for, and what operators say of them."""
 
+    list_title = "Served names"
+    empty_title = "No served names yet"
+    empty_text = (
+        "When a server answers under another model name than the one requested, the name appears "
+        "here. Then you can say whether it's the same model."
+    )
     list_display = ["requested_model", "served_model", "provider", "is_same", "set_by"]
     list_filter = ["is_same"]
     list_filter_submit = False
@@ -27,9 +33,15 @@ class ServedNameAdmin(GuardedModelAdmin):
         return ["provider", "requested_model", "served_model"] if obj else []
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "provider":
             return forms.ChoiceField(choices=[(name, name) for name in PROVIDERS])
+        if db_field.name == "is_same":
+            field.label = "Same model"
+            field.help_text = (
+                "From the next call on, this name no longer counts as a wrong model. "
+                "Earlier calls stay as they are."
+            )
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

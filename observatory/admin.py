@@ -42,6 +42,7 @@ class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
     The record and the log name operators by their sign-in name, so it stays as it was given.
     """
 
+    list_title = "Operators"
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -71,11 +72,18 @@ class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
 class RoleAdmin(SuperusersOnly, GuardedAdmin, GroupAdmin, ModelAdmin):
     """Sets of permissions."""
 
+    list_title = "Roles"
+    empty_title = "No roles yet"
+    empty_text = "A role is a set of permissions that you give to operators."
+
 
 @admin.register(AccessAttempt)
 class FailedSignInAdmin(GuardedModelAdmin):
     """Failed sign-ins of the last quarter of an hour; deleting one ends its wait."""
 
+    list_title = "Failed sign-ins"
+    empty_title = "No failed sign-ins"
+    empty_text = "Failed sign-ins of the last 15 minutes appear here. Delete one to end its wait."
     list_display = ["attempt_time", "username", "ip_address", "failures_since_start"]
     search_fields = ["username", "ip_address"]
     ordering = ["-attempt_time"]
@@ -103,5 +111,8 @@ if apps.is_installed("procrastinate.contrib.django"):
     class QueueJobAdmin(GuardedAdmin, ProcrastinateJobAdmin, ModelAdmin):
         """The queue's own table, to look at: a task is tried again or stopped as a task."""
 
+        list_title = "Queue jobs"
+        empty_title = "No jobs"
+        empty_text = "Jobs appear here while tasks are queued."
         actions: Any = None
         inlines = [EventInline]

@@ -19,6 +19,9 @@ from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 class PlaybookPageAdmin(GuardedModelAdmin):
     """The team's playbook."""
 
+    list_title = "Playbook"
+    empty_title = "No playbook pages yet"
+    empty_text = "Agents use the pages of the playbook in their answers."
     list_display = ["title", "position", "is_active"]
     list_filter = ["is_active"]
     search_fields = ["title", "text"]
@@ -28,6 +31,9 @@ class PlaybookPageAdmin(GuardedModelAdmin):
 class ScenarioAdmin(GuardedModelAdmin):
     """Training scenarios."""
 
+    list_title = "Scenarios"
+    empty_title = "No scenarios yet"
+    empty_text = "Members train on scenarios in their chat with the bot."
     list_display = ["title", "difficulty", "is_active"]
     list_filter = ["difficulty", "is_active"]
     search_fields = ["title", "text"]
@@ -44,6 +50,9 @@ class LessonInline(StackedInline):
 class TrackAdmin(GuardedModelAdmin):
     """Tracks of lessons."""
 
+    list_title = "Tracks"
+    empty_title = "No tracks yet"
+    empty_text = "A track is a course of lessons that members take in their chat with the bot."
     list_display = ["title", "position", "is_active"]
     list_filter = ["is_active"]
     inlines = [LessonInline]
@@ -70,6 +79,9 @@ class ApprovalFilter(admin.SimpleListFilter):
 class CasebookEntryAdmin(GuardedModelAdmin):
     """Cases that members saved; texts of theirs, so for those who may read texts."""
 
+    list_title = "Casebook"
+    empty_title = "No saved cases yet"
+    empty_text = "Cases that members save appear here for approval."
     list_display = ["title", "member", "is_approved", "is_active", "created_at"]
     list_filter = [ApprovalFilter, "is_active"]
     actions = ["approve_selected"]

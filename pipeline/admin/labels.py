@@ -154,6 +154,6 @@ class TaskKindFilter(admin.ChoicesFieldListFilter):
     """Tasks by their kind."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        words = {kind.label: TASK_KIND[kind.value] for kind in TaskKind}
+        words = {str(kind.label): TASK_KIND[kind.value] for kind in TaskKind}
         for choice in super().choices(changelist):
-            yield {**choice, "display": words.get(choice["display"], choice["display"])}
+            yield {**choice, "display": words.get(str(choice["display"]), choice["display"])}

@@ -53,6 +53,9 @@ class MemberAdmin(GuardedModelAdmin):
     key out.
     """
 
+    list_title = "Members"
+    empty_title = "No members yet"
+    empty_text = "People appear here when they write to the bot. An invite lets them in right away."
     list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
     list_filter = ["access", "provider"]
     search_fields = ["name", "username", "telegram_id"]
@@ -165,6 +168,9 @@ class MemberAdmin(GuardedModelAdmin):
 class InviteAdmin(GuardedModelAdmin):
     """Invites: make a link, see who came by it, take one back."""
 
+    list_title = "Invites"
+    empty_title = "No invites yet"
+    empty_text = "Create an invite link to let one person in without approval."
     list_display = ["__str__", "state", "created_by", "created_at", "expires_at", "used_by"]
     list_select_related = ["used_by"]
     fields = ["note"]

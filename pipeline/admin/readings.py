@@ -22,6 +22,9 @@ from pipeline.models import TextsRead
 class TextsReadAdmin(GuardedModelAdmin):
     """Readings of texts: read only, for who has the permission to see them."""
 
+    list_title = "Access log"
+    empty_title = "No entries yet"
+    empty_text = "Each view and export of members' and models' texts is logged here."
     list_display = ["at", "operator_name", "what", "how_label"]
     list_display_links = None
     list_filter = [("how", HowFilter), ("at", DaysFilter)]

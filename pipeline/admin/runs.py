@@ -57,6 +57,9 @@ _OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
 class PipelineRunAdmin(GuardedModelAdmin):
     """Runs: read only."""
 
+    list_title = "Runs"
+    empty_title = "No runs yet"
+    empty_text = "A run appears here for each message that the bot answers."
     list_display = [
         "started_at",
         "pipeline",

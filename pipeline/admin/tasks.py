@@ -71,6 +71,9 @@ class Standing(admin.SimpleListFilter):
 class TaskAdmin(GuardedModelAdmin):
     """Tasks: read only, but for another try."""
 
+    list_title = "Tasks"
+    empty_title = "All clear"
+    empty_text = "Everything that came in was handled, or is still being worked on."
     list_display = ["since", "what", "member", "chat", "attempts", "status_label", "failure"]
     list_display_links = ["since"]
     list_filter = [Standing, ("kind", TaskKindFilter)]

@@ -63,4 +63,4 @@ class MessageTests(TestCase):
         assert response.status_code == 302
         assert "messages" not in response.cookies
         page = client.get(reverse("admin:pipeline_invite_changelist")).content.decode()
-        assert "it is shown only now" in page
+        assert "It&#x27;s shown only once" in page

@@ -84,7 +84,7 @@ class EveryModelTests(TestCase):
         assert answer.status_code == 409
         assert columns(row) == after
         said = strip_tags(answer.content.decode())
-        assert "was changed while you had this form open" in said
+        assert "changed while you had this form open" in said
         assert "bo, " in said
 
     def test_what_was_typed_is_kept_and_the_rest_shows_what_is_there_now(self):
@@ -226,7 +226,7 @@ class TwoAtOnceTests(TransactionTestCase):
         again = form_in(answer.content.decode())
         assert (dana.access, dana.name) == ("blocked", "Dana")
         assert (again["access"], again["name"]) == ("blocked", "Dana B.")
-        assert "Left alone: “Dana” was changed by bo" in by_list.content.decode()
+        assert "Skipped “Dana”: bo changed it" in by_list.content.decode()
 
     def test_what_the_bot_does_with_a_row_makes_no_form_stale(self):
         dana = Member.objects.create(telegram_id=42, name="Dana", access="waiting")
@@ -255,4 +255,4 @@ class TwoAtOnceTests(TransactionTestCase):
         lesson.refresh_from_db()
         assert (answer.status_code, again.status_code) == (409, 409)
         assert lesson.text == "new"
-        assert "Rows below were changed as well" in strip_tags(answer.content.decode())
+        assert "Rows below changed as well" in strip_tags(answer.content.decode())

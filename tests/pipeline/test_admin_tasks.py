@@ -132,7 +132,7 @@ class TaskListTests(TestCase):
 
         listed, page = (ana.get(url).content.decode() for url in (LIST, page_of(row)))
 
-        for word in ("support", "Run again for an operator", "dana_d"):
+        for word in ("support", "Re-run for an operator", "dana_d"):
             assert word in listed, word
         assert reverse("admin:pipeline_pipelinerun_change", args=[run.pk]) in page
 
@@ -335,7 +335,7 @@ class TaskPageTests(TestCase):
         row = task(status=TaskStatus.RUNNING, ended_at=None)
         olga = operator("olga", "view_task", "change_task")
 
-        assert "nothing was changed" in said(olga, again_url(row))
+        assert "Nothing changed" in said(olga, again_url(row))
         assert status_of(row) == TaskStatus.RUNNING
         assert not LogEntry.objects.exists()
 
