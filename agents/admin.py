@@ -23,7 +23,7 @@ from unfold.decorators import display
 
 from agents import revision
 from agents.forms import ON_FAILURE_LABELS, OverrideForm
-from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question
+from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question, titled
 from agents.models import AgentModelConfig, OnFailure, OverrideVersion
 from agents.process_report import effect
 from agents.registry import default_registry
@@ -37,10 +37,6 @@ HISTORY_SHOWN = 200  # entries; one override is changed some times a week
 
 class OnFailureFilter(admin.ChoicesFieldListFilter):
     """Overrides by what happens when their model fails, in the words of the form."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.title = "if the model fails"
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         words = {str(one.label): ON_FAILURE_LABELS[one.value] for one in OnFailure}
@@ -60,7 +56,11 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     also_seen = ["version"]
     list_display = ["agent", "model_id", "state", "if_it_fails", "set_by", "updated_at"]
     list_display_links = ["agent"]
-    list_filter = ["is_active", ("on_failure", OnFailureFilter), "set_by"]
+    list_filter = [
+        ("is_active", titled(admin.BooleanFieldListFilter, "on or off")),
+        ("on_failure", titled(OnFailureFilter, "failure handling")),
+        ("set_by", titled(admin.AllValuesFieldListFilter, "operator")),
+    ]
     list_filter_submit = False
     search_fields = ["agent_name", "model_id", "set_by"]
     actions = ["activate", "deactivate"]

@@ -24,8 +24,8 @@ def check_override_cache(**kwargs: Any) -> list[CheckMessage]:
     kind = Warning if settings.DEBUG else Error
     return [
         kind(
-            "The cache of the overrides is per process: the bot would not see what the admin"
-            f" saves for {settings.OVERRIDE_TTL_SECONDS} s.",
+            "Each process has its own cache of overrides: the bot would see changes from the"
+            f" admin up to {settings.OVERRIDE_TTL_SECONDS} s late.",
             hint="Set CACHE_URL to file:///folder (one machine) or redis://host:port/number.",
             id="agents.E001",
         )

@@ -33,9 +33,9 @@ async def ask(key: ApiKey) -> Credit:
     try:
         reply = await http.send(request, api_key=key, deadline_s=WITHIN_S)
     except LLMError as error:
-        return _unknown(f"OpenRouter does not answer: {type(error).__name__}")
+        return _unknown(f"OpenRouter isn't responding ({type(error).__name__})")
     if reply.status == 401:
-        return _unknown("OpenRouter refuses the key")
+        return _unknown("OpenRouter rejects the key")
     facts = replies.mapping(replies.mapping(reply.body).get("data"))
     if reply.status != 200 or "limit_remaining" not in facts:
         return _unknown(f"OpenRouter answered {reply.status}")
@@ -50,7 +50,7 @@ def _read(remaining: Any) -> Credit:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
-        return _unknown("OpenRouter did not say how much is left")
+        return _unknown("OpenRouter didn't report the remaining credit")
     return Credit(remaining_usd=amount, problem="", asked_at=timezone.now())
 
 

@@ -342,6 +342,16 @@ class GuardedModelAdmin(GuardedAdmin, ModelAdmin):
     """The base class of our own pages, in the theme's dress."""
 
 
+def titled(kind: type[admin.FieldListFilter], title: str) -> type[admin.FieldListFilter]:
+    """Return a filter that the page heads with this title instead of the column's name."""
+
+    def init(self: Any, *arguments: Any, **named: Any) -> None:
+        kind.__init__(self, *arguments, **named)
+        self.title = title
+
+    return type(f"Titled{kind.__name__}", (kind,), {"__init__": init})
+
+
 def _value(field: Any, text: str) -> Any:
     """Return an id as the database compares it; None for a text that can be none."""
     try:

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from agents.guarded_admin import GuardedModelAdmin
+from agents.guarded_admin import GuardedModelAdmin, titled
 from agents.models import ServedName
 from agents.served_names import PROVIDERS
 
@@ -24,7 +24,7 @@ class ServedNameAdmin(GuardedModelAdmin):
         "here. Then you can say whether it's the same model."
     )
     list_display = ["requested_model", "served_model", "provider", "is_same", "set_by"]
-    list_filter = ["is_same"]
+    list_filter = [("is_same", titled(admin.BooleanFieldListFilter, "same model"))]
     list_filter_submit = False
     search_fields = ["requested_model", "served_model"]
     fields = ["provider", "requested_model", "served_model", "is_same"]

@@ -29,7 +29,7 @@ def check_sandbox(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         return []
     return [
         Error(
-            "The sandbox is on: whoever reaches the site can write to the bot as any member.",
+            "The sandbox is on, so every visitor can write to the bot as any member.",
             hint="Set SANDBOX=false.",
             id="observatory.E002",
         )
@@ -40,8 +40,8 @@ def check_sandbox(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 def check_credentials_of_the_product(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Point out what nothing works without."""
     effects = {
-        "TELEGRAM_BOT_TOKEN": "the bot cannot start",
-        "OPENROUTER_API_KEY": "overrides are without effect",
+        "TELEGRAM_BOT_TOKEN": "the bot can't start",
+        "OPENROUTER_API_KEY": "overrides are inactive",
     }
     return [
         Warning(f"{name} is not set: {effect}.", id="observatory.W001")

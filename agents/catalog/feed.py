@@ -58,7 +58,7 @@ async def sync(
             listing, facts, now=now or timezone.now(), accept_fewer=accept_fewer
         )
     except NotACatalogue as error:
-        raise CatalogNotSynced(f"OpenRouter's list of models is not taken in: {error}") from error
+        raise CatalogNotSynced(f"OpenRouter's model list was rejected: {error}") from error
     logger.info(
         "catalogue: models=%d new=%d vanished=%d returned=%d skipped=%d",
         *(report.listed, len(report.new), len(report.vanished)),
@@ -98,9 +98,9 @@ async def _listed_models() -> Any:
     try:
         return await _fetched("/models", Deadline.in_seconds(LIST_S))
     except LLMError as error:
-        raise CatalogNotSynced(f"OpenRouter does not list its models: {error}") from error
+        raise CatalogNotSynced(f"Couldn't fetch OpenRouter's model list: {error}") from error
     except NotACatalogue as error:
-        raise CatalogNotSynced(f"OpenRouter's list of models cannot be read: {error}") from error
+        raise CatalogNotSynced(f"Couldn't read OpenRouter's model list: {error}") from error
 
 
 async def _endpoint_facts(in_use: Iterable[str], listing: Listing) -> dict[str, EndpointFacts]:

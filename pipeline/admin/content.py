@@ -14,6 +14,8 @@ from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.text_pages import may_read_texts
 from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
 
+GOOD_ANSWER = "What a good answer contains. Only the trainer agent sees it."
+
 
 @admin.register(PlaybookPage)
 class PlaybookPageAdmin(GuardedModelAdmin):
@@ -38,12 +40,28 @@ class ScenarioAdmin(GuardedModelAdmin):
     list_filter = ["difficulty", "is_active"]
     search_fields = ["title", "text"]
 
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        texts = {"help_texts": {"difficulty": "1 = easy, 3 = hard", "good_answer": GOOD_ANSWER}}
+        return super().get_form(request, obj, change=change, **{**texts, **kwargs})
+
 
 class LessonInline(StackedInline):
     """The levels of a track."""
 
     model = Lesson
     extra = 0
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        texts = {
+            "help_texts": {
+                "text": "Up to 2,500 characters, so that it fits into one message",
+                "task": "The exercise for the member",
+                "good_answer": GOOD_ANSWER,
+            }
+        }
+        return super().get_formset(request, obj, **{**texts, **kwargs})
 
 
 @admin.register(Track)
@@ -98,6 +116,13 @@ class CasebookEntryAdmin(GuardedModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and may_read_texts(request)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        until = "Until then, only the member who saved the case gets answers that use it"
+        texts = {"help_texts": {"is_approved": until}}
+        return super().get_form(request, obj, change=change, **{**texts, **kwargs})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Offer a case that an operator writes as approved."""

@@ -94,6 +94,18 @@ class MemberAdmin(GuardedModelAdmin):
             url,
         )
 
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        texts = {
+            "labels": {"telegram_id": "Telegram ID"},
+            "help_texts": {
+                "provider": "The vendor of the member's key",
+                "model_id": "Empty: the vendor's default model",
+            },
+        }
+        return super().get_form(request, obj, change=change, **{**texts, **kwargs})
+
     def get_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
         return self.fields if obj else ["telegram_id", "name", "username", "access"]
 
@@ -174,6 +186,12 @@ class InviteAdmin(GuardedModelAdmin):
     list_display = ["__str__", "state", "created_by", "created_at", "expires_at", "used_by"]
     list_select_related = ["used_by"]
     fields = ["note"]
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        texts = {"help_texts": {"note": "Who the invite is for"}}
+        return super().get_form(request, obj, change=change, **{**texts, **kwargs})
 
     @display(label={"Open": "info", "Used": "success", "Expired": "warning"}, description="status")
     def state(self, invited: Invite) -> str:

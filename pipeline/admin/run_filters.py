@@ -172,7 +172,7 @@ class ModelFilter(StepFilter):
 class PurseFilter(StepFilter):
     """Runs with a step that this purse paid for."""
 
-    title = "paid by"
+    title = "payer"
     parameter_name = lookup = "purse"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

@@ -74,7 +74,7 @@ def _filter_by_mouse(installation: Installation, admin: Page) -> None:
     expect(admin).to_have_url(re.compile("agent=strategist"))
     expect(rows).to_have_count(2)
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/?agent=memory&model={CHOSEN}")
-    expect(admin.locator("body")).to_contain_text("No results")
+    expect(admin.locator("body")).to_contain_text("No matches")
     admin.go_back()
     expect(rows).to_have_count(2)
 

@@ -376,8 +376,8 @@ class CreditTest(SimpleTestCase):
         heard = self.ask("sk-or-v1-sandbox-revoked-0001")
 
         assert heard.remaining_usd is None
-        assert heard.problem == "OpenRouter refuses the key"
+        assert heard.problem == "OpenRouter rejects the key"
 
     @override_settings(OPENROUTER_BASE_URL="http://127.0.0.1:9/api/v1")
     def test_no_answer_is_a_problem(self):
-        assert "does not answer" in self.ask("sk-or-v1-sandbox-team-key-0001").problem
+        assert "isn't responding" in self.ask("sk-or-v1-sandbox-team-key-0001").problem

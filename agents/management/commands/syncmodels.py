@@ -35,7 +35,7 @@ class Command(BaseCommand):
             report = sync_and_wait(in_use, now=now, accept_fewer=options["accept_fewer"])
             warnings = retirements(uses, today=now.date())
         except CatalogNotSynced as error:
-            raise CommandError(f"{error}. The catalogue stays as it was.") from None
+            raise CommandError(f"{error}. The catalog hasn't changed.") from None
         except DatabaseError as error:
             raise CommandError(
                 f"the database cannot be used: {error}. Run manage.py migrate; "

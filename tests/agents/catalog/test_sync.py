@@ -291,8 +291,8 @@ class SyncModelsTests(SandboxCatalogCase):
         ):
             self.printed()
 
-        assert "OpenRouter does not list its models: the connection failed" in str(caught.value)
-        assert str(caught.value).endswith("The catalogue stays as it was.")
+        assert "Couldn't fetch OpenRouter's model list: the connection failed" in str(caught.value)
+        assert str(caught.value).endswith("The catalog hasn't changed.")
         assert "\n" not in str(caught.value)
         assert caught.value.returncode == 1
         assert offered() == before
