@@ -34,26 +34,24 @@ class AddressMiddleware:
         """Answer for a value that only the database found to be out of its range."""
         if request.method in READING and isinstance(exception, DataError | OverflowError):
             logger.warning("%s: %s", request.path, type(exception).__name__)
-            return _refused("it holds a value that is out of range.")
+            return _refused("a value in it is out of range.")
         return None
 
 
 def _problem(request: HttpRequest) -> str:
     query = request.META.get("QUERY_STRING", "")
     if len(query) > MAX_QUERY_LENGTH:
-        return (
-            f"what stands behind the question mark is longer than {MAX_QUERY_LENGTH:,} characters."
-        )
+        return f"the part after the question mark is longer than {MAX_QUERY_LENGTH:,} characters."
     if len(request.path_info) > MAX_PATH_LENGTH:
         return f"it is longer than {MAX_PATH_LENGTH:,} characters."
     if "\0" in request.path_info or b"\0" in unquote_to_bytes(query):
-        return "it holds a character that no text can hold (NUL)."
+        return "it contains a NUL character."
     return ""
 
 
 def _refused(problem: str) -> HttpResponse:
     return HttpResponse(
-        f"This address cannot be opened: {problem}\n",
+        f"This address can't be opened: {problem}\n",
         status=400,
         content_type="text/plain; charset=utf-8",
     )

@@ -178,8 +178,8 @@ class AddressTests(TransactionTestCase):
 
     def test_a_refused_address_says_what_is_wrong_with_it(self):
         table = {
-            "/admin/pipeline/member/?q=%00": "(NUL)",
-            "/admin/pipeline/member/%00/change/": "(NUL)",
+            "/admin/pipeline/member/?q=%00": "a NUL character",
+            "/admin/pipeline/member/%00/change/": "a NUL character",
             "/admin/?" + urlencode({"range": "x" * MAX_QUERY_LENGTH}): "longer than 8,000",
             "/admin/" + "x" * 3000: "longer than 2,000",
         }
