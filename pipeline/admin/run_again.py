@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -66,12 +67,18 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
     context = {
         "run": run,
         "cost": dollars(run.cost_usd),
+        "about": _about(run.cost_usd),
         "todays": todays,
         "refusal": refusal,
         "was_members": any(step.purse == Purse.MEMBER for step in steps),
         "new_id": uuid4(),  # pressed twice, it is run once
     }
     return text_page(request, "pipeline/run_again.html", context, has_button=not refusal)
+
+
+def _about(cost: Decimal | None) -> str:
+    """Return a cost to two digits, for an estimate; "" if none is known."""
+    return "" if cost is None else f"${cost:.{max(2, 1 - cost.adjusted())}f}"
 
 
 def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
