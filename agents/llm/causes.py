@@ -73,9 +73,11 @@ class Handling:
     member_line: str  # the one sentence that a member reads
 
 
-_NO_ANSWER = "The model's provider is not answering right now. Please try again in a minute."
-_NOT_AVAILABLE = "The chosen model is not available."
-_NOT_TAKEN = "The model could not take this request. An operator can choose another one."
+_NO_ANSWER = "The model's provider isn't responding. Please try again in a minute."
+_NOT_AVAILABLE = (
+    "The model for this step isn't working. Try again in a few minutes, or tell an admin."
+)
+_NOT_TAKEN = "The model can't handle this request. An admin can choose another one."
 
 HANDLING: Mapping[Cause, Handling] = {
     Cause.OUTAGE: Handling(Next.SAME_LATER, True, Operators.FAILURE, False, _NO_ANSWER),
@@ -94,34 +96,34 @@ HANDLING: Mapping[Cause, Handling] = {
         "The model took too long to answer. Please try again.",
     ),
     Cause.KEY: Handling(
-        Next.NOTHING, False, Operators.FAILURE, False, "The provider did not accept the API key."
+        Next.NOTHING, False, Operators.FAILURE, False, "The provider didn't accept the API key."
     ),
     Cause.ACCOUNT: Handling(
-        Next.NOTHING, True, Operators.FAILURE, False, "The API key has no credit left."
+        Next.NOTHING, True, Operators.FAILURE, False, "The API key is out of credit."
     ),
     Cause.BUDGET: Handling(
-        Next.NOTHING, True, Operators.FAILURE, False, "The budget of the API key is used up."
+        Next.NOTHING, True, Operators.FAILURE, False, "The API key's budget is used up."
     ),
     Cause.CREDIT: Handling(
         Next.SMALLER_LIMIT,
         True,
         Operators.FAILURE,
         False,
-        "The API key's credit does not cover an answer of this length.",
+        "The API key doesn't have enough credit for an answer this long.",
     ),
     Cause.REGION: Handling(
         Next.NOTHING,
         True,
         Operators.FAILURE,
         False,
-        "The chosen model is not offered in this region.",
+        "The model isn't available in this region.",
     ),
     Cause.POLICY: Handling(
         Next.NOTHING,
         True,
         Operators.FAILURE,
         False,
-        "The provider's rules did not allow this request.",
+        "The provider's rules don't allow this request.",
     ),
     Cause.UNKNOWN_MODEL: Handling(Next.NOTHING, True, Operators.FAILURE, False, _NOT_AVAILABLE),
     Cause.PRICE: Handling(Next.NEW_PRICE, True, Operators.FAILURE, False, _NOT_AVAILABLE),
@@ -134,22 +136,21 @@ HANDLING: Mapping[Cause, Handling] = {
         True,
         Operators.UNFIT,
         False,
-        "The chosen model cannot read pictures. Describe it in words, or ask an operator for"
-        " another model.",
+        "This model can't read pictures. Describe it in words, or ask an admin for another model.",
     ),
     Cause.THIS_PICTURE: Handling(
         Next.NOTHING,
         False,
         Operators.NOTHING,
         False,
-        "The model could not read this picture. Please send another one.",
+        "The model couldn't read this picture. Please send another one.",
     ),
     Cause.LENGTH: Handling(
         Next.NOTHING,
         False,
         Operators.NOTHING,
         False,
-        "The model could not take this message. Please make it shorter.",
+        "This message is too long for the model. Please make it shorter.",
     ),
     Cause.REQUEST: Handling(Next.NOTHING, True, Operators.FAILURE, False, _NOT_TAKEN),
     Cause.REFUSED: Handling(
@@ -164,28 +165,28 @@ HANDLING: Mapping[Cause, Handling] = {
         True,
         Operators.FAILURE,
         True,
-        "The model's answer broke off before its end. Please try again.",
+        "The model's answer was cut off. Please try again.",
     ),
     Cause.UNUSABLE: Handling(
         Next.NOTHING,
         True,
         Operators.FAILURE,
         True,
-        "The model gave no complete answer. Please try again.",
+        "The model's answer was incomplete. Please try again.",
     ),
     Cause.NOT_JSON: Handling(
         Next.CORRECTED,
         True,
         Operators.FAILURE,
         True,
-        "The model's answer could not be read. Please try again.",
+        "The model's answer couldn't be read. Please try again.",
     ),
     Cause.OTHER: Handling(
         Next.NOTHING,
         True,
         Operators.FAILURE,
         False,
-        "The model could not answer. Please try again.",
+        "The model couldn't answer. Please try again.",
     ),
 }
 # A call for one of these shows that the model lacks what its agent needs.

@@ -22,7 +22,7 @@ from agents.llm.errors import KeyRejected
 class KeyUnreadable(KeyRejected):
     """A stored key cannot be decrypted, or belongs to somebody else; it must be entered again."""
 
-    member_line = "The stored API key cannot be read any more. Please enter it again."
+    member_line = "Your stored API key can't be read any more. Please send it again."
 
 
 class ApiKey(Protocol):

@@ -39,17 +39,17 @@ def check(member: Member, *, now: datetime) -> None:
     most = settings.RUNS_PER_HOUR
     if runs_within_an_hour(member, now=now) >= most:
         raise LimitReached(
-            f"That is {most} messages within an hour, as many as I may answer one person. "
-            f"The next one can come in {_minutes(_next_run_at(member, now=now) - now)}."
+            f"You've reached the limit of {most} messages an hour. "
+            f"You can send the next one in {_minutes(_next_run_at(member, now=now) - now)}."
         )
     if member.api_key is not None:
         return
     spent = spent_within_a_day(member, now=now)
     if spent >= settings.SHARED_DOLLARS_PER_DAY:
         raise LimitReached(
-            f"You have used ${spent:.2f} of the team's key within 24 hours; "
-            f"${settings.SHARED_DOLLARS_PER_DAY:.2f} are allowed. "
-            "Try again later today or tomorrow, or use a key of your own: /start."
+            f"You've spent ${spent:.2f} on the team's key in the last 24 hours; "
+            f"the limit is ${settings.SHARED_DOLLARS_PER_DAY:.2f}. "
+            "Try again later, or use your own key: /start."
         )
 
 

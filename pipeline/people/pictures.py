@@ -44,10 +44,10 @@ PICTURES_A_CHILD = 1000
 
 TOO_MANY_BYTES = "This picture is larger than 10 MB. Please send a smaller one."
 TOO_MANY_PIXELS = (
-    f"This picture is too large for me: {MAX_PIXELS // 1_000_000} megapixels are the most. "
+    f"This picture is too large: I can read up to {MAX_PIXELS // 1_000_000} megapixels. "
     "Please send a smaller one."
 )
-NOT_READ = "I cannot read this picture. Please send a JPEG, PNG, WebP or GIF."
+NOT_READ = "I can't read this picture. Please send a JPEG, PNG, WebP or GIF."
 
 
 class PictureRefused(Exception):

@@ -15,7 +15,7 @@ from pipeline.people.refusals import NotRun
 class NoPurse(NotRun):
     """Nobody may pay for a call: no override, no key of the member, no right to the shared key."""
 
-    member_line = "There is no API key for this. Send /start to add yours."
+    member_line = "There's no API key to pay for this. Send /start to add yours."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

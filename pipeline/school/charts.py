@@ -34,7 +34,7 @@ def progress(scores: Sequence[int], *, title: str, passes_at: int) -> str:
         draw.text((middle, _y(score) - 6), str(score), fill=INK, font=small, anchor="mb")
     for x in range(LEFT, RIGHT, 16):
         draw.line([(x, _y(passes_at)), (x + 8, _y(passes_at))], fill=LINE, width=2)
-    legend = f"each bar an answer, the newest on the right; {passes_at} opens the next level"
+    legend = f"One bar per answer, newest on the right. {passes_at} unlocks the next level."
     draw.text((LEFT, BOTTOM + 18), legend, fill=LINE, font=small)
     content = io.BytesIO()
     picture.save(content, "PNG", optimize=True)

@@ -24,15 +24,15 @@ def test_a_member_is_let_in_pays_with_their_key_and_works_with_answers(
 ) -> None:
     chat = open_chat(installation, window, "Noor")
     _say(chat, "/start")
-    _sees(chat, "asked an operator to let you in")
+    _sees(chat, "asked an admin to let you in")
     _approve(installation, sign_in(installation, window))
     chat.bring_to_front()
-    expect(_sees(chat, "You are in")).to_contain_text("The team's key pays for your answers")
+    expect(_sees(chat, "You're in")).to_contain_text("The team's key pays for your answers")
     photograph(chat, "start")
     _press(chat, "My OpenRouter key")
     _sees(chat, "Send me your OpenRouter key")
     _say(chat, NOORS_KEY)
-    _sees(chat, "OpenRouter accepts this key")
+    _sees(chat, "OpenRouter accepted this key")
     expect(chat.locator("#log")).not_to_contain_text(NOORS_KEY)
 
     _ask_and_go_on(installation, chat)
@@ -74,7 +74,7 @@ def _learn_and_train(chat: Page) -> None:
     _sees(chat, "level 1")
     photograph(chat, "lesson")
     _say(chat, "I would ask her what nine days cost her, and propose a call on Thursday.")
-    _sees(chat, "Level 2 is open")
+    _sees(chat, "unlocked level 2")
     _press(chat, "Next lesson")
     _sees(chat, "level 2")
     _say(chat, "/train")
@@ -89,16 +89,16 @@ def _learn_and_train(chat: Page) -> None:
 
 def _look_at_what_is_kept_and_erase_it(chat: Page) -> None:
     for command, words in [
-        ("/model", "If you asked now"),
+        ("/model", "If you asked me now"),
         ("/settings", "Your own OpenRouter key"),
-        ("/memory", "What I remember of you"),
-        ("/forget", "It cannot be undone"),
+        ("/memory", "What I remember about you"),
+        ("/forget", "You can't undo it"),
     ]:
         _say(chat, command)
         _sees(chat, words)
     photograph(chat, "forget")
     _press(chat, "Erase everything")
-    _sees(chat, "Erased: your key")
+    _sees(chat, "I've erased your key")
 
 
 def _say(chat: Page, text: str) -> None:

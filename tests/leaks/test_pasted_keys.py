@@ -185,8 +185,10 @@ class ChatTests(BotCase):
             assert not paste.is_in(log.getvalue()), paste
             assert not paste.is_in(str(said_by_bot)), paste
         for replies in said_by_bot:
-            is_kept = "accepts this key" in replies[-1]
-            assert is_kept or "kept nothing" in replies[-1] or "not kept" in replies[-1], replies
+            is_kept = "accepted this key" in replies[-1]
+            assert is_kept or "kept nothing" in replies[-1] or "haven't kept" in replies[-1], (
+                replies
+            )
         assert not await PastedKey.objects.aexists()
         closing_line(f"pasted keys: {len(everyone)} people with a running bot, left=0")
 
@@ -219,9 +221,9 @@ class ChatTests(BotCase):
             await chat.say(person, f"{key[:30]}\n{key[30:]}\nis that right?")
             line = await chat.sees_text(person, "kept nothing")
             await chat.say(person, f"Sk–{key[3:40]}\n{key[40:]}")  # noqa: RUF001
-            await chat.sees_text(person, "OpenRouter accepts this key")
+            await chat.sees_text(person, "OpenRouter accepted this key")
 
-        assert "copy it whole from the page of OpenRouter or Claude or OpenAI" in line
+        assert "copy all of it from OpenRouter or Claude or OpenAI" in line
         kept = str([row.raw async for row in TelegramUpdate.objects.all()])
         assert key[30:40] not in kept
         assert key[40:] not in kept

@@ -50,7 +50,7 @@ class SealedKeys(SimpleTestCase):
 
     def test_an_unreadable_key_is_an_error_of_the_tree_with_words_for_the_member(self):
         assert issubclass(KeyUnreadable, LLMError)
-        assert "enter it again" in KeyUnreadable.member_line
+        assert "send it again" in KeyUnreadable.member_line
         assert not KeyUnreadable.retryable
 
 

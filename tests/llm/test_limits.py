@@ -193,7 +193,7 @@ class Cut(SimpleTestCase):
                 bodies, recorder, error = await asked(vendor, cut(vendor), book=Book(LARGE))
 
                 assert isinstance(error, AnswerCut)
-                assert "broke off" in error.member_line
+                assert "was cut off" in error.member_line
                 assert len(bodies) == len(recorder.ended) == 2
 
     async def test_at_the_most_that_a_model_gives_it_is_not_asked_again(self):
@@ -348,7 +348,10 @@ class Prices(SimpleTestCase):
                         assert bodies[1]["provider"]["max_price"]["completion"] == "37.5"
                         continue
                     assert isinstance(error, PriceRefused)
-                    assert error.member_line == "The chosen model is not available."
+                    assert error.member_line == (
+                        "The model for this step isn't working. Try again in a few "
+                        "minutes, or tell an admin."
+                    )
                     assert len(bodies) == len(recorder.ended) == expected
 
     async def test_a_price_that_rises_again_and_again_is_followed_once(self):

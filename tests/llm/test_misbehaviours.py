@@ -51,21 +51,21 @@ from tests.llm.vendors import OPENROUTER, VENDORS, Vendor
 
 OFFERED = {"openrouter": OF_OPENROUTER, "claude": OF_CLAUDE, "openai": OF_OPENAI}
 MEMBER_LINES: dict[type[LLMError], str] = {
-    AnswerCut: "The model's answer broke off before its end. Please try again.",
-    AnswerUnusable: "The model gave no complete answer. Please try again.",
+    AnswerCut: "The model's answer was cut off. Please try again.",
+    AnswerUnusable: "The model's answer was incomplete. Please try again.",
     DeadlineExceeded: "The model took too long to answer. Please try again.",
-    KeyRejected: "The provider did not accept the API key.",
-    ModelUnavailable: "The chosen model is not available.",
-    NoCredit: "The API key has no credit left.",
-    BudgetSpent: "The budget of the API key is used up.",
-    ProviderRejected: "The model's provider refused this request.",
-    ProviderUnavailable: (
-        "The model's provider is not answering right now. Please try again in a minute."
+    KeyRejected: "The provider didn't accept the API key.",
+    ModelUnavailable: (
+        "The model for this step isn't working. Try again in a few minutes, or tell an admin."
     ),
+    NoCredit: "The API key is out of credit.",
+    BudgetSpent: "The API key's budget is used up.",
+    ProviderRejected: "The model's provider refused this request.",
+    ProviderUnavailable: ("The model's provider isn't responding. Please try again in a minute."),
     RateLimited: "The model is busy right now. Please try again in a minute.",
-    RequestForbidden: "The provider's rules did not allow this request.",
-    RequestInvalid: "The model could not take this request. An operator can choose another one.",
-    RequestTooLong: "The model could not take this message. Please make it shorter.",
+    RequestForbidden: "The provider's rules don't allow this request.",
+    RequestInvalid: "The model can't handle this request. An admin can choose another one.",
+    RequestTooLong: "This message is too long for the model. Please make it shorter.",
 }
 
 

@@ -80,7 +80,7 @@ class WorkTests(BotCase):
         await AgentModelConfig.objects.aupsert("strategist", "sandbox/retired", "olga")
         async with self.bot() as chat:
             await chat.say(MAYA, "CFO, went silent")
-            await chat.sees_text(MAYA, "incident")
+            await chat.sees_text(MAYA, "(ref ")
             await until_none_is_open()
 
         run = await PipelineRun.objects.aget()

@@ -101,7 +101,7 @@ class CommandTests(RunPipelineCase):
                 run = PipelineRun.objects.order_by("started_at").last()
                 assert run is not None
                 lines = set(run.steps.filter(status="failed").values_list("member_line", flat=True))
-                assert lines == {"The model's answer could not be read. Please try again."}
+                assert lines == {"The model's answer couldn't be read. Please try again."}
 
     def test_a_members_own_key_goes_to_openrouter_and_never_to_the_teams_server(self):
         maya = member("Maya", 1, key=MEMBER_KEY)

@@ -469,7 +469,7 @@ class PurseTests(PipelineCase):
             " and the shared key is not for members"
         )
         assert of(report, "poor").member_line == (
-            "There is no API key for this. Send /start to add yours."
+            "There's no API key to pay for this. Send /start to add yours."
         )
         assert [call.key for call in self.wire.calls()] == [SHARED_KEY]
 
@@ -492,7 +492,7 @@ class PurseTests(PipelineCase):
         one = of(report, "one")
         assert (one.status, one.fell_back_to) == (StepStatus.FAILED, "")
         assert one.error == "NoCredit: Insufficient credits. Add more and try again."
-        assert one.member_line == "The API key has no credit left."
+        assert one.member_line == "The API key is out of credit."
         assert self.alerts == [
             "one: the override's model sandbox/no-credit failed:"
             " NoCredit: Insufficient credits. Add more and try again."

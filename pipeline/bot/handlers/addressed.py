@@ -21,18 +21,18 @@ CONTENT_KINDS = (
     *("video_note", "voice"),
 )
 COMMANDS = [
-    ("support", "Analysis, strategy, steps and a draft"),
-    ("learn", "Lessons, level by level; or ask the trainer"),
-    ("train", "A scenario to answer"),
-    ("stats", "Your level, streak and weak areas"),
-    ("model", "Which models answer now, and who pays"),
-    ("why", "Why these models answered; also as a reply"),
-    ("memory", "What I remember of you"),
+    ("support", "Analysis, strategy, next steps and a draft"),
+    ("learn", "Lessons, level by level, or ask the trainer"),
+    ("train", "Practice on a scenario"),
+    ("stats", "Your level, streak and weak spots"),
+    ("model", "Which models would answer now, and who pays"),
+    ("why", "Which models answered, and why"),
+    ("memory", "What I remember about you"),
     ("settings", "Your API key and model"),
     ("forget", "Erase your key, memory and texts"),
-    ("cancel", "Stop what I am working on"),
+    ("cancel", "Stop what I'm working on"),
     ("start", "What I do"),
-    ("help", "What you can send"),
+    ("help", "What you can send me"),
 ]
 COMMAND_NAMES = frozenset(name for name, _ in COMMANDS)
 

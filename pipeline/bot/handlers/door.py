@@ -36,8 +36,8 @@ def tell_operators(who: Visitor, alert: Alert) -> None:
     """Alert the operators of a person who has not been here before and waits for them."""
     if who.is_new:
         alert(
-            f"{who.member} (Telegram id {who.member.telegram_id}) asks to be let in: "
-            "approve or block them under Members in the admin."
+            f"{who.member} (Telegram id {who.member.telegram_id}) is waiting for approval. "
+            "Approve or block them under Members in the admin."
         )
 
 

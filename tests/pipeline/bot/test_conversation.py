@@ -70,7 +70,7 @@ class ConversationTests(BotCase):
                 ("/start", "sales co-pilot"),
                 ("/help", "/support VP of Strategy"),
                 ("/support", "after the command"),
-                ("/nonsense", "do not know that command"),
+                ("/nonsense", "don't know that command"),
             ]:
                 with self.subTest(text=text):
                     await chat.say(TOM, text)
@@ -116,9 +116,9 @@ class RefusalTests(BotCase):
         async with self.bot(ACCESS="closed") as chat:
             assert await chat.add_operator() == OPERATOR
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "asked an operator to let you in")
+            await chat.sees_text(NOOR, "asked an admin to let you in")
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "not let you in yet")
+            await chat.sees_text(NOOR, "still waiting for an admin")
             alerts = await chat.sees(OPERATOR, lambda seen: any(str(NOOR) in text for text in seen))
             calls = await chat.calls()
 
@@ -129,7 +129,7 @@ class RefusalTests(BotCase):
     async def test_an_approval_counts_from_the_next_message_on(self):
         async with self.bot(ACCESS="closed") as chat:
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "asked an operator")
+            await chat.sees_text(NOOR, "asked an admin")
             await Member.objects.filter(telegram_id=NOOR).aupdate(access=Access.APPROVED)
             await chat.say(NOOR, QUESTION)
             await chat.sees_text(NOOR, "Draft to send")
@@ -138,7 +138,7 @@ class RefusalTests(BotCase):
         await Member.objects.acreate(telegram_id=NOOR, access=Access.BLOCKED)
         async with self.bot() as chat:
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "cannot use this bot")
+            await chat.sees_text(NOOR, "can't use this bot")
             assert await chat.calls() == []
 
     async def test_a_key_among_words_is_deleted_and_goes_nowhere(self):
@@ -171,7 +171,7 @@ class FailureTests(BotCase):
             line = await chat.sees_text(MAYA, "⚠️")
             alert = await chat.sees_text(OPERATOR, "sandbox/retired")
 
-        assert "The chosen model is not available." in line
+        assert "The model for this step isn't working." in line
         assert "Traceback" not in line
         assert "strategist" in alert
         run = await PipelineRun.objects.aget()
@@ -185,7 +185,10 @@ class FailureTests(BotCase):
             await chat.say(MAYA, QUESTION)
             answer = await chat.sees_text(MAYA, "Draft to send")
 
-        assert "The model chosen for strategist failed, so openai/gpt-5-mini answered." in answer
+        assert (
+            "The model chosen for strategist failed, so openai/gpt-5-mini answered instead."
+            in answer
+        )
 
     async def test_another_model_than_asked_for_alerts_and_is_marked(self):
         await AgentModelConfig.objects.aupsert("strategist", "sandbox/other-model", "ana")

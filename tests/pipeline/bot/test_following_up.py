@@ -64,7 +64,7 @@ class ReplyTests(BotCase):
     async def test_a_reply_to_anything_else_brings_what_it_quotes(self):
         async with self.bot() as chat:
             earlier = await chat.say(TOM, "/nonsense about the CFO")
-            await chat.sees_text(TOM, "do not know that command")
+            await chat.sees_text(TOM, "don't know that command")
             await chat.say(TOM, "What about him?", reply_to=earlier)
             await is_answered(chat, TOM, 1)
             told = await calls_of(chat, 3)
@@ -295,7 +295,7 @@ class ButtonTests(BotCase):
             await chat.press(MAYA, AGAIN)
             await chat.sees_calls(lambda calls: any("hang" in call["model"] for call in calls))
             await chat.say(MAYA, "/cancel")
-            await chat.sees_text(MAYA, "Stopped: no answer")
+            await chat.sees_text(MAYA, "Stopped. There's no answer")
 
     async def _all_done(self, presses: int = 2) -> None:
         """Return once the presses have come in and nothing is left to do."""

@@ -23,7 +23,7 @@ from tests.pipeline.bot.test_hostile import nothing_is_left
 from tests.pipeline.bot.test_intake import BOT_ID, add
 from tests.pipeline.cases import until
 
-UNREADABLE = "I could not read this message"
+UNREADABLE = "I couldn't read this message"
 
 
 async def failing(*_: Any) -> None:
@@ -129,7 +129,7 @@ class GivenUpTests(BotCase):
             with patch.object(Outbox, "say", failing):
                 await chat.say(MAYA, "/help")
 
-                assert "I tried 5 times" in await chat.sees_text(MAYA, "could not answer")
+                assert "I tried 5 times" in await chat.sees_text(MAYA, "couldn't answer")
 
     async def test_what_was_not_asked_for_is_no_dead_letter(self):
         async with self.bot() as chat:

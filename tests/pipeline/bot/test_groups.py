@@ -157,7 +157,7 @@ class MembershipTests(BotCase):
             )
             await chat.inject(NOOR, text=QUESTION, forward_origin=from_maya)  # a member's words
             await all_handled(7)
-            await chat.sees_text(NOOR, "cannot use this bot")
+            await chat.sees_text(NOOR, "can't use this bot")
             seen = [await chat.replies(MAYA), await chat.replies(group["id"])]
             assert await chat.calls() == []
 
@@ -174,7 +174,7 @@ class MembershipTests(BotCase):
             await Member.objects.filter(telegram_id=MAYA).aupdate(access=Access.BLOCKED)
             await chat.press(MAYA, "🔄 Regenerate")
             await chat.say(MAYA, "/forget")
-            await chat.sees_text(MAYA, "cannot use this bot")
+            await chat.sees_text(MAYA, "can't use this bot")
             await chat.press_unseen(MAYA, 1, "mine:all")
             await all_handled(4)
 

@@ -47,7 +47,7 @@ class LaneTests(BotCase):
             await chat.say(MAYA, "one that hangs")
             await chat.sees_calls(lambda calls: len(calls) == 1)
             await chat.say(MAYA, "another one")
-            await chat.sees_text(MAYA, "In line")
+            await chat.sees_text(MAYA, "Queued")
             await chat.say(MAYA, "/help")
             await chat.sees_text(MAYA, "/support")
 
@@ -79,7 +79,7 @@ class LaneTests(BotCase):
                 notices = Task.objects.filter(kind=TaskKind.NOTICE)
                 assert await notices.acount() == 1  # for the chat, and not for each message
 
-        assert ["One moment" in seen[0], "In line" in seen[1]] == [True] * 2
+        assert ["One moment" in seen[0], "Queued" in seen[1]] == [True] * 2
 
 
 class LifeTests(BotCase):

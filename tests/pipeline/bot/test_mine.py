@@ -56,7 +56,7 @@ class ModelTests(BotCase):
         await choose("strategist", "google/gemini-2.5-flash")
         async with self.bot() as chat:
             await chat.say(MAYA, "/model")
-            said = await chat.sees_text(MAYA, "If you asked now:")
+            said = await chat.sees_text(MAYA, "If you asked me now:")
 
         assert "• strategist: google/gemini-2.5-flash because override v1 by ana" in said
         assert "the team's key" in said
@@ -69,14 +69,14 @@ class ModelTests(BotCase):
     async def test_model_says_where_nobody_may_pay(self):
         async with self.bot(SHARED_KEY_FOR_MEMBERS=False) as chat:
             await chat.say(TOM, "/model")
-            said = await chat.sees_text(TOM, "If you asked now:")
+            said = await chat.sees_text(TOM, "If you asked me now:")
 
-        assert said.count("There is no API key for this") == 4
+        assert said.count("There's no API key to pay for this") == 4
 
     async def test_why_is_about_the_answer_replied_to_or_the_last(self):
         async with self.bot() as chat:
             await chat.say(MAYA, "/why")
-            await chat.sees_text(MAYA, "no answer of mine to explain")
+            await chat.sees_text(MAYA, "no answer to explain")
             await chat.say(MAYA, QUESTION)
             first = (await is_answered(chat, MAYA, 1))[-1]
             await choose("strategist", "google/gemini-2.5-flash")
@@ -95,7 +95,7 @@ class SettingsTests(BotCase):
             await chat.say(MAYA, "/settings")
             await chat.sees_text(MAYA, "Your own OpenRouter key")
             await chat.press(MAYA, "Remove my OpenRouter key")
-            await chat.sees_text(MAYA, "Your key is removed")
+            await chat.sees_text(MAYA, "I've removed your key")
             await chat.say(MAYA, "/settings")
             await chat.sees_text(MAYA, "The team's key pays")
 
@@ -106,7 +106,7 @@ class MemoryTests(BotCase):
     async def test_memory_is_shown_used_and_forgotten(self):
         async with self.bot() as chat:
             await chat.say(MAYA, "/memory")
-            await chat.sees_text(MAYA, "I remember nothing of you yet")
+            await chat.sees_text(MAYA, "I don't remember anything about you yet")
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
             await until(Fact.objects.filter(member__telegram_id=MAYA).aexists)
@@ -117,7 +117,7 @@ class MemoryTests(BotCase):
             await is_answered(chat, MAYA, 2)
             run = await PipelineRun.objects.select_related("background").alatest("started_at")
             await chat.press(MAYA, "Forget all of this")
-            await chat.sees_text(MAYA, "I remember nothing of you now")
+            await chat.sees_text(MAYA, "I no longer remember anything about you")
 
         assert run.background is not None
         assert fact in run.background.text
@@ -128,7 +128,7 @@ class FailureTests(BotCase):
         await choose("strategist", "sandbox/retired")
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
-            line = await chat.sees_text(MAYA, "incident")
+            line = await chat.sees_text(MAYA, "(ref ")
             await choose("strategist", "google/gemini-2.5-flash")
             await chat.press(MAYA, "↻ Try again")
             await is_answered(chat, MAYA, 1)
@@ -144,10 +144,10 @@ class ForgetTests(BotCase):
             await self._a_past(chat)
             spent = [str(cost) async for cost in LLMCall.objects.values_list("cost_usd", flat=True)]
             await chat.say(MAYA, "/forget")
-            await chat.sees_text(MAYA, "It cannot be undone")
+            await chat.sees_text(MAYA, "You can't undo it")
             assert await sync_to_async(rows_with)(CANARY)
             await chat.press(MAYA, "Erase everything")
-            await chat.sees_text(MAYA, "Erased: your key")
+            await chat.sees_text(MAYA, "I've erased your key")
 
             assert await sync_to_async(rows_with)(CANARY) == []
             assert await sync_to_async(rows_with)("Maya") == []
@@ -199,7 +199,7 @@ class ForgetTests(BotCase):
             maya = await Member.objects.aget(telegram_id=MAYA)
             await sync_to_async(erasure.erase)(maya, now=timezone.now())
             await chat.say(MAYA, "Another")
-            await chat.sees_text(MAYA, "1 messages within an hour")
+            await chat.sees_text(MAYA, "limit of 1 messages an hour")
             old = timezone.now() - timedelta(hours=1)
             await Member.objects.filter(pk=maya.pk).aupdate(forgotten_at=old)
             await chat.say(MAYA, "A third")

@@ -47,43 +47,43 @@ class WayInTests(BotCase):
     async def test_an_approval_is_told_at_once_and_once(self):
         async with self.bot(ACCESS="closed") as chat:
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "asked an operator")
+            await chat.sees_text(NOOR, "asked an admin")
             noor = await member(NOOR)
 
             assert await sync_to_async(approve)(noor)
-            await chat.sees_text(NOOR, "You are in")
+            await chat.sees_text(NOOR, "You're in")
 
             assert not await sync_to_async(approve)(noor)
             await sync_to_async(greet)(noor)
             await chat.say(NOOR, QUESTION)
             seen = await chat.sees(NOOR, lambda replies: "Draft to send" in replies[-1])
 
-        assert sum("You are in" in reply for reply in seen) == 1
+        assert sum("You're in" in reply for reply in seen) == 1
 
     async def test_who_is_blocked_again_before_the_bot_got_round_to_it_hears_nothing(self):
         async with self.bot(ACCESS="closed") as chat:
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "asked an operator")
+            await chat.sees_text(NOOR, "asked an admin")
             noor = await member(NOOR)
             noor.access = Access.BLOCKED
             await noor.asave()
             await sync_to_async(greet)(noor)
             await chat.say(NOOR, QUESTION)
-            seen = await chat.sees(NOOR, lambda replies: "cannot use" in replies[-1])
+            seen = await chat.sees(NOOR, lambda replies: "can't use" in replies[-1])
             greeting = Task.objects.filter(kind=TaskKind.GREETING, status=TaskStatus.IGNORED)
             await until(greeting.aexists)
 
-        assert not any("You are in" in reply for reply in seen)
+        assert not any("You're in" in reply for reply in seen)
 
     async def test_an_invite_lets_one_person_in_and_no_other(self):
         secret = await new_invite()
         async with self.bot(ACCESS="invite") as chat:
             await chat.say(NOOR, QUESTION)
-            await chat.sees_text(NOOR, "Ask an operator for an invite link")
+            await chat.sees_text(NOOR, "Ask an admin for an invite link")
             await chat.say(NOOR, f"/start {secret}")
-            await chat.sees_text(NOOR, "I am your sales co-pilot")
+            await chat.sees_text(NOOR, "I'm your sales co-pilot")
             await chat.say(TOM, f"/start {secret}")
-            await chat.sees_text(TOM, "used up or too old")
+            await chat.sees_text(TOM, "has been used or has expired")
             await chat.say(NOOR, f"/start {secret}")  # opened again: no harm
             await chat.sees(NOOR, times(2, "co-pilot"))
 
@@ -99,7 +99,7 @@ class WayInTests(BotCase):
         async with self.bot(ACCESS="invite") as chat:
             for number, secret in enumerate([old, "guessed", "x" * 2000], start=1):
                 await chat.say(NOOR, f"/start {secret}")
-                await chat.sees(NOOR, times(number, "too old"))
+                await chat.sees(NOOR, times(number, "has expired"))
 
         assert (await member(NOOR)).access == Access.WAITING
 
@@ -108,7 +108,7 @@ class WayInTests(BotCase):
         secret = await new_invite()
         async with self.bot(ACCESS="invite") as chat:
             await chat.say(NOOR, f"/start {secret}")
-            await chat.sees_text(NOOR, "cannot use this bot")
+            await chat.sees_text(NOOR, "can't use this bot")
 
         assert (await Invite.objects.aget()).used_at is None
 
@@ -126,12 +126,12 @@ class WhoPaysTests(BotCase):
     async def test_without_leave_for_the_teams_key_it_is_not_offered(self):
         async with self.bot(SHARED_KEY_FOR_MEMBERS=False) as chat:
             await chat.say(TOM, "/start")
-            await chat.sees_text(TOM, "choose whose API key")
+            await chat.sees_text(TOM, "choose which API key")
             shown = json.dumps(await chat.messages_of_the_bot(TOM))
             await chat.press_unseen(TOM, 1, "payer:team")  # made up by a client
-            await chat.sees_text(TOM, "not for members here")
+            await chat.sees_text(TOM, "can't use the team's key here")
             await chat.press_unseen(TOM, 1, "payer:nobody")
-            await chat.sees(TOM, times(2, "not for members"))
+            await chat.sees(TOM, times(2, "can't use the team's key"))
 
         assert "My OpenAI key" in shown
         assert "payer:team" not in shown
@@ -139,7 +139,7 @@ class WhoPaysTests(BotCase):
     async def test_a_strangers_press_is_refused(self):
         async with self.bot(ACCESS="closed") as chat:
             await chat.say(NOOR, "/start")
-            await chat.sees_text(NOOR, "asked an operator")
+            await chat.sees_text(NOOR, "asked an admin")
             await chat.press_unseen(NOOR, 1, "payer:claude")
             await chat.say(NOOR, "/start")
             seen = await chat.sees(NOOR, lambda replies: len(replies) == 2)
@@ -156,9 +156,9 @@ class WhoPaysTests(BotCase):
                 with self.subTest(provider=provider):
                     before = len(await chat.calls())
                     await chat.say(TOM, f" {key}\n")
-                    line = await chat.sees_text(TOM, f"{title} accepts this key")
+                    line = await chat.sees_text(TOM, f"{title} accepted this key")
                     assert fingerprint(key) in line
-                    assert "I have deleted your message" in line
+                    assert "I've deleted your message" in line
                     await chat.say(TOM, f"{QUESTION} {title}")
                     await chat.sees_text(TOM, f"{QUESTION} {title}")
                     await chat.sees_calls(as_many(before + 3))
@@ -173,7 +173,7 @@ class WhoPaysTests(BotCase):
     async def test_a_key_that_the_vendor_refuses_is_not_kept(self):
         async with self.bot() as chat:
             await chat.say(TOM, REVOKED_KEY)
-            line = await chat.sees_text(TOM, "does not accept this key")
+            line = await chat.sees_text(TOM, "didn't accept this key")
 
         assert fingerprint(REVOKED_KEY) in line
         assert (await member(TOM)).api_key is None
@@ -183,7 +183,7 @@ class WhoPaysTests(BotCase):
         nobody = f"http://127.0.0.1:{free_port()}"
         async with self.bot(ANTHROPIC_BASE_URL=nobody) as chat:
             await chat.say(TOM, CLAUDE_KEY)
-            await chat.sees_text(TOM, "did not answer")
+            await chat.sees_text(TOM, "isn't responding")
 
         assert (await member(TOM)).api_key is None
         await self._assert_nothing_else_holds(CLAUDE_KEY)
@@ -207,7 +207,7 @@ class WhoPaysTests(BotCase):
     async def test_who_is_not_let_in_leaves_no_key_behind(self):
         async with self.bot(ACCESS="closed") as chat:
             await chat.say(NOOR, CLAUDE_KEY)
-            await chat.sees_text(NOOR, "asked an operator")
+            await chat.sees_text(NOOR, "asked an admin")
 
         await self._assert_nothing_else_holds(CLAUDE_KEY)
 
@@ -220,7 +220,7 @@ class WhoPaysTests(BotCase):
                 description="Bad Request: message can't be deleted",
             )
             await chat.say(TOM, CLAUDE_KEY)
-            await chat.sees_text(TOM, "could not delete your message")
+            await chat.sees_text(TOM, "couldn't delete your message")
 
     async def test_a_press_on_a_message_that_telegram_has_no_more_is_answered(self):
         async with self.bot() as chat:
@@ -248,7 +248,7 @@ class LimitTests(BotCase):
                 await chat.say(TOM, f"{QUESTION} {number}")
                 await chat.sees_text(TOM, f"{QUESTION} {number}")
             await chat.say(TOM, QUESTION)
-            await chat.sees_text(TOM, "2 messages within an hour")
+            await chat.sees_text(TOM, "limit of 2 messages an hour")
             await chat.say(MAYA, QUESTION)  # others are free to
             await chat.sees_text(MAYA, "Draft to send")
             assert await PipelineRun.objects.acount() == 3
@@ -266,10 +266,10 @@ class LimitTests(BotCase):
             await chat.sees_text(TOM, "Draft to send")
             await chat.sees_calls(lambda calls: len(calls) == 3)
             await chat.say(TOM, QUESTION)
-            await chat.sees_text(TOM, "of the team's key within 24 hours")
+            await chat.sees_text(TOM, "on the team's key in the last 24 hours")
 
             await chat.say(TOM, MEMBER_KEY)
-            await chat.sees_text(TOM, "accepts this key")
+            await chat.sees_text(TOM, "accepted this key")
             await chat.say(TOM, f"{QUESTION} again")
             await chat.sees_text(TOM, f"{QUESTION} again")
             paid_by = [call["key"] for call in await chat.calls()]

@@ -58,7 +58,7 @@ class WordsForEveryFailureTests(BotCase):
         async with self.bot() as chat:
             await chat.fault(method="getFile", error_code=400, description="Bad Request: gone")
             await chat.send_photo(MAYA, PIXEL)
-            await chat.sees_text(MAYA, "does not hand out this picture any more")
+            await chat.sees_text(MAYA, "no longer available from Telegram")
 
         assert not await PipelineRun.objects.aexists()
 

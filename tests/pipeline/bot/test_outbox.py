@@ -127,7 +127,7 @@ class TooLongTests(OutboxCase):
                 await outbox.deliver()
             line, file = await chat.messages_of_the_bot(MAYA)
 
-        assert line["text"] == "This is too long for a message: it comes as a file."
+        assert line["text"] == "This answer is too long for a message, so I'm sending it as a file."
         assert file["document"]["file_size"] == len("The answer")
         assert file["reply_markup"]["inline_keyboard"][0][0]["text"] == "Why?"
         assert await statuses() == [SendStatus.SENT]
@@ -156,7 +156,7 @@ class TooLongTests(OutboxCase):
             )
             await outbox.deliver()
 
-            assert "I was cut off" in (await chat.replies(MAYA))[0]
+            assert "I was interrupted" in (await chat.replies(MAYA))[0]
         assert await statuses() == [SendStatus.AMBIGUOUS]
 
 
@@ -257,7 +257,7 @@ class TroubleTests(OutboxCase):
             answer, line = await chat.replies(MAYA)
 
         assert answer == "The answer"
-        assert "The rest of this answer could not be sent" in line
+        assert "I couldn't send the rest of this answer" in line
         assert await statuses() == [SendStatus.SENT, SendStatus.REFUSED]
 
     async def test_a_member_who_blocked_the_bot_is_left_alone(self):
@@ -276,7 +276,7 @@ class TroubleTests(OutboxCase):
                     await asyncio.wait_for(outbox.say("The answer"), 15)
                     (line,) = await chat.messages_of_the_bot(MAYA)
 
-        assert "I was cut off" in line["text"]
+        assert "I was interrupted" in line["text"]
         (button,) = line["reply_markup"]["inline_keyboard"][0]
         row = await OutgoingMessage.objects.aget()
         assert (button["callback_data"], row.status) == (f"again:{row.pk}", SendStatus.AMBIGUOUS)
@@ -345,7 +345,7 @@ class LostTests(OutboxCase):
             await outbox.deliver()
             line, file = await chat.messages_of_the_bot(MAYA)
 
-        assert line["text"] == "This is too long for a message: it comes as a file."
+        assert line["text"] == "This answer is too long for a message, so I'm sending it as a file."
         assert "document" in file
 
     async def test_the_second_part_of_an_answer_is_found_beside_the_first(self):
@@ -378,7 +378,7 @@ class LostTests(OutboxCase):
 
     async def test_a_line_about_waiting_that_was_lost_goes_with_what_it_was_about(self):
         async with self.outbox() as (outbox, chat):
-            await outbox.show_placeholder("In line")
+            await outbox.show_placeholder("Queued")
             await self.lost()
             await outbox.take_back_placeholder("One moment")
 
@@ -395,7 +395,7 @@ class LostTests(OutboxCase):
                 Relay(base_url).running() as relay,
                 self.outbox_at(base_url, relay.url) as (outbox, chat),
             ):
-                await outbox.show_placeholder("In line")
+                await outbox.show_placeholder("Queued")
                 announced = await OutgoingMessage.objects.aget()
                 await self.lost()
                 yield relay, outbox, chat, announced
@@ -430,7 +430,7 @@ class LostTests(OutboxCase):
             await outbox.deliver()
             (line,) = await chat.messages_of_the_bot(MAYA)
 
-        assert "I was cut off" in line["text"]
+        assert "I was interrupted" in line["text"]
         assert line["reply_markup"]["inline_keyboard"]
 
     async def test_of_placeholders_of_several_chats_that_were_lost_at_kills_none_is_left(self):
@@ -515,7 +515,7 @@ class ButtonTests(BotCase):
             lost = {"status": SendStatus.SENDING, "message_id": None, "sent_after": None}
             await OutgoingMessage.objects.aupdate(**lost)
             await Task.objects.aupdate(status=TaskStatus.WAITING, ended_at=None)
-            await chat.sees(MAYA, lambda seen: len(seen) == 2 and "I was cut off" in seen[1])
+            await chat.sees(MAYA, lambda seen: len(seen) == 2 and "I was interrupted" in seen[1])
             line = (await chat.messages_of_the_bot(MAYA))[-1]
 
             for _ in range(2):

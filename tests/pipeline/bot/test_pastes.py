@@ -91,7 +91,7 @@ class PasteTests(BotCase):
             line = await chat.sees_text(MAYA, "looks like an API key")
             messages = await chat.messages(MAYA)
 
-        assert "I have deleted your message." in line
+        assert "I've deleted your message." in line
         assert [message["from"]["is_bot"] for message in messages] == [True]
         assert not await PipelineRun.objects.aexists()
         async for update in TelegramUpdate.objects.all():

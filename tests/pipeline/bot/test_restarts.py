@@ -130,7 +130,7 @@ class CancelTests(BotCase):
             await chat.sees_calls(lambda calls: len(calls) == 1)
             await chat.say(MAYA, "/cancel")
             await chat.sees_calls(lambda calls: calls[0]["status"] == 499)
-            await chat.sees_text(MAYA, "Stopped: no answer")
+            await chat.sees_text(MAYA, "Stopped. There's no answer")
             await until_none_is_open()
 
         assert (await PipelineRun.objects.aget()).status == RunStatus.CANCELLED
@@ -143,7 +143,7 @@ class CancelTests(BotCase):
             await chat.say(MAYA, "the first")
             await chat.sees_calls(lambda calls: len(calls) == 1)
             await chat.say(MAYA, "the second")
-            await chat.sees_text(MAYA, "In line")
+            await chat.sees_text(MAYA, "Queued")
             await choose("extraction", "openai/gpt-4.1")
             await chat.say(MAYA, "/cancel")
             answer = await chat.sees_text(MAYA, "Draft to send")
@@ -155,7 +155,7 @@ class CancelTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await chat.sees_calls(lambda calls: len(calls) == 1)
             await chat.say(TOM, "/cancel")
-            await chat.sees_text(TOM, "nothing to stop")
+            await chat.sees_text(TOM, "Nothing to stop")
 
             assert not await Task.objects.filter(stop_requested=True).aexists()
 
@@ -242,7 +242,7 @@ class GivingUpTests(BotCase):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
 
-            assert not any("In line" in reply for reply in await chat.replies(MAYA))
+            assert not any("Queued" in reply for reply in await chat.replies(MAYA))
             await Task.objects.filter(kind=TaskKind.MESSAGE).aupdate(stop_requested=True)
 
 
