@@ -1,4 +1,4 @@
-"""Why a step ran on its model, in one sentence, from the columns that say so.
+"""Why a step ran on its model, from the columns that say so: for operators, and for members.
 
 No code reads a sentence back. Rows from before these columns have none of them, and keep the
 sentence that was written then.
@@ -6,11 +6,19 @@ sentence that was written then.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Protocol
 
+from django.utils import timezone
+
 from agents.llm.base import Purse
+from agents.llm.router import PROVIDERS
 from pipeline.models.runs import DecisionSource
+
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class DecisionFacts(Protocol):
@@ -40,6 +48,17 @@ class DecisionFacts(Protocol):
     def snapshot_age_ms(self) -> int | None: ...
     @property
     def is_stale(self) -> bool: ...
+
+
+class StepFacts(DecisionFacts, Protocol):
+    """What the row of a step that has ended says of its model and how it went."""
+
+    @property
+    def agent(self) -> str: ...
+    @property
+    def has_called(self) -> bool | None: ...
+    @property
+    def fell_back_to(self) -> str: ...
 
 
 def sentence(facts: DecisionFacts, *, has_called: bool = True, fell_back_to: str = "") -> str:
@@ -86,3 +105,86 @@ def _override(facts: DecisionFacts) -> str:
     if facts.is_outside_change:
         return f"an override changed outside the admin (its row says {said})"
     return f"override {said}"
+
+
+# --- for members ----------------------------------------------------------------------------------
+
+
+def member_sentence(
+    facts: DecisionFacts, agent: str, *, today: date, names: Mapping[str, str] = _NO_NAMES
+) -> str:
+    """Return what an agent would run on now, why, and who would pay.
+
+    `names` are the models' display names by id; a model without one is called by its id.
+    """
+    model = names.get(facts.requested_model, facts.requested_model)
+    return f"Your {_spoken(agent)} runs on {model}. {_reason(facts, today)} {_payer(facts)} pays."
+
+
+def member_account(
+    step: StepFacts,
+    *,
+    today: date,
+    names: Mapping[str, str] = _NO_NAMES,
+    cost_usd: Decimal | None = None,
+) -> str:
+    """Return what a step ran on, why, and who paid how much as far as known."""
+    has_called = step.has_called is not False
+    model = names.get(step.requested_model, step.requested_model)
+    ran = "ran" if has_called else "was going to run"
+    parts = [f"Your {_spoken(step.agent)} {ran} on {model}.", _reason(step, today)]
+    if step.fell_back_to:
+        instead = names.get(step.fell_back_to, step.fell_back_to)
+        parts.append(f"That model failed, so {instead} answered instead.")
+    if has_called:
+        amount = f" {_money(cost_usd)}" if cost_usd is not None else ""
+        parts.append(f"{_payer(step)} paid{amount}.")
+    else:
+        parts.append("It made no call, so nothing was paid.")
+    return " ".join(parts)
+
+
+def _spoken(agent: str) -> str:
+    return agent.replace("_", " ")
+
+
+def _reason(facts: DecisionFacts, today: date) -> str:
+    """Return why it is this model: without an operator's name, and without versions."""
+    if facts.decision_source == DecisionSource.GIVEN:  # its words may name an operator
+        return "It was chosen for this run."
+    if facts.decision_source == DecisionSource.OVERRIDE:
+        if facts.is_outside_change:
+            return "It was set outside the admin."
+        return f"Your team's admin chose it{_on_day(facts, today)}."
+    whose = "the team's" if facts.purse == Purse.SHARED else "your"
+    default = f"It's {whose} default model"
+    if facts.decision_source == DecisionSource.NO_SHARED_KEY:
+        other = f"your team's admin chose another one{_on_day(facts, today)}"
+        if facts.is_outside_change:
+            other = "another one was set outside the admin"
+        return f"{default}: {other}, but there's no team key to pay for it."
+    if facts.is_outside_change:
+        return f"{default}: the one chosen before was removed outside the admin."
+    return f"{default}."
+
+
+def _on_day(facts: DecisionFacts, today: date) -> str:
+    if facts.set_at is None:
+        return ""
+    day = timezone.localtime(facts.set_at).date()
+    year = f" {day.year}" if day.year != today.year else ""
+    return f" on {day.day} {day:%b}{year}"
+
+
+def _payer(facts: DecisionFacts) -> str:
+    if facts.purse == Purse.SHARED:
+        return "The team"
+    provider = PROVIDERS.get(facts.provider)
+    return f"Your {provider.title if provider else facts.provider} key"
+
+
+def _money(amount: Decimal) -> str:
+    """Return dollars with two decimals, and below one dollar with four significant digits."""
+    if amount >= 1:
+        return f"${amount:,.2f}"
+    return f"${Decimal(f'{amount:.4g}'):f}" if amount else "$0"

@@ -5,15 +5,18 @@ Read from the records of runs, which nothing here changes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
-from agents.llm.base import Purse
-from agents.llm.router import PROVIDERS
+from agents.catalog.lookup import find_all
+from agents.llm.openrouter import OpenRouterProvider
 from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.resumption import read_back
-from pipeline.journal.sentences import DecisionFacts, what, why
+from pipeline.journal.sentences import DecisionFacts, member_account, member_sentence
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepMode, StepRun, StepStatus
 
@@ -56,16 +59,34 @@ def last_run(chat_id: int, member: Member) -> PipelineRun | None:
     return runs.order_by("-started_at").first()
 
 
-def reasons(run: PipelineRun) -> str:
+def reasons(run: PipelineRun, *, today: date) -> str:
     """Return for each step which model ran, why, and who paid."""
-    steps = StepRun.objects.filter(run=run, status__in=(StepStatus.OK, StepStatus.FAILED))
-    lines = [
-        f"• {step.agent} {_why(step)}"
-        for step in steps.exclude(mode=StepMode.BACKGROUND)
+    ended = StepRun.objects.filter(run=run, status__in=(StepStatus.OK, StepStatus.FAILED))
+    steps = list(
+        ended.exclude(mode=StepMode.BACKGROUND)
         .order_by("position", "attempt")
         .prefetch_related("calls")
-    ]
-    return "\n".join([f"Why these models answered (run {str(run.pk)[:8]}):", *lines])
+    )
+    for step in steps:
+        if not step.decision_source:  # a row from before the columns has only the sentence
+            for name, value in columns_of(step).items():
+                setattr(step, name, value)
+    names = _names_of(
+        (step.provider, model_id)
+        for step in steps
+        for model_id in (step.requested_model, step.fell_back_to)
+    )
+    lines = [f"• {_account(step, names, today)}" for step in steps]
+    return "\n".join([f"Which models answered, and why (ref {str(run.pk)[:8]}):", *lines])
+
+
+def todays_models(decisions: Mapping[str, DecisionFacts], *, today: date) -> dict[str, str]:
+    """Return for each agent what it would run on now, why, and who would pay."""
+    names = _names_of((facts.provider, facts.requested_model) for facts in decisions.values())
+    return {
+        agent: member_sentence(facts, agent, today=today, names=names)
+        for agent, facts in decisions.items()
+    }
 
 
 @transaction.atomic
@@ -93,28 +114,20 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
     return case
 
 
-def for_member(facts: DecisionFacts, *, has_called: bool = True) -> str:
-    """Return a decision in words for the member: without the snapshot, and with whose key it is."""
-    return f"{what(facts, has_called=has_called)}; {_payer(facts)}"
-
-
-def todays_model(facts: DecisionFacts) -> str:
-    """Return in words for the member what an agent would run on."""
-    return f"{facts.requested_model} because {why(facts)}; {_payer(facts)}"
-
-
-def _payer(facts: DecisionFacts) -> str:
-    if facts.purse == Purse.SHARED:
-        return "the team's key"
-    return f"your own {PROVIDERS[facts.provider].title} key"
-
-
-def _why(step: StepRun) -> str:
-    if not step.decision_source:  # a row from before the columns has only the sentence
-        for name, value in columns_of(step).items():
-            setattr(step, name, value)
-    decision = step.decision
-    if step.decision_source:
-        decision = for_member(step, has_called=step.has_called is not False)
+def _account(step: StepRun, names: Mapping[str, str], today: date) -> str:
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
-    return f"{decision}; ${sum(costs):.4f}" if costs else decision
+    if not step.decision_source:  # and its sentence could not be read back
+        cost = f"; ${sum(costs):.4f}" if costs else ""
+        return f"{step.agent} {step.decision}{cost}"
+    cost_usd = sum(costs, Decimal(0)) if costs else None
+    return member_account(step, today=today, names=names, cost_usd=cost_usd)
+
+
+def _names_of(models: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return display names by model id, of pairs of provider and id that are OpenRouter's."""
+    ids = {model_id for provider, model_id in models if provider == OpenRouterProvider.name}
+    return {
+        model_id: row.name.partition(": ")[2] or row.name  # without the vendor in front
+        for model_id, row in find_all(ids - {""}).items()
+        if row.model_id == model_id  # and not another variant of it
+    }

@@ -63,7 +63,7 @@ def _ask_and_go_on(installation: Installation, chat: Page) -> None:
     _press(chat, "📌 Save to casebook")
     _sees(chat, "Saved.")
     _press(chat, "❔ Why this model?")
-    _sees(chat, "Why these models answered")
+    _sees(chat, "Which models answered, and why")
     photograph(chat, "why")
 
 

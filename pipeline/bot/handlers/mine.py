@@ -16,7 +16,7 @@ from pipeline.bot.lines import Line
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.people import erasure, memory
-from pipeline.people.conversation import last_run, reasons, run_behind, todays_model
+from pipeline.people.conversation import last_run, reasons, run_behind, todays_models
 from pipeline.running.decisions import NoPurse
 from pipeline.running.engine import Engine
 
@@ -33,8 +33,10 @@ class Mine:
     async def show_models(self, turn: Turn, member: Member) -> Line:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._engine.decisions(member)
+        choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPurse)}
+        said = await sync_to_async(todays_models)(choices, today=timezone.localdate())
         lines = [
-            f"• {agent}: {found.member_line if isinstance(found, NoPurse) else todays_model(found)}"
+            f"• {agent}: {found.member_line}" if isinstance(found, NoPurse) else f"• {said[agent]}"
             for agent, found in decisions.items()
         ]
         return Line("\n".join([texts.MODELS_NOW, *lines]))
@@ -48,7 +50,9 @@ async def show_why(turn: Turn, member: Member) -> Line:
         run = await sync_to_async(run_behind)(row.chat_id, member.telegram_id, turn.replied_to)
     elif row.chat_id is not None:
         run = await sync_to_async(last_run)(row.chat_id, member)
-    return Line(await sync_to_async(reasons)(run) if run else texts.NO_ANSWER_TO_EXPLAIN)
+    if run is None:
+        return Line(texts.NO_ANSWER_TO_EXPLAIN)
+    return Line(await sync_to_async(reasons)(run, today=timezone.localdate()))
 
 
 async def show_settings(turn: Turn, member: Member) -> Line:

@@ -173,7 +173,7 @@ class Support:
         if pressed.action is Action.SAVE:
             return Line(texts.SAVED, also=partial(save_case, pressed.run, member))
         if pressed.action is Action.WHY:
-            return Line(await sync_to_async(reasons)(pressed.run))
+            return Line(await sync_to_async(reasons)(pressed.run, today=timezone.localdate()))
         return None
 
     async def _answer_press(self, wanted: Wanted, update: Update) -> None:

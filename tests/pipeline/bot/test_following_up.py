@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, CatalogModel
 from pipeline.bot.handlers import together
 from pipeline.bot.intake import store
 from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, TelegramUpdate
@@ -244,11 +244,15 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
+            await until(CatalogModel.objects.aexists)  # with the models' names
             await chat.press(MAYA, WHY)
-            why = await chat.sees_text(MAYA, "Why these models answered")
+            why = await chat.sees_text(MAYA, "Which models answered, and why")
 
-        assert "extraction ran openai/gpt-5-mini because no override is set; the team's key" in why
-        assert "strategist ran google/gemini-2.5-flash because override v1 by ana" in why
+        assert (
+            "Your extraction ran on GPT-5 Mini. It's the team's default model. The team paid $0."
+        ) in why
+        assert "Your strategist ran on Gemini 2.5 Flash. Your team's admin chose it" in why
+        assert "ana" not in why
         assert "snapshot" not in why
 
     async def test_anothers_press_and_a_made_up_one_do_nothing(self):
@@ -277,10 +281,11 @@ class ButtonTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
             await until(_nothing_is_open)
+            await until(CatalogModel.objects.aexists)
             await sync_to_async(prune)(timezone.now(), rest=lambda _: None)
             for label in (AGAIN, SHORTER, SAVE, WHY):
                 await chat.press(MAYA, label)
-            await chat.sees_text(MAYA, "strategist ran openai/gpt-5-mini")
+            await chat.sees_text(MAYA, "strategist ran on GPT-5 Mini")
             await self._all_done(presses=4)
 
         assert await PipelineRun.objects.filter(user_message=None, answer=None).acount() == 1

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.utils import timezone
 
-from agents.models import AgentModelConfig
+from agents.models import AgentModelConfig, CatalogModel
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -55,15 +55,19 @@ class ModelTests(BotCase):
         await add_maya()
         await choose("strategist", "google/gemini-2.5-flash")
         async with self.bot() as chat:
+            await until(CatalogModel.objects.aexists)  # with the models' names
             await chat.say(MAYA, "/model")
             said = await chat.sees_text(MAYA, "If you asked me now:")
 
-        assert "• strategist: google/gemini-2.5-flash because override v1 by ana" in said
-        assert "the team's key" in said
+        today = timezone.localdate()
         assert (
-            "• memory: openai/gpt-5-mini because no override is set; your own OpenRouter key"
-            in said
-        )
+            "• Your strategist runs on Gemini 2.5 Flash. Your team's admin chose it on "
+            f"{today.day} {today:%b}. The team pays."
+        ) in said
+        assert (
+            "• Your memory runs on GPT-5 Mini. It's your default model. Your OpenRouter key pays."
+        ) in said
+        assert "ana" not in said
         assert len(said.splitlines()) == 5
 
     async def test_model_says_where_nobody_may_pay(self):
@@ -75,6 +79,7 @@ class ModelTests(BotCase):
 
     async def test_why_is_about_the_answer_replied_to_or_the_last(self):
         async with self.bot() as chat:
+            await until(CatalogModel.objects.aexists)
             await chat.say(MAYA, "/why")
             await chat.sees_text(MAYA, "no answer to explain")
             await chat.say(MAYA, QUESTION)
@@ -83,9 +88,9 @@ class ModelTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 2)
             await chat.say(MAYA, "/why")
-            await chat.sees_text(MAYA, "strategist ran google/gemini-2.5-flash")
+            await chat.sees_text(MAYA, "strategist ran on Gemini 2.5 Flash")
             await chat.say(MAYA, "/why", reply_to=first["message_id"])
-            await chat.sees_text(MAYA, "strategist ran openai/gpt-5-mini")
+            await chat.sees_text(MAYA, "strategist ran on GPT-5 Mini")
 
 
 class SettingsTests(BotCase):
