@@ -74,9 +74,7 @@ class Handling:
 
 
 _NO_ANSWER = "The model's provider isn't responding. Please try again in a minute."
-_NOT_AVAILABLE = (
-    "The model for this step isn't working. Try again in a few minutes, or tell an admin."
-)
+_NOT_AVAILABLE = "The model for this step isn't working. Try again in a few minutes."
 _NOT_TAKEN = "The model can't handle this request. An admin can choose another one."
 
 HANDLING: Mapping[Cause, Handling] = {

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import DatabaseError
 
 from agents.base import AgentInput, AgentOutput
@@ -284,6 +285,8 @@ class PipelineRunner:
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:
             self._alert(f"{agent}: the override's model {decision.llm.model_id} failed: {text}")
+            if settings.OPERATOR_CHAT_ID:  # without it the alert is in the log alone
+                step.report.member_line += " Your admins have been told."
         return _failed(step, text), StepStatus.FAILED
 
     # --- around it ------------------------------------------------------------------------------

@@ -263,7 +263,7 @@ class Credit(SimpleTestCase):
 
         assert isinstance(error, CreditTooLow)
         assert len(bodies) == 1
-        assert "no credit left" not in error.member_line
+        assert "out of credit" not in error.member_line
 
     async def test_an_answer_that_is_cut_at_what_can_be_afforded_is_not_asked_for_again(self):
         poor = refused(402, "can only afford 900")
@@ -349,8 +349,7 @@ class Prices(SimpleTestCase):
                         continue
                     assert isinstance(error, PriceRefused)
                     assert error.member_line == (
-                        "The model for this step isn't working. Try again in a few "
-                        "minutes, or tell an admin."
+                        "The model for this step isn't working. Try again in a few minutes."
                     )
                     assert len(bodies) == len(recorder.ended) == expected
 

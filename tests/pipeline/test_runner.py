@@ -10,6 +10,7 @@ import pytest
 import stamina
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
+from django.test import override_settings
 from django.utils import timezone
 from pydantic import BaseModel
 
@@ -497,6 +498,21 @@ class PurseTests(PipelineCase):
             "one: the override's model sandbox/no-credit failed:"
             " NoCredit: Insufficient credits. Add more and try again."
         ]
+
+    async def test_a_member_reads_that_the_admins_were_told_where_a_chat_tells_them(self):
+        await override("one", "sandbox/no-credit")
+        failing = pipeline(step("one"))
+
+        with override_settings(OPERATOR_CHAT_ID="1"):
+            told = await self.play(failing, [asking("one")])
+            by_default = await self.play(pipeline(step("two")), [asking("two")])
+        with override_settings(OPERATOR_CHAT_ID=None):
+            logged = await self.play(failing, [asking("one")])
+
+        line = "The API key is out of credit."
+        assert of(told, "one").member_line == f"{line} Your admins have been told."
+        assert of(logged, "one").member_line == line
+        assert of(by_default, "two").member_line == ""
 
     async def test_a_message_that_is_too_long_alerts_nobody(self):
         await override("one", "sandbox/error-413")

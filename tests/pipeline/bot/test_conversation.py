@@ -171,7 +171,10 @@ class FailureTests(BotCase):
             line = await chat.sees_text(MAYA, "⚠️")
             alert = await chat.sees_text(OPERATOR, "sandbox/retired")
 
-        assert "The model for this step isn't working." in line
+        assert (
+            "The model for this step isn't working. Try again in a few minutes. "
+            "Your admins have been told. (ref "
+        ) in line
         assert "Traceback" not in line
         assert "strategist" in alert
         run = await PipelineRun.objects.aget()
