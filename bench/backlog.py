@@ -27,7 +27,7 @@ from tests.sandbox.serving import running_sandbox
 MEMBERS, EACH = sized(400, 4), sized(5, 2)
 WORKERS = 2
 PATIENCE_S = 1800.0
-LEAST_ANSWERS, MOST_IN_A_SECOND = 0.7, 30
+MIN_ANSWERS, MAX_IN_A_SECOND = 0.7, 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +46,9 @@ class Outcome:
         wrongs = []
         if self.answers != MEMBERS * EACH:
             wrongs.append(f"{MEMBERS * EACH} were asked for, {self.answers} came")
-        if self.answers < sized(LEAST_ANSWERS, 0.0) * self.sends:
+        if self.answers < sized(MIN_ANSWERS, 0.0) * self.sends:
             wrongs.append(f"{self.answers} of {self.sends} sends were answers")
-        if self.most_in_a_second > MOST_IN_A_SECOND:
+        if self.most_in_a_second > MAX_IN_A_SECOND:
             wrongs.append(f"{self.most_in_a_second} sends within one second")
         if self.out_of_order:
             wrongs.append(f"{self.out_of_order} answers were out of order")

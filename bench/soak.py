@@ -43,8 +43,8 @@ CHANGE_EVERY_S, LOOK_EVERY_S = sized((5.0, 2.0), (0.5, 0.5))
 MODELS = ("openai/gpt-5-mini", "anthropic/claude-sonnet-4.5", "google/gemini-2.5-flash")
 QUARTERS = 4
 PATIENCE_S = 300.0
-MOST_GROWTH = 1.1
-MOST_SLOWER, SLOWER_S = 1.5, 1.0
+MAX_GROWTH = 1.1
+MAX_SLOWER, SLOWER_S = 1.5, 1.0
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Watch:
         return [
             f"{name} grew from {_middle(by_quarter[1]):.0f} to {_middle(by_quarter[3]):.0f} MB"
             for name, by_quarter in self.rss_mb.items()
-            if _middle(by_quarter[3]) > MOST_GROWTH * _middle(by_quarter[1])
+            if _middle(by_quarter[3]) > MAX_GROWTH * _middle(by_quarter[1])
         ]
 
 
@@ -189,7 +189,7 @@ def _slower(watch: Watch, waits_s: dict[int, list[float]]) -> list[str]:
     if IS_TINY:
         return []
     before_s, after_s = _p95(waits_s[1]), _p95(waits_s[QUARTERS - 1])
-    slower = after_s > MOST_SLOWER * before_s + SLOWER_S
+    slower = after_s > MAX_SLOWER * before_s + SLOWER_S
     words = f"answers took {after_s:.1f} s at the end, {before_s:.1f} s before (p95)"
     return watch.grown() + ([words] if slower else [])
 

@@ -29,7 +29,7 @@ SECRET_MIN_UNIQUE_CHARACTERS = 5
 EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no secret
 
 
-MOST_DOLLARS = 1_000_000
+MAX_DOLLARS = 1_000_000
 CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
 # As OpenTelemetry writes them; a value may have its spaces as they are or percent-encoded.
 HEADER = r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*([\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+)"
@@ -84,8 +84,8 @@ class Environment:
 
     def dollars(self, name: str, default: str) -> Decimal:
         value = self._cast(name, default, _decimal, "an amount of dollars such as 1.00")
-        if not 0 < value < MOST_DOLLARS:
-            raise _wrong(name, f"{value} is not above 0 and below {MOST_DOLLARS}")
+        if not 0 < value < MAX_DOLLARS:
+            raise _wrong(name, f"{value} is not above 0 and below {MAX_DOLLARS}")
         return value
 
     def url(self, name: str, default: str = "") -> str:

@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-MOST_CHARACTERS = 150  # of a name; whoever has one has no longer one
+MAX_CHARACTERS = 150  # of a name; whoever has one has no longer one
 CLEANED_AT_ONCE = 500
 SITE_BITS = 64  # of an IPv6 address: the rest is its owner's to choose
 
@@ -43,7 +43,7 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]
 def name_of(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
     """Return the name that somebody tries to sign in with, as long as a name can be."""
     given = (credentials or request.POST).get("username") or ""
-    return str(given)[:MOST_CHARACTERS]
+    return str(given)[:MAX_CHARACTERS]
 
 
 def address_of(request: HttpRequest) -> str | None:

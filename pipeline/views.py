@@ -19,7 +19,7 @@ from pipeline.queue.engines import create_queue
 
 logger = logging.getLogger(__name__)
 
-MOST_BYTES = 1_000_000  # Telegram's own updates are far smaller
+MAX_BYTES = 1_000_000  # Telegram's own updates are far smaller
 RETRY_AFTER_S = 5
 _MOST_ID = 2**62
 _KEPT = 10_000  # characters of a body that cannot be read
@@ -39,7 +39,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
     if not _knows_the_secret(request):
         logger.warning("the webhook was called without its secret")
         return HttpResponse(status=403)
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MOST_BYTES:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BYTES:
         return HttpResponse(status=413)
     bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
     try:

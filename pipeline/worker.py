@@ -44,7 +44,7 @@ from pipeline.running.engine import Engine
 logger = logging.getLogger(__name__)
 
 GRACE_S = 0.6  # for what was cancelled
-MOST_WORKERS = 64  # on one machine
+MAX_WORKERS = 64  # on one machine
 PLACE = "runbot.lock"  # the name of runbot's place among the workers of its installation
 
 
@@ -145,14 +145,12 @@ def _require_token() -> None:
 
 def _own_place(stack: ExitStack) -> Path:
     """Return the first free place of this machine: who takes it goes on with what is left there."""
-    for number in range(1, MOST_WORKERS + 1):
+    for number in range(1, MAX_WORKERS + 1):
         place: Path = settings.DATA_DIR / f"worker-{number}.lock"
         with contextlib.suppress(LockTaken):
             stack.enter_context(locked(place))
             return place
-    raise BotRefused(
-        f"{MOST_WORKERS} workers are at work from {settings.DATA_DIR}: enough of them."
-    )
+    raise BotRefused(f"{MAX_WORKERS} workers are at work from {settings.DATA_DIR}: enough of them.")
 
 
 def _installation() -> str:

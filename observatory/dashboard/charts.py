@@ -14,7 +14,7 @@ from django.utils import timezone
 from pipeline.operations import figures
 from pipeline.operations.aggregates import percentile_ms
 
-MOST_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
+MAX_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
 OTHERS = "others"
 NONE = "no model"
 # Okabe and Ito's, told apart by people with any colour vision, on white and on black.
@@ -142,7 +142,7 @@ def _series(over: Range, dimension: str, starts: list[datetime], now: datetime) 
 def _most_used(found: Series) -> Series:
     """Return the series that did most by name, and the sum of the others."""
     used = Counter({name: sum(t.steps + t.calls for t in row) for name, row in found.items()})
-    kept = {name for name, _ in used.most_common(MOST_SERIES)}
+    kept = {name for name, _ in used.most_common(MAX_SERIES)}
     series = {name: found[name] for name in sorted(kept)}
     for name in found.keys() - kept:
         others = series.setdefault(OTHERS, [figures.Tally() for _ in found[name]])

@@ -25,7 +25,7 @@ from pipeline.models import PipelineRun
 from pipeline.operations import attention
 
 SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
-MOST_SAMPLE = 4000  # characters
+MAX_SAMPLE = 4000  # characters
 
 
 @require_GET
@@ -72,7 +72,7 @@ def try_view(request: HttpRequest) -> HttpResponse:
     _may_choose(request)
     agent_name = request.POST.get("agent_name", "")
     model_id = request.POST.get("model_id", "").strip()
-    message = request.POST.get("sample", "").strip()[:MOST_SAMPLE] or SAMPLE
+    message = request.POST.get("sample", "").strip()[:MAX_SAMPLE] or SAMPLE
     problem = _problem(agent_name, model_id)
     if problem:
         messages.error(request, f"Can't try it: {problem}")

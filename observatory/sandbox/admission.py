@@ -15,7 +15,7 @@ from observatory.sandbox.vendor import Rejected
 from observatory.sandbox.web import Json, Refused, Request
 
 AFFORDS = re.compile(r"afford(\d{1,6})")
-MOST_TOKENS = 65_536
+MAX_TOKENS = 65_536
 MILLION = 1_000_000
 KEY = re.compile(r"sk-or-v1-(?!.*revoked).{12,}")  # one with that word in it is refused
 
@@ -92,7 +92,7 @@ def check_credit(key: str, body: Json) -> None:
     raise Refused(
         402,
         "This request requires more credits, or fewer max_tokens. You requested up to"
-        f" {asked or MOST_TOKENS} tokens, but can only afford {affords[1]}. To increase, visit"
+        f" {asked or MAX_TOKENS} tokens, but can only afford {affords[1]}. To increase, visit"
         " https://openrouter.ai/settings/credits and upgrade to a paid account",
     )
 

@@ -16,7 +16,7 @@ from pipeline.models.runs import LLMCall, PipelineRun, StepRun
 logger = logging.getLogger(__name__)
 
 # With texts a span is a thousand times as large, and receivers limit what they take at once.
-MOST_SPANS_WITH_CONTENT, SPANS_A_BATCH_WITH_CONTENT = 512, 16
+MAX_SPANS_WITH_CONTENT, SPANS_A_BATCH_WITH_CONTENT = 512, 16
 
 
 class Reporter:
@@ -75,7 +75,7 @@ def _sizes(with_content: bool) -> dict[str, int]:
     if not with_content:
         return {}
     return {
-        "most_spans": MOST_SPANS_WITH_CONTENT,
+        "most_spans": MAX_SPANS_WITH_CONTENT,
         "spans_a_batch": SPANS_A_BATCH_WITH_CONTENT,
     }
 

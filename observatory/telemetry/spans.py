@@ -32,7 +32,7 @@ from pipeline.models.runs import (
 Attribute = str | bool | int | float | tuple[str, ...]
 Attributes = dict[str, Attribute]
 
-MOST_CHARACTERS = 16_000  # of one text: a queue full of playbooks must fit into memory
+MAX_CHARACTERS = 16_000  # of one text: a queue full of playbooks must fit into memory
 _ERRORS = {RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP}
 _STEP_ERRORS = {StepStatus.FAILED, StepStatus.INTERRUPTED}
 _CLASS_NAME = re.compile(r"([A-Za-z_]{1,60}):")
@@ -265,8 +265,8 @@ def _text(kept: PromptText | None) -> str:
     if kept is None:
         return ""
     text = kept.text
-    left_out = len(text) - MOST_CHARACTERS
-    return text if left_out <= 0 else f"{text[:MOST_CHARACTERS]}… [{left_out} more characters]"
+    left_out = len(text) - MAX_CHARACTERS
+    return text if left_out <= 0 else f"{text[:MAX_CHARACTERS]}… [{left_out} more characters]"
 
 
 def _json(content: object) -> str:

@@ -18,8 +18,8 @@ from pipeline.admin.text_pages import may_read_texts, note_reading
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.readings import How
 
-MOST_RUNS = 10_000
-MOST_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
+MAX_RUNS = 10_000
+MAX_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
 AT_ONCE = 100  # runs that are read together
 
 RUN_FIGURES = (
@@ -56,7 +56,7 @@ def exported(request: HttpRequest, runs: QuerySet[PipelineRun], form: str) -> Ht
 
     Who reads the texts of which runs is written down before the first of them is sent.
     """
-    most = MOST_WITH_TEXTS if form == "texts" else MOST_RUNS
+    most = MAX_WITH_TEXTS if form == "texts" else MAX_RUNS
     ids: list[UUID] = list(runs.values_list("pk", flat=True)[: most + 1])
     is_cut = len(ids) > most
     ids = ids[:most]

@@ -35,8 +35,8 @@ from pipeline.running.config import pipeline_names
 FOUND = COUNTED // 2  # runs, by their steps: each of their ids goes through two more queries
 STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one purse, and hardly two of one agent
 CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the machines of one installation
-MOST_MODELS = 200  # in the menu
-MOST_MEMBERS = 100  # whose runs one name finds
+MAX_MODELS = 200  # in the menu
+MAX_MEMBERS = 100  # whose runs one name finds
 LONGEST_VALUE = 200  # characters
 
 # One look into the index a model: DISTINCT would read every step there is.
@@ -47,7 +47,7 @@ _MODELS_SQL = f"""
         SELECT (SELECT MIN(requested_model) FROM {StepRun._meta.db_table}
                  WHERE requested_model > known.model)
           FROM known WHERE known.model IS NOT NULL)
-    SELECT model FROM known WHERE model IS NOT NULL LIMIT {MOST_MODELS}"""  # noqa: S608 - ours
+    SELECT model FROM known WHERE model IS NOT NULL LIMIT {MAX_MODELS}"""  # noqa: S608 - ours
 
 
 class RunList(ChangeList):
@@ -107,7 +107,7 @@ def _members_called(said: str) -> list[int]:
     matches = Q(name__icontains=said) | Q(username__icontains=said.removeprefix("@"))
     if said.isdecimal() and len(said) < 19:  # digits: more than a Telegram id can have
         matches |= Q(telegram_id=int(said))
-    return list(Member.objects.filter(matches).values_list("pk", flat=True)[:MOST_MEMBERS])
+    return list(Member.objects.filter(matches).values_list("pk", flat=True)[:MAX_MEMBERS])
 
 
 # --- filters --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.labels import RUN_STATUS, RunStatusFilter, SourceFilter, payer, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_again import begin, beside, may_run_again, question
-from pipeline.admin.run_export import MOST_RUNS, MOST_WITH_TEXTS, exported, may_export
+from pipeline.admin.run_export import MAX_RUNS, MAX_WITH_TEXTS, exported, may_export
 from pipeline.admin.run_filters import (
     AgentFilter,
     CostFilter,
@@ -45,7 +45,7 @@ from pipeline.models import PipelineRun, StepRun
 from pipeline.models.readings import How
 from pipeline.models.runs import RunStatus, Source
 
-MOST_REPEATS = 20  # on the page of one run
+MAX_REPEATS = 20  # on the page of one run
 _OF_A_RUN = (
     *("pipeline", "status", "source", "cost_usd", "has_mismatch", "has_fallback"),
     *("started_at", "ended_at", "member__name", "member__username", "member__telegram_id"),
@@ -179,8 +179,8 @@ class PipelineRunAdmin(GuardedModelAdmin):
         context = {
             "query": request.GET.urlencode(),
             "may_read": may_read_texts(request),
-            "most_runs": f"{MOST_RUNS:,}",
-            "most_with_texts": f"{MOST_WITH_TEXTS:,}",
+            "most_runs": f"{MAX_RUNS:,}",
+            "most_with_texts": f"{MAX_WITH_TEXTS:,}",
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -203,7 +203,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
             "waterfall": waterfall(run, steps, now=timezone.now()),
             "cost": dollars(run.cost_usd),
             "tally": tally(steps),
-            "repeats": run.repeats.order_by("-started_at")[:MOST_REPEATS],
+            "repeats": run.repeats.order_by("-started_at")[:MAX_REPEATS],
             "may_read": may_read,
             "may_run_again": may_run_again(request) and run.source != Source.TRIAL,
         }

@@ -10,7 +10,7 @@ from pipeline.admin.labels import status_label
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, StepStatus
 
-MOST_TICKS = 5
+MAX_TICKS = 5
 SHORTEST = 0.35  # percent of the axis: shorter than that nobody sees a bar
 MILLISECONDS_BELOW = 2000  # of the whole axis; longer ones are told in seconds
 
@@ -101,7 +101,7 @@ class _Axis:
         return f"{ms / 1000:.2f}".rstrip("0").rstrip(".") + " s"
 
     def ticks(self) -> list[Tick]:
-        step_ms = _round_step(self.total_ms / MOST_TICKS)
+        step_ms = _round_step(self.total_ms / MAX_TICKS)
         count = int(self.total_ms // step_ms)
         return [
             Tick(

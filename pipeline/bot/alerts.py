@@ -21,7 +21,7 @@ from pipeline.bot.refusals import never_arrived
 from pipeline.models.inbox import SentAlert
 
 TOLD_WITHIN_S = 20.0  # sooner than its chore is due again, and another process might tell it too
-MOST_CHARACTERS = 4000  # Telegram takes 4,096
+MAX_CHARACTERS = 4000  # Telegram takes 4,096
 NOTED_WITHIN_S = 2.0
 KEPT_FOR = timedelta(days=30)
 
@@ -63,7 +63,7 @@ class Alerts:
     async def _send(self, text: str) -> bool:
         if self._bot is None or not settings.OPERATOR_CHAT_ID:
             return True  # the log has it
-        text = scrub(text)[:MOST_CHARACTERS]
+        text = scrub(text)[:MAX_CHARACTERS]
         note = await _noted(partial(_note, text))
         try:
             message = await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {text}")

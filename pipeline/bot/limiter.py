@@ -33,7 +33,7 @@ KEPT_CHATS = 10_000
 DROPPED_AFTER_S = 0.3
 HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a place of all chats
 SOON_S = 0.001
-MOST_PLACEHOLDERS = 6  # on their way at once: a process that is killed loses no more of them
+MAX_PLACEHOLDERS = 6  # on their way at once: a process that is killed loses no more of them
 ALONE_SHARE = 3  # the part of the rate that a process has when it cannot ask what others do
 
 Clock = Callable[[], float]
@@ -238,7 +238,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             if window_s > 0:
                 next_s = min(next_s, window_s)
                 break  # nor is there room for a lower rank
-            if waiter.is_placeholder and self._placeholders >= MOST_PLACEHOLDERS:
+            if waiter.is_placeholder and self._placeholders >= MAX_PLACEHOLDERS:
                 continue  # until one has ended
             bucket = self._bucket(waiter.chat_id)
             chat_s = bucket.wait_s(now)

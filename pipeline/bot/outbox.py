@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 AGAIN = "again:"  # begins the data of the button that shows a message
 ARRIVES_WITHIN = timedelta(seconds=2)  # if at all, when the process that sent it has been killed
-MOST_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
+MAX_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
 FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
 PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion
@@ -314,7 +314,7 @@ class Outbox(Placeholders):
                 if row.message_id is not None:
                     row.status = SendStatus.SHOWN
                 row.save()
-        if len(chunks) > MOST_CHUNKS:
+        if len(chunks) > MAX_CHUNKS:
             whole = clean("".join(text for text, _ in chunks))
             self._rows().create(
                 update=self._update,

@@ -45,9 +45,9 @@ logger = logging.getLogger(__name__)
 
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 LOOK_EVERY_S = 0.1
-MOST_IDS = 500  # that may be a lost message's: what an outage leaves may be more
-MOST_TRIES = 12  # edits in a chat to find its lost message: a burst that Telegram tolerates
-MOST_UPDATES = 5000  # that came since: after a long outage no more are looked at
+MAX_IDS = 500  # that may be a lost message's: what an outage leaves may be more
+MAX_TRIES = 12  # edits in a chat to find its lost message: a burst that Telegram tolerates
+MAX_UPDATES = 5000  # that came since: after a long outage no more are looked at
 ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 
 
@@ -158,7 +158,7 @@ class Placeholders(ABC):
         # An alert that was lost here is taken for the bot's own, too; a chore tells it again.
         alerts = SentAlert.objects.filter(chat_id=str(self._chat_id), message_id=None)
         again = row.sent_again_after
-        most = MOST_IDS if again is None else len(again) + await alerts.acount()
+        most = MAX_IDS if again is None else len(again) + await alerts.acount()
         counted_in = min(self._chat_id, 0)  # all private chats have their ids together
         found: list[int] = []
         tries = 0
@@ -167,7 +167,7 @@ class Placeholders(ABC):
                 break
             if (counted_in, message_id) in self._found:
                 continue
-            if tries == MOST_TRIES:
+            if tries == MAX_TRIES:
                 is_certain = False
                 break
             tries += 1
@@ -199,17 +199,17 @@ class Placeholders(ABC):
         else:
             sent, came = sent.filter(update__chat_id__gt=0), came.filter(chat_id__gt=0)
         alerts = SentAlert.objects.filter(chat_id=str(chat_id), message_id__gt=after)
-        raws = came.order_by("pk").values_list("raw", flat=True)[:MOST_UPDATES]
+        raws = came.order_by("pk").values_list("raw", flat=True)[:MAX_UPDATES]
         taken = {
             *sent.values_list("message_id", flat=True),
             *alerts.values_list("message_id", flat=True),
             *map(_message_id, raws),
         }
         unknown = (number for number in range(after + 1, before) if number not in taken)
-        ids = list(islice(unknown, MOST_IDS + 1))
+        ids = list(islice(unknown, MAX_IDS + 1))
         # The last time is that of the message with the id `before`.
         left_at = [after, *(row.sent_again_after or [])[:-1]]
-        return _likely_first(ids[:MOST_IDS], left_at), len(ids) <= MOST_IDS
+        return _likely_first(ids[:MAX_IDS], left_at), len(ids) <= MAX_IDS
 
     async def _remove(self, message_ids: Sequence[int]) -> None:
         for message_id in message_ids:

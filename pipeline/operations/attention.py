@@ -26,7 +26,7 @@ from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
 from pipeline.operations import figures
 
-MOST_COUNTED = 1000  # "1000 or more" says enough
+MAX_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
 LOW_CREDIT_USD = Decimal(1)
 CREDIT = "credit"  # the chore that asks for it
@@ -68,7 +68,7 @@ def uses() -> list[Use]:
 def _uses_by_members() -> list[Use]:
     chosen = Member.objects.filter(provider="openrouter", access=Access.APPROVED)
     ids = chosen.exclude(model_id="").values_list("model_id", flat=True).distinct()
-    return [Use(model_id=model_id, who="members' own choice") for model_id in ids[:MOST_COUNTED]]
+    return [Use(model_id=model_id, who="members' own choice") for model_id in ids[:MAX_COUNTED]]
 
 
 @transaction.atomic
@@ -203,7 +203,7 @@ def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
     told = calls.exclude(~Q(step__status=StepStatus.FAILED), cause=Cause.LIMIT)
     rows = told.values_list("step__agent", "requested_model", "cause").order_by().distinct()
     found: dict[tuple[str, str], list[Cause]] = {}
-    for agent, model_id, cause in rows[:MOST_COUNTED]:
+    for agent, model_id, cause in rows[:MAX_COUNTED]:
         found.setdefault((agent, model_id), []).append(Cause(cause))
     return found
 
@@ -218,7 +218,7 @@ def _answers(now: datetime) -> Iterator[Concern]:
             page="pipeline_pipelinerun_changelist",
             query="look=mismatch",
         )
-    dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MOST_COUNTED].count()
+    dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MAX_COUNTED].count()
     if dead:
         yield Concern(
             key="dead",
@@ -228,7 +228,7 @@ def _answers(now: datetime) -> Iterator[Concern]:
 
 
 def _people() -> Iterator[Concern]:
-    waiting = Member.objects.filter(access=Access.WAITING).values("pk")[:MOST_COUNTED].count()
+    waiting = Member.objects.filter(access=Access.WAITING).values("pk")[:MAX_COUNTED].count()
     if waiting:
         yield Concern(
             key="waiting",
@@ -240,7 +240,7 @@ def _people() -> Iterator[Concern]:
 
 def _cases() -> Iterator[Concern]:
     unread = CasebookEntry.objects.filter(is_approved=False, is_active=True)
-    waiting = unread.values("pk")[:MOST_COUNTED].count()
+    waiting = unread.values("pk")[:MAX_COUNTED].count()
     if waiting:
         yield Concern(
             key="cases",
@@ -252,4 +252,4 @@ def _cases() -> Iterator[Concern]:
 
 
 def _times(count: int, one: str, many: str) -> str:
-    return f"{count}{'+' if count == MOST_COUNTED else ''} {one if count == 1 else many}"
+    return f"{count}{'+' if count == MAX_COUNTED else ''} {one if count == 1 else many}"

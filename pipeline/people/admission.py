@@ -20,7 +20,7 @@ from pipeline.queue.engines import create_queue
 
 INVITE_LASTS = timedelta(days=7)
 SECRET_BYTES = 16  # 128 bits: nobody guesses it
-MOST_SECRET = 64  # characters; Telegram hands over no more with /start
+MAX_SECRET = 64  # characters; Telegram hands over no more with /start
 
 
 @transaction.atomic
@@ -72,7 +72,7 @@ def redeem(secret: str, member: Member, *, now: datetime) -> bool:
 
     A blocked member stays out. Opened again by the same member it changes nothing and is True.
     """
-    if member.access == Access.BLOCKED or len(secret) > MOST_SECRET:
+    if member.access == Access.BLOCKED or len(secret) > MAX_SECRET:
         return False
     meant = Invite.objects.filter(secret_sha256=_hash(secret))
     # The count decides: of two who open the link at once, one is let in.

@@ -20,8 +20,8 @@ from pipeline.journal.sentences import DecisionFacts, member_account, member_sen
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepMode, StepRun, StepStatus
 
-MOST_CHARACTERS = 12_000  # of a conversation: about three exchanges
-MOST_OF_A_CASE = 4_000
+MAX_CHARACTERS = 12_000  # of a conversation: about three exchanges
+MAX_OF_A_CASE = 4_000
 TITLE_LENGTH = 80
 
 
@@ -36,7 +36,7 @@ def conversation_of(run: PipelineRun) -> str:
     exchange = "\n\n".join(f"{who}: {text.strip()}" for who, text in said.items() if text.strip())
     before = seen.inputs.conversation
     whole = f"{before}\n\n{exchange}".strip()
-    return whole if len(whole) <= MOST_CHARACTERS else f"…{whole[-MOST_CHARACTERS:]}"
+    return whole if len(whole) <= MAX_CHARACTERS else f"…{whole[-MAX_CHARACTERS:]}"
 
 
 def run_behind(chat_id: int, user_id: int, message_id: int) -> PipelineRun | None:
@@ -108,7 +108,7 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
         defaults={
             "member": member,
             "title": " ".join(asked.split())[:TITLE_LENGTH],
-            "text": text[:MOST_OF_A_CASE],
+            "text": text[:MAX_OF_A_CASE],
         },
     )
     return case

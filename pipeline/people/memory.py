@@ -20,9 +20,9 @@ from pipeline.models import Fact, Member, StepRun
 
 AGENT = MemoryAgent.name
 KINDS = get_args(FactKind)
-MOST_OF_A_KIND = 8  # the newest ones
-MOST_CHARACTERS = 200
-MOST_KEPT_VERSIONS = 20  # of what no longer holds
+MAX_OF_A_KIND = 8  # the newest ones
+MAX_CHARACTERS = 200
+MAX_KEPT_VERSIONS = 20  # of what no longer holds
 
 
 def learn(step: StepRun, data: Mapping[str, Any]) -> None:
@@ -85,20 +85,20 @@ def erase(member: Member) -> int:
 def _keep_bounds(member: Member) -> None:
     """End the oldest facts of a kind that has too many, and drop what ended long ago."""
     facts = Fact.objects.filter(member=member, until_version=None)
-    crowded = facts.order_by().values("kind").annotate(n=Count("pk")).filter(n__gt=MOST_OF_A_KIND)
+    crowded = facts.order_by().values("kind").annotate(n=Count("pk")).filter(n__gt=MAX_OF_A_KIND)
     for row in crowded:
         oldest = facts.filter(kind=row["kind"]).order_by("since_version", "pk")
-        ending = [fact.pk for fact in oldest[: row["n"] - MOST_OF_A_KIND]]
+        ending = [fact.pk for fact in oldest[: row["n"] - MAX_OF_A_KIND]]
         Fact.objects.filter(pk__in=ending).update(until_version=member.memory_version)
     old = Fact.objects.filter(member=member, until_version__isnull=False)
-    old.filter(until_version__lt=member.memory_version - MOST_KEPT_VERSIONS).delete()
+    old.filter(until_version__lt=member.memory_version - MAX_KEPT_VERSIONS).delete()
 
 
 def _one_line(text: object) -> str:
     """Return a text as one line that the database can hold, without anything shaped like a key."""
     # Before its lines are joined: a key may go on in the next one.
     line = " ".join(scrub(str(text)).replace("\x00", " ").split())
-    return line.encode("utf-8", "replace").decode()[:MOST_CHARACTERS]
+    return line.encode("utf-8", "replace").decode()[:MAX_CHARACTERS]
 
 
 def _folded(text: str) -> str:

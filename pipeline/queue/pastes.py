@@ -22,7 +22,7 @@ CUT_AT = 4096  # UTF-16 units: the most that one message holds
 MIN_UNITS = 4000  # an app that cuts at a space, and not in a word, leaves a little room
 WAIT = timedelta(seconds=1.2)  # after such a message was received
 APART_S = 2  # between the dates of two parts, which are whole seconds
-MOST_PARTS = 20
+MAX_PARTS = 20
 
 Json = dict[str, Any]
 
@@ -46,7 +46,7 @@ def gather(head: Task, now: datetime) -> datetime | None:
     is_last_long, last = (parts[-1].task.is_paste, parts[-1].row) if parts else (True, first)
     until = last.received_at + WAIT
     # A clock that was set back would have it wait for a time that is far ahead.
-    if is_last_long and len(parts) < MOST_PARTS and now < until <= now + WAIT:
+    if is_last_long and len(parts) < MAX_PARTS and now < until <= now + WAIT:
         return until
     if parts:
         _merge(first, [part.row for part in parts])
@@ -75,7 +75,7 @@ def _parts_of(head: Task, first: TelegramUpdate) -> Iterator[_Part]:
     # Locked, so that what an operator erases meanwhile is not merged.
     tasks = following.select_for_update(of=("self",)).select_related("update").order_by("pk")
     before = _message(first)
-    for task in tasks[:MOST_PARTS]:
+    for task in tasks[:MAX_PARTS]:
         if task.update is None:
             return
         message = _message(task.update)

@@ -17,7 +17,7 @@ from pipeline.people.memory import profile_of
 from pipeline.running.config import PipelineConfig
 from pipeline.running.context import PipelineContext
 
-MOST_CASES = 10  # the newest: what a deal was like last year says less
+MAX_CASES = 10  # the newest: what a deal was like last year says less
 
 
 def brief(
@@ -74,7 +74,7 @@ def _casebook(member: Member | None) -> str:
     if member is not None:
         may_be_read |= Q(member=member)
     cases = CasebookEntry.objects.filter(may_be_read, is_active=True)
-    cases = cases.order_by("-created_at")[:MOST_CASES]
+    cases = cases.order_by("-created_at")[:MAX_CASES]
     return "\n\n".join(f"## {case.title}\n{case.text.strip()}" for case in cases)
 
 

@@ -33,7 +33,7 @@ from pipeline.running.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
 # For the last traces: nobody waits longer for who watches, nor less if there is time or none.
-MOST_FOR_TRACES_S, LEAST_FOR_TRACES_S = 3.0, 0.3
+MAX_FOR_TRACES_S, MIN_FOR_TRACES_S = 3.0, 0.3
 
 OnStage = Callable[[str], None]
 
@@ -190,8 +190,8 @@ class Engine:
         await close_clients()
         await asyncio.to_thread(self._report.close)
         await asyncio.to_thread(self.model_config.close)
-        left_s = max(LEAST_FOR_TRACES_S, ends_at - time.monotonic())
-        await asyncio.to_thread(traces.close, min(left_s, MOST_FOR_TRACES_S))
+        left_s = max(MIN_FOR_TRACES_S, ends_at - time.monotonic())
+        await asyncio.to_thread(traces.close, min(left_s, MAX_FOR_TRACES_S))
 
     async def _context_of(self, kept: KeptRun, member: Member | None) -> PipelineContext:
         return await sync_to_async(brief_again)(kept, member, model_config=self.model_config)

@@ -37,9 +37,9 @@ XP_A_LEVEL = 100
 STAYS_OPEN = timedelta(hours=24)  # a message of the next day is hardly an answer
 HARDER_FROM, EASIER_BELOW = 75, 45  # the average of the last few
 JUDGED_BY = 5  # of the last few scenarios
-MOST_SHOWN = 14  # exercises in the picture
+MAX_SHOWN = 14  # exercises in the picture
 WEAK_BELOW = 7.0  # of 10
-MOST_WEAK = 3
+MAX_WEAK = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +245,7 @@ def standing(member: Member, *, today: date) -> Standing:
     """Return level, streak and weak areas from all that was judged."""
     judged = Exercise.objects.filter(member=member, score__isnull=False)
     totals = judged.aggregate(xp=Sum("xp"), count=Count("pk"), score=Sum("score"))
-    last = list(judged.order_by("-judged_at")[: 2 * MOST_SHOWN])
+    last = list(judged.order_by("-judged_at")[: 2 * MAX_SHOWN])
     days = {
         timezone.localtime(at).date()
         for at in judged.filter(judged_at__isnull=False).values_list("judged_at", flat=True)
@@ -257,7 +257,7 @@ def standing(member: Member, *, today: date) -> Standing:
         answered=count,
         average=round((totals["score"] or 0) / count) if count else 0,
         streak_days=_streak(days, today),
-        scores=[one.score or 0 for one in reversed(last[:MOST_SHOWN])],
+        scores=[one.score or 0 for one in reversed(last[:MAX_SHOWN])],
         weak=_weak(last),
     )
 
@@ -288,7 +288,7 @@ def _weak(exercises: Sequence[Exercise]) -> list[tuple[str, float]]:
             scores[folded].append(score)
     averages = [(names[name], sum(of) / len(of)) for name, of in scores.items() if name]
     weak = [pair for pair in averages if pair[1] < WEAK_BELOW]
-    return sorted(weak, key=lambda pair: pair[1])[:MOST_WEAK]
+    return sorted(weak, key=lambda pair: pair[1])[:MAX_WEAK]
 
 
 hooks.learn_from(AGENT, mark)

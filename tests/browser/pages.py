@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.installation import Installation
 
-MOST_TABS = 80  # until the keyboard has come to what it looks for
+MAX_TABS = 80  # until the keyboard has come to what it looks for
 WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 
 
@@ -57,7 +57,7 @@ def tab_to(page: Page, target: str | Locator) -> None:
     """Come to an element by the tabulator key alone, and see that it shows where one is."""
     element = page.locator(target).first if isinstance(target, str) else target
     expect(element).to_be_visible()
-    for _ in range(MOST_TABS):
+    for _ in range(MAX_TABS):
         page.keyboard.press("Tab")
         if element.evaluate("element => element === document.activeElement"):
             outline = element.evaluate("element => getComputedStyle(element).outlineStyle")

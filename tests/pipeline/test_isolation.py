@@ -24,7 +24,7 @@ from tests.pipeline.scenes import SCENES, Cast, Change, Scene
 from tests.pipeline.verdict import Overrides
 from tests.proving import amount, closing_line
 
-SCENE_COUNT, LEAST_STEPS = (
+SCENE_COUNT, MIN_STEPS = (
     amount(40, quickly=12, proving=1_400),
     amount(200, quickly=50, proving=20_000),
 )
@@ -87,7 +87,7 @@ class IsolationTests(SandboxCase):
 
         every_scene_is_right()
 
-        assert tally.steps >= LEAST_STEPS
+        assert tally.steps >= MIN_STEPS
         closing_line(
             f"\nisolation: {tally.steps} steps, {tally.runs} runs, {tally.calls} calls,"
             f" {tally.looks} looks at contexts, wrong=0, seed={SEED}\n"

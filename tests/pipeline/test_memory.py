@@ -58,13 +58,13 @@ class MemoryTests(TestCase):
         assert self.version() == 1
 
     def test_a_kind_holds_the_newest_few_and_the_others_have_an_end(self):
-        for number in range(memory.MOST_OF_A_KIND + 3):
+        for number in range(memory.MAX_OF_A_KIND + 3):
             self.learn(("goal", f"Goal {number}."))
         self.learn(*(("habit", f"Habit {number}.") for number in range(50)))
 
         held = self.texts()
-        assert held[: memory.MOST_OF_A_KIND] == [f"Goal {number}." for number in range(3, 11)]
-        assert len(held) == 2 * memory.MOST_OF_A_KIND
+        assert held[: memory.MAX_OF_A_KIND] == [f"Goal {number}." for number in range(3, 11)]
+        assert len(held) == 2 * memory.MAX_OF_A_KIND
         assert Fact.objects.filter(text="Goal 0.").get().until_version == 9
 
     def test_a_proposal_that_is_none_is_dropped(self):
@@ -84,7 +84,7 @@ class MemoryTests(TestCase):
 
         (text,) = self.texts()
         assert text.startswith("Short answers, please")
-        assert len(text) == memory.MOST_CHARACTERS
+        assert len(text) == memory.MAX_CHARACTERS
 
     def test_each_member_has_a_memory_of_their_own(self):
         self.learn(("role", "Sells to banks."))

@@ -148,7 +148,7 @@ class ExportTests(TestCase):
     def test_it_is_bounded_and_says_so(self):
         for hours in range(3):
             a_run(hours_ago=hours)
-        with patch.object(run_export, "MOST_RUNS", 2):
+        with patch.object(run_export, "MAX_RUNS", 2):
             table, listed = export(self.ana, "csv"), export(self.ana, "json")
 
         assert "runs-first-2.csv" in table["Content-Disposition"]

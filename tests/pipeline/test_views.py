@@ -104,7 +104,7 @@ class WebhookTests(TestCase):
         assert MEMBER_KEY not in row.raw
 
     def test_a_body_without_end_is_refused(self):
-        assert self.deliver(" " * (views.MOST_BYTES + 1)).status_code == 413
+        assert self.deliver(" " * (views.MAX_BYTES + 1)).status_code == 413
         assert not TelegramUpdate.objects.exists()
 
     def test_while_the_database_is_away_telegram_is_told_to_come_again(self):

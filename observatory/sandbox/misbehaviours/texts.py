@@ -8,7 +8,7 @@ from typing import Any
 
 from observatory.sandbox.exchange import Exchange
 
-MOST_SAID = 1500
+MAX_SAID = 1500
 PROSE = "Sure! Here is what I think about it, in plain words and without any braces."
 
 
@@ -45,8 +45,8 @@ def _under_a_name(exchange: Exchange) -> str:
 def _obedient(exchange: Exchange) -> str:
     """Return the answer with what the member's message says in every free text, as if told to."""
     if exchange.schema is None:
-        return exchange.prompt[:MOST_SAID]
-    return json.dumps(_saying(json.loads(exchange.answer()), exchange.prompt[:MOST_SAID]))
+        return exchange.prompt[:MAX_SAID]
+    return json.dumps(_saying(json.loads(exchange.answer()), exchange.prompt[:MAX_SAID]))
 
 
 def _saying(value: Any, words: str) -> Any:

@@ -25,7 +25,7 @@ from pipeline.models.inbox import TaskKind, TaskStatus
 
 APART = timedelta(seconds=1)  # what comes later is a message of its own
 COMES_WITHIN = timedelta(seconds=0.3)  # so long is a next one waited for
-MOST_WAIT_S = 2.0
+MAX_WAIT_S = 2.0
 MOST = 20
 
 
@@ -44,7 +44,7 @@ async def joined(turn: Turn, message: Message) -> list[Message]:
 
 async def _wait_for_more(row: TelegramUpdate) -> None:
     """Wait until nothing has come for a moment, at most two seconds in all."""
-    ends_at = time.monotonic() + MOST_WAIT_S
+    ends_at = time.monotonic() + MAX_WAIT_S
     while time.monotonic() < ends_at:
         wait = await sync_to_async(_newest)(row) + COMES_WITHIN - timezone.now()
         # A clock that was set back would have it wait for a time that is far ahead.

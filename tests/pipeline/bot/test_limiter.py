@@ -18,7 +18,7 @@ from pipeline.bot import limiter, shared_places
 from pipeline.bot.limiter import (
     DROPPED_AFTER_S,
     IN_ANY_SECOND,
-    MOST_PLACEHOLDERS,
+    MAX_PLACEHOLDERS,
     Bucket,
     ChatRateLimiter,
     Rank,
@@ -147,11 +147,11 @@ class LimiterTests(SimpleTestCase):
                 self.limiter.process_request(take, [chat_id], {}, "sendMessage", request, ticket)
             )
 
-        placeholders, answer = range(1, MOST_PLACEHOLDERS + 4), 99
+        placeholders, answer = range(1, MAX_PLACEHOLDERS + 4), 99
         calls = [call(number, Rank.PROGRESS) for number in placeholders]
         calls.append(call(answer, Rank.ANSWER))
         await asyncio.wait_for(has_answer.wait(), 10)
-        assert len(under_way) == MOST_PLACEHOLDERS + 1
+        assert len(under_way) == MAX_PLACEHOLDERS + 1
 
         let_through.set()
         await asyncio.gather(*calls)

@@ -17,7 +17,7 @@ from pipeline.bot.limiter import ChatRateLimiter
 from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
-from pipeline.bot.placeholders import MOST_TRIES
+from pipeline.bot.placeholders import MAX_TRIES
 from pipeline.journal.holds import Superseded, TaskHold
 from pipeline.models import Member, OutgoingMessage, SentAlert, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
@@ -423,7 +423,7 @@ class LostTests(OutboxCase):
         async with self.outbox() as (outbox, chat):
             await outbox.say("The answer")
             await self.lost(sent_after=1)
-            for number in range(MOST_TRIES + 1):
+            for number in range(MAX_TRIES + 1):
                 await chat.say(TOM, f"meanwhile {number}")
             (gone,) = await chat.messages_of_the_bot(MAYA)
             await chat.delete(MAYA, gone["message_id"])
