@@ -33,7 +33,7 @@ from pipeline.bot.application import BotRefused, BotSide
 from pipeline.bot.parsing import NotForUs
 from pipeline.cancelling import end
 from pipeline.journal import rows
-from pipeline.journal.holds import TaskHold
+from pipeline.journal.fencing import TaskLease
 from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.operations.chores import Chores
@@ -201,11 +201,11 @@ class _Process:
     async def _perform(self, claim: Claim) -> TaskStatus:
         """Do one task of the queue's."""
         if claim.step_id is not None:
-            hold = TaskHold(claim.task_id, claim.token)
-            await self._engine.run_background_step(claim.step_id, hold)
+            lease = TaskLease(claim.task_id, claim.token)
+            await self._engine.run_background_step(claim.step_id, lease)
             return TaskStatus.DONE
         if claim.run_id is not None:
-            await self._engine.run_again(claim.run_id, TaskHold(claim.task_id, claim.token))
+            await self._engine.run_again(claim.run_id, TaskLease(claim.task_id, claim.token))
             return TaskStatus.DONE
         speak = self._bot.handle
         if claim.kind is TaskKind.NOTICE:

@@ -124,10 +124,10 @@ _ISOLATION = ("tests/pipeline/test_isolation.py",)
 _SUPERSEDED = ("tests/pipeline/test_superseded.py",)
 FAULTS: Mapping[str, Fault] = {
     "run-lease-is-not-checked": Fault(
-        "pipeline.journal.holds.RunHold.check", _does_nothing, _SUPERSEDED
+        "pipeline.journal.fencing.RunLease.assert_held", _does_nothing, _SUPERSEDED
     ),
     "task-lease-is-not-checked": Fault(
-        "pipeline.journal.holds.TaskHold.check", _does_nothing, _SUPERSEDED
+        "pipeline.journal.fencing.TaskLease.assert_held", _does_nothing, _SUPERSEDED
     ),
     "change-is-announced-before-the-commit": Fault(
         "agents.models.transaction", _at_once, _TRANSACTIONS

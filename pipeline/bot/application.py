@@ -46,7 +46,7 @@ from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.journal import rows
-from pipeline.journal.holds import TaskHold
+from pipeline.journal.fencing import TaskLease
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import OPEN, ReplyKind, SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access
@@ -252,8 +252,8 @@ class BotSide:
         message = message if isinstance(message, Message) else None
         if message is not None and row.chat_id == message.chat.id and row.chat_id > 0:
             self._limiter.note(message.message_id)
-        hold = TaskHold(claim.task_id, claim.token)
-        outbox = Outbox(self._application.bot, row, place_of(row), hold)
+        lease = TaskLease(claim.task_id, claim.token)
+        outbox = Outbox(self._application.bot, row, place_of(row), lease)
         original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update

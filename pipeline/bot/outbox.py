@@ -33,7 +33,7 @@ from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
-from pipeline.journal.holds import progressed
+from pipeline.journal.fencing import progressed
 from pipeline.journal.kept_texts import clean
 from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
 
@@ -292,7 +292,7 @@ class Outbox(Placeholders):
 
     @transaction.atomic
     def _keep(self, chunks: Sequence[Chunk], line: Line) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         if self._decided().exists():
             return
         if line.also is not None:
@@ -323,18 +323,18 @@ class Outbox(Placeholders):
                 file_name=FILE_NAME,
                 kind=line.kind,
             )
-        progressed(self._hold.token)
+        progressed(self._lease.token)
 
     @transaction.atomic
     def _make_a_file(self, row: OutgoingMessage) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         row.file_name = PART_NAME.format(part=row.number + 1)
         row.status = SendStatus.SHOWN if row.message_id else SendStatus.PENDING
         row.save(update_fields=["file_name", "status", "changed_at"])
 
     @transaction.atomic
     def _keep_later(self, line: Line) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         self._rows().get_or_create(
             update=self._update,
             number=LATER,
@@ -347,7 +347,7 @@ class Outbox(Placeholders):
 
     @transaction.atomic
     def _leave(self, row: OutgoingMessage, newest_id: int) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         self._note_that_it_leaves(row, newest_id)
 
     async def _mark(
@@ -357,12 +357,12 @@ class Outbox(Placeholders):
 
     @transaction.atomic
     def _write_mark(self, row: OutgoingMessage, status: SendStatus, message_id: int | None) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         row.status = status
         row.message_id = message_id or row.message_id
         row.save(update_fields=["status", "message_id", "changed_at"])
         if status in (SendStatus.SHOWN, *ENDED):
-            progressed(self._hold.token)
+            progressed(self._lease.token)
 
 
 def _left_of(span: timedelta, since: datetime) -> float:

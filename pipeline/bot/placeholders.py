@@ -30,7 +30,7 @@ from telegram.ext import ExtBot
 from pipeline import crashpoints
 from pipeline.bot.limiter import DROPPED_AFTER_S, ChatRateLimiter, Rank, Ticket
 from pipeline.bot.lines import Place
-from pipeline.journal.holds import Hold, Superseded, progressed
+from pipeline.journal.fencing import Lease, Superseded, progressed
 from pipeline.models.inbox import (
     OutgoingMessage,
     SendStatus,
@@ -62,11 +62,13 @@ class _Taken(Exception):
 class Placeholders(ABC):
     """The part of an outbox that is about the message which becomes the answer."""
 
-    def __init__(self, bot: ExtBot[Any], update: TelegramUpdate, place: Place, hold: Hold) -> None:
+    def __init__(
+        self, bot: ExtBot[Any], update: TelegramUpdate, place: Place, lease: Lease
+    ) -> None:
         self._bot = bot
         self._update = update
         self._place = place
-        self._hold = hold
+        self._lease = lease
         self._ticket = Ticket(rank=Rank.PROGRESS, is_placeholder=True)
         limiter = bot.rate_limiter
         self._found = limiter.found if isinstance(limiter, ChatRateLimiter) else set()
@@ -237,13 +239,13 @@ class Placeholders(ABC):
 
     @transaction.atomic
     def _mine(self) -> OutgoingMessage | None:
-        self._hold.check()
+        self._lease.assert_held()
         row: OutgoingMessage | None = self._rows().filter(number=0).first()
         return row
 
     @transaction.atomic
     def _leave_as_placeholder(self, seen: OutgoingMessage | None, newest_id: int) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         row, is_new = self._open(newest_id)
         if (seen is None and not is_new) or row.message_id is not None:
             raise _Taken  # announced in the meantime
@@ -252,7 +254,7 @@ class Placeholders(ABC):
 
     @transaction.atomic
     def _leave_as_notice(self, newest_id: int) -> None:
-        self._hold.check()
+        self._lease.assert_held()
         waiting = Task.objects.filter(
             update=self._update, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
         )
@@ -281,10 +283,10 @@ class Placeholders(ABC):
     @transaction.atomic
     def _show(self, message_id: int) -> bool:
         """Note which message the placeholder is; False if it is another one."""
-        self._hold.check()
+        self._lease.assert_held()
         unshown = self._rows().filter(number=0, message_id=None)
         is_mine = bool(unshown.update(status=SendStatus.SHOWN, message_id=message_id))
-        progressed(self._hold.token)
+        progressed(self._lease.token)
         return is_mine
 
     # --- what the outbox does --------------------------------------------------------------------

@@ -25,7 +25,7 @@ from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import seconds
 from pipeline.bot.placeholders import MessageGone
 from pipeline.cancelling import end
-from pipeline.journal.holds import Superseded
+from pipeline.journal.fencing import Superseded
 
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from pipeline.bot.outbox import Outbox
-from pipeline.journal.holds import TaskHold
+from pipeline.journal.fencing import TaskLease
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.queue.base import Claim
 
@@ -22,8 +22,8 @@ class Turn:
     was_handled: bool = field(default=False)
 
     @property
-    def hold(self) -> TaskHold:
-        return TaskHold(self.claim.task_id, self.claim.token)
+    def lease(self) -> TaskLease:
+        return TaskLease(self.claim.task_id, self.claim.token)
 
 
 _current: ContextVar[Turn] = ContextVar("turn")

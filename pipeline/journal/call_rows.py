@@ -14,7 +14,7 @@ from django.utils import timezone
 from agents.llm.base import Attempt, Completion, Outcome
 from agents.llm.errors import AnswerCut
 from pipeline.journal import hooks, traces
-from pipeline.journal.holds import Superseded
+from pipeline.journal.fencing import Superseded
 from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import Lock, insert, read, update

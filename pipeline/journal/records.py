@@ -28,7 +28,7 @@ from agents.llm.tripwire import is_same_model, is_same_name
 from pipeline import crashpoints
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
-from pipeline.journal.holds import Hold, RunHold
+from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.kept_texts import clean
 from pipeline.journal.writer import submit
 from pipeline.models.inbox import Task
@@ -186,25 +186,25 @@ async def finished(writing: Awaitable[T]) -> T:
     return task.result()
 
 
-def run_started(hold: RunHold, opening: RunOpening) -> asyncio.Future[None]:
+def run_started(lease: RunLease, opening: RunOpening) -> asyncio.Future[None]:
     """Write the run's row with all that its agents may see."""
-    return submit(rows.write_run, hold, opening)
+    return submit(rows.write_run, lease, opening)
 
 
-async def run_ended(hold: RunHold, status: RunStatus, answer: str = "") -> None:
+async def run_ended(lease: RunLease, status: RunStatus, answer: str = "") -> None:
     """Close the run's row; raises Superseded."""
-    await _surely(rows.close_run, hold, status, answer)
+    await _surely(rows.close_run, lease, status, answer)
 
 
 def step_queued(
-    hold: RunHold, place: StepPlace, add: Callable[[Sequence[Task]], None]
+    lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]
 ) -> asyncio.Future[None]:
     """Leave a background step to the queue, by a row and a task; raises Superseded."""
-    return submit(rows.queue_step, hold, place, add)
+    return submit(rows.queue_step, lease, place, add)
 
 
 def step_started(
-    hold: Hold,
+    lease: Lease,
     run_id: UUID,
     place: StepPlace,
     inputs: Mapping[str, Any],
@@ -215,7 +215,7 @@ def step_started(
     Raises:
         Superseded: what is held is in other hands.
     """
-    return submit(rows.write_step, hold, run_id, place, inputs, choice)
+    return submit(rows.write_step, lease, run_id, place, inputs, choice)
 
 
 async def step_ended(step_id: UUID, token: UUID, end: StepEnd) -> None:

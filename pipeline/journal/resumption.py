@@ -17,7 +17,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from agents.base import AgentOutput, Inputs
-from pipeline.journal.holds import TaskHold
+from pipeline.journal.fencing import TaskLease
 from pipeline.journal.reports import KeptRun, KeptStep, RunReport, StepReport
 from pipeline.journal.rows import interrupt
 from pipeline.models.runs import (
@@ -36,29 +36,29 @@ REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStat
 
 
 @transaction.atomic
-def take_over(update_id: int, hold: TaskHold) -> KeptRun | None:
+def take_over(update_id: int, lease: TaskLease) -> KeptRun | None:
     """Return the run of an update, now the holder's; None when it has none yet.
 
     Raises:
         Superseded: the update is in other hands.
     """
-    return _taken(PipelineRun.objects.filter(update_id=update_id), hold)
+    return _taken(PipelineRun.objects.filter(update_id=update_id), lease)
 
 
 @transaction.atomic
-def take_over_again(run_id: UUID, hold: TaskHold) -> KeptRun | None:
+def take_over_again(run_id: UUID, lease: TaskLease) -> KeptRun | None:
     """Return a run that an operator asked for again, now the holder's; raises as `take_over`."""
-    return _taken(PipelineRun.objects.filter(pk=run_id), hold)
+    return _taken(PipelineRun.objects.filter(pk=run_id), lease)
 
 
-def _taken(runs: QuerySet[PipelineRun], hold: TaskHold) -> KeptRun | None:
-    hold.check()
+def _taken(runs: QuerySet[PipelineRun], lease: TaskLease) -> KeptRun | None:
+    lease.assert_held()
     run = runs.select_for_update().first()
     if run is None:
         return None
     if run.status == RunStatus.WAITING:
         run.started_at = timezone.now()  # until now it was only asked for
-    run.attempt_token = hold.token
+    run.attempt_token = lease.token
     # What the worker before had begun; should it wake up, it can write no more.
     interrupt(StepRun.objects.filter(run=run).exclude(mode=StepMode.BACKGROUND))
     if run.status in REOPENED:

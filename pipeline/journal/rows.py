@@ -1,7 +1,7 @@
 """The rows of runs and step runs, written in the ORM's thread for `pipeline.journal.records`.
 
 Each function is one transaction. Those that say what an attempt came to check its right to do so
-first (`Hold`). Those of calls are in `pipeline.journal.call_rows`.
+first (`Lease`). Those of calls are in `pipeline.journal.call_rows`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from pipeline.journal import hooks, traces
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
-from pipeline.journal.holds import Hold, RunHold, Superseded, progressed
+from pipeline.journal.fencing import Lease, RunLease, Superseded, progressed
 from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
@@ -42,17 +42,17 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS m
 
 
 @grouped
-def write_run(hold: RunHold, opening: RunOpening) -> None:
+def write_run(lease: RunLease, opening: RunOpening) -> None:
     """Open a run with all that its agents may see."""
     background = {name: text for name, text in opening.inputs.by_name().items() if text}
     message, image = background.pop("user_message", ""), background.pop("image_b64", "")
     row = {
-        "id": hold.run_id,
+        "id": lease.run_id,
         "pipeline": opening.pipeline,
         "member_id": opening.member_id,
         "source": opening.source,
         "update_id": opening.update_id,
-        "attempt_token": hold.token,
+        "attempt_token": lease.token,
         "definition_id": keep_text(opening.definition),
         "user_message_id": keep_text(message),
         "background_id": keep_text(_json(background)),
@@ -60,7 +60,7 @@ def write_run(hold: RunHold, opening: RunOpening) -> None:
         "started_at": timezone.now(),
     }
     insert(PipelineRun, row)
-    progressed(hold.token)
+    progressed(lease.token)
 
 
 @transaction.atomic
@@ -91,12 +91,12 @@ def write_run_again(
 
 
 @grouped
-def close_run(hold: RunHold, status: RunStatus, answer: str) -> None:
+def close_run(lease: RunLease, status: RunStatus, answer: str) -> None:
     """Close a run; raises Superseded."""
     end = {"status": status, "answer_id": keep_text(answer), "ended_at": timezone.now()}
-    if not update(PipelineRun, end, id=hold.run_id, attempt_token=hold.token):
-        raise Superseded(f"run {hold.run_id} is in other hands")
-    traces.run_ended(hold.run_id)
+    if not update(PipelineRun, end, id=lease.run_id, attempt_token=lease.token):
+        raise Superseded(f"run {lease.run_id} is in other hands")
+    traces.run_ended(lease.run_id)
 
 
 @transaction.atomic
@@ -150,14 +150,14 @@ def close_orphans() -> int:
 
 
 @grouped
-def queue_step(hold: RunHold, place: StepPlace, add: Callable[[Sequence[Task]], None]) -> None:
+def queue_step(lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]) -> None:
     """Write a background step with its task, once however often the run is gone on with."""
-    hold.check()
-    if StepRun.objects.filter(run_id=hold.run_id, position=place.position).exists():
+    lease.assert_held()
+    if StepRun.objects.filter(run_id=lease.run_id, position=place.position).exists():
         return
     row = StepRun.objects.create(
         id=uuid4(),
-        run_id=hold.run_id,
+        run_id=lease.run_id,
         position=place.position,
         agent=place.agent,
         mode=place.mode,
@@ -183,7 +183,7 @@ def give_step_up(step_id: UUID) -> None:
 
 @grouped
 def write_step(
-    hold: Hold,
+    lease: Lease,
     run_id: UUID,
     place: StepPlace,
     inputs: Mapping[str, Any],
@@ -193,14 +193,14 @@ def write_step(
 
     What an earlier attempt left open is closed: it belongs to a worker that is gone.
     """
-    hold.check()
+    lease.assert_held()
     known = ("id", "attempt", "status")
     earlier = read(StepRun, known, run_id=run_id, position=place.position)  # none as a rule
     if any(status == StepStatus.RUNNING for _, _, status in earlier):
         interrupt(StepRun.objects.filter(run_id=run_id, position=place.position))
     opening = {
         "status": StepStatus.RUNNING,
-        "attempt_token": hold.token,
+        "attempt_token": lease.token,
         "inputs_id": keep_text(_json(inputs)),
         "started_at": timezone.now(),
         **(_chosen(choice) if choice is not None else {}),

@@ -25,7 +25,7 @@ from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
-from pipeline.journal.holds import Superseded
+from pipeline.journal.fencing import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
 from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim, GivenUp, Hopeless, Perform

@@ -19,7 +19,7 @@ from agents.process_report import ProcessReport
 from agents.registry import default_registry
 from pipeline.journal import records, resumption, traces
 from pipeline.journal.facts import ModelChoice
-from pipeline.journal.holds import RunHold, TaskHold
+from pipeline.journal.fencing import RunLease, TaskLease
 from pipeline.journal.reports import KeptRun, RunReport
 from pipeline.models import Member, StepRun
 from pipeline.models.inbox import Task
@@ -125,28 +125,28 @@ class Engine:
         return found
 
     async def go_on(
-        self, hold: TaskHold, update_id: int, member: Member, *, on_stage: OnStage
+        self, lease: TaskLease, update_id: int, member: Member, *, on_stage: OnStage
     ) -> RunReport | None:
         """Return how an update's run went, after running what was left of it; None without one.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
         """
-        kept = await sync_to_async(resumption.take_over)(update_id, hold)
+        kept = await sync_to_async(resumption.take_over)(update_id, lease)
         if kept is None or kept.is_over:
             return kept.report if kept else None
         await self._know_overrides()
         return await self._runner.go_on(
-            kept, await self._context_of(kept, member), hold.token, on_stage=on_stage
+            kept, await self._context_of(kept, member), lease.token, on_stage=on_stage
         )
 
-    async def stop(self, hold: TaskHold, update_id: int) -> None:
+    async def stop(self, lease: TaskLease, update_id: int) -> None:
         """Close the run of an update that its member has stopped."""
-        kept = await sync_to_async(resumption.take_over)(update_id, hold)
+        kept = await sync_to_async(resumption.take_over)(update_id, lease)
         if kept is not None and not kept.is_over:
-            await records.run_ended(RunHold(kept.report.run_id, hold.token), RunStatus.CANCELLED)
+            await records.run_ended(RunLease(kept.report.run_id, lease.token), RunStatus.CANCELLED)
 
-    async def run_background_step(self, step_id: UUID, hold: TaskHold) -> None:
+    async def run_background_step(self, step_id: UUID, lease: TaskLease) -> None:
         """Run a background step that a run has left to the queue, unless it was run before.
 
         Raises:
@@ -162,22 +162,22 @@ class Engine:
         ctx = await self._context_of(kept, member)
         ctx.results.update({kept_step.report.agent: kept_step.output for kept_step in kept.steps})
         pipeline = PipelineConfig.model_validate_json(kept.definition)
-        await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, hold)
+        await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, lease)
 
-    async def run_again(self, run_id: UUID, hold: TaskHold) -> None:
+    async def run_again(self, run_id: UUID, lease: TaskLease) -> None:
         """Run what an operator has asked for again, or what is left of it, on the shared key.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
         """
-        kept = await sync_to_async(resumption.take_over_again)(run_id, hold)
+        kept = await sync_to_async(resumption.take_over_again)(run_id, lease)
         if kept is None or kept.is_over:
             return
         if kept.inputs == Inputs():  # erased between the question and its turn
-            await records.run_ended(RunHold(run_id, hold.token), RunStatus.CANCELLED)
+            await records.run_ended(RunLease(run_id, lease.token), RunStatus.CANCELLED)
             return
         await self._know_overrides()
-        await self._runner.go_on(kept, await self._context_of(kept, None), hold.token)
+        await self._runner.go_on(kept, await self._context_of(kept, None), lease.token)
 
     async def drain(self) -> None:
         """Wait until the background steps that are running now have ended."""

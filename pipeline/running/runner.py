@@ -30,7 +30,7 @@ from agents.registry import AgentRegistry
 from pipeline import crashpoints
 from pipeline.journal import records
 from pipeline.journal.facts import StepEnd
-from pipeline.journal.holds import Hold, RunHold, Superseded
+from pipeline.journal.fencing import Lease, RunLease, Superseded
 from pipeline.journal.reports import KeptRun, RunReport, StepReport
 from pipeline.journal.sentences import sentence
 from pipeline.models.inbox import Task
@@ -103,13 +103,13 @@ class PipelineRunner:
         run = RunUnderWay(
             pipeline=pipeline,
             ctx=ctx,
-            hold=RunHold(uuid4(), origin.token if origin else uuid4()),
+            lease=RunLease(uuid4(), origin.token if origin else uuid4()),
             is_kept_open=origin is not None,
             on_stage=on_stage,
         )
         update_id = origin.update_id if origin else None
         opening = opening_of(pipeline, ctx, source, member_id=member_id, update_id=update_id)
-        return await self._conclude(run, records.run_started(run.hold, opening))
+        return await self._conclude(run, records.run_started(run.lease, opening))
 
     async def go_on(
         self,
@@ -123,7 +123,7 @@ class PipelineRunner:
         run = RunUnderWay(
             pipeline=PipelineConfig.model_validate_json(kept.definition),
             ctx=ctx,
-            hold=RunHold(kept.report.run_id, token),
+            lease=RunLease(kept.report.run_id, token),
             is_kept_open=True,
             on_stage=on_stage,
             kept={step.report.position: step.report for step in kept.steps},
@@ -137,12 +137,12 @@ class PipelineRunner:
         position: int,
         ctx: PipelineContext,
         run_id: UUID,
-        hold: Hold,
+        lease: Lease,
     ) -> StepReport:
         """Run one background step for the queue; raises Superseded."""
         config = pipeline.steps[position]
         report = StepReport(agent=config.agent, mode=config.mode, position=position)
-        step = StepUnderWay(position, config, report, math.inf, hold)
+        step = StepUnderWay(position, config, report, math.inf, lease)
         await self._run_step(run_id, step, ctx)
         crashpoints.reach("background step ended")
         return report
@@ -164,7 +164,7 @@ class PipelineRunner:
         self, run: RunUnderWay, started: asyncio.Future[None] | None = None
     ) -> RunReport:
         """Run the steps that are left, and close the run however that ends."""
-        log_as(run=run.hold.run_id)
+        log_as(run=run.lease.run_id)
         report = run.report
         try:
             if started is not None:
@@ -176,9 +176,9 @@ class PipelineRunner:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
             if not run.is_kept_open:
-                await records.finished(records.run_ended(run.hold, report.status))
+                await records.finished(records.run_ended(run.lease, report.status))
             raise
-        await records.finished(records.run_ended(run.hold, report.status, report.answer))
+        await records.finished(records.run_ended(run.lease, report.status, report.answer))
         return report
 
     async def _run_steps(self, run: RunUnderWay) -> None:
@@ -188,7 +188,7 @@ class PipelineRunner:
                 await self._start_background(run, *group[0])
                 continue
             steps = [
-                StepUnderWay(position, step, run.open(position, step), ends_at, run.hold)
+                StepUnderWay(position, step, run.open(position, step), ends_at, run.lease)
                 for position, step in group
                 if position not in run.kept
             ]
@@ -196,7 +196,7 @@ class PipelineRunner:
                 async with asyncio.TaskGroup() as running:
                     for step in steps:
                         self._tell(run.on_stage, step.config.agent)
-                        running.create_task(self._run_step(run.hold.run_id, step, run.ctx))
+                        running.create_task(self._run_step(run.lease.run_id, step, run.ctx))
             except ExceptionGroup as errors:
                 no_fault_of_a_step = errors.subgroup((Superseded, DatabaseError))
                 if no_fault_of_a_step is not None:
@@ -235,13 +235,13 @@ class PipelineRunner:
         attempt.inputs = inputs.as_record()
         decision = attempt.decision = await ctx.decide(agent_name)
         attempt.opening = records.step_started(
-            step.hold, run_id, step.place, attempt.inputs, decision.choice
+            step.lease, run_id, step.place, attempt.inputs, decision.choice
         )
         step_id = await records.finished(attempt.opening)
         log_as(run=run_id, step=step_id)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
-            run_id, step_id, step.hold.token, step.place, self._alert
+            run_id, step_id, step.lease.token, step.place, self._alert
         )
         needs = self._registry.get(agent_name).needs
         llm = decision.llm.for_step(
@@ -297,11 +297,11 @@ class PipelineRunner:
         if self._add_tasks is not None and run.is_kept_open:
             report.status = StepStatus.WAITING
             await records.finished(
-                records.step_queued(run.hold, config.at(position), self._add_tasks)
+                records.step_queued(run.lease, config.at(position), self._add_tasks)
             )
             return
-        step = StepUnderWay(position, config, report, math.inf, run.hold)
-        task = asyncio.create_task(self._run_step(run.hold.run_id, step, run.ctx))
+        step = StepUnderWay(position, config, report, math.inf, run.lease)
+        task = asyncio.create_task(self._run_step(run.lease.run_id, step, run.ctx))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -353,7 +353,7 @@ async def _record_end(
     choice = attempt.decision.choice if attempt.decision else None
     step_id = await (
         attempt.opening
-        or records.step_started(step.hold, run_id, step.place, attempt.inputs, choice)
+        or records.step_started(step.lease, run_id, step.place, attempt.inputs, choice)
     )
     end = StepEnd(
         status=status,
@@ -364,6 +364,6 @@ async def _record_end(
         error_type=attempt.error_type,
         member_line=step.report.member_line,
     )
-    await records.step_ended(step_id, step.hold.token, end)
+    await records.step_ended(step_id, step.lease.token, end)
     if attempt.recorder is not None:
         await attempt.recorder.step_was_closed(saying_called=attempt.has_called)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pipeline.journal import records
 from pipeline.journal.facts import StepPlace
-from pipeline.journal.holds import Hold, RunHold
+from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.reports import RunReport, StepReport
 from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
@@ -23,7 +23,7 @@ class RunUnderWay:
 
     pipeline: PipelineConfig
     ctx: PipelineContext
-    hold: RunHold
+    lease: RunLease
     is_kept_open: bool  # when it is cut off, so that another worker can take it over
     on_stage: Callable[[str], None] | None
     kept: dict[int, StepReport] = field(default_factory=dict)  # by position: ended before
@@ -31,7 +31,7 @@ class RunUnderWay:
 
     def __post_init__(self) -> None:
         self.report = RunReport(
-            run_id=self.hold.run_id, pipeline=self.pipeline.name, steps=list(self.kept.values())
+            run_id=self.lease.run_id, pipeline=self.pipeline.name, steps=list(self.kept.values())
         )
 
     def open(self, position: int, step: StepConfig) -> StepReport:
@@ -49,7 +49,7 @@ class StepUnderWay:
     config: StepConfig
     report: StepReport
     ends_at: float  # monotonic: when the run's time is up
-    hold: Hold
+    lease: Lease
 
     @property
     def place(self) -> StepPlace:

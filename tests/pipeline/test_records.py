@@ -23,7 +23,7 @@ from agents.llm.base import Attempt, Purse
 from agents.model_config import Choice, ModelConfigService, Reading
 from agents.models import OnFailure
 from agents.snapshot import Override
-from pipeline.journal.holds import RunHold
+from pipeline.journal.fencing import RunLease
 from pipeline.journal.records import StepRecorder, finished, log_alert, step_started
 from pipeline.journal.reports import RunReport
 from pipeline.journal.rows import close_orphans
@@ -400,7 +400,7 @@ async def a_step(source: Source = Source.SHELL, status: str = RunStatus.RUNNING)
         started_at=timezone.now(),
         attempt_token=TOKEN,
     )
-    step_id = await step_started(RunHold(run.id, TOKEN), run.id, A_STEP.at(0), {}, None)
+    step_id = await step_started(RunLease(run.id, TOKEN), run.id, A_STEP.at(0), {}, None)
     await StepRun.objects.filter(id=step_id).aupdate(status=status)
     return step_id
 

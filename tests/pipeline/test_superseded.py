@@ -23,7 +23,7 @@ from pipeline.bot.lines import Line, Place
 from pipeline.bot.outbox import Outbox
 from pipeline.journal import call_rows, resumption, rows
 from pipeline.journal.facts import StepEnd
-from pipeline.journal.holds import RunHold, Superseded, TaskHold
+from pipeline.journal.fencing import RunLease, Superseded, TaskLease
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.runs import CallStatus, RunStatus, StepMode, StepStatus
@@ -38,7 +38,7 @@ from tests.sandbox.serving import running_sandbox
 STEP = StepConfig(
     agent="memory", mode=StepMode.BACKGROUND, input_mapping={"message": "ctx.user_message"}
 )
-LEASES = {"hold", "token", "held", "tokens"}
+LEASES = {"lease", "token", "held", "tokens"}
 # These have a lease and write by the functions of the table, or by none.
 PASSED_ON = {
     *(
@@ -51,7 +51,7 @@ PASSED_ON = {
 }
 # What writes only rows whose token is the one that is given, or rows that are new.
 NEEDS_NO_CHECK = {
-    "pipeline.journal.holds.progressed": (
+    "pipeline.journal.fencing.progressed": (
         "counts the attempts of the tasks that have this very token"
     ),
     "pipeline.queue.claims.renew": "renews the leases that have one of these tokens",
@@ -118,7 +118,7 @@ class SupersededTests(TransactionTestCase):
 
     def late_writers(self) -> dict[str, Callable[[], Any]]:
         """Return what a late worker might still do, by the name of the function that writes."""
-        run, task = RunHold(self.of_run.pk, self.late), TaskHold(self.task.pk, self.late)
+        run, task = RunLease(self.of_run.pk, self.late), TaskLease(self.task.pk, self.late)
         output = AgentOutput(
             agent="memory", success=True, data={"facts": ["Sells to banks."]}, reply="late"
         )
@@ -190,8 +190,8 @@ class SupersededTests(TransactionTestCase):
             await chat.say(MAYA, "hello")
             address, limiter = f"{base_url}/telegram/bot", ChatRateLimiter()
             async with ExtBot(BOT_TOKEN, base_url=address, rate_limiter=limiter) as bot:
-                hold = TaskHold(self.task.pk, self.late)
-                outbox = Outbox(bot, self.update, Place(), hold)
+                lease = TaskLease(self.task.pk, self.late)
+                outbox = Outbox(bot, self.update, Place(), lease)
                 speaks: dict[str, Callable[[], Any]] = {
                     "say": lambda: outbox.say("late"),
                     "say_later": lambda: outbox.say_later(Line("late")),
@@ -202,7 +202,7 @@ class SupersededTests(TransactionTestCase):
                     "announce": lambda: outbox.announce("late", rank=Rank.NOTICE, within_s=5),
                 }
                 row = await OutgoingMessage.objects.aget(update=self.update)
-                # What they come to after a first check: the hold may be lost in between.
+                # What they come to after a first check: the lease may be lost in between.
                 inner: dict[str, Callable[[], Any]] = {
                     "_write_mark": lambda: outbox._write_mark(row, SendStatus.SENT, 7),
                     "_make_a_file": lambda: outbox._make_a_file(row),

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
 
-from pipeline.journal.holds import Superseded
+from pipeline.journal.fencing import Superseded
 from pipeline.journal.kept_texts import keep_text
 from pipeline.journal.records import finished
 from pipeline.journal.writer import TOGETHER, grouped, submit

@@ -121,7 +121,7 @@ class Support:
         turn.was_handled = True
         member = await admitted(turn, message, user, self._alert)
         if member is None:
-            await self._engine.stop(turn.hold, turn.row.pk)  # a run from before they were blocked
+            await self._engine.stop(turn.lease, turn.row.pk)  # a run from before they were blocked
             return
         await reply(turn, message, member)
 
@@ -184,7 +184,7 @@ class Support:
         who = await visitor(query.from_user)
         ask = await wanted(turn, who.member, query)
         if who.refusal or ask is None:
-            await self._engine.stop(turn.hold, turn.row.pk)
+            await self._engine.stop(turn.lease, turn.row.pk)
             return
         if isinstance(ask, str):
             await turn.outbox.say(ask)
@@ -214,13 +214,13 @@ class Support:
                 return working.result()
         finally:
             await end([working, stopped])
-        await self._engine.stop(turn.hold, turn.row.pk)
+        await self._engine.stop(turn.lease, turn.row.pk)
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
 
     async def _run(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> Answer:
         """Return the answer: of a run that began before a restart, or of a new one."""
         update_id = turn.row.pk
-        report = await self._engine.go_on(turn.hold, update_id, member, on_stage=reply.stage)
+        report = await self._engine.go_on(turn.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
             return await self._told(report, update_id)
         try:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from telegram import Message
 
 from pipeline.bot.turn import Turn
-from pipeline.journal.holds import Hold
+from pipeline.journal.fencing import Lease
 from pipeline.models import PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 
@@ -34,7 +34,7 @@ async def joined(turn: Turn, message: Message) -> list[Message]:
     row = turn.row
     if not await PipelineRun.objects.filter(update=row).aexists():
         await _wait_for_more(row)
-        await sync_to_async(_join)(row, turn.hold)
+        await sync_to_async(_join)(row, turn.lease)
     # The parts of a paste are in the message already.
     others = row.joined.exclude(tasks__status=TaskStatus.MERGED)
     raws = [other.raw async for other in others.order_by("pk")]
@@ -58,9 +58,9 @@ def _newest(row: TelegramUpdate) -> datetime:
 
 
 @transaction.atomic
-def _join(row: TelegramUpdate, hold: Hold) -> None:
+def _join(row: TelegramUpdate, lease: Lease) -> None:
     """Take along what belongs to a message and nobody has begun to answer."""
-    hold.check()
+    lease.assert_held()
     for follower in _followers(row):
         task = Task.objects.select_for_update().filter(update=follower, kind=TaskKind.MESSAGE)
         if not task.filter(status=TaskStatus.WAITING).exists():

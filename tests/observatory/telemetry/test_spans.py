@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.llm.http import close_clients
 from pipeline.journal import resumption, rows
-from pipeline.journal.holds import RunHold
+from pipeline.journal.fencing import RunLease
 from pipeline.models import LLMCall, Member, PipelineRun, StepRun, TelegramUpdate
 from pipeline.models.runs import Source, StepMode
 from pipeline.people import erasure
@@ -79,7 +79,7 @@ class TreeTests(TelemetryCase):
 
         self.report_to(self.receiver.base_url)
         await self.runner([asking("notes")]).run_background_step(
-            played, 1, ctx, report.run_id, RunHold(report.run_id, run.attempt_token)
+            played, 1, ctx, report.run_id, RunLease(report.run_id, run.attempt_token)
         )
         await close_clients()
 

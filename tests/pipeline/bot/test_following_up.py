@@ -164,11 +164,11 @@ class BelongingTests(TransactionTestCase):
 
 
 class _Held:
-    """A hold on a task that nobody contests."""
+    """A lease of a task that nobody contests."""
 
     token: Any = None
 
-    def check(self) -> None:
+    def assert_held(self) -> None:
         return None
 
 

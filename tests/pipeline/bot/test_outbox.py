@@ -18,7 +18,7 @@ from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.placeholders import MAX_TRIES
-from pipeline.journal.holds import Superseded, TaskHold
+from pipeline.journal.fencing import Superseded, TaskLease
 from pipeline.models import Member, OutgoingMessage, SentAlert, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access
@@ -62,8 +62,8 @@ class OutboxCase(BotCase):
         async with ExtBot(BOT_TOKEN, base_url=address, rate_limiter=limiter) as bot:
             # Telegram lets a bot write to those who have written to it.
             limiter.note(await chat.say(MAYA, "hello"))
-            hold = TaskHold(self.task.pk, self.task.token)
-            yield Outbox(bot, update, place or Place(), hold), chat
+            lease = TaskLease(self.task.pk, self.task.token)
+            yield Outbox(bot, update, place or Place(), lease), chat
         await chat.aclose()
 
 
@@ -455,7 +455,7 @@ class LostTests(OutboxCase):
         update = await TelegramUpdate.objects.acreate(
             bot_id=1, update_id=2_000 + number, kind="message", raw="{}", chat_id=person
         )
-        return Outbox(outbox._bot, update, Place(), outbox._hold)
+        return Outbox(outbox._bot, update, Place(), outbox._lease)
 
     async def test_a_reply_that_was_lost_in_the_operators_chat_is_found_beside_an_alert(self):
         async with self.outbox() as (outbox, chat):

@@ -1,4 +1,4 @@
-"""The right to write: a token of the attempt, checked inside each transaction that writes.
+"""Fencing: a lease with the attempt's token, checked inside each transaction that writes.
 
 A worker that was paused can wake up after another has taken over. What it then comes to must
 change nothing, so no write to a run, a step or a task goes without its token.
@@ -31,29 +31,29 @@ def progressed(token: UUID) -> None:
             update(Task, {"attempts": 1}, id=task_id, token=token)
 
 
-class Hold(Protocol):
-    """The right of one attempt to write."""
+class Lease(Protocol):
+    """The right of one attempt to write, by its fencing token."""
 
     @property
     def token(self) -> UUID: ...
 
-    def check(self) -> None:
-        """Lock what is held for this transaction.
+    def assert_held(self) -> None:
+        """Lock the leased row for this transaction.
 
         Raises:
-            Superseded: it is somebody else's by now.
+            Superseded: another attempt has the lease by now.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class RunHold:
+class RunLease:
     """The right to go on with a run."""
 
     run_id: UUID
     token: UUID
 
-    def check(self) -> None:
+    def assert_held(self) -> None:
         if not read(
             PipelineRun, ("id",), lock=Lock.CHANGE, id=self.run_id, attempt_token=self.token
         ):
@@ -61,13 +61,13 @@ class RunHold:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskHold:
+class TaskLease:
     """The right to work on a task."""
 
     task_id: int
     token: UUID
 
-    def check(self) -> None:
+    def assert_held(self) -> None:
         is_running = {"id": self.task_id, "status": TaskStatus.RUNNING}
         if not read(Task, ("id",), lock=Lock.CHANGE, token=self.token, **is_running):
             raise Superseded(f"task {self.task_id} is in other hands")
