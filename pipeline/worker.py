@@ -39,7 +39,7 @@ from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.operations.chores import Chores
 from pipeline.queue.base import Claim
 from pipeline.queue.engines import create_queue, has_workers_of_its_own
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +174,8 @@ class _Process:
         self._alerts = Alerts()
         self._chores = Chores(self._alerts.tell)
         self._queue = create_queue(f"{_installation()}:{place}")
-        self._engine = Engine(role, self._alerts.post, self._queue.add)
-        self._bot = BotSide(self._engine, self._alerts, self._queue.add)
+        self._service = RunService(role, self._alerts.post, self._queue.add)
+        self._bot = BotSide(self._service, self._alerts, self._queue.add)
 
     async def live(self, stopping: asyncio.Event, *, take_over: bool = False) -> None:
         """Do this process's part until told to stop."""
@@ -189,8 +189,8 @@ class _Process:
 
     async def _start(self, *, take_over: bool) -> None:
         if self._works:
-            self._engine.start()
-            await _announce(self._engine)
+            self._service.start()
+            await _announce(self._service)
         await self._bot.connect(polls=self._polls, take_over=take_over)
         if self._works:
             # Here the token is known to be good, and no run of this process can have begun.
@@ -202,10 +202,10 @@ class _Process:
         """Do one task of the queue's."""
         if claim.step_id is not None:
             lease = TaskLease(claim.task_id, claim.token)
-            await self._engine.run_background_step(claim.step_id, lease)
+            await self._service.run_background_step(claim.step_id, lease)
             return TaskStatus.DONE
         if claim.run_id is not None:
-            await self._engine.run_again(claim.run_id, TaskLease(claim.task_id, claim.token))
+            await self._service.run_again(claim.run_id, TaskLease(claim.task_id, claim.token))
             return TaskStatus.DONE
         speak = self._bot.handle
         if claim.kind is TaskKind.NOTICE:
@@ -236,14 +236,14 @@ class _Process:
         await _until(ends_at, self._alerts.drain())
         await self._bot.close()
         if self._works:
-            await self._engine.close(_left(ends_at))
+            await self._service.close(_left(ends_at))
 
 
-async def _announce(engine: Engine) -> None:
+async def _announce(service: RunService) -> None:
     """Say in two lines whether overrides are in effect, and on whose key."""
     try:
-        overrides = await engine.model_config.get_all()
-        version = (await engine.model_config.choose("")).reading.version
+        overrides = await service.model_config.get_all()
+        version = (await service.model_config.choose("")).reading.version
         known = f"{len(overrides)} active, {version}"
     except OverridesUnknown:
         known = "not read yet, the database does not answer"

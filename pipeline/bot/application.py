@@ -52,7 +52,7 @@ from pipeline.models.inbox import OPEN, ReplyKind, SendStatus, TaskKind, TaskSta
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
 from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, Hopeless
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +82,15 @@ class StrictApplication(Application[Any, Any, Any, Any, Any, Any]):
 class BotSide:
     """What of a process talks to Telegram."""
 
-    def __init__(self, engine: Engine, alerts: Alerts, add_tasks: AddTasks) -> None:
+    def __init__(self, service: RunService, alerts: Alerts, add_tasks: AddTasks) -> None:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
         self._alerts = alerts
         is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
         shared = SharedPlaces(settings.CACHE_URL, self.bot_id) if is_shared else None
         self._limiter = ChatRateLimiter(shared=shared)
         self._application = _application(self.bot_id, add_tasks, self._limiter)
-        support = Support(engine, alerts.post, add_tasks)
-        add_handlers(self._application, support, Mine(engine))
+        support = Support(service, alerts.post, add_tasks)
+        add_handlers(self._application, support, Mine(service))
         self._poller = Poller(self._application.bot, self.bot_id)
 
     async def connect(self, *, polls: bool, take_over: bool) -> None:

@@ -315,7 +315,7 @@ class CheckerTest(SimpleTestCase):
             ),
             (
                 imports_stand_at_the_top,
-                "pipeline.running.engine",
+                "pipeline.running.run_service",
                 "def run():\n    importlib.import_module('agents.base')",
             ),
         ]
@@ -329,7 +329,10 @@ class CheckerTest(SimpleTestCase):
             ("agents.llm.http", "import httpx\nfrom agents.llm.errors import LLMError"),
             ("agents.snapshot", "from agents.models import AgentModelConfig"),
             ("pipeline.admin.tasks", "from pipeline.queue import claims"),
-            ("pipeline.bot.reply", "import telegram\nfrom pipeline.running.engine import Engine"),
+            (
+                "pipeline.bot.reply",
+                "import telegram\nfrom pipeline.running.run_service import RunService",
+            ),
             (
                 "pipeline.running.runner",
                 "from pipeline.journal import records\nfrom agents.base import AgentInput",

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from agents.base import Inputs
 from pipeline.models import PipelineRun, PlaybookPage
 from pipeline.models.runs import RunStatus, StepStatus
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 from tests.canaries import SHARED_KEY
 from tests.golden.judge import missing_from
 from tests.golden.prospects import golden_prospects
@@ -20,16 +20,16 @@ class GoldenProspectTests(SandboxCase):
     async def test_each_prospect_gets_a_useful_answer_from_the_models_that_were_chosen(self):
         await PlaybookPage.objects.acreate(title="Objections", text="Ask before you answer.")
         await override("strategist", "anthropic/claude-sonnet-4.5")
-        async with Engine("shell") as engine:
+        async with RunService("shell") as service:
             for prospect in golden_prospects():
                 with self.subTest(prospect.name):
                     await sync_to_async(PipelineRun.objects.all().delete)()
                     self.wire.clear()
 
-                    report = await engine.answer(
+                    report = await service.answer(
                         "support", None, Inputs(user_message=prospect.message)
                     )
-                    await engine.drain()
+                    await service.drain()
 
                     rows = await step_rows()
                     assert report.status is RunStatus.OK

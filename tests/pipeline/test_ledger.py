@@ -15,7 +15,7 @@ from observatory.dashboard.agents_now import agents_now, sum_of
 from pipeline.models import LLMCall, Member
 from pipeline.models.members import Access
 from pipeline.operations import figures
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY
 from tests.pipeline.cases import SandboxCase
 
@@ -36,12 +36,12 @@ class LedgerTest(SandboxCase):
         return member
 
     async def ask(self, members: list[Member | None]) -> None:
-        async with Engine("shell") as engine:
+        async with RunService("shell") as service:
             for number, member in enumerate(members):
                 for name in ("support", "train"):
                     question = Inputs(user_message=f"Message {number} of a CFO who went silent")
-                    await engine.answer(name, member, question)
-            await engine.drain()
+                    await service.answer(name, member, question)
+            await service.drain()
 
     def test_page_records_and_charges_are_equal_to_the_last_decimal(self):
         members: list[Member | None] = [

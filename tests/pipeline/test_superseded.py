@@ -43,7 +43,7 @@ LEASES = {"lease", "token", "held", "tokens"}
 PASSED_ON = {
     *(
         "pipeline.journal.records",
-        "pipeline.running.engine",
+        "pipeline.running.run_service",
         "pipeline.running.runner",
         "pipeline.queue.procrastinate",
     ),

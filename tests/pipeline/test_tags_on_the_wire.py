@@ -21,7 +21,7 @@ from pipeline.running.config import (
     passage_tags,
     pipeline_names,
 )
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 from tests.canaries import SHARED_KEY
 from tests.llm.calling import answer
 from tests.llm.loopback import Canned, Loopback, Received, loopback
@@ -110,7 +110,7 @@ class WireTests(TransactionTestCase):
         member = await sync_to_async(self._rows)(hostile)
         async with loopback(HostileVendor(hostile).reply) as server:
             with override_settings(OPENROUTER_BASE_URL=server.base_url):
-                async with Engine("shell") as engine:
+                async with RunService("shell") as service:
                     question = Inputs(
                         user_message=hostile,
                         forwarded=hostile,
@@ -118,8 +118,8 @@ class WireTests(TransactionTestCase):
                         scenario=hostile,
                         image_b64=PICTURE if pipeline.takes_picture else None,
                     )
-                    report = await engine.answer(pipeline.name, member, question)
-                    await engine.drain()
+                    report = await service.answer(pipeline.name, member, question)
+                    await service.drain()
             assert report.status is RunStatus.OK, [step.error for step in report.steps]
             await sync_to_async(self._check_records)(report.run_id, pipeline, server)
             return server.chats

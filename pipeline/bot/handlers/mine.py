@@ -18,7 +18,7 @@ from pipeline.models import Member
 from pipeline.people import erasure, memory
 from pipeline.people.conversation import last_run, reasons, run_behind, todays_models
 from pipeline.running.decisions import NoPurse
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 
 MINE = "mine:"  # begins the data of these buttons
 FORGET_KEY, FORGET_MEMORY, FORGET_ALL = f"{MINE}key", f"{MINE}memory", f"{MINE}all"
@@ -27,12 +27,12 @@ FORGET_KEY, FORGET_MEMORY, FORGET_ALL = f"{MINE}key", f"{MINE}memory", f"{MINE}a
 class Mine:
     """The commands about a member's own matters."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, service: RunService) -> None:
+        self._service = service
 
     async def show_models(self, turn: Turn, member: Member) -> Line:
         """Say for each agent which model would run now, why, and who would pay."""
-        decisions = await self._engine.decisions(member)
+        decisions = await self._service.decisions(member)
         choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPurse)}
         said = await sync_to_async(todays_models)(choices, today=timezone.localdate())
         lines = [

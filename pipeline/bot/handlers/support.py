@@ -40,7 +40,7 @@ from pipeline.models.runs import RunStatus, StepStatus
 from pipeline.people.conversation import reasons, save_case
 from pipeline.people.pictures import PictureRefused
 from pipeline.people.refusals import NotRun
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 from pipeline.running.runner import Origin
 from pipeline.school import training
 
@@ -66,8 +66,8 @@ class Support:
     when that has no end.
     """
 
-    def __init__(self, engine: Engine, alert: Alert, add_tasks: AddTasks) -> None:
-        self._engine = engine
+    def __init__(self, service: RunService, alert: Alert, add_tasks: AddTasks) -> None:
+        self._service = service
         self._alert = alert
         self._add_tasks = add_tasks
 
@@ -121,7 +121,7 @@ class Support:
         turn.was_handled = True
         member = await admitted(turn, message, user, self._alert)
         if member is None:
-            await self._engine.stop(turn.lease, turn.row.pk)  # a run from before they were blocked
+            await self._service.stop(turn.lease, turn.row.pk)  # a run from before they were blocked
             return
         await reply(turn, message, member)
 
@@ -184,7 +184,7 @@ class Support:
         who = await visitor(query.from_user)
         ask = await wanted(turn, who.member, query)
         if who.refusal or ask is None:
-            await self._engine.stop(turn.lease, turn.row.pk)
+            await self._service.stop(turn.lease, turn.row.pk)
             return
         if isinstance(ask, str):
             await turn.outbox.say(ask)
@@ -214,17 +214,17 @@ class Support:
                 return working.result()
         finally:
             await end([working, stopped])
-        await self._engine.stop(turn.lease, turn.row.pk)
+        await self._service.stop(turn.lease, turn.row.pk)
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
 
     async def _run(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> Answer:
         """Return the answer: of a run that began before a restart, or of a new one."""
         update_id = turn.row.pk
-        report = await self._engine.go_on(turn.lease, update_id, member, on_stage=reply.stage)
+        report = await self._service.go_on(turn.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
             return await self._told(report, update_id)
         try:
-            report = await self._engine.answer(
+            report = await self._service.answer(
                 ask.pipeline,
                 member,
                 await ask.whole_question(),

@@ -21,7 +21,7 @@ from pipeline.models.runs import RunStatus
 from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
 from pipeline.running.decisions import NoPurse
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 
 
 class Command(BaseCommand):
@@ -68,9 +68,9 @@ class Command(BaseCommand):
 
 
 async def _run(name: str, member: Member | None, text: str, image_b64: str | None) -> RunReport:
-    async with Engine("shell") as engine:
-        report = await engine.answer(name, member, Inputs(user_message=text, image_b64=image_b64))
-        await engine.drain()
+    async with RunService("shell") as service:
+        report = await service.answer(name, member, Inputs(user_message=text, image_b64=image_b64))
+        await service.drain()
         return report
 
 

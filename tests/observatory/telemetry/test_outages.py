@@ -22,7 +22,7 @@ from observatory.telemetry import sending
 from pipeline.journal import traces
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from pipeline.running.engine import Engine
+from pipeline.running.run_service import RunService
 from tests.llm.loopback import unused_base_url
 from tests.observatory.telemetry.cases import AUTHORIZATION, TelemetryCase
 from tests.observatory.telemetry.receiver import answering, waiting_for
@@ -259,7 +259,7 @@ class CommitTests(TelemetryCase):
     async def test_an_engine_that_closes_sends_what_waits(self):
         await self.play(pipeline(step("one")), [asking("one")])
 
-        async with Engine("shell"):
+        async with RunService("shell"):
             assert self.receiver.spans == []
 
         assert len(self.receiver.spans) == 3

@@ -38,7 +38,7 @@ MAX_FOR_TRACES_S, MIN_FOR_TRACES_S = 3.0, 0.3
 OnStage = Callable[[str], None]
 
 
-class Engine:
+class RunService:
     """Answers messages by pipelines; one for a process."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Engine:
         """Begin to report which overrides this process knows; `close` ends it."""
         self._report.start()
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> RunService:
         self.start()
         return self
 
