@@ -51,7 +51,7 @@ from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, Telegram
 from pipeline.models.inbox import OPEN, ReplyKind, SendStatus, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
-from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, Hopeless
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, PermanentFailure
 from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class BotSide:
         """Handle an update: say what was decided before, or decide and say it.
 
         Raises:
-            Hopeless: it cannot be handled, however often one tries.
+            PermanentFailure: it cannot be handled, however often one tries.
             NotForUs: there is nothing in it to answer.
             Superseded: it is in other hands.
         """
@@ -232,21 +232,21 @@ class BotSide:
         """Return an update with all that handling it takes.
 
         Raises:
-            Hopeless: it cannot be read, or came to another bot.
+            PermanentFailure: it cannot be read, or came to another bot.
             NotForUs: there is nothing in it to answer.
         """
         if claim.update_id is None:
-            raise Hopeless("it is about no update")
+            raise PermanentFailure("it is about no update")
         row = await TelegramUpdate.objects.aget(pk=claim.update_id)
         log_as(chat=row.chat_id)
         if row.bot_id != self.bot_id:
-            raise Hopeless("it came to another bot, whose token is not in use any more")
+            raise PermanentFailure("it came to another bot, whose token is not in use any more")
         if not row.kind:
-            raise Hopeless("it cannot be read: it was of no shape that can be kept")
+            raise PermanentFailure("it cannot be read: it was of no shape that can be kept")
         try:
             update = parse(json.loads(row.raw), self._application.bot)
         except Unreadable as error:
-            raise Hopeless(f"it cannot be read: {error}") from error
+            raise PermanentFailure(f"it cannot be read: {error}") from error
         message = update.effective_message
         # A press may be about a message that Telegram hands out no more.
         message = message if isinstance(message, Message) else None

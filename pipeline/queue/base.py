@@ -42,7 +42,7 @@ class Claim:
     stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # somebody said /cancel
 
 
-class Hopeless(Exception):
+class PermanentFailure(Exception):
     """Trying again cannot help; the message says why."""
 
 

@@ -28,7 +28,14 @@ from pipeline.cancelling import end
 from pipeline.journal.fencing import Superseded
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
-from pipeline.queue.base import MAX_ATTEMPTS, SUSPECT_AFTER, Claim, GivenUp, Hopeless, Perform
+from pipeline.queue.base import (
+    MAX_ATTEMPTS,
+    SUSPECT_AFTER,
+    Claim,
+    GivenUp,
+    Perform,
+    PermanentFailure,
+)
 from pipeline.queue.claims import LEASE, Claims
 
 logger = logging.getLogger(__name__)
@@ -247,7 +254,7 @@ class Dispatcher:
         log_as(task=claim.task_id)
         try:
             if claim.attempt > MAX_ATTEMPTS:
-                raise Hopeless(claim_died(claim))
+                raise PermanentFailure(claim_died(claim))
             status = await self._perform(claim)
             await self._surely(self._claims.end, claim, status)
         except asyncio.CancelledError:
@@ -256,7 +263,7 @@ class Dispatcher:
             raise
         except Superseded as error:
             logger.warning("task=%s: too late, %s", claim.task_id, error)
-        except Hopeless as error:
+        except PermanentFailure as error:
             await self._bury(claim, str(error))
         except Exception as error:  # noqa: BLE001 - the worker's edge: `_failed` logs it
             await self._failed(claim, error)

@@ -19,7 +19,7 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue import claims, dispatcher
-from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, SUSPECT_AFTER, Hopeless
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, SUSPECT_AFTER, PermanentFailure
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.making import EngineMaker
 from tests.pipeline.queue.merging import Pastes
@@ -184,7 +184,7 @@ class Failing(EngineMaker):
 
     async def test_a_hopeless_task_is_dead_at_once(self):
         hands, task = Hands(), await rows.message()
-        hands.play(task, rows.raising(Hopeless("it cannot be read")))
+        hands.play(task, rows.raising(PermanentFailure("it cannot be read")))
         async with self.at_work(hands) as queue:
             await self.add(queue, task)
             assert await rows.ended(task) == [DEAD]
@@ -194,7 +194,7 @@ class Failing(EngineMaker):
 
     async def test_a_dead_task_can_be_given_a_new_life(self):
         hands, task = Hands(), await rows.message()
-        hands.play(task, rows.raising(Hopeless("not yet")))
+        hands.play(task, rows.raising(PermanentFailure("not yet")))
         async with self.at_work(hands) as queue:
             await self.add(queue, task)
             await rows.ended(task)
@@ -276,7 +276,11 @@ class Dying(EngineMaker):
                 assert await rows.ended(task) == [DONE]
 
     async def test_a_worker_that_comes_late_changes_nothing(self):
-        for late in (rows.done, rows.raising(ValueError("late")), rows.raising(Hopeless("late"))):
+        for late in (
+            rows.done,
+            rows.raising(ValueError("late")),
+            rows.raising(PermanentFailure("late")),
+        ):
             hands, task = Hands(), await rows.message()
             awake, second = asyncio.Event(), asyncio.Event()
 
