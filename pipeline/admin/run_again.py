@@ -18,7 +18,7 @@ from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.readings import How
 from pipeline.models.runs import RunStatus
-from pipeline.running.again import NotAgain, ask_again, outlook
+from pipeline.running.again import RerunRefused, request_rerun, rerun_plan
 
 RELOAD_AFTER_S = 2
 WORKER_WITHIN_S = 20  # else the page asks whether there is one
@@ -61,8 +61,8 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
     then = {step.agent: Side(step=step, tally=tally([step])) for step in steps}
     todays: Sequence[object] = []
     try:
-        todays = [(one, then.get(one.agent)) for one in outlook(run)]
-    except NotAgain as error:
+        todays = [(one, then.get(one.agent)) for one in rerun_plan(run)]
+    except RerunRefused as error:
         refusal = refusal or str(error)
     context = {
         "run": run,
@@ -84,10 +84,10 @@ def _about(cost: Decimal | None) -> str:
 def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
     """Have a run run again, and go to the page on which one sees it; or say why not."""
     try:
-        new = ask_again(run, UUID(request.POST.get("new_id", "")))
+        new = request_rerun(run, UUID(request.POST.get("new_id", "")))
     except ValueError:
         return question(request, run, "The form was incomplete. Try again.")
-    except NotAgain as error:
+    except RerunRefused as error:
         return question(request, run, str(error))
     return redirect(reverse("admin:pipeline_pipelinerun_beside", args=[new.pk]))
 

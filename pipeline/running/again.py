@@ -27,12 +27,12 @@ from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipe
 from pipeline.running.decisions import decided
 
 
-class NotAgain(Exception):
+class RerunRefused(Exception):
     """A run cannot be run again; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class RerunPlan:
     """What one step would run on today."""
 
     agent: str
@@ -41,11 +41,11 @@ class Outlook:
     why: str
 
 
-def outlook(run: PipelineRun) -> Sequence[Outlook]:
+def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
     """Return what the steps of a run's pipeline would run on now, all of it on the shared key.
 
     Raises:
-        NotAgain: it cannot be run again.
+        RerunRefused: it cannot be run again.
     """
     pipeline, snapshot, key = _todays_pipeline(run), read_snapshot(), settings.OPENROUTER_API_KEY
     default = create_shared_provider(key, settings.DEFAULT_MODEL)
@@ -60,7 +60,7 @@ def outlook(run: PipelineRun) -> Sequence[Outlook]:
         )
         choice = decided(seen, default).choice
         steps.append(
-            Outlook(
+            RerunPlan(
                 agent=step.agent,
                 mode=step.mode.value,
                 model_id=choice.requested_model,
@@ -70,11 +70,11 @@ def outlook(run: PipelineRun) -> Sequence[Outlook]:
     return steps
 
 
-def ask_again(old: PipelineRun, new_id: UUID) -> PipelineRun:
+def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
     """Have a run run again under this id; asked twice for one id it is run once.
 
     Raises:
-        NotAgain: it cannot be run again, or the id is another run's.
+        RerunRefused: it cannot be run again, or the id is another run's.
     """
     pipeline = _todays_pipeline(old)
     try:
@@ -88,18 +88,18 @@ def ask_again(old: PipelineRun, new_id: UUID) -> PipelineRun:
     except IntegrityError:
         known = PipelineRun.objects.filter(pk=new_id, again_of=old)
         if not known.exists():
-            raise NotAgain("That ID belongs to another run. Reload the page.") from None
+            raise RerunRefused("That ID belongs to another run. Reload the page.") from None
     return PipelineRun.objects.get(pk=new_id)
 
 
 def _todays_pipeline(run: PipelineRun) -> PipelineConfig:
     if not settings.OPENROUTER_API_KEY:
-        raise NotAgain(
+        raise RerunRefused(
             "No team key is set (OPENROUTER_API_KEY), and a re-run never uses a member's key."
         )
     if not (run.user_message_id or run.background_id or run.image_id):
-        raise NotAgain("The inputs of this run are no longer stored, so it can't be re-run.")
+        raise RerunRefused("The inputs of this run are no longer stored, so it can't be re-run.")
     try:
         return load_pipeline(run.pipeline)
     except (UnknownPipeline, PipelineInvalid):
-        raise NotAgain(f"The pipeline {run.pipeline!r} no longer exists.") from None
+        raise RerunRefused(f"The pipeline {run.pipeline!r} no longer exists.") from None
