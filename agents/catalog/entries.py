@@ -14,7 +14,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from agents.llm import replies
-from agents.llm.tripwire import NEWEST
+from agents.llm.model_match import NEWEST
 from agents.models import MODEL_ID_SHAPE
 
 MAX_ENTRIES = 10_000  # the list had some 400 in 2026

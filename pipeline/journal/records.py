@@ -23,8 +23,8 @@ from django.db import DatabaseError, OperationalError, close_old_connections
 from agents import served_names
 from agents.catalog import is_served
 from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
-from agents.llm.tripwire import is_same_model, is_same_name
 from pipeline import crashpoints
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace

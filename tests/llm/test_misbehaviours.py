@@ -35,8 +35,8 @@ from agents.llm.errors import (
     RequestTooLong,
 )
 from agents.llm.keys import fingerprint
+from agents.llm.model_match import is_same_model
 from agents.llm.secrets import HIDDEN
-from agents.llm.tripwire import is_same_model
 from observatory.sandbox.misbehaviours import DELAYS_S
 from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE
 from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS as OF_OPENAI

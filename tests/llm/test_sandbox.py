@@ -14,8 +14,8 @@ from agents.llm import answers
 from agents.llm.base import CostSource
 from agents.llm.errors import AnswerNotJson, KeyRejected, ModelUnavailable, NoCredit
 from agents.llm.keys import PlainKey
+from agents.llm.model_match import is_same_model
 from agents.llm.router import create_provider
-from agents.llm.tripwire import is_same_model
 from observatory.sandbox.price_lists import ANTHROPIC_MODELS, OPENAI_MODELS
 from tests.llm.calling import Recorder, everything_logged
 from tests.llm.sandboxed import SandboxTestCase

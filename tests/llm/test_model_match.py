@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.test import SimpleTestCase
 
-from agents.llm.tripwire import is_same_model
+from agents.llm.model_match import is_same_model
 
 
 class Tripwire(SimpleTestCase):
