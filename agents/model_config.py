@@ -46,7 +46,7 @@ from agents.snapshot import (
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.05  # a change is in effect within 100 ms: one look plus one query
+POLL_INTERVAL_S = 0.05  # a change is in effect within 100 ms: one look plus one query
 DATABASE_EVERY_S = 1.0  # without a cache, or in an outage, the database is asked no more often
 ANSWER_WITHIN_S = 3.0  # a database that hangs, connected but silent, counts as down from then on
 CACHE_AGAIN_AFTER_S = 5.0  # a frozen cache costs its socket timeout at each try
@@ -254,9 +254,9 @@ class ModelConfigService:
         if token is None:
             return DATABASE_EVERY_S if age_s < DATABASE_EVERY_S else 0.0
         if token == known.token:
-            return LOOK_EVERY_S
+            return POLL_INTERVAL_S
         burst_s = (QUERIES_AT_ONCE - 1) * QUERY_INTERVAL_S
-        return min(LOOK_EVERY_S, max(0.0, self._next_query_at - burst_s - now))
+        return min(POLL_INTERVAL_S, max(0.0, self._next_query_at - burst_s - now))
 
     def _token(self, identity: str) -> str | None:
         """Return the cache's token; None while the cache does not answer."""
@@ -294,7 +294,7 @@ class ModelConfigService:
         if self._in_outage:
             self._in_outage = False
             logger.info("overrides: read again, %s", snapshot.version)
-        wait_s = LOOK_EVERY_S if token is not None else DATABASE_EVERY_S
+        wait_s = POLL_INTERVAL_S if token is not None else DATABASE_EVERY_S
         return _Known(
             snapshot=snapshot,
             token=token,

@@ -24,7 +24,7 @@ from agents.snapshot import close_connection, read_snapshot, use_own_connection
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 SEEN_EVERY_S = 5.0
 ALIVE_FOR = timedelta(seconds=3 * SEEN_EVERY_S)  # three missed reports: gone
 FORGOTTEN_AFTER = timedelta(hours=1)
@@ -64,8 +64,8 @@ class ProcessReport:
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
                 logger.debug("the process report could not be written", exc_info=True)
-            self._closing.wait(LOOK_EVERY_S)
-            unseen_s += LOOK_EVERY_S
+            self._closing.wait(POLL_INTERVAL_S)
+            unseen_s += POLL_INTERVAL_S
         self._leave()
 
     def _write(self, reading: Reading) -> None:

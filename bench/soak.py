@@ -39,7 +39,7 @@ CHATS = sized(60, 3)
 BURST = sized(180, 3)
 WORKERS = 2
 LATENCY_S = 0.3  # of the models
-CHANGE_EVERY_S, LOOK_EVERY_S = sized((5.0, 2.0), (0.5, 0.5))
+CHANGE_EVERY_S, POLL_INTERVAL_S = sized((5.0, 2.0), (0.5, 0.5))
 MODELS = ("openai/gpt-5-mini", "anthropic/claude-sonnet-4.5", "google/gemini-2.5-flash")
 QUARTERS = 4
 PATIENCE_S = 300.0
@@ -123,7 +123,7 @@ def _soaked(people: People, processes: dict[str, Bot]) -> list[str]:
             next_change = now_s + CHANGE_EVERY_S
         if now_s >= next_look:
             watch.look(int(now_s / (60 * MINUTES) * QUARTERS))
-            next_look = now_s + LOOK_EVERY_S
+            next_look = now_s + POLL_INTERVAL_S
         time.sleep(max(0.0, min(next_say, next_change, next_look) - (time.monotonic() - began)))
     all_done(PATIENCE_S, people, next(iter(processes.values())))
     waits_s = _waits_s(began_at)

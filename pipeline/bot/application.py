@@ -56,7 +56,7 @@ from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
 
-SHOWN_WITHIN_S, FIRST_LOOK_S, LOOK_EVERY_S = 10.0, 0.1, 1.0
+SHOWN_WITHIN_S, FIRST_LOOK_S, POLL_INTERVAL_S = 10.0, 0.1, 1.0
 POOL_SIZE = 256
 UPDATES_POOL_SIZE = 4  # one connection can be torn and then hold the pool for ever
 
@@ -324,7 +324,7 @@ async def _are_shown(row: TelegramUpdate) -> bool:
         if time.monotonic() > ends_at:
             return False
         await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, LOOK_EVERY_S)
+        pause_s = min(2 * pause_s, POLL_INTERVAL_S)
     return True
 
 

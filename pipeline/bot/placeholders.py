@@ -44,7 +44,7 @@ from pipeline.models.inbox import (
 logger = logging.getLogger(__name__)
 
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 MAX_IDS = 500  # that may be a lost message's: what an outage leaves may be more
 MAX_TRIES = 12  # edits in a chat to find its lost message: a burst that Telegram tolerates
 MAX_UPDATES = 5000  # that came since: after a long outage no more are looked at
@@ -227,7 +227,7 @@ class Placeholders(ABC):
         while row.message_id is None and await announcing.aexists():
             if time.monotonic() > ends_at:
                 break
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
             await row.arefresh_from_db()
         await row.arefresh_from_db()  # it may have come just before the announcement ended
         return row

@@ -31,7 +31,7 @@ AWAY_S = 5.0
 PREFIX = "observatory:places:"
 LOST_AFTER_S = 30.0  # a call whose end is not told counts for so long: its process has died
 LONGEST_S = 600  # what others wrote there silences the bot for no longer than a long queue would
-LOOK_EVERY_S = 0.1  # a call of another process may end sooner than it counts
+POLL_INTERVAL_S = 0.1  # a call of another process may end sooner than it counts
 
 # A place as `Bucket.place` and `Window` hand it out, by the clock of Redis: 0 if it was taken, else
 # how long to wait before asking again. KEYS: the hold of the chat, its bucket, the window. ARGV:
@@ -50,7 +50,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 local excess = redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[3])
 if excess >= 0 then
   local ends = tonumber(redis.call('ZRANGE', KEYS[3], excess, excess, 'WITHSCORES')[2])
-  wait = math.max(wait, math.min(ends - now, {LOOK_EVERY_S}), 0.001)
+  wait = math.max(wait, math.min(ends - now, {POLL_INTERVAL_S}), 0.001)
 end
 if wait > 0 then return string.format('%.6f', wait) end
 redis.call('SET', KEYS[2], string.format('%.6f', place), 'EX', math.ceil(ARGV[1] + 60))

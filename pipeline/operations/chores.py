@@ -29,7 +29,7 @@ from pipeline.operations import attention, figures, old_decisions, run_sums
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0
+POLL_INTERVAL_S = 5.0
 ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
@@ -175,7 +175,7 @@ class Chores:
         while True:
             for duty in DUTIES:
                 await self._do(duty)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _do(self, duty: Duty) -> None:
         try:

@@ -60,7 +60,7 @@ CALM_S = 5.0
 # So long has a suspect the process to itself, to get somewhere or to kill no other; then those of
 # other chats have theirs, while it goes on.
 ALONE_S = 1.0
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 STOP_EVERY_S = 0.3
 RENEW_EVERY_S = 2.5  # four times within a lease
 SETTLE_S = 5.0  # after an outage or a pause: then every worker that lives has renewed its leases
@@ -75,7 +75,7 @@ T = TypeVar("T")
 class Dispatcher:
     """A queue whose tasks are done by the process that holds it."""
 
-    look_every_s = LOOK_EVERY_S
+    look_every_s = POLL_INTERVAL_S
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
@@ -148,7 +148,7 @@ class Dispatcher:
                 await loop()
             except Exception:
                 logger.exception("the queue's %s ended by a mistake and begins anew", loop.__name__)
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(POLL_INTERVAL_S)
             else:
                 return
 

@@ -29,7 +29,7 @@ class ProcessReportTest(TransactionTestCase):
     def setUp(self) -> None:
         self.service = ModelConfigService(canaries.SHARED_KEY)
         self.addCleanup(self.service.close)
-        quicker = patch.object(process_report, "LOOK_EVERY_S", 0.02)
+        quicker = patch.object(process_report, "POLL_INTERVAL_S", 0.02)
         quicker.start()
         self.addCleanup(quicker.stop)
 

@@ -23,7 +23,7 @@ from pipeline.running.config import PipelineConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 from tests.canaries import MEMBER_KEY, SHARED_KEY
-from tests.pipeline.wire import LOOK_EVERY_S, WAIT_S, Wire
+from tests.pipeline.wire import POLL_INTERVAL_S, WAIT_S, Wire
 from tests.sandbox.serving import running_sandbox
 
 MEMBER_MODEL = "openai/gpt-4.1"
@@ -150,4 +150,4 @@ async def until(condition: Callable[[], Awaitable[object]], within_s: float = WA
     deadline = time.monotonic() + within_s
     while not await condition():
         assert time.monotonic() < deadline, "what was waited for never came"
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_INTERVAL_S)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 WAIT_S = 60.0  # for a state that comes within milliseconds, on a busy machine too
-LOOK_EVERY_S = 0.01
+POLL_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,5 +67,5 @@ class Wire:
         deadline = time.monotonic() + WAIT_S
         while not condition(calls := await asyncio.to_thread(self.calls)):
             assert time.monotonic() < deadline, f"never on the wire, but this was: {calls}"
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
         return calls
