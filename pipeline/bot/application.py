@@ -42,8 +42,8 @@ from pipeline.bot.outbox import LAST_WORD, Outbox
 from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
 from pipeline.bot.patience import patiently, wait_before_next
 from pipeline.bot.polling import Poller
+from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
-from pipeline.bot.shared_places import SharedPlaces
 from pipeline.bot.turn import Turn, begin
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
@@ -86,7 +86,7 @@ class BotSide:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
         self._alerts = alerts
         is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
-        shared = SharedPlaces(settings.CACHE_URL, self.bot_id) if is_shared else None
+        shared = RateSlots(settings.CACHE_URL, self.bot_id) if is_shared else None
         self._limiter = ChatRateLimiter(shared=shared)
         self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(service, alerts.post, add_tasks)

@@ -24,7 +24,7 @@ from telegram.error import RetryAfter
 from telegram.ext import BaseRateLimiter
 
 from pipeline.bot.patience import seconds
-from pipeline.bot.shared_places import SharedPlaces
+from pipeline.bot.rate_slots import RateSlots
 
 PRIVATE = (15, 1.0)  # a burst of so many, then so many a second; Telegram tolerates short bursts
 GROUP = (15, 20 / 60)
@@ -133,7 +133,7 @@ class _Waiter:
 class ChatRateLimiter(BaseRateLimiter[Ticket]):
     """Spreads calls out; those of a chat that is told to wait are made again after the wait."""
 
-    def __init__(self, clock: Clock = time.monotonic, shared: SharedPlaces | None = None) -> None:
+    def __init__(self, clock: Clock = time.monotonic, shared: RateSlots | None = None) -> None:
         """With `shared` the rates hold for every process that shares it."""
         self._clock = clock
         self._shared = shared

@@ -14,7 +14,7 @@ from django.test import SimpleTestCase, TestCase
 from telegram.error import RetryAfter
 
 from agents.database_identity import read_identity
-from pipeline.bot import limiter, shared_places
+from pipeline.bot import limiter, rate_slots
 from pipeline.bot.limiter import (
     DROPPED_AFTER_S,
     IN_ANY_SECOND,
@@ -24,7 +24,7 @@ from pipeline.bot.limiter import (
     Rank,
     Ticket,
 )
-from pipeline.bot.shared_places import SharedPlaces
+from pipeline.bot.rate_slots import RateSlots
 from tests.servers import redis_server
 
 MAYA, TOM, GROUP = 1001, 1002, -1001
@@ -225,7 +225,7 @@ class SharedTests(SimpleTestCase):
         return [self.limiter(), self.limiter()]
 
     def limiter(self, identity: str = "a database", bot_id: int = 1) -> ChatRateLimiter:
-        return ChatRateLimiter(shared=SharedPlaces(self.redis.url, bot_id, lambda: identity))
+        return ChatRateLimiter(shared=RateSlots(self.redis.url, bot_id, lambda: identity))
 
     async def test_what_one_process_says_counts_for_the_other(self):
         one, other = self.limiters()
@@ -242,7 +242,7 @@ class SharedTests(SimpleTestCase):
 
     async def test_no_second_has_more_than_thirty_calls_of_both_together(self):
         # Many connections at once, and on a busy machine each takes a while.
-        self.enterContext(patch.object(shared_places, "TIMEOUT_S", 30.0))
+        self.enterContext(patch.object(rate_slots, "TIMEOUT_S", 30.0))
         limiters = self.limiters()
         calls = (
             self.call(limiters[number % 2], 1 + number, is_droppable=False) for number in range(65)
@@ -283,7 +283,7 @@ class SharedTests(SimpleTestCase):
     async def test_without_redis_the_bot_goes_on_talking_and_says_so_once(self):
         one, _ = self.limiters()
         # From the first call on: a busy machine may be slow enough for it, and it is said once.
-        with self.assertLogs("pipeline.bot.shared_places", "WARNING") as logs:
+        with self.assertLogs("pipeline.bot.rate_slots", "WARNING") as logs:
             await self.call(one, TOM)
             self.redis.freeze()
             for _ in range(5):
@@ -318,8 +318,8 @@ class SharedTests(SimpleTestCase):
         def refuse() -> str:
             raise OperationalError("the database is away")
 
-        alone = ChatRateLimiter(shared=SharedPlaces(self.redis.url, 1, refuse))
-        with self.assertLogs("pipeline.bot.shared_places", "WARNING") as logs:
+        alone = ChatRateLimiter(shared=RateSlots(self.redis.url, 1, refuse))
+        with self.assertLogs("pipeline.bot.rate_slots", "WARNING") as logs:
             for _ in range(3):
                 await self.call(alone, TOM)
 
@@ -328,7 +328,7 @@ class SharedTests(SimpleTestCase):
         await alone.shutdown()
 
     async def test_what_others_write_to_the_keys_silences_no_chat(self):
-        places = SharedPlaces(self.redis.url, 1, lambda: "a database")
+        places = RateSlots(self.redis.url, 1, lambda: "a database")
 
         async def wait_s() -> float:
             return await places.take(str(TOM), limiter.PRIVATE, 30, "a call")
@@ -354,7 +354,7 @@ class SharedTests(SimpleTestCase):
 class IdentityTests(TestCase):
     async def test_the_keys_carry_the_identity_of_the_database_that_is_in_use(self):
         redis = self.enterContext(redis_server())
-        places = SharedPlaces(redis.url, 4711)
+        places = RateSlots(redis.url, 4711)
 
         await places.take("1", limiter.PRIVATE, 30, "a call")
         await places.hold("1", 60)

@@ -67,7 +67,7 @@ return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + 1, ARGV[1
 Rate = tuple[int, float]  # the burst, and how many a second
 
 
-class SharedPlaces:
+class RateSlots:
     """Places in one Redis."""
 
     def __init__(self, url: str, bot_id: int, identity: Callable[[], str] = read_identity) -> None:
