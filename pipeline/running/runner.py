@@ -38,8 +38,8 @@ from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
 from pipeline.running.context import PipelineContext
 from pipeline.running.decisions import Decision, NoPurse
-from pipeline.running.exchange import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.model_book import ModelBook
+from pipeline.running.step_inputs import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
 
 logger = logging.getLogger(__name__)
