@@ -74,6 +74,7 @@ class Alerts:
             return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # it never can
         if note is not None:
             note.text, note.message_id = "", message.message_id
+            note.chat_id = str(message.chat_id)  # the group may have moved
             await _noted(note.save)
         return True
 

@@ -41,6 +41,7 @@ from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import LAST_WORD, Outbox
 from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
 from pipeline.bot.patience import patiently, wait_before_next
+from pipeline.bot.placeholders import Found
 from pipeline.bot.polling import Poller
 from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
@@ -88,6 +89,7 @@ class BotSide:
         is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
         shared = RateSlots(settings.CACHE_URL, self.bot_id) if is_shared else None
         self._limiter = ChatRateLimiter(shared=shared)
+        self._found: Found = set()  # of messages that were lost at kills
         self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(service, alerts.post, add_tasks)
         add_handlers(self._application, support, Mine(service))
@@ -253,7 +255,7 @@ class BotSide:
         if message is not None and row.chat_id == message.chat.id and row.chat_id > 0:
             self._limiter.note(message.message_id)
         lease = TaskLease(claim.task_id, claim.token)
-        outbox = Outbox(self._application.bot, row, place_of(row), lease)
+        outbox = Outbox(self._application.bot, row, place_of(row), lease, found=self._found)
         original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update

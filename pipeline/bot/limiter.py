@@ -144,9 +144,6 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         self._timer: asyncio.TimerHandle | None = None
         self._newest_id = 0
         self._placeholders = 0  # that are on their way
-        # Lost messages that were found, so that they are not tried in other chats, too: the group,
-        # or 0 for all private chats, and the id.
-        self.found: set[tuple[int, int]] = set()
 
     async def initialize(self) -> None:
         """Nothing to prepare."""

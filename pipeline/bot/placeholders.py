@@ -24,11 +24,11 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from telegram import Bot
 from telegram.error import BadRequest, RetryAfter, TelegramError
-from telegram.ext import ExtBot
 
 from pipeline import crashpoints
-from pipeline.bot.limiter import DROPPED_AFTER_S, ChatRateLimiter, Rank, Ticket
+from pipeline.bot.limiter import DROPPED_AFTER_S, Rank, Ticket
 from pipeline.bot.lines import Place
 from pipeline.journal.fencing import Lease, Superseded, progressed
 from pipeline.models.inbox import (
@@ -42,6 +42,9 @@ from pipeline.models.inbox import (
 )
 
 logger = logging.getLogger(__name__)
+
+# Ids of lost messages that were found, each with its group, or with 0 for all private chats.
+Found = set[tuple[int, int]]
 
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 POLL_INTERVAL_S = 0.1
@@ -63,15 +66,21 @@ class Placeholders(ABC):
     """The part of an outbox that is about the message which becomes the answer."""
 
     def __init__(
-        self, bot: ExtBot[Any], update: TelegramUpdate, place: Place, lease: Lease
+        self,
+        bot: Bot,
+        update: TelegramUpdate,
+        place: Place,
+        lease: Lease,
+        *,
+        found: Found | None = None,
     ) -> None:
+        """`found` is what this process has found of lost messages, so that it tries no id twice."""
         self._bot = bot
         self._update = update
         self._place = place
         self._lease = lease
         self._ticket = Ticket(rank=Rank.PROGRESS, is_placeholder=True)
-        limiter = bot.rate_limiter
-        self._found = limiter.found if isinstance(limiter, ChatRateLimiter) else set()
+        self._found: Found = set() if found is None else found
 
     @property
     def placeholder_has_left(self) -> bool:

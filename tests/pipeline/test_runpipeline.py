@@ -260,8 +260,8 @@ class RefusalTests(RunPipelineCase):
             "missing.png": "No such file or directory",
             "": "Is a directory",
             "large.png": "large.png: This picture is larger than 10 MB",
-            "notes.txt": "notes.txt: I cannot read this picture",
-            "empty.png": "empty.png: I cannot read this picture",
+            "notes.txt": "notes.txt: I can't read this picture",
+            "empty.png": "empty.png: I can't read this picture",
         }
         for name, words in table.items():
             with self.subTest(name):

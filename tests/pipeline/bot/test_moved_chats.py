@@ -94,7 +94,7 @@ class AlertTests(TransactionTestCase):
         assert moved.old_id == old_id
 
     async def test_the_page_and_the_group_hear_that_the_setting_is_old(self):
-        async with self.alerts() as (alerts, chat, _old_id, new_id):
+        async with self.alerts() as (alerts, chat, old_id, new_id):
             await alerts.tell("one")
             found = await sync_to_async(attention.concerns)(timezone.now())
             (concern,) = [one for one in found if one.key == "operators-chat-moved"]
@@ -104,5 +104,5 @@ class AlertTests(TransactionTestCase):
                 await chores.do_if_due(duty, now, alerts.tell)
             seen = await chat.replies(new_id)
 
-        assert f"set OPERATOR_CHAT_ID to {new_id}" in concern.text
+        assert f"OPERATOR_CHAT_ID from {old_id} to {new_id}" in concern.text
         assert sum(concern.text in line for line in seen) == 1

@@ -455,7 +455,7 @@ class LostTests(OutboxCase):
         update = await TelegramUpdate.objects.acreate(
             bot_id=1, update_id=2_000 + number, kind="message", raw="{}", chat_id=person
         )
-        return Outbox(outbox._bot, update, Place(), outbox._lease)
+        return Outbox(outbox._bot, update, Place(), outbox._lease, found=outbox._found)
 
     async def test_a_reply_that_was_lost_in_the_operators_chat_is_found_beside_an_alert(self):
         async with self.outbox() as (outbox, chat):
