@@ -28,12 +28,12 @@ from agents.log_fields import log_as
 from pipeline.bot import texts
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.handlers import COMMANDS, add_handlers
+from pipeline.bot.handlers.account import Mine
 from pipeline.bot.handlers.addressed import is_addressed
 from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
-from pipeline.bot.handlers.mine import Mine
+from pipeline.bot.handlers.start import show_start
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.handlers.welcome import show_start
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, keyboard

@@ -17,7 +17,7 @@ from telegram.ext import ExtBot
 
 from agents.base import AgentOutput
 from agents.llm.base import Attempt, Purse
-from pipeline.bot.handlers import together
+from pipeline.bot.handlers import message_grouping
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, Place
 from pipeline.bot.outbox import Outbox
@@ -152,7 +152,9 @@ class SupersededTests(TransactionTestCase):
             "pipeline.journal.resumption.take_over_again": lambda: resumption.take_over_again(
                 self.of_run.pk, task
             ),
-            "pipeline.bot.handlers.together._join": lambda: together._join(self.update, task),
+            "pipeline.bot.handlers.message_grouping._join": lambda: message_grouping._join(
+                self.update, task
+            ),
             "pipeline.queue.claims.end": lambda: claims.end(held, TaskStatus.DONE),
             "pipeline.queue.claims.put_back": lambda: claims.put_back(held, "late", timedelta()),
             "pipeline.queue.claims.hand_back": lambda: claims.hand_back(held),

@@ -12,12 +12,7 @@ from telegram.ext import (
     filters,
 )
 
-from pipeline.bot.handlers.addressed import ADDRESSED, COMMANDS, CONTENT
-from pipeline.bot.handlers.asks import in_command, in_other_content
-from pipeline.bot.handlers.buttons import RUN
-from pipeline.bot.handlers.control import cancel, press_old_button, show_again
-from pipeline.bot.handlers.keys import PAYER, choose_payer
-from pipeline.bot.handlers.mine import (
+from pipeline.bot.handlers.account import (
     MINE,
     Mine,
     forget,
@@ -26,7 +21,14 @@ from pipeline.bot.handlers.mine import (
     show_settings,
     show_why,
 )
-from pipeline.bot.handlers.school import (
+from pipeline.bot.handlers.addressed import ADDRESSED, COMMANDS, CONTENT
+from pipeline.bot.handlers.buttons import RUN
+from pipeline.bot.handlers.control import cancel, press_old_button, show_again
+from pipeline.bot.handlers.keys import PAYER, choose_payer
+from pipeline.bot.handlers.requests import in_command, in_other_content
+from pipeline.bot.handlers.start import show_help, show_start, show_unknown
+from pipeline.bot.handlers.support import Support
+from pipeline.bot.handlers.training import (
     LEARN,
     TRAIN,
     WHICH,
@@ -37,8 +39,6 @@ from pipeline.bot.handlers.school import (
     read_train,
     show_stats,
 )
-from pipeline.bot.handlers.support import Support
-from pipeline.bot.handlers.welcome import show_help, show_start, show_unknown
 from pipeline.bot.outbox import AGAIN
 
 __all__ = ["COMMANDS", "add_handlers"]

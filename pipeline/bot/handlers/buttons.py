@@ -17,7 +17,7 @@ from telegram import CallbackQuery
 
 from agents.base import Inputs
 from pipeline.bot import texts
-from pipeline.bot.handlers.asks import Ask
+from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.intake import lane_of
 from pipeline.bot.lines import Buttons
 from pipeline.bot.turn import Turn

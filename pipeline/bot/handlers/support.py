@@ -15,7 +15,7 @@ from telegram.constants import ChatType
 
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
-from pipeline.bot.handlers.asks import Ask
+from pipeline.bot.handlers.access_gate import admitted, tell_operators
 from pipeline.bot.handlers.buttons import (
     WANTS_A_RUN,
     AddTasks,
@@ -25,8 +25,8 @@ from pipeline.bot.handlers.buttons import (
     wanted,
 )
 from pipeline.bot.handlers.control import answer
-from pipeline.bot.handlers.door import admitted, tell_operators
-from pipeline.bot.handlers.school import press_which, verdict_of, wanted_by_press
+from pipeline.bot.handlers.requests import Ask
+from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_press
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply, is_placeholder_due

@@ -11,7 +11,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from agents.models import AgentModelConfig, CatalogModel
-from pipeline.bot.handlers import together
+from pipeline.bot.handlers import message_grouping
 from pipeline.bot.intake import store
 from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
@@ -146,7 +146,7 @@ class BelongingTests(TransactionTestCase):
                     row.received_at = at
                     row.save()
 
-                assert len(list(together._followers(rows[0]))) == joined
+                assert len(list(message_grouping._followers(rows[0]))) == joined
 
     def test_what_is_being_answered_already_is_left_alone(self):
         origin = {"forward_origin": {"type": "hidden_user", "sender_user_name": "P", "date": 1}}
@@ -158,7 +158,7 @@ class BelongingTests(TransactionTestCase):
         Task.objects.filter(update__update_id=2).update(status=TaskStatus.RUNNING)
         first = TelegramUpdate.objects.get(update_id=1)
 
-        together._join(first, _Held())
+        message_grouping._join(first, _Held())
 
         assert not TelegramUpdate.objects.filter(joined_to=first).exists()
 

@@ -18,8 +18,8 @@ from telegram.constants import ChatType
 
 from agents.base import Inputs
 from pipeline.bot import texts
-from pipeline.bot.handlers.asks import Ask, in_command, in_message, words_of
 from pipeline.bot.handlers.control import answer
+from pipeline.bot.handlers.requests import Ask, in_command, in_message, words_of
 from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.parsing import parse
 from pipeline.bot.turn import Turn

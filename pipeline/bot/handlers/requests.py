@@ -13,7 +13,7 @@ from telegram.error import BadRequest
 from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.addressed import is_addressed, without_mention
-from pipeline.bot.handlers.together import joined
+from pipeline.bot.handlers.message_grouping import joined
 from pipeline.bot.patience import patiently
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
