@@ -30,7 +30,7 @@ from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
 from pipeline.models.readings import How
-from pipeline.queue import claims
+from pipeline.queue import task_store
 
 KIND_LENGTH = 80  # characters
 
@@ -145,7 +145,7 @@ class TaskAdmin(GuardedModelAdmin):
     @admin.action(description="Try again", permissions=["change"])
     def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> Acted:
         selected = list(tasks)
-        revived = [task for task in selected if claims.try_again(task)]
+        revived = [task for task in selected if task_store.try_again(task)]
         said = f"Queued again: {len(revived)}."
         if left_alone := len(selected) - len(revived):
             said += f" Skipped, because not failed: {left_alone}."
@@ -209,7 +209,7 @@ class TaskAdmin(GuardedModelAdmin):
             raise PermissionDenied
         task = self._task(request, object_id)
         with transaction.atomic():
-            is_revived = claims.try_again(task)
+            is_revived = task_store.try_again(task)
             if is_revived:
                 self.log_rows(request, [task], "Tried again.")
         if is_revived:

@@ -1,7 +1,7 @@
 """What every engine does: claim tasks from the database, have them done, write down how that went.
 
-Engines differ in how tasks are claimed (`Claims`) and in what wakes them. A task is handed out as
-soon as it is committed, because `add` wakes the engine; a look every now and then finds the rest.
+Engines differ in how tasks are claimed (`TaskStore`) and in what wakes them. A task is handed out
+as soon as it is committed, because `add` wakes the engine; a look now and then finds the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.queue.base import (
     Perform,
     PermanentFailure,
 )
-from pipeline.queue.claims import LEASE, Claims
+from pipeline.queue.task_store import LEASE, TaskStore
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class Dispatcher:
 
     look_every_s = POLL_INTERVAL_S
 
-    def __init__(self, claims: Claims) -> None:
-        self._claims = claims
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._running: dict[asyncio.Task[None], Claim] = {}
@@ -98,7 +98,7 @@ class Dispatcher:
 
     def add(self, tasks: Sequence[Task]) -> None:
         """Add tasks in the caller's transaction; they are handed out once it is committed."""
-        self._claims.add(tasks)
+        self._store.add(tasks)
         transaction.on_commit(self._wake, robust=True)
         if any(task.is_paste for task in tasks):
             transaction.on_commit(partial(self._wake, pastes.WAIT.total_seconds()), robust=True)
@@ -107,7 +107,7 @@ class Dispatcher:
         """Begin to hand out tasks, those first that the last process was working on."""
         self._perform, self._given_up = perform, given_up
         self._loop = asyncio.get_running_loop()
-        left = await self._surely(self._claims.free_mine)
+        left = await self._surely(self._store.free_mine)
         if left:
             logger.warning("%s tasks were under way when the last process ended", left)
             self._crashed_at = time.monotonic()
@@ -163,7 +163,7 @@ class Dispatcher:
             if self._are_others_next and not is_alone:
                 self._are_others_next = False
                 self._woken.set()
-            claim_more = partial(self._claims.claim, most_deaths=most_deaths)
+            claim_more = partial(self._store.claim, most_deaths=most_deaths)
             for claim in await self._try(claim_more, self._room(is_alone=is_alone)) or []:
                 self._woken.set()  # there may be more
                 self._leave_earlier(claim)
@@ -208,7 +208,7 @@ class Dispatcher:
             await asyncio.sleep(STOP_EVERY_S)
             held = list(self._running.items())
             wanted = {claim.task_id for _, claim in held}
-            rows = await self._try(self._claims.look, wanted) if held else None
+            rows = await self._try(self._store.look, wanted) if held else None
             for task, claim in held:
                 token, is_stopped = (rows or {}).get(claim.task_id, (claim.token, False))
                 if is_stopped:
@@ -232,12 +232,12 @@ class Dispatcher:
         """Renew the leases, and free what other workers have let go of."""
         while not self._is_closing or self._running:
             tokens = [claim.token for claim in self._running.values()]
-            now = await self._try(self._claims.renew, tokens)
+            now = await self._try(self._store.renew, tokens)
             if not self._is_steady(now):
                 # Others may not have got round to theirs: what they work on is not free yet.
                 self._settled_at = time.monotonic() + SETTLE_S
             elif time.monotonic() >= self._settled_at:
-                freed = await self._try(self._claims.free_expired, tokens)
+                freed = await self._try(self._store.free_expired, tokens)
                 if freed:
                     self._woken.set()
             await asyncio.sleep(RENEW_EVERY_S)
@@ -256,10 +256,10 @@ class Dispatcher:
             if claim.attempt > MAX_ATTEMPTS:
                 raise PermanentFailure(claim_died(claim))
             status = await self._perform(claim)
-            await self._surely(self._claims.end, claim, status)
+            await self._surely(self._store.end, claim, status)
         except asyncio.CancelledError:
             if claim not in self._lost:
-                await self._surely(self._claims.hand_back, claim)
+                await self._surely(self._store.hand_back, claim)
             raise
         except Superseded as error:
             logger.warning("task=%s: too late, %s", claim.task_id, error)
@@ -272,10 +272,10 @@ class Dispatcher:
         words = scrub(f"{type(error).__name__}: {error}")
         if isinstance(error, OUTAGES):  # away or full: no task is given up for that
             logger.warning("task=%s waits for the database: %s", claim.task_id, words)
-            put_back = partial(self._claims.put_back, counts=False)
+            put_back = partial(self._store.put_back, counts=False)
             await self._surely(put_back, claim, words, OUTAGE_PAUSE)
             return
-        attempts = await self._surely(self._claims.attempts_of, claim) or claim.attempt
+        attempts = await self._surely(self._store.attempts_of, claim) or claim.attempt
         logger.error(
             "task=%s attempt=%s failed: %s", claim.task_id, attempts, words, exc_info=error
         )
@@ -283,20 +283,20 @@ class Dispatcher:
             await self._bury(claim, words)
             return
         pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (attempts - 1))
-        await self._surely(self._claims.put_back, claim, words, pause)
+        await self._surely(self._store.put_back, claim, words, pause)
 
     async def _bury(self, claim: Claim, why: str) -> None:
         """Tell whom it concerns before giving a task up, so that a kill in between repeats it."""
-        if await self._surely(self._claims.attempts_of, claim) is None:
+        if await self._surely(self._store.attempts_of, claim) is None:
             return
         logger.error("task=%s is given up: %s", claim.task_id, why)
         try:
             await self._given_up(claim, why)
         except OUTAGES:
-            put_back = partial(self._claims.put_back, counts=False)
+            put_back = partial(self._store.put_back, counts=False)
             await self._surely(put_back, claim, why, OUTAGE_PAUSE)
             return
-        await self._surely(self._claims.end, claim, TaskStatus.DEAD, why)
+        await self._surely(self._store.end, claim, TaskStatus.DEAD, why)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         claim = self._running.pop(task)

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from pipeline.queue.claims import Claims
 from pipeline.queue.dispatcher import Dispatcher
+from pipeline.queue.task_store import TaskStore
 
 
 class InProcessQueue(Dispatcher):
     """A queue that is worked on by one process; what others add is found within half a second."""
 
     def __init__(self, worker: str, *, clock: Callable[[], datetime] = timezone.now) -> None:
-        """See `Claims` for the worker."""
-        super().__init__(Claims(worker, clock))
+        """See `TaskStore` for the worker."""
+        super().__init__(TaskStore(worker, clock))

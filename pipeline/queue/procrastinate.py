@@ -33,8 +33,8 @@ from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
 from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim
-from pipeline.queue.claims import Claims, free, is_out_of_place, is_suspect, too_many
 from pipeline.queue.dispatcher import Dispatcher
+from pipeline.queue.task_store import TaskStore, free, is_out_of_place, is_suspect, too_many
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class ProcrastinateQueue(Dispatcher):
                 await asyncio.sleep(LISTEN_AGAIN_S)
 
 
-class JobClaims(Claims):
-    """Claims with a job each; a change of a task changes its job in the same transaction."""
+class JobClaims(TaskStore):
+    """TaskStore with a job each; a change of a task changes its job in the same transaction."""
 
     def add(self, tasks: Sequence[Task]) -> None:
         """Add tasks and their jobs in the caller's transaction."""
@@ -110,7 +110,7 @@ class JobClaims(Claims):
     def claim(
         self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS
     ) -> list[Claim]:
-        """Claim what can be worked on now; see `Claims.claim`."""
+        """Claim what can be worked on now; see `TaskStore.claim`."""
         claims: list[Claim] = []
         try:
             for claimed in self._fetched(room, most_deaths=most_deaths):
@@ -171,7 +171,7 @@ class JobClaims(Claims):
     def put_back(
         self, held: Claim, error: str, pause: timedelta, *, counts: bool = True
     ) -> datetime | None:
-        """Have a task tried again after a pause; see `Claims.put_back`."""
+        """Have a task tried again after a pause; see `TaskStore.put_back`."""
         due_at = super().put_back(held, error, pause, counts=counts)
         if due_at is not None:
             _retry(held.job_id, pause)

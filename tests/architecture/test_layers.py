@@ -64,7 +64,7 @@ SANDBOX = "observatory.sandbox"
 ADMIN_SEES = (
     *("pipeline.admin", "pipeline.models", "pipeline.running.runner"),
     *(
-        "pipeline.queue.claims",
+        "pipeline.queue.task_store",
         "pipeline.people.admission",
         "pipeline.running.again",
         "pipeline.running.config",
@@ -261,7 +261,7 @@ class CheckerTest(SimpleTestCase):
             (rooms_point_downwards, "agents.models", "from agents import model_config"),
             (
                 rooms_point_downwards,
-                "pipeline.queue.claims",
+                "pipeline.queue.task_store",
                 "from pipeline.running.runner import PipelineRunner",
             ),
             (rooms_point_downwards, "pipeline.running.runner", "from pipeline.bot import texts"),
@@ -328,7 +328,7 @@ class CheckerTest(SimpleTestCase):
             ("agents.apps", "def ready(self):\n    import agents.checks"),
             ("agents.llm.http", "import httpx\nfrom agents.llm.errors import LLMError"),
             ("agents.snapshot", "from agents.models import AgentModelConfig"),
-            ("pipeline.admin.tasks", "from pipeline.queue import claims"),
+            ("pipeline.admin.tasks", "from pipeline.queue import task_store"),
             (
                 "pipeline.bot.reply",
                 "import telegram\nfrom pipeline.running.run_service import RunService",

@@ -20,7 +20,7 @@ from django.utils import timezone
 from agents.models import ResolverProcess
 from pipeline.models import Poller, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.queue.claims import Claims
+from pipeline.queue.task_store import TaskStore
 from tests.agents.doubles import script
 
 PRODUCTION = {
@@ -265,7 +265,7 @@ class QueueTest(ReadyTestCase):
         task(age_s=4000)
         assert self.state(503) == "stalled"
 
-        assert Claims("w", timezone.now).claim({TaskKind.MESSAGE: 1})
+        assert TaskStore("w", timezone.now).claim({TaskKind.MESSAGE: 1})
 
         assert self.state() == "ok"
 

@@ -28,7 +28,7 @@ from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepR
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.runs import CallStatus, RunStatus, StepMode, StepStatus
 from pipeline.queue.base import Claim
-from pipeline.queue.claims import Claims
+from pipeline.queue.task_store import TaskStore
 from pipeline.running.config import StepConfig
 from tests.architecture.source import functions, product_modules
 from tests.canaries import BOT_TOKEN
@@ -54,9 +54,9 @@ NEEDS_NO_CHECK = {
     "pipeline.journal.fencing.progressed": (
         "counts the attempts of the tasks that have this very token"
     ),
-    "pipeline.queue.claims.renew": "renews the leases that have one of these tokens",
-    "pipeline.queue.claims.free_expired": "frees others' tasks, and none of these",
-    "pipeline.queue.claims.attempts_of": "reads",
+    "pipeline.queue.task_store.renew": "renews the leases that have one of these tokens",
+    "pipeline.queue.task_store.free_expired": "frees others' tasks, and none of these",
+    "pipeline.queue.task_store.attempts_of": "reads",
     "pipeline.journal.rows.write_run": "opens a run: one of another attempt has the update already",
 }
 
@@ -130,13 +130,11 @@ class SupersededTests(TransactionTestCase):
             token=self.late,
             attempt=1,
         )
-        claims = Claims("late", timezone.now)
+        store = TaskStore("late", timezone.now)
         ended = StepEnd(status=StepStatus.OK, output=output)
         return {
             "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
-            "pipeline.journal.rows.queue_step": lambda: rows.queue_step(
-                run, STEP.at(5), claims.add
-            ),
+            "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, STEP.at(5), store.add),
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
                 run, self.of_run.pk, STEP.at(1), {"message": "late"}, None
             ),
@@ -155,9 +153,9 @@ class SupersededTests(TransactionTestCase):
             "pipeline.bot.handlers.message_grouping._join": lambda: message_grouping._join(
                 self.update, task
             ),
-            "pipeline.queue.claims.end": lambda: claims.end(held, TaskStatus.DONE),
-            "pipeline.queue.claims.put_back": lambda: claims.put_back(held, "late", timedelta()),
-            "pipeline.queue.claims.hand_back": lambda: claims.hand_back(held),
+            "pipeline.queue.task_store.end": lambda: store.end(held, TaskStatus.DONE),
+            "pipeline.queue.task_store.put_back": lambda: store.put_back(held, "late", timedelta()),
+            "pipeline.queue.task_store.hand_back": lambda: store.hand_back(held),
         }
 
     def test_none_of_them_changes_anything(self):
@@ -181,7 +179,7 @@ class SupersededTests(TransactionTestCase):
             if LEASES & {argument.arg for argument in _arguments(function)}
             and not function.name.startswith("__")
         }
-        helpers = {"pipeline.queue.claims._held", "pipeline.queue.claims._change"}
+        helpers = {"pipeline.queue.task_store._held", "pipeline.queue.task_store._change"}
         helpers |= {"pipeline.journal.resumption._taken"}
 
         assert found - helpers == {*self.late_writers(), *NEEDS_NO_CHECK}

@@ -20,7 +20,7 @@ from pipeline.bot.turn import Turn, current_turn
 from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
 from pipeline.models.members import Access
-from pipeline.queue.claims import request_stop
+from pipeline.queue.task_store import request_stop
 from pipeline.school import training
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from pipeline.queue import dispatcher
-from pipeline.queue.claims import try_again
+from pipeline.queue.task_store import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
 from tests.llm.loopback import Canned, loopback

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
-from pipeline.queue import claims, dispatcher
+from pipeline.queue import dispatcher, task_store
 from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, SUSPECT_AFTER, PermanentFailure
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.making import EngineMaker
@@ -26,7 +26,7 @@ from tests.pipeline.queue.merging import Pastes
 from tests.pipeline.queue.rows import Clock, Hands, subject
 
 DONE, DEAD = TaskStatus.DONE, TaskStatus.DEAD
-BEYOND_LEASE = claims.LEASE + timedelta(seconds=1)
+BEYOND_LEASE = task_store.LEASE + timedelta(seconds=1)
 BEYOND_ROOM = 20  # of background steps: more than any engine works on at once
 
 
@@ -140,7 +140,7 @@ class HandingOut(EngineMaker):
         async with self.at_work(hands) as queue:
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
-            assert await sync_to_async(claims.request_stop)(1, 5, "1:")
+            assert await sync_to_async(task_store.request_stop)(1, 5, "1:")
             await asyncio.wait_for(hands.claims[subject(task)].stop.wait(), rows.PATIENCE_S)
 
     async def test_a_task_that_was_to_stop_before_it_began_hears_of_it(self):
@@ -199,8 +199,8 @@ class Failing(EngineMaker):
             await self.add(queue, task)
             await rows.ended(task)
             hands.play(task, rows.done)
-            assert await sync_to_async(claims.try_again)(task)
-            assert not await sync_to_async(claims.try_again)(task)
+            assert await sync_to_async(task_store.try_again)(task)
+            assert not await sync_to_async(task_store.try_again)(task)
             assert await rows.ended(task) == [DONE]
 
         await task.arefresh_from_db()
@@ -257,7 +257,7 @@ class Dying(EngineMaker):
             await self.add(queue, task)
             await rows.true(lambda: hands.began)
             await self.kill(queue)
-            clock.jump(claims.LEASE / 2)
+            clock.jump(task_store.LEASE / 2)
             async with self.at_work(hands, "elsewhere", clock) as second:
                 await self.add(second, other)
                 await rows.ended(other)
@@ -327,7 +327,7 @@ class Dying(EngineMaker):
             hands.play(task, rows.after(event))
             other = self.engine("elsewhere", Clock(ahead=BEYOND_LEASE))
             assert isinstance(other, dispatcher.Dispatcher)
-            await sync_to_async(other._claims.free_expired)([])
+            await sync_to_async(other._store.free_expired)([])
             await hands.has_begun(task, times=2)
             await rows.true(lambda: hands.cancelled)
             event.set()

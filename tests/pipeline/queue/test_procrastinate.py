@@ -112,7 +112,7 @@ class JobTests(TransactionTestCase):
             return fetch(claims, *arguments, **more)
 
         with patch.object(JobClaims, "_fetch", failing_the_second_time):
-            claims = await sync_to_async(queue._claims.claim)({TaskKind.MESSAGE: 5})
+            claims = await sync_to_async(queue._store.claim)({TaskKind.MESSAGE: 5})
 
         assert [claim.task_id for claim in claims] == [tasks[0].pk]
 
@@ -120,7 +120,7 @@ class JobTests(TransactionTestCase):
         queue = ProcrastinateQueue("here")
 
         with time_machine.travel(timezone.now() + timedelta(days=2)):
-            renewed_at = await sync_to_async(queue._claims.renew)([])
+            renewed_at = await sync_to_async(queue._store.renew)([])
             ahead = timezone.now() - renewed_at
 
         assert ahead > timedelta(days=1)

@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.queue import claims
+from pipeline.queue import task_store
 from pipeline.queue.base import MAX_ATTEMPTS
-from pipeline.queue.claims import Claims
+from pipeline.queue.task_store import TaskStore
 from tests.pipeline.queue import rows
 
 MAYA, TOM = 5, 6
-stop = sync_to_async(claims.request_stop)
+stop = sync_to_async(task_store.request_stop)
 
 
 class RequestStopTests(TestCase):
@@ -71,7 +71,7 @@ class FreeExpiredTests(TestCase):
         mine, silent = await self.running("1:", "here"), await self.running("2:", "elsewhere")
 
         assert mine.token is not None
-        jumped = Claims("here", lambda: timezone.now() + timedelta(days=1))
+        jumped = TaskStore("here", lambda: timezone.now() + timedelta(days=1))
         freed = await sync_to_async(jumped.free_expired)([mine.token])
 
         assert freed == 1
@@ -83,7 +83,7 @@ class FreeExpiredTests(TestCase):
         """The database went away between the commit and its answer."""
         unheard_of = await self.running("1:", "here")
 
-        later = Claims("here", lambda: timezone.now() + 2 * claims.LEASE)
+        later = TaskStore("here", lambda: timezone.now() + 2 * task_store.LEASE)
         await sync_to_async(later.free_expired)([uuid4()])
 
         await unheard_of.arefresh_from_db()
@@ -97,7 +97,7 @@ class SuspectTests(TestCase):
         task = await rows.message()
         task.attempts = deaths
         await task.asave()
-        claim = Claims("here", timezone.now).claim
+        claim = TaskStore("here", timezone.now).claim
         found = await sync_to_async(claim)({TaskKind.MESSAGE: 5}, most_deaths=most_deaths)
         await task.adelete()
         return bool(found)

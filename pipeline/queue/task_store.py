@@ -34,7 +34,7 @@ MAX_ERROR = 2000  # characters of an error that are kept
 _SUSPECT = Q(attempts__gte=SUSPECT_AFTER, due_at=None)
 
 
-class Claims:
+class TaskStore:
     """What one worker has in hand, and how it comes by more."""
 
     def __init__(self, worker: str, clock: Callable[[], datetime]) -> None:
