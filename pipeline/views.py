@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 
 from agents.llm.secrets import scrub
 from pipeline.bot.intake import Json, store
-from pipeline.queue.engines import create_queue
+from pipeline.queue.backends import create_queue
 
 logger = logging.getLogger(__name__)
 

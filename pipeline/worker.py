@@ -37,8 +37,8 @@ from pipeline.journal.fencing import TaskLease
 from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.operations.chores import Chores
+from pipeline.queue.backends import create_queue, has_workers_of_its_own
 from pipeline.queue.base import Claim
-from pipeline.queue.engines import create_queue, has_workers_of_its_own
 from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from django.db import transaction
 from pipeline.models import Invite, Member, Poller, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind
 from pipeline.models.members import Access
-from pipeline.queue.engines import create_queue
+from pipeline.queue.backends import create_queue
 
 INVITE_LASTS = timedelta(days=7)
 SECRET_BYTES = 16  # 128 bits: nobody guesses it

@@ -1,3 +1,3 @@
-"""What is to be done, and by whom: one protocol, engines that keep it."""
+"""What is to be done, and by whom: one protocol, backends that keep it."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What every engine does: claim tasks from the database, have them done, write down how that went.
+"""What every backend does: claim tasks from the database, have them done, write down how that went.
 
-Engines differ in how tasks are claimed (`TaskStore`) and in what wakes them. A task is handed out
-as soon as it is committed, because `add` wakes the engine; a look now and then finds the rest.
+Backends differ in how tasks are claimed (`TaskStore`) and in what wakes them. A task is handed out
+as soon as it is committed, because `add` wakes the backend; a look now and then finds the rest.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Dispatcher:
         await end(self._loops, GRACE_S)
 
     def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """Return what else an engine does until it is closed."""
+        """Return what else a backend does until it is closed."""
         return ()
 
     def _wake(self, after_s: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""The engine for one machine: needs nothing but the database, SQLite included."""
+"""The backend for one machine: needs nothing but the database, SQLite included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine for many machines: procrastinate's jobs on PostgreSQL say whose turn it is.
+"""The backend for many machines: procrastinate's jobs on PostgreSQL say whose turn it is.
 
 A task has one job, added in the same transaction; a lane is a job's lock. Job and task change hands
 in one transaction too, so they never disagree: waiting and to do, in hand and being done, ended and
@@ -48,7 +48,7 @@ SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so lon
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
 _JOBS = JobManager(_CONNECTOR)
 
-# A task whose job is gone: tried again by an operator, or left by another engine.
+# A task whose job is gone: tried again by an operator, or left by another backend.
 _WITHOUT_A_JOB = """
     SELECT task.id FROM pipeline_task AS task
      WHERE task.status = 'waiting' AND NOT EXISTS (

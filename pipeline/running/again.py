@@ -22,7 +22,7 @@ from pipeline.journal.rows import write_run_again
 from pipeline.journal.sentences import why
 from pipeline.models import PipelineRun
 from pipeline.models.runs import Source
-from pipeline.queue.engines import create_queue
+from pipeline.queue.backends import create_queue
 from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
 from pipeline.running.decisions import decided
 

@@ -1,1 +1,1 @@
-"""Tests of the queue: one contract, and each engine that is held to it."""
+"""Tests of the queue: one contract, and each backend that is held to it."""

@@ -1,4 +1,4 @@
-"""What every engine of the queue promises; its test needs to say only how to make and kill one.
+"""What every backend of the queue promises; its test needs to say only how to make and kill one.
 
 How tasks are handed out comes first, then failures, then workers that die, then clocks.
 """
@@ -27,7 +27,7 @@ from tests.pipeline.queue.rows import Clock, Hands, subject
 
 DONE, DEAD = TaskStatus.DONE, TaskStatus.DEAD
 BEYOND_LEASE = task_store.LEASE + timedelta(seconds=1)
-BEYOND_ROOM = 20  # of background steps: more than any engine works on at once
+BEYOND_ROOM = 20  # of background steps: more than any backend works on at once
 
 
 class HandingOut(EngineMaker):
@@ -325,7 +325,7 @@ class Dying(EngineMaker):
             await self.add(queue, task)
             await hands.has_begun(task)
             hands.play(task, rows.after(event))
-            other = self.engine("elsewhere", Clock(ahead=BEYOND_LEASE))
+            other = self.backend("elsewhere", Clock(ahead=BEYOND_LEASE))
             assert isinstance(other, dispatcher.Dispatcher)
             await sync_to_async(other._store.free_expired)([])
             await hands.has_begun(task, times=2)
@@ -355,7 +355,7 @@ class Dying(EngineMaker):
         hands.play(killer, rows.hanging)
         for task in innocent:
             hands.play(task, dying_beside_the_killer)
-        queues = [self.engine("here", timezone.now) for _ in range(MAX_ATTEMPTS)]
+        queues = [self.backend("here", timezone.now) for _ in range(MAX_ATTEMPTS)]
         await self.add(queues[0], innocent[0], killer, *innocent[1:])
         for life, queue in enumerate(queues, start=1):
             await queue.start(hands.perform, hands.give_up)

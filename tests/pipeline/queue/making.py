@@ -1,4 +1,4 @@
-"""How a test of the queue's contract gets its engines, and how they die."""
+"""How a test of the queue's contract gets its backends, and how they die."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tests.pipeline.queue.rows import Hands
 
 
 class EngineMaker:
-    """How a test gets its engines, and how they die."""
+    """How a test gets its backends, and how they die."""
 
     def setUp(self) -> None:
         # What waits for calm after a death or an outage does so, but not for seconds.
         for name in ("SETTLE_S", "CALM_S"):
             self.enterContext(patch.object(dispatcher, name, 0.1))  # type: ignore[attr-defined]
 
-    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
-        """Return an engine whose work is done by this process."""
+    def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
+        """Return a backend whose work is done by this process."""
         raise NotImplementedError
 
     async def kill(self, queue: Queue) -> None:
-        """End an engine as SIGKILL would: nothing is written, work goes on as that of a ghost."""
+        """End a backend as SIGKILL would: nothing is written, work goes on as that of a ghost."""
         raise NotImplementedError
 
     @asynccontextmanager
     async def at_work(
         self, hands: Hands, worker: str = "here", clock: Callable[[], datetime] = timezone.now
     ) -> AsyncIterator[Queue]:
-        """Run an engine until the block ends."""
-        queue = self.engine(worker, clock)
+        """Run a backend until the block ends."""
+        queue = self.backend(worker, clock)
         await queue.start(hands.perform, hands.give_up)
         try:
             yield queue

@@ -1,4 +1,4 @@
-"""What every engine promises of a long text that came in parts; a part of the contract."""
+"""What every backend promises of a long text that came in parts; a part of the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine for one machine keeps the contract, also when several of them share a database."""
+"""The backend for one machine keeps the contract, also when several of them share a database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.pipeline.queue import rows
 from tests.pipeline.queue.contract import QueueContract
 
 ENGINES, LANES, PER_LANE = 4, 25, 4
-AT_ONCE = 8  # of an engine: fewer than there are lanes, so that none can do without the others
+AT_ONCE = 8  # of a backend: fewer than there are lanes, so that none can do without the others
 
 
 class InProcessQueueTests(QueueContract, TransactionTestCase):
-    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
+    def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
         return InProcessQueue(worker, clock=clock)
 
     async def kill(self, queue: Queue) -> None:
@@ -34,7 +34,7 @@ class InProcessQueueTests(QueueContract, TransactionTestCase):
 
 @override_settings(RUNS_AT_ONCE=AT_ONCE)
 class RaceTests(TransactionTestCase):
-    """Engines in threads of their own, each with its own connections, as processes would be."""
+    """Backends in threads of their own, each with its own connections, as processes would be."""
 
     async def test_every_task_is_claimed_by_one_worker_only(self):
         tasks = [await rows.message(f"{lane}:") for _ in range(PER_LANE) for lane in range(LANES)]

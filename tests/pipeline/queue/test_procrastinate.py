@@ -1,4 +1,4 @@
-"""The engine for many machines keeps the contract; and what only it has to do."""
+"""The backend for many machines keeps the contract; and what only it has to do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
         super().setUp()
         delete_jobs()  # the library's tables are not the suite's to flush
 
-    def engine(self, worker: str, clock: Callable[[], datetime]) -> Queue:
+    def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
         return ProcrastinateQueue(worker, clock=clock)
 
     async def kill(self, queue: Queue) -> None:

@@ -1,4 +1,4 @@
-"""Which engine the queue runs on: the one place that reads the setting QUEUE."""
+"""Which backend the queue runs on: the one place that reads the setting QUEUE."""
 
 from __future__ import annotations
 
