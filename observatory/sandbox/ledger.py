@@ -6,6 +6,7 @@ this module whole only through `GET /ledger`, the page gets fingerprints.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -49,15 +50,24 @@ class Call:
     def for_page(self) -> Json:
         """Return what the chat page may show: no key, no prompt."""
         shown = {name: getattr(self, name) for name in LINE if name not in ("key", "messages")}
-        return shown | {"fingerprint": fingerprint(self.key)}
+        return shown | {"fingerprint": fingerprint(self.key), "key_name": key_name(self.key)}
 
 
+OWN_KEY = re.compile(r"-sandbox-([a-z]+)-key-")
 LINE = tuple(field.name for field in fields(Call) if field.name != "generation")
 
 
 def fingerprint(key: str) -> str:
     """Return the last four characters of a key, nothing of a short one."""
     return f"…{key[-4:]}" if len(key) >= 16 else "no key"
+
+
+def key_name(key: str) -> str:
+    """Return whose key it is, for the sandbox's own keys; of any other its fingerprint."""
+    found = OWN_KEY.search(key)
+    if found is None:
+        return fingerprint(key)
+    return "Team key" if found[1] == "team" else f"{found[1].capitalize()}'s key"
 
 
 def _conversation(body: Json) -> Any:

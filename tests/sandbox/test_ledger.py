@@ -9,7 +9,7 @@ import pytest
 
 from observatory.sandbox import ledger as ledger_module
 from observatory.sandbox.feed import Feed
-from observatory.sandbox.ledger import Ledger, fingerprint
+from observatory.sandbox.ledger import Ledger, fingerprint, key_name
 from tests.sandbox.calling import (
     CLAUDE_KEY,
     KEY,
@@ -105,6 +105,16 @@ def test_the_page_gets_fingerprints_and_no_prompts(sandbox: httpx.Client) -> Non
     assert call["agent"] == "strategist"
     assert KEY not in response.text
     assert "A secret prompt" not in response.text
+
+
+def test_the_sandboxs_own_keys_are_called_by_their_owners() -> None:
+    names = {
+        "sk-or-v1-sandbox-team-key-0001": "Team key",
+        "sk-or-v1-sandbox-maya-key-0002": "Maya's key",
+        "sk-or-v1-0123456789abcdef": "…cdef",
+    }
+    for key, name in names.items():
+        assert key_name(key) == name
 
 
 def test_a_short_key_has_no_fingerprint() -> None:

@@ -57,7 +57,7 @@ function callItem(call) {
     element('div', {}, element('span', { class: 'model' }, call.model || 'no model named')),
     isOther ? element('div', { class: 'warn' }, `answered by ${call.served_model}`) : null,
     element('div', {},
-      keyChip(call.fingerprint),
+      keyChip(call),
       element('span', { class: 'faint' }, `${call.prompt_tokens} → ${call.completion_tokens} tokens`),
       element('span', { class: 'far' }, dollars(call.cost_usd))),
   );
@@ -73,18 +73,18 @@ function status(call) {
 function purses(shown) {
   const sums = new Map();
   for (const call of shown) {
-    const sum = sums.get(call.fingerprint) ?? { count: 0, cost: 0 };
-    sums.set(call.fingerprint, { count: sum.count + 1, cost: sum.cost + Number(call.cost_usd) });
+    const sum = sums.get(call.fingerprint) ?? { call, count: 0, cost: 0 };
+    sums.set(call.fingerprint, { call, count: sum.count + 1, cost: sum.cost + Number(call.cost_usd) });
   }
-  return [...sums].map(([fingerprint, { count, cost }]) => element('li', {},
-    keyChip(fingerprint), element('span', {}, `paid ${count} call${count === 1 ? '' : 's'}`), element('strong', {}, dollars(cost))));
+  return [...sums.values()].map(({ call, count, cost }) => element('li', {},
+    keyChip(call), element('span', {}, `paid ${count} call${count === 1 ? '' : 's'}`), element('strong', {}, dollars(cost))));
 }
 
-// The same key always has the same colour, so that two purses are told apart at a glance.
-function keyChip(fingerprint) {
+// The same key always has the same colour, so that two payers are told apart at a glance.
+function keyChip({ fingerprint, key_name: name }) {
   let hash = 7;
   for (const character of fingerprint) hash = (hash * 31 + character.codePointAt(0)) % 5;
-  return element('span', { class: `key key-${hash}`, title: 'Last four characters of the key' }, fingerprint);
+  return element('span', { class: `key key-${hash}`, title: `The key ends in ${fingerprint}` }, name);
 }
 
 function dollars(cost) {
