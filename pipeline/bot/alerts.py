@@ -80,13 +80,18 @@ class Alerts:
 
 
 def _note(text: str) -> SentAlert:
-    """Note that an alert leaves: anew, or if an earlier try may have been lost, in its row."""
+    """Note that an alert leaves: anew, or if an earlier try may have been lost, in its row.
+
+    A row without its text is not told again: a server that takes alerts and answers none would get
+    them for ever.
+    """
     now, chat_id = timezone.now(), str(settings.OPERATOR_CHAT_ID)
     SentAlert.objects.filter(left_at__lt=now - KEPT_FOR).delete()
     lost = SentAlert.objects.filter(chat_id=chat_id, message_id=None, text=text)
     row = lost.filter(left_at__lt=now - timedelta(seconds=TOLD_WITHIN_S)).first()
-    row = row or SentAlert(chat_id=chat_id, text=text)
-    row.left_at = now
+    if row is None:
+        return SentAlert.objects.create(chat_id=chat_id, text=text, left_at=now)
+    row.text, row.left_at = "", now
     row.save()
     return row
 

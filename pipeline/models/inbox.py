@@ -167,7 +167,7 @@ class SentAlert(models.Model):
     """An alert to the operators' chat: not a reply that was lost there, and not lost itself."""
 
     chat_id = models.CharField(max_length=64)
-    text = models.TextField(blank=True)  # until it has arrived
+    text = models.TextField(blank=True)  # until it has arrived, or was told twice
     message_id = models.BigIntegerField(null=True, blank=True)  # None until Telegram has answered
     left_at = models.DateTimeField(default=timezone.now, db_index=True)
 

@@ -102,8 +102,9 @@ async def _tell_concerns(now: datetime, tell: Tell) -> Found:
 
 
 async def _repeat_alerts(now: datetime, tell: Tell) -> Found:
-    """Tell again what was being told when a process was killed: rather twice than never."""
+    """Tell once more what was being told when a process was killed: rather twice than never."""
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
+    lost = lost.exclude(text="")
     recent = lost.filter(left_at__gt=now - ALERT_IS_NEWS, left_at__lt=now - ALERT_ARRIVES_WITHIN)
     for text in [row.text async for row in recent.order_by("pk")]:
         if not await tell(text):

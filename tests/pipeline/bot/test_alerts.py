@@ -72,6 +72,20 @@ class TellTests(TestCase):
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
 
+    async def test_an_alert_that_nobody_sees_arrive_is_told_again_once(self):
+        now = timezone.now()
+        lost = await SentAlert.objects.acreate(
+            chat_id=MAYA, text=TEXT, left_at=now - timedelta(seconds=90)
+        )
+        async with self.alerts() as (alerts, chat):
+            with override_settings(OPERATOR_CHAT_ID=MAYA):
+                for minute in range(3):
+                    await self.lost_alerts.perform(now + timedelta(minutes=minute), alerts.tell)
+                    await SentAlert.objects.aupdate(message_id=None)  # the answer gets lost
+
+            assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
+        assert (await SentAlert.objects.aget()).pk == lost.pk
+
     async def test_what_does_not_reach_telegram_is_not(self):
         alerts = Alerts()
         alerts.use(Bot(BOT_TOKEN, base_url=f"{NOBODY}/bot"))
