@@ -153,7 +153,7 @@ FAULTS: Mapping[str, Fault] = {
         "pipeline.journal.hooks.learner_of", _twice, ("tests/pipeline/test_runner.py",)
     ),
     "cut-answer-counts-as-whole": Fault(
-        "agents.llm.base.Completion.is_cut", _never, ("tests/llm/test_cut_answers.py",)
+        "agents.llm.completion.Completion.is_cut", _never, ("tests/llm/test_cut_answers.py",)
     ),
     "lost-answer-is-paid-again": Fault(
         "agents.llm.http._unavailable", _free, ("tests/llm/test_retries.py",)

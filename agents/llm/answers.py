@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 import pydantic
 
 from agents.llm import json_texts, schemas
-from agents.llm.base import Completion, LLMProvider
+from agents.llm.base import LLMProvider
+from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut, AnswerNotJson
 from agents.passages import NO_TAGS, Tags
 

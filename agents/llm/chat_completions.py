@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agents.llm import http, images, prices, refusals, replies, schemas, vendor
-from agents.llm.base import AT_CONTEXT_LIMIT, AT_OUTPUT_LIMIT, Completion, Usage
-from agents.llm.calls import Prompt
+from agents.llm.completion import AT_CONTEXT_LIMIT, AT_OUTPUT_LIMIT, Completion, Usage
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
+from agents.llm.prompt import Prompt
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agents.llm import calls, http, images, prices, refusals, replies, vendor
-from agents.llm.base import Completion, Usage
+from agents.llm import http, images, prices, refusals, replies, vendor
+from agents.llm.completion import Completion, Usage
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
+from agents.llm.prompt import Prompt
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms
@@ -38,7 +39,7 @@ class ClaudeProvider(vendor.VendorProvider):
     default_model: ClassVar[str] = "claude-haiku-4-5"
     reasons_unasked: ClassVar[bool] = False  # it thinks before it answers only where that is asked
 
-    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
+    def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
         return http.Request(
             base_url=self.base_url,
             path="/v1/messages",
@@ -79,7 +80,7 @@ class ClaudeProvider(vendor.VendorProvider):
 # --- a request ------------------------------------------------------------------------------------
 
 
-def _request_body(model_id: str, prompt: calls.Prompt, terms: Terms) -> dict[str, Any]:
+def _request_body(model_id: str, prompt: Prompt, terms: Terms) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model_id,
         "max_tokens": terms.max_tokens,  # a must
@@ -92,7 +93,7 @@ def _request_body(model_id: str, prompt: calls.Prompt, terms: Terms) -> dict[str
     return body
 
 
-def _user_content(prompt: calls.Prompt) -> str | list[dict[str, Any]]:
+def _user_content(prompt: Prompt) -> str | list[dict[str, Any]]:
     if not prompt.image_b64:
         return prompt.user
     media_type = images.media_type(prompt.image_b64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from agents.llm import chat_completions, http, replies
-from agents.llm.base import Completion, CostSource
+from agents.llm.completion import Completion, CostSource
 from agents.llm.errors import LLMError, RequestInvalid, SchemaUnsupported
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent

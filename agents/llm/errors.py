@@ -37,12 +37,10 @@ what it cost, if that was. `.upstream` is who refused behind a gateway.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from agents.llm.causes import HANDLING, Cause, Handling, Next
-
-if TYPE_CHECKING:
-    from agents.llm.base import Completion
+from agents.llm.completion import Completion
 
 
 class LLMError(Exception):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agents.llm import http, replies
-from agents.llm.calls import Prompt
 from agents.llm.chat_completions import ChatCompletionsProvider
+from agents.llm.prompt import Prompt
 from agents.llm.terms import Terms
 
 _MISSING_SCOPE = re.compile(r"missing scopes", re.IGNORECASE)

@@ -16,9 +16,10 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from agents.llm import calls, chat_completions, http, openrouter_replies, replies, vendor
-from agents.llm.base import Completion
+from agents.llm.completion import Completion
 from agents.llm.errors import LLMError
 from agents.llm.limits import MaxPrice
+from agents.llm.prompt import Prompt
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms
@@ -65,7 +66,7 @@ class OpenRouterProvider(vendor.VendorProvider):
         address = settings.OPENROUTER_BASE_URL if is_openrouter else settings.OPENROUTER_URL
         return str(address).rstrip("/")
 
-    def request(self, model_id: str, prompt: calls.Prompt, terms: Terms) -> http.Request:
+    def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
         # With `require_parameters` a name that the model does not list would shut providers out.
         listed = [name for name in chat_completions.LIMIT_NAMES if name in terms.facts.parameters]
         body = chat_completions.request_body(model_id, prompt, terms, *listed, "max_tokens")

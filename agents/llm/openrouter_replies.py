@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from agents.llm import chat_completions, http, refusals, replies, upstreams
-from agents.llm.base import Completion, CostSource, Usage
+from agents.llm.completion import Completion, CostSource, Usage
 from agents.llm.errors import LLMError
 from agents.llm.retries import capped_wait_s
 from agents.llm.signs import Sent

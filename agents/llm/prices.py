@@ -15,7 +15,7 @@ from decimal import Decimal
 import genai_prices
 
 from agents.llm import replies
-from agents.llm.base import Completion, CostSource, Usage
+from agents.llm.completion import Completion, CostSource, Usage
 
 
 async def estimated(completion: Completion, *, vendor: str) -> Completion:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from agents.llm import http, upstreams
-from agents.llm.base import AT_OUTPUT_LIMIT, Completion, CostSource, Usage
+from agents.llm.completion import AT_OUTPUT_LIMIT, Completion, CostSource, Usage
 from agents.llm.errors import AnswerCut, AnswerUnusable, LLMError
 from agents.llm.secrets import scrub
 

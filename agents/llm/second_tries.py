@@ -8,8 +8,8 @@ spent over half of its tokens on reasoning.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from agents.llm.base import StepScope
 from agents.llm.errors import (
     AnswerCut,
     CreditTooLow,
@@ -21,11 +21,8 @@ from agents.llm.errors import (
     SchemaUnsupported,
 )
 from agents.llm.limits import LESS_EFFORT, ModelFacts, output_limit
+from agents.llm.prompt import Prompt
 from agents.llm.terms import Learnt, Model, Terms, learnt_of, remember
-
-if TYPE_CHECKING:
-    from agents.llm.base import StepScope
-    from agents.llm.calls import Prompt
 
 UNNAMED_LIMIT = 4_096  # where a limit is refused and none is named: what every model gives
 

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from django.conf import settings
 
 from agents.llm import calls, http
-from agents.llm.base import Completion
+from agents.llm.completion import Completion
 from agents.llm.errors import KeyRejected, LLMError, ProviderUnavailable
+from agents.llm.prompt import Prompt
 from agents.llm.retries import Deadline, retrying
 from agents.llm.secrets import scrub
 
@@ -52,7 +53,7 @@ class VendorProvider(calls.VendorAdapter):
         image_b64: str | None = None,
         schema: dict[str, Any] | None = None,
     ) -> Completion:
-        prompt = calls.Prompt(
+        prompt = Prompt(
             system=scrub(system_prompt),
             user=scrub(user_message),
             image_b64=image_b64 or "",

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.base import Attempt, Outcome
+from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut
 from pipeline.journal import hooks, traces
 from pipeline.journal.fencing import Superseded

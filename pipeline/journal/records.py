@@ -22,7 +22,8 @@ from django.db import DatabaseError, OperationalError, close_old_connections
 
 from agents import served_names
 from agents.catalog import is_served
-from agents.llm.base import Attempt, Completion, Outcome
+from agents.llm.base import Attempt, Outcome
+from agents.llm.completion import Completion
 from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints

@@ -13,8 +13,9 @@ from enum import StrEnum
 
 from django.db import models
 
-from agents.llm.base import CostSource, Purse
+from agents.llm.base import Purse
 from agents.llm.causes import Cause
+from agents.llm.completion import CostSource
 
 # Of calls that show that a model lacks what its agent needs; the same as `agents.llm.causes.UNFIT`.
 UNFIT_CAUSES = [Cause.SCHEMA.value, Cause.LIMIT.value, Cause.PICTURE.value]

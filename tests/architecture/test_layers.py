@@ -172,7 +172,7 @@ def rooms_of_pipeline(modules: list[Module]) -> tuple[set[str], set[tuple[str, s
 
 
 def circle(modules: list[Module]) -> list[str]:
-    """Return the modules of one circle of imports, none if there is no circle."""
+    """Return the modules of one circle of imports, those for types too; none if there is none."""
     names = {source.name for source in modules}
     graph = {source.name: _known_targets(source, names) - {source.name} for source in modules}
     try:
@@ -201,7 +201,7 @@ def reached_from(modules: list[Module], start: Iterator[Module]) -> dict[str, li
 
 
 def _known_targets(source: Module, names: set[str]) -> set[str]:
-    found = {i.target for i in imports(source) if not i.function and not i.for_types}
+    found = {i.target for i in imports(source) if not i.function}
     return {name for target in found for name in (target, target.rpartition(".")[0])} & names
 
 
@@ -344,8 +344,12 @@ class CheckerTest(SimpleTestCase):
             with self.subTest(f"{name}: {text}"):
                 assert [said for rule in RULES for said in rule(module(name, text))] == []
 
-    def test_a_circle_is_caught(self):
+    def test_a_circle_is_caught_even_if_it_is_for_types_alone(self):
         first = module("agents.base", "from agents.registry import default_registry")
-        second = module("agents.registry", "from agents import base")
+        for text in (
+            "from agents import base",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from agents import base",
+        ):
+            second = module("agents.registry", text)
 
-        assert set(circle([first, second])) == {"agents.base", "agents.registry"}
+            assert set(circle([first, second])) == {"agents.base", "agents.registry"}

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError
 from django.test import override_settings
 
-from agents.llm.base import CostSource
+from agents.llm.completion import CostSource
 from agents.llm.errors import AnswerCut, AnswerNotJson
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus

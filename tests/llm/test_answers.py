@@ -11,7 +11,7 @@ from django.test import SimpleTestCase
 from pydantic import BaseModel
 
 from agents.llm import answers
-from agents.llm.base import Completion
+from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut, AnswerNotJson, NoCredit
 from tests.llm.calling import MODEL, Recorder, ok, provider, refused
 from tests.llm.loopback import Reply, loopback

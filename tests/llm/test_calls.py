@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 from django.test import SimpleTestCase
 
-from agents.llm.base import CostSource, Purse, StepScope
+from agents.llm.base import Purse, StepScope
 from agents.llm.calls import ends_recorded
+from agents.llm.completion import CostSource
 from agents.llm.errors import (
     AnswerUnusable,
     DeadlineExceeded,

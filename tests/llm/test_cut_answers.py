@@ -14,7 +14,8 @@ import pytest
 from django.test import SimpleTestCase
 
 from agents.base import AgentInput, BaseAgent
-from agents.llm.base import CostSource, StepScope
+from agents.llm.base import StepScope
+from agents.llm.completion import CostSource
 from agents.llm.errors import AnswerCut
 from agents.llm.limits import ModelFacts
 from agents.registry import default_registry

@@ -18,7 +18,8 @@ from decimal import Decimal
 from django.test import SimpleTestCase
 
 from agents.llm import bodies, http, terms
-from agents.llm.base import Completion, Outcome
+from agents.llm.base import Outcome
+from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut, LLMError
 from agents.llm.signs import Sent
 from tests.llm.calling import SCHEMA, Recorder

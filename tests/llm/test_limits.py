@@ -10,7 +10,6 @@ import pytest
 from django.test import SimpleTestCase
 
 from agents.llm.base import StepScope
-from agents.llm.calls import Prompt
 from agents.llm.errors import (
     AnswerCut,
     CreditTooLow,
@@ -23,6 +22,7 @@ from agents.llm.errors import (
 )
 from agents.llm.keys import PlainKey
 from agents.llm.limits import MaxPrice, ModelFacts, output_limit, said_limit
+from agents.llm.prompt import Prompt
 from agents.llm.second_tries import Trial
 from agents.llm.terms import Model
 from tests.llm.calling import MODEL, SCHEMA, Recorder, answer, ok, provider, refused

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from agents.llm import calls as llm_calls
 from agents.llm.answers import ask_json
-from agents.llm.base import Completion, CostSource, Outcome, Purse
+from agents.llm.base import Outcome, Purse
+from agents.llm.completion import Completion, CostSource
 from agents.llm.errors import (
     AnswerCut,
     AnswerUnusable,

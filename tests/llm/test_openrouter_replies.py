@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import SimpleTestCase
 
-from agents.llm.base import Completion, CostSource, Usage
+from agents.llm.completion import Completion, CostSource, Usage
 from agents.llm.errors import (
     AnswerCut,
     AnswerUnusable,

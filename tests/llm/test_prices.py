@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.test import SimpleTestCase
 
 from agents.llm import prices
-from agents.llm.base import Completion, CostSource, Usage
+from agents.llm.completion import Completion, CostSource, Usage
 
 STAYS_UNREAD = """
 import sys

@@ -8,7 +8,7 @@ import pytest
 import stamina
 from django.test import SimpleTestCase
 
-from agents.llm.base import CostSource
+from agents.llm.completion import CostSource
 from agents.llm.errors import (
     KeyRejected,
     ModelUnavailable,

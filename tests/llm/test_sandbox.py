@@ -11,7 +11,7 @@ from django.test import override_settings
 from pydantic import BaseModel
 
 from agents.llm import answers
-from agents.llm.base import CostSource
+from agents.llm.completion import CostSource
 from agents.llm.errors import AnswerNotJson, KeyRejected, ModelUnavailable, NoCredit
 from agents.llm.keys import PlainKey
 from agents.llm.model_match import is_same_model

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from django.test import SimpleTestCase
 
-from agents.llm.base import CostSource, Usage
+from agents.llm.completion import CostSource, Usage
 from agents.llm.errors import AnswerUnusable, DeadlineExceeded, ProviderUnavailable
 from tests.llm.calling import Recorder, ok, refused
 from tests.llm.loopback import (

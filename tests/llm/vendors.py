@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from agents.llm.base import Completion, StepScope
+from agents.llm.base import StepScope
 from agents.llm.claude import ClaudeProvider
 from agents.llm.compatible import CompatibleProvider
+from agents.llm.completion import Completion
 from agents.llm.errors import LLMError
 from agents.llm.keys import PlainKey
 from agents.llm.openai import OpenAIProvider

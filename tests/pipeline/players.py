@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from agents.base import AgentContext, AgentInput, AgentOutput, BaseAgent
-from agents.llm.base import Completion
+from agents.llm.completion import Completion
 from pipeline.models.runs import StepMode
 from pipeline.running.config import PipelineConfig, StepConfig
 

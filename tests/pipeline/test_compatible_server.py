@@ -18,7 +18,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents import served_names
-from agents.llm.base import CostSource, StepScope
+from agents.llm.base import StepScope
+from agents.llm.completion import CostSource
 from agents.llm.errors import AnswerCut
 from agents.llm.http import close_clients
 from agents.llm.router import create_provider, create_shared_provider, provider_of_key

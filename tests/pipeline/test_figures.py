@@ -10,7 +10,8 @@ import time_machine
 from django.test import TestCase
 
 from agents.base import AgentOutput
-from agents.llm.base import Completion, CostSource, Outcome, Usage
+from agents.llm.base import Outcome
+from agents.llm.completion import Completion, CostSource, Usage
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import StepEnd
 from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun

@@ -10,7 +10,8 @@ from typing import Any
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
-from agents.llm.base import CostSource, Purse
+from agents.llm.base import Purse
+from agents.llm.completion import CostSource
 from agents.models import CatalogModel
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import member_account, member_sentence

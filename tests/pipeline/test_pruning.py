@@ -21,7 +21,8 @@ from django.test import TestCase, TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.llm.base import Completion, Outcome, Usage
+from agents.llm.base import Outcome
+from agents.llm.completion import Completion, Usage
 from pipeline.journal import call_rows
 from pipeline.journal.kept_texts import drop_unused, keep_text
 from pipeline.models import (

@@ -13,7 +13,8 @@ from django.apps import apps
 from django.db import connection
 from django.test import TestCase, TransactionTestCase
 
-from agents.llm.base import Completion, CostSource, Outcome, Usage
+from agents.llm.base import Outcome
+from agents.llm.completion import Completion, CostSource, Usage
 from agents.models import OnFailure
 from pipeline.journal.call_rows import complete_call
 from pipeline.models import LLMCall, PipelineRun

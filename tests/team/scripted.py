@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.base import AgentContext
-from agents.llm.base import Completion, CostSource, LLMProvider, Usage
+from agents.llm.base import LLMProvider
+from agents.llm.completion import Completion, CostSource, Usage
 from agents.llm.keys import PlainKey
 
 
