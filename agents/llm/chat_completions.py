@@ -6,14 +6,12 @@ What a vendor does alone, such as telling a cost or wording an error, is in its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from agents.llm import http, images, prices, refusals, replies, schemas, vendor
+from agents.llm import http, images, replies, schemas
 from agents.llm.completion import AT_CONTEXT_LIMIT, AT_OUTPUT_LIMIT, Completion, Usage
 from agents.llm.errors import AnswerUnusable, LLMError, RequestForbidden
 from agents.llm.prompt import Prompt
-from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms
 
@@ -21,52 +19,6 @@ _UNFINISHED = ("tool_calls", "function_call")
 _THOUGHTS = ("reasoning_content", "reasoning")
 
 LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatCompletionsProvider(vendor.VendorProvider):
-    """A model at a vendor that speaks chat completions as OpenAI does.
-
-    The vendor tells no cost, so that is estimated (`agents.llm.prices`).
-    """
-
-    id_header: ClassVar[str] = ""  # of the replies: the vendor's name for the call
-    limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)  # of the output limit, the best first
-
-    def body(self, model_id: str, prompt: Prompt, terms: Terms) -> dict[str, Any]:
-        """Return the body of the request that asks the model."""
-        return request_body(model_id, prompt, terms, *self.limit_names)
-
-    def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
-        return http.Request(
-            base_url=self.base_url,
-            path=vendor.versioned(self.base_url, "/chat/completions"),
-            body=self.body(model_id, prompt, terms),
-            id_header=self.id_header,
-        )
-
-    def completion(self, reply: http.Reply, sent: Sent) -> Completion:
-        if not 200 <= reply.status < 300:
-            raise refusals.refused(reply, sent)
-        error = replies.error_object(replies.mapping(reply.body).get("error"))
-        if error and replies.holds_nothing_else(reply, "choices"):
-            raise replies.unbilled(refusals.understood(refusals.said(0, error), sent), reply)
-        answer = seen(reply, sent)
-        wrong = refusals.broken_off(refusals.said(0, error)) if error else problem(reply, answer)
-        return replies.usable(answer, wrong, reply.status)
-
-    def refusal(self, reply: http.Reply) -> LLMError:
-        return refusals.refused(reply, Sent())
-
-    async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
-        return await prices.estimated(completion, vendor=self.public_name)
-
-    def key_check(self) -> http.Request:
-        path = vendor.versioned(self.base_url, "/models")
-        return http.Request(base_url=self.base_url, path=path, method="GET")
-
-    def is_key_accepted(self, reply: http.Reply) -> bool:
-        return reply.status == 200 and isinstance(replies.mapping(reply.body).get("data"), list)
 
 
 # --- a request ------------------------------------------------------------------------------------

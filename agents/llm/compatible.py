@@ -13,6 +13,7 @@ from typing import ClassVar
 from agents.llm import chat_completions, http, replies
 from agents.llm.completion import Completion, CostSource
 from agents.llm.errors import LLMError, RequestInvalid, SchemaUnsupported
+from agents.llm.openai_compatible import ChatCompletionsProvider
 from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 
@@ -20,7 +21,7 @@ NAME = "compatible"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompatibleProvider(chat_completions.ChatCompletionsProvider):
+class CompatibleProvider(ChatCompletionsProvider):
     """A model on the team's own server, bound to the shared key."""
 
     name: ClassVar[str] = NAME

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agents.llm import http, replies
-from agents.llm.chat_completions import ChatCompletionsProvider
+from agents.llm.openai_compatible import ChatCompletionsProvider
 from agents.llm.prompt import Prompt
 from agents.llm.terms import Terms
 

@@ -12,10 +12,10 @@ from django.conf import settings
 
 from agents.llm import compatible
 from agents.llm.base import LLMProvider, Purse
-from agents.llm.chat_completions import ChatCompletionsProvider
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.openai import OpenAIProvider
+from agents.llm.openai_compatible import ChatCompletionsProvider
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.secrets import look_out_for
 from agents.llm.vendor import VendorProvider

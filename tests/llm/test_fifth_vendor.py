@@ -15,7 +15,7 @@ VENDOR = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from agents.llm.chat_completions import ChatCompletionsProvider
+from agents.llm.openai_compatible import ChatCompletionsProvider
 
 
 @dataclass(frozen=True, kw_only=True)
