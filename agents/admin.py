@@ -90,13 +90,18 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
 
     @admin.action(description="Turn on selected overrides", permissions=["change"])
     def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
-        activated = [
-            AgentModelConfig.objects.upsert(
-                row.agent_name, row.model_id, request.user.get_username(), row.on_failure
-            )
-            for row in rows.filter(is_active=False)
-        ]
-        done = f"Turned on: {_names(rows)}."
+        activated = []
+        for row in rows.filter(is_active=False):
+            try:
+                changed = AgentModelConfig.objects.upsert(
+                    row.agent_name, row.model_id, request.user.get_username(), row.on_failure
+                )
+            except ValidationError as error:  # of an agent that is gone, or set by SQL
+                said = f"Not turned on: {row.agent_name}. {' '.join(error.messages)}"
+                self.message_user(request, said, messages.ERROR)
+            else:
+                activated.append(changed)
+        done = f"Turned on: {', '.join(row.agent_name for row in activated) or 'none'}."
         return Acted(
             rows=activated, log="Turned on.", then=partial(self._tell_effect, request, done)
         )

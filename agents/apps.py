@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class AgentsConfig(AppConfig):
-    """Registers this app's checks and the shapes of keys that the detector of secrets uses."""
+    """Registers checks, the shapes of keys for the detector of secrets, and the agents' names."""
 
     name = "agents"
     verbose_name = "Agents"
@@ -16,3 +16,6 @@ class AgentsConfig(AppConfig):
     def ready(self) -> None:
         importlib.import_module("agents.llm.router")
         importlib.import_module("agents.checks")
+        registry = importlib.import_module("agents.registry")
+        names = (agent.name for agent in registry.default_registry())
+        importlib.import_module("agents.models").AGENTS.update(names)

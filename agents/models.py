@@ -58,6 +58,9 @@ class OnFailure(models.TextChoices):
     DEFAULT_MODEL = "default_model", "The same call on DEFAULT_MODEL, on the shared key"
 
 
+AGENTS: set[str] = set()  # by name, which `agents.apps` fills in: rows load no prompts
+
+
 class OverrideVersion(models.Model):
     """One row: how many changes the overrides have seen, and when the last of them came."""
 
@@ -130,8 +133,13 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         `is_active=False` brings a former state back that was out of force.
 
         Raises:
-            ValidationError: the model id is not author/slug[:variant], or a name is empty.
+            ValidationError: there is no such agent, or the model id is not author/slug[:variant].
         """
+        if agent_name not in AGENTS:
+            known = ", ".join(sorted(AGENTS))
+            raise ValidationError(
+                {"agent_name": f"No agent is called {agent_name!r}. There are: {known}."}
+            )
         version = OverrideVersion.bump()  # first: from here on, no other writer comes between
         row = self.filter(agent_name=agent_name).first() or self.model(agent_name=agent_name)
         row.model_id = model_id

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
-from agents.models import AgentModelConfig
+from agents.models import AGENTS, AgentModelConfig
 from pipeline.models import LLMCall, Member, PipelineRun, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, PromptText, RunStatus, Source, StepRun, StepStatus
@@ -18,7 +18,8 @@ AT_ONCE = 5_000
 def fill(agents: int = 0, members: int = 0, runs: int = 0) -> None:
     """Add so many overrides, members, and ended runs of three steps with a task each."""
     for number in range(agents):
-        AgentModelConfig.objects.upsert(f"agent_{number}", "openai/gpt-5-mini", "bench")
+        AGENTS.add(name := f"agent_{number}")
+        AgentModelConfig.objects.upsert(name, "openai/gpt-5-mini", "bench")
     Member.objects.bulk_create(
         (Member(telegram_id=number, name=f"Member {number}") for number in range(1, members + 1)),
         batch_size=AT_ONCE,

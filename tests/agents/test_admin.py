@@ -11,7 +11,7 @@ from django.test import Client, TransactionTestCase, override_settings
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from agents.models import AgentModelConfig, OnFailure, ResolverProcess
+from agents.models import AGENTS, AgentModelConfig, OnFailure, ResolverProcess
 from agents.registry import default_registry
 from agents.snapshot import read_snapshot
 from tests import canaries
@@ -114,6 +114,18 @@ class ChangingTest(AdminTestCase):
         assert "Turned on: extraction, trainer." in self.said(activated)
         assert [row.history.count() for row in rows] == [3, 3]
         assert rows[0].history.latest().set_by == "olga"
+
+    def test_the_override_of_an_agent_that_is_gone_stays_off_and_the_others_are_turned_on(self):
+        rows = [choose_model(name, MINI, is_active=False) for name in ("extraction", "former")]
+        AGENTS.discard("former")
+
+        done = self.post(LIST, {"action": "activate", "_selected_action": [row.pk for row in rows]})
+
+        assert [row.agent_name for row in AgentModelConfig.objects.get_all_active()] == [
+            "extraction"
+        ]
+        assert "Turned on: extraction." in self.said(done)
+        assert "Not turned on: former. No agent is called 'former'." in self.said(done)
 
     def test_activating_an_override_keeps_its_model_and_what_happens_on_failure(self):
         row = choose_model("extraction", GLM, on_failure=OnFailure.DEFAULT_MODEL)

@@ -200,9 +200,12 @@ class ModelIdTest(TestCase):
         assert counted() == 0
         assert AgentModelConfig.objects.count() == AgentModelConfig.history.count() == 0
 
-    def test_an_empty_agent_name_is_refused(self):
-        with pytest.raises(ValidationError):
-            AgentModelConfig.objects.upsert("", "openai/gpt-5-mini", "olga")
+    def test_an_agent_that_does_not_exist_is_refused_and_changes_nothing(self):
+        for name in ("", "extractoin", "Extraction"):
+            with self.subTest(name), pytest.raises(ValidationError, match="There are: "):
+                AgentModelConfig.objects.upsert(name, "openai/gpt-5-mini", "olga")
+
+        assert counted() == 0
 
 
 class TableTest(TestCase):

@@ -11,6 +11,7 @@ from agents.base import Needs
 from agents.models import AgentModelConfig, CatalogModel
 from agents.retirement import Reason, Retirement, Use, all_of, family, retirements, uses_by_agents
 from tests.agents.catalog.listing import NOW, entry, take_in
+from tests.made_up_agents import made_up
 
 TODAY = date(2026, 11, 26)
 WORDS_ONLY = Needs(json_schema=False)
@@ -215,7 +216,7 @@ class UseTests(TestCase):
     def test_overrides_in_force_and_the_default_model_are_in_use(self):
         AgentModelConfig.objects.upsert("extraction", "a/one", "olga")
         AgentModelConfig.objects.upsert("trainer", "a/two", "olga", is_active=False)
-        AgentModelConfig.objects.upsert("former-agent", "a/three", "olga")
+        AgentModelConfig.objects.upsert(made_up("former-agent"), "a/three", "olga")
 
         uses = {use.who: use for use in uses_by_agents()}
 

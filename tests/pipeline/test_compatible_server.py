@@ -33,6 +33,7 @@ from tests.canaries import MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.bare_server import GGUF, BareServer, bare_server
 from tests.llm.calling import Recorder
 from tests.llm.loopback import Canned, loopback
+from tests.made_up_agents import made_up
 from tests.pipeline.cases import PipelineCase, call_rows, override
 from tests.pipeline.players import asking, pipeline, step
 from tests.pipeline.test_admin import operator
@@ -226,7 +227,7 @@ class ChoosingTests(TestCase):
         )
         with override_settings(SHARED_SERVER="compatible", SECURE_SSL_REDIRECT=False):
             for number, model_id in enumerate((*IDS, "openai/gpt-oss-20b")):
-                row = AgentModelConfig.objects.upsert(f"agent{number}", model_id, "olga")
+                row = AgentModelConfig.objects.upsert(made_up(f"agent{number}"), model_id, "olga")
                 assert row.model_id == model_id
                 page = client.get(reverse("cost"), {"agent_name": "memory", "model_id": model_id})
                 said = page.content.decode()
@@ -234,15 +235,15 @@ class ChoosingTests(TestCase):
                 assert "does not do" not in said
             for wrong in ("", " a", "a\nb", "x" * 201, "a\0b", MEMBER_KEY):
                 with pytest.raises(ValidationError) as refusal:
-                    AgentModelConfig.objects.upsert("one", wrong, "olga")
+                    AgentModelConfig.objects.upsert(made_up("one"), wrong, "olga")
                 assert MEMBER_KEY not in str(refusal.value)
 
     def test_openrouters_ids_keep_their_shape(self):
         for model_id in ("@preset/sales", "openai/gpt-5@preset/sales", "~openai/gpt-latest"):
-            AgentModelConfig.objects.upsert("one", model_id, "olga")
+            AgentModelConfig.objects.upsert(made_up("one"), model_id, "olga")
         for model_id in ("llama3.2:1b", "hf.co/a/b:Q4", "@cf/a/b", "a/b@preset/", "preset/a/b"):
             with self.subTest(model_id), pytest.raises(ValidationError):
-                AgentModelConfig.objects.upsert("one", model_id, "olga")
+                AgentModelConfig.objects.upsert(made_up("one"), model_id, "olga")
 
     def test_nothing_is_asked_of_openrouter_and_no_model_is_missed(self):
         with override_settings(SHARED_SERVER="compatible", DEFAULT_MODEL=MODEL):

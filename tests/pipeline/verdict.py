@@ -18,6 +18,7 @@ from agents.models import AgentModelConfig, OnFailure, OverrideVersion
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from tests.canaries import SHARED_KEY
+from tests.made_up_agents import made_up
 from tests.pipeline.scenes import Cast, Change
 from tests.pipeline.wire import WireCall
 
@@ -68,7 +69,7 @@ class Overrides:
             chosen.pop(change.agent, None)
         else:
             AgentModelConfig.objects.upsert(
-                change.agent, change.model_id, "olga", change.on_failure
+                made_up(change.agent), change.model_id, "olga", change.on_failure
             )
         counter = OverrideVersion.objects.filter(pk=1).first()
         if counter is None or counter.n == self._now:
