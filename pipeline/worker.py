@@ -271,8 +271,8 @@ async def _close_orphans() -> None:
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
     """Do the work; False when the process was told to stop before its end."""
-    working = asyncio.create_task(work)
-    stopped = asyncio.create_task(stopping.wait())
+    working = asyncio.create_task(work, name="life of the process")
+    stopped = asyncio.create_task(stopping.wait(), name="told to stop")
     try:
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -285,7 +285,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) ->
 
 async def _until(ends_at: float, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; what is not done by then is given up."""
-    working = asyncio.create_task(work)
+    working = asyncio.create_task(work, name="finishing")
     await asyncio.wait({working}, timeout=_left(ends_at))
     await end([working], GRACE_S)
 

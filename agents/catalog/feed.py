@@ -119,7 +119,7 @@ async def _endpoint_facts(in_use: Iterable[str], listing: Listing) -> dict[str, 
 
     async with asyncio.TaskGroup() as group:
         for model_id in sorted(wanted)[:MAX_IN_USE]:
-            group.create_task(ask(model_id))
+            group.create_task(ask(model_id), name=f"endpoints of {model_id}")
     return facts
 
 

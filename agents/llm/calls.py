@@ -295,7 +295,7 @@ async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     A cancellation meanwhile is passed on afterwards; a second one at once, and the coroutine
     goes on alone.
     """
-    task = asyncio.create_task(telling)
+    task = asyncio.create_task(telling, name="end of a call")
     _unfinished.add(task)
     task.add_done_callback(_unfinished.discard)
     try:

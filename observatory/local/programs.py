@@ -79,12 +79,12 @@ class Supervisor:
         stop = asyncio.Event()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.wait(), name="told to stop")
         greeting: asyncio.Task[None] | None = None
         try:
             for program in self._programs:
                 await self._start(program)
-            greeting = asyncio.create_task(self._greet(when_ready))
+            greeting = asyncio.create_task(self._greet(when_ready), name="greeting")
             await asyncio.wait(
                 {stopped, *(running.ended for running in self._running)},
                 return_when=asyncio.FIRST_COMPLETED,
@@ -116,8 +116,8 @@ class Supervisor:
                 program,
                 process,
                 is_ready,
-                asyncio.create_task(relay),
-                asyncio.create_task(process.wait()),
+                asyncio.create_task(relay, name="output"),
+                asyncio.create_task(process.wait(), name="process"),
             )
         )
 

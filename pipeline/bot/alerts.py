@@ -43,7 +43,7 @@ class Alerts:
     def post(self, text: str) -> None:
         """Alert; returns at once."""
         logger.error("alert: %s", text)
-        task = asyncio.create_task(self._send(text))
+        task = asyncio.create_task(self._send(text), name="alert")
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 

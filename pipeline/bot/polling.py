@@ -55,7 +55,7 @@ class Poller:
         """
         while True:
             self._tried_at = time.monotonic()
-            polling = asyncio.create_task(self._poll())
+            polling = asyncio.create_task(self._poll(), name="polling")
             try:
                 while not polling.done() and self._silence_s() < self._silent_s:
                     await asyncio.wait({polling}, timeout=self._silent_s - self._silence_s())

@@ -65,8 +65,8 @@ class LiveReply:
         Raises:
             TelegramError: this chat takes no placeholder, so it would take no answer.
         """
-        showing = asyncio.create_task(self._show_placeholder())
-        editor = asyncio.create_task(self._show_stages())
+        showing = asyncio.create_task(self._show_placeholder(), name="placeholder")
+        editor = asyncio.create_task(self._show_stages(), name="stages")
         try:
             if self._has_placeholder:
                 await self._shown_or_held_up(showing)
@@ -98,7 +98,9 @@ class LiveReply:
 
         A chat that takes no placeholder costs no run.
         """
-        held_up = asyncio.create_task(self._outbox.placeholder_is_held_up())
+        held_up = asyncio.create_task(
+            self._outbox.placeholder_is_held_up(), name="placeholder held up"
+        )
         try:
             await asyncio.wait({showing, held_up}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -80,7 +80,7 @@ class _Writer:
         write = _Write(perform, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         if self._working is None:
-            self._working = asyncio.create_task(self._work())
+            self._working = asyncio.create_task(self._work(), name="journal writer")
         return write.waiter
 
     async def _work(self) -> None:

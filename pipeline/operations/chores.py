@@ -165,7 +165,7 @@ class Chores:
 
     def start(self) -> None:
         """Begin to look for what is due."""
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(), name="chores")
 
     async def close(self) -> None:
         """Leave what is not done to its next turn."""

@@ -114,7 +114,7 @@ class Dispatcher:
         self._began_at = time.monotonic()
         self._settled_at = self._began_at + SETTLE_S
         self._loops = [
-            asyncio.create_task(self._go_on_with(loop))
+            asyncio.create_task(self._go_on_with(loop), name=f"queue: {loop.__name__}")
             for loop in (self._hand_out, self._watch, self._keep, *self._more_loops())
         ]
 
@@ -169,7 +169,7 @@ class Dispatcher:
                 self._leave_earlier(claim)
                 if claim.is_suspect:
                     self._leave_alone(claim)
-                task = asyncio.create_task(self._work(claim))
+                task = asyncio.create_task(self._work(claim), name=f"task {claim.task_id}")
                 self._running[task] = claim
                 task.add_done_callback(self._done)
             try:

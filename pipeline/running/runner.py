@@ -196,7 +196,10 @@ class PipelineRunner:
                 async with asyncio.TaskGroup() as running:
                     for step in steps:
                         self._tell(run.on_stage, step.config.agent)
-                        running.create_task(self._run_step(run.lease.run_id, step, run.ctx))
+                        running.create_task(
+                            self._run_step(run.lease.run_id, step, run.ctx),
+                            name=f"step {step.config.agent}",
+                        )
             except ExceptionGroup as errors:
                 no_fault_of_a_step = errors.subgroup((Superseded, DatabaseError))
                 if no_fault_of_a_step is not None:
@@ -301,7 +304,8 @@ class PipelineRunner:
             )
             return
         step = StepUnderWay(position, config, report, math.inf, run.lease)
-        task = asyncio.create_task(self._run_step(run.lease.run_id, step, run.ctx))
+        work = self._run_step(run.lease.run_id, step, run.ctx)
+        task = asyncio.create_task(work, name=f"background step {config.agent}")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

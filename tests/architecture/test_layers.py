@@ -224,6 +224,18 @@ class LayerTest(SimpleTestCase):
     def test_no_module_imports_itself_in_a_circle(self):
         assert circle(product_modules()) == []
 
+    def test_every_thread_and_task_has_a_name(self):
+        nameless = [
+            f"{source.name}:{node.lineno}"
+            for source in product_modules()
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") in ("create_task", "Thread")
+            and "name" not in {keyword.arg for keyword in node.keywords}
+        ]
+
+        assert nameless == []
+
     def test_models_load_no_client_of_anything_outside(self):
         modules = product_modules()
         models = (source for source in modules if source.is_in("agents.models", "pipeline.models"))

@@ -206,8 +206,8 @@ class Support:
 
     async def _unless_stopped(self, turn: Turn, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Return the result of the work, or a line that it stopped once the member wants that."""
-        working = asyncio.create_task(work)
-        stopped = asyncio.create_task(turn.claim.stop.wait())
+        working = asyncio.create_task(work, name="run of a message")
+        stopped = asyncio.create_task(turn.claim.stop.wait(), name="told to stop")
         try:
             await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
