@@ -1,6 +1,6 @@
 """The queue as everybody else sees it: tasks go in with a transaction, claims come out.
 
-a backend promises: a task that was committed is worked on until it ends, by one worker at a time;
+A backend promises: a task that was committed is worked on until it ends, by one worker at a time;
 messages of one lane strictly in the order in which they were added, everything else side by side;
 what a worker leaves behind when it dies is claimed again, at most `MAX_ATTEMPTS` times in all.
 `tests/pipeline/queue/contract.py` holds every backend to it.
