@@ -1,11 +1,12 @@
 """What a run hands its agents, and how each of them gets its model.
 
-The context's own provider never changes. For a step the runner asks `decide`, and gives the agent
-a view of the context (`with_llm`) bound to that step's provider; all views share `results`.
+The context's own provider never changes. For a step the runner asks `get_llm_for_agent`, and gives
+the agent a view of the context (`with_llm`) bound to that provider; all views share `results`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from agents.base import AgentContext
@@ -39,14 +40,19 @@ class PipelineContext(AgentContext):
         """Return a view of this context bound to one step's provider; `results` are shared."""
         return replace(self, step_llm=llm)
 
-    async def get_llm_for_agent(self, agent_name: str) -> LLMProvider:
-        """Return the provider that the agent runs on right now.
+    async def get_llm_for_agent(
+        self, agent_name: str, tell: Callable[[Decision], None] | None = None
+    ) -> LLMProvider:
+        """Return the provider that the agent runs on right now; `tell` is given the reason.
 
         Raises:
             NoPurse: nobody may pay for the call.
             OverridesUnknown: the overrides have never been read.
         """
-        return (await self.decide(agent_name)).llm
+        decision = await self.decide(agent_name)
+        if tell is not None:
+            tell(decision)
+        return decision.llm
 
     async def decide(self, agent_name: str) -> Decision:
         """Return the provider for an agent with the reason; raises as `get_llm_for_agent`."""

@@ -236,7 +236,10 @@ class PipelineRunner:
         agent_name = step.config.agent
         inputs = inputs_of(step.config, ctx)
         attempt.inputs = inputs.as_record()
-        decision = attempt.decision = await ctx.decide(agent_name)
+        decisions: list[Decision] = []
+        chosen = await ctx.get_llm_for_agent(agent_name, tell=decisions.append)
+        (decision,) = decisions
+        attempt.decision = decision
         attempt.opening = records.step_started(
             step.lease, run_id, step.place, attempt.inputs, decision.choice
         )
@@ -247,7 +250,7 @@ class PipelineRunner:
             run_id, step_id, step.lease.token, step.place, self._alert
         )
         needs = self._registry.get(agent_name).needs
-        llm = decision.llm.for_step(
+        llm = chosen.for_step(
             StepScope(
                 agent=agent_name,
                 step_id=str(step_id),
