@@ -32,7 +32,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 DRAIN_SECONDS = 4  # a person who pressed Ctrl-C does not wait for 25 s
 STEPS = """\
   1. In the chat, as Maya, send: /support VP of Strategy at a mid-size bank, worried about switching cost
-  2. In the admin, press Set beside strategist and choose a model, for example anthropic/claude-sonnet-4.5
+  2. In the admin, press Choose model beside strategist and pick one, for example anthropic/claude-sonnet-4.5
   3. Send the message again: the panel Wire shows the strategist on the new model and the team's key"""  # noqa: E501
 
 
