@@ -89,7 +89,7 @@ class BotSide:
         is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
         shared = RateSlots(settings.CACHE_URL, self.bot_id) if is_shared else None
         self._limiter = ChatRateLimiter(shared=shared)
-        self._found: Found = set()  # of messages that were lost at kills
+        self._found: Found = {}  # of messages that were lost at kills
         self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(service, alerts.post, add_tasks)
         add_handlers(self._application, support, Mine(service))

@@ -43,8 +43,9 @@ from pipeline.models.inbox import (
 
 logger = logging.getLogger(__name__)
 
-# Ids of lost messages that were found, each with its group, or with 0 for all private chats.
-Found = set[tuple[int, int]]
+# The update whose reply a lost message was, by its group (0 for all private chats) and its id. Only
+# other updates pass it over: a reply that was found and could not be noted is to be found again.
+Found = dict[tuple[int, int], int]
 
 NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
 POLL_INTERVAL_S = 0.1
@@ -74,13 +75,13 @@ class Placeholders(ABC):
         *,
         found: Found | None = None,
     ) -> None:
-        """`found` is what this process has found of lost messages, so that it tries no id twice."""
+        """`found` is what this process has found of lost messages: other updates pass it over."""
         self._bot = bot
         self._update = update
         self._place = place
         self._lease = lease
         self._ticket = Ticket(rank=Rank.PROGRESS, is_placeholder=True)
-        self._found: Found = set() if found is None else found
+        self._found: Found = {} if found is None else found
 
     @property
     def placeholder_has_left(self) -> bool:
@@ -176,7 +177,7 @@ class Placeholders(ABC):
         for message_id in ids:
             if len(found) == most:
                 break
-            if (counted_in, message_id) in self._found:
+            if self._found.get((counted_in, message_id), self._update.pk) != self._update.pk:
                 continue
             if tries == MAX_TRIES:
                 is_certain = False
@@ -191,7 +192,7 @@ class Placeholders(ABC):
             except (MessageGone, BadRequest):
                 continue  # it is not the bot's own, or nothing of that kind
             found.append(message_id)
-            self._found.add((counted_in, message_id))
+            self._found[counted_in, message_id] = self._update.pk
         logger.info("chat=%s: %s lost of %s ids", self._update.chat_id, len(found), len(ids))
         return found, is_certain
 

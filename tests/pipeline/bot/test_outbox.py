@@ -450,6 +450,15 @@ class LostTests(OutboxCase):
             for person in (TOM, NOOR):
                 assert await chat.replies(person) == ["One moment"] * 2
 
+    async def test_a_reply_that_was_found_and_not_noted_is_found_again(self):
+        async with self.outbox() as (outbox, chat):
+            await outbox.say("The answer")
+            for _ in range(2):
+                await self.lost()
+                await outbox.deliver()
+
+            assert await chat.replies(MAYA) == ["The answer"]
+
     async def beside(self, outbox: Outbox, number: int, person: int) -> Outbox:
         """Return the outbox of another update, of the same bot."""
         update = await TelegramUpdate.objects.acreate(
