@@ -101,7 +101,12 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                 self.message_user(request, said, messages.ERROR)
             else:
                 activated.append(changed)
-        done = f"Turned on: {', '.join(row.agent_name for row in activated) or 'none'}."
+        if not activated:
+            nothing = "Nothing changed: no override was turned on."
+            return Acted(
+                rows=[], log="Turned on.", then=partial(self.message_user, request, nothing)
+            )
+        done = f"Turned on: {_names(activated)}."
         return Acted(
             rows=activated, log="Turned on.", then=partial(self._tell_effect, request, done)
         )
@@ -112,7 +117,12 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         deactivated = [
             row for row in rows if AgentModelConfig.objects.deactivate(row.agent_name, operator)
         ]
-        done = f"Turned off: {_names(rows)}. These agents use their default model."
+        if not deactivated:
+            nothing = "Nothing changed: no override was turned off."
+            return Acted(
+                rows=[], log="Turned off.", then=partial(self.message_user, request, nothing)
+            )
+        done = f"Turned off: {_names(deactivated)}. These agents use their default model."
         return Acted(
             rows=deactivated, log="Turned off.", then=partial(self._tell_effect, request, done)
         )
@@ -220,8 +230,9 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             return Question(
                 title=f"Reset {agent_name} to its default model?",
                 what=f"From the next step on, {agent_name} stops using {row.model_id}"
-                f" (v{row.version}) and uses each member's own model instead. You can restore"
-                " the override from its history.",
+                f" (v{row.version}) and uses its default instead: the member's own model, or"
+                " the default model on the team key. You can restore the override from its"
+                " history.",
                 button="Back to default",
                 back=reverse("admin:index"),
             )
@@ -246,21 +257,25 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             names = [f"{row.agent_name} v{row.version}" for row in active]
             return Question(
                 title="Turn off all overrides?",
-                what="From the next step on, every agent "
-                f"({', '.join(names) or 'none is on now'}) "
-                "uses its default: each member's own model. To turn overrides back on, select "
-                "them in the list and choose “Turn on selected overrides”.",
+                what=f"On now: {', '.join(names) or 'none'}. From the next step on, every agent "
+                "uses its default: the member's own model, or the default model on the team key. "
+                "To turn overrides back on, select them in the list and choose “Turn on selected "
+                "overrides”.",
                 button="Turn off all",
                 back=reverse("admin:index"),
             )
 
         def stop_all() -> Acted:
             names = AgentModelConfig.objects.deactivate_all(request.user.get_username())
-            done = f"Turned off: {', '.join(names)}." if names else "No override was on."
+            if names:
+                then = partial(self._tell_effect, request, f"Turned off: {', '.join(names)}.")
+            else:
+                nothing = "Nothing changed: no override was on."
+                then = partial(self.message_user, request, nothing)
             return Acted(
                 rows=list(rows.filter(agent_name__in=names)),
                 log="Turned off with all others.",
-                then=partial(self._tell_effect, request, done),
+                then=then,
             )
 
         return self.asked_first(request, rows, ask, stop_all)
@@ -346,5 +361,5 @@ def _state() -> dict[str, Any]:
     return {"has_shared_key": bool(settings.OPENROUTER_API_KEY), "effect": effect()}
 
 
-def _names(rows: QuerySet[AgentModelConfig]) -> str:
+def _names(rows: Sequence[AgentModelConfig]) -> str:
     return ", ".join(row.agent_name for row in rows)

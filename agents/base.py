@@ -38,7 +38,7 @@ class Inputs:
 
     @classmethod
     def from_record(cls, kept: Mapping[str, Any]) -> Inputs:
-        """Return the inputs that a record has by their names; names it does not know are left."""
+        """Return the inputs that a record has by their names; unknown names are ignored."""
         return Inputs(**{name: kept[name] for name in INPUT_NAMES if kept.get(name)})
 
     def by_name(self) -> dict[str, Any]:
@@ -77,8 +77,8 @@ class Needs:
 class AgentInput:
     """What the pipeline's `input_mapping` yields: named passages, in the mapping's order.
 
-    The task is the pipeline's own text and instructs; passages are data. No passage can write one
-    of the tags, nor one that the agent's prompt or another passage has.
+    The task is the pipeline's own text and holds instructions; passages are data. No passage can
+    contain a tag that delimits the task, a passage or a part of the agent's prompt.
     """
 
     passages: Mapping[str, Any] = field(default_factory=dict)

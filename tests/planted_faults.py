@@ -1,4 +1,4 @@
-"""Faults in what the product promises, planted one at a time: the tests there are must notice.
+"""Faults in what the product promises, planted one at a time: the existing tests must notice each.
 
     python -m tests.planted_faults [name …]
 
@@ -53,7 +53,7 @@ def _leaves_texts_alone(right: Any) -> Any:
 
 
 def _at_once(right: Any) -> Any:
-    """Return Django's module `transaction`, which has a callback run before the commit."""
+    """Return a stand-in for Django's `transaction` that runs callbacks before the commit."""
     return SimpleNamespace(atomic=right.atomic, on_commit=lambda announce, **_: announce())
 
 

@@ -74,7 +74,7 @@ class Handling:
 
 
 _NO_ANSWER = "The model's provider isn't responding. Please try again in a minute."
-_NOT_AVAILABLE = "The model for this step isn't working. Try again in a few minutes."
+_NOT_AVAILABLE = "This model isn't available right now. An admin can choose another one."
 _NOT_TAKEN = "The model can't handle this request. An admin can choose another one."
 
 HANDLING: Mapping[Cause, Handling] = {

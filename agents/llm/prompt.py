@@ -23,7 +23,7 @@ class Prompt:
         return self.schema is not None or self.is_in_words
 
     def with_schema_in_words(self) -> Prompt:
-        """Return a prompt that asks for what no endpoint enforces."""
+        """Return a prompt that describes the schema in words: nothing enforces it then."""
         if self.schema is None:
             return self
         words = schemas.in_words(self.schema)

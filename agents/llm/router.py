@@ -80,7 +80,7 @@ def create_shared_provider(
 
 
 def vendor_of(name: str) -> type[VendorProvider] | None:
-    """Return the provider class of that name, None if there is none of it."""
+    """Return the provider class of that name, or None if there is none."""
     return PROVIDERS.get(name) or SHARED_PROVIDERS.get(name)
 
 
@@ -98,7 +98,7 @@ def provider_of_key(key: str) -> str | None:
 
 
 def sandbox_vendors() -> dict[str, str]:
-    """Return the shape of the keys of vendors that speak chat completions, OpenAI apart."""
+    """Return key shapes by vendor name, of those other than OpenAI that speak chat completions."""
     return {
         name: provider.key_shape
         for name, provider in PROVIDERS.items()

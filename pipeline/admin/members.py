@@ -100,8 +100,8 @@ class MemberAdmin(GuardedModelAdmin):
         texts = {
             "labels": {"telegram_id": "Telegram ID"},
             "help_texts": {
-                "provider": "The vendor of the member's key",
-                "model_id": "Empty: the vendor's default model",
+                "provider": "The provider of the member's key",
+                "model_id": "Empty: the provider's default model",
             },
         }
         return super().get_form(request, obj, change=change, **{**texts, **kwargs})

@@ -148,7 +148,7 @@ class TaskAdmin(GuardedModelAdmin):
         revived = [task for task in selected if task_store.try_again(task)]
         said = f"Queued again: {len(revived)}."
         if left_alone := len(selected) - len(revived):
-            said += f" Skipped, because not failed: {left_alone}."
+            said += f" Skipped because they hadn't failed: {left_alone}."
         then = partial(self.message_user, request, said)
         return Acted(rows=revived, log="Tried again.", then=then)
 
@@ -215,7 +215,7 @@ class TaskAdmin(GuardedModelAdmin):
         if is_revived:
             self.message_user(request, "Queued again. The next free worker picks it up.")
         else:
-            said = "Nothing changed: this task isn't failed, or is queued again already."
+            said = "Nothing changed: this task hasn't failed, or it's already queued again."
             self.message_user(request, said, messages.WARNING)
         return redirect(reverse("admin:pipeline_task_change", args=[task.pk]))
 

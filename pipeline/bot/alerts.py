@@ -48,7 +48,7 @@ class Alerts:
         task.add_done_callback(self._sending.discard)
 
     async def tell(self, text: str) -> bool:
-        """Alert, and return whether that is all that can be done; False: try again later."""
+        """Send an alert. True: it was sent, or never can be; False: try again later."""
         logger.error("alert: %s", text)
         try:
             async with asyncio.timeout(TOLD_WITHIN_S):
@@ -97,7 +97,7 @@ def _note(text: str) -> SentAlert:
 
 
 async def _noted(write: Callable[[], Result]) -> Result | None:
-    """Write to the database; an alert goes out without, as it may be about the database."""
+    """Write to the database if possible: the alert may be about the database, and does not wait."""
     try:
         async with asyncio.timeout(NOTED_WITHIN_S):
             return await sync_to_async(write)()

@@ -90,8 +90,9 @@ class Bucket:
 class Window:
     """The calls of the last second: those under way, and those that ended less than a second ago.
 
-    Telegram counts a call at some moment between its leaving and its end. Counted for all of that
-    time and a second more, no second of Telegram's holds more than any of these.
+    Telegram counts a call at some moment between its leaving and its end. So each call is counted
+    from when it leaves until a second after it ends: no second by Telegram's clock can then contain
+    more calls than this window counts.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """The placeholder of an answer, and what an attempt that was cut off has left in the chat.
 
-A message's id is known when Telegram has answered; killed before that is written down, a process
-leaves a message that no row leads to. But ids count up, in all of a bot's private chats together
-and in each group by itself, and where they stood is written down before a message leaves. So the
-next attempt sends a message, and finds the lost one among the few ids between that no row has: an
-edit succeeds of a message of the bot's own in this very chat, and of no other.
+A message's id is known only once Telegram has answered. A process that is killed before it stores
+the id leaves a message that no row points to. But ids count up, in all of a bot's private chats
+together and in each group by itself, and where they stood is written down before a message leaves.
+So the next attempt sends a message, and finds the lost one among the few ids between that no row
+has: an edit succeeds of a message of the bot's own in this very chat, and of no other.
 https://core.telegram.org/api/updates#message-related-event-sequences
 """
 
@@ -163,8 +163,8 @@ class Placeholders(ABC):
     ) -> tuple[list[int], bool]:
         """Return the ids of own messages in this chat that no row has; they show the text now.
 
-        Only those from when the row was being sent, and no more than the times that it left before
-        `before` did. And whether there can be no others.
+        Looks only at ids from the time in which the row was being sent, and stops at the number of
+        earlier sends. Also returns whether the search was complete.
         """
         ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
         # An alert that was lost here is taken for the bot's own, too; a chore tells it again.
@@ -199,7 +199,8 @@ class Placeholders(ABC):
     def _unknown_ids(self, row: OutgoingMessage, before: int) -> tuple[list[int], bool]:
         """Return the ids that a lost message may have, likely ones first; and if these are all.
 
-        A message that left when an id was the newest has one of the next: few are on their way.
+        A message gets one of the first ids after the one that was newest when it was sent, because
+        few others are in flight at that moment.
         """
         after, chat_id = row.sent_after or self._place.message_id or 0, self._chat_id
         if not 0 < after < before:
@@ -330,7 +331,7 @@ class Placeholders(ABC):
 
 
 def _likely_first(ids: Sequence[int], left_at: Sequence[int]) -> list[int]:
-    """Return ascending ids, those first that come next after one of those when a message left."""
+    """Return ascending ids, those first that closely follow one of `left_at`."""
     began = sorted(bisect.bisect_right(ids, newest_id) for newest_id in left_at)
 
     def behind(place: int) -> int:

@@ -39,7 +39,7 @@ case for your team, or show which models answered and why.
 /help: this list"""
 
 PLACEHOLDER = "👀 One moment…"
-IN_LINE = "⏳ Queued: I'll finish your earlier message first…"
+IN_LINE = "⏳ Queued: I'll answer your earlier message first…"
 NOTHING_TO_DO = """Add a few words about the prospect after the command, for example:
 /support CFO of a logistics firm, went silent after the price"""
 NOT_UNDERSTOOD = (

@@ -22,8 +22,8 @@ class Superseded(Exception):
 def progressed(token: UUID) -> None:
     """Count a task's attempts anew, inside the transaction that brings it further than ever before.
 
-    What gets further each time is no crash loop. Only for what happens once: a loop would have no
-    end.
+    A task that gets further on each attempt is not in a crash loop. Call this only for progress
+    that happens once per task: otherwise a real crash loop would never end.
     """
     # By the status, because there is an index for it, and few tasks are being worked on.
     for task_id, attempts in read(Task, ("id", "attempts"), status=TaskStatus.RUNNING, token=token):

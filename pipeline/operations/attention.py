@@ -116,7 +116,7 @@ def _processes() -> Iterator[Concern]:
             yield Concern(
                 key=f"stale {process.process_id}",
                 text=f"{process} can't reach the cache or the database, so it still uses "
-                f"overrides {process.version}.",
+                f"version {process.version} of the overrides.",
                 is_told=True,
             )
     if not processes:
@@ -191,8 +191,8 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
 
 
 _UNFIT_WORDS = {
-    Cause.SCHEMA: "no JSON schema support, so the prompt describes the schema",
-    Cause.PICTURE: "rejects pictures",
+    Cause.SCHEMA: "no JSON schema support (the prompt describes the schema instead)",
+    Cause.PICTURE: "no picture support",
     Cause.LIMIT: "output limit too low",
 }
 
@@ -213,8 +213,9 @@ def _answers(now: datetime) -> Iterator[Concern]:
     if day.mismatches:
         yield Concern(
             key="mismatch",
-            text=f"Wrong model: {_times(day.mismatches, 'call was', 'calls were')} answered by "
-            "a model other than the one requested in the last 24 hours.",
+            text="Wrong model: in the last 24 hours, "
+            f"{_times(day.mismatches, 'call was', 'calls were')} answered by a model other than "
+            "the one requested.",
             page="pipeline_pipelinerun_changelist",
             query="look=mismatch",
         )

@@ -36,7 +36,7 @@ def names_in(source: Module) -> Iterator[str]:
 
 
 def texts_in(source: Module) -> Iterator[str]:
-    """Yield the literal texts of a module but its docstrings."""
+    """Yield the literal texts of a module except its docstrings."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(source.tree)

@@ -349,7 +349,7 @@ class Prices(SimpleTestCase):
                         continue
                     assert isinstance(error, PriceRefused)
                     assert error.member_line == (
-                        "The model for this step isn't working. Try again in a few minutes."
+                        "This model isn't available right now. An admin can choose another one."
                     )
                     assert len(bodies) == len(recorder.ended) == expected
 

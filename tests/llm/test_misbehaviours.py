@@ -56,7 +56,7 @@ MEMBER_LINES: dict[type[LLMError], str] = {
     AnswerUnusable: "The model's answer was incomplete. Please try again.",
     DeadlineExceeded: "The model took too long to answer. Please try again.",
     KeyRejected: "The provider didn't accept the API key.",
-    ModelUnavailable: ("The model for this step isn't working. Try again in a few minutes."),
+    ModelUnavailable: ("This model isn't available right now. An admin can choose another one."),
     NoCredit: "The API key is out of credit.",
     BudgetSpent: "The API key's budget is used up.",
     ProviderRejected: "The model's provider refused this request.",

@@ -202,7 +202,7 @@ class UnfitTest(TestCase):
 
         (text,) = self.unfit()
         assert "a/new isn't suitable for extraction" in text
-        assert "rejects pictures" in text
+        assert "no picture support" in text
 
     def test_what_a_server_of_the_teams_own_refused_counts_and_the_catalog_does_not(self):
         self.listed("a/blind", input_modalities=["text"])

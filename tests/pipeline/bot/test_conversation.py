@@ -172,7 +172,7 @@ class FailureTests(BotCase):
             alert = await chat.sees_text(OPERATOR, "sandbox/retired")
 
         assert (
-            "The model for this step isn't working. Try again in a few minutes. "
+            "This model isn't available right now. An admin can choose another one. "
             "Your admins have been told. (ref "
         ) in line
         assert "Traceback" not in line
