@@ -20,7 +20,7 @@ class LockTaken(Exception):
 
 @contextmanager
 def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[None]:
-    """Lease the lock of a file, with a note for whoever finds it taken.
+    """Hold the lock of a file, with a note for whoever finds it taken.
 
     One that is shared shuts out those only that want it alone.
 
@@ -46,7 +46,7 @@ def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[N
 
 @contextmanager
 def locked_name(name: str) -> Iterator[None]:
-    """Lease a name on this machine.
+    """Hold a name on this machine.
 
     On Linux it is the name of a socket that is in no folder, so it is the same for any user and any
     temporary folder. Each network namespace has names of its own: a container sees only its own.

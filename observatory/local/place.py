@@ -14,7 +14,7 @@ from pipeline.locks import LockTaken, locked
 
 @contextmanager
 def only_one(lock_file: Path, *, address: str) -> Iterator[None]:
-    """Lease the checkout's lock.
+    """Hold the checkout's lock.
 
     Raises:
         CannotStart: another process holds it.

@@ -43,7 +43,7 @@ def keep_text(text: str) -> str | None:
 
 
 def _is_held(sha256: str) -> bool:
-    """Lease a text until the transaction ends; False if it is not there (any more).
+    """Hold a text until the transaction ends; False if it is not there (any more).
 
     It is the lock that PostgreSQL takes for a foreign key anyway, only that it checks ours at the
     commit, when it is too late to insert the text again. Any number of writers share it.

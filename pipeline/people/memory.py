@@ -59,7 +59,7 @@ def _new_in(data: Mapping[str, Any], known: Collection[str]) -> list[tuple[str, 
 
 
 def holding(member: Member) -> list[Fact]:
-    """Return the facts that lease, the oldest first."""
+    """Return the facts that hold, the oldest first."""
     return list(Fact.objects.filter(member=member, until_version=None))
 
 
@@ -95,7 +95,7 @@ def _keep_bounds(member: Member) -> None:
 
 
 def _one_line(text: object) -> str:
-    """Return a text as one line that the database can lease, without anything shaped like a key."""
+    """Return a text as one line that the database can hold, without anything shaped like a key."""
     # Before its lines are joined: a key may go on in the next one.
     line = " ".join(scrub(str(text)).replace("\x00", " ").split())
     return line.encode("utf-8", "replace").decode()[:MAX_CHARACTERS]

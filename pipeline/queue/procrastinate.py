@@ -100,7 +100,7 @@ class ProcrastinateQueue(Dispatcher):
 
 
 class JobClaims(TaskStore):
-    """TaskStore with a job each; a change of a task changes its job in the same transaction."""
+    """A `TaskStore` with a job a task: a change of one changes the other, in one transaction."""
 
     def add(self, tasks: Sequence[Task]) -> None:
         """Add tasks and their jobs in the caller's transaction."""

@@ -12,7 +12,7 @@ from agents.team.trainer import TrainerAgent
 
 
 class Understudy(TrainerAgent):
-    """TaskStore a name that is taken."""
+    """Claims a name that is taken."""
 
 
 class RegistryTests(SimpleTestCase):

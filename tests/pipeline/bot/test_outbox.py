@@ -466,13 +466,17 @@ class LostTests(OutboxCase):
         )
         return Outbox(outbox._bot, update, Place(), outbox._lease, found=outbox._found)
 
+    async def alert(self, outbox: Outbox) -> None:
+        """Alert the operators by the outbox's bot."""
+        alerts = Alerts()
+        alerts.use(outbox._bot)
+        assert await alerts.tell("Look at this.")
+
     async def test_a_reply_that_was_lost_in_the_operators_chat_is_found_beside_an_alert(self):
         async with self.outbox() as (outbox, chat):
-            alerts = Alerts()
-            alerts.use(outbox._bot)
             with override_settings(OPERATOR_CHAT_ID=MAYA):
                 await outbox.show_placeholder("One moment")
-                await alerts.tell("Look at this.")
+                await self.alert(outbox)
                 await self.lost()
                 await outbox.say("The answer")
 
@@ -480,10 +484,8 @@ class LostTests(OutboxCase):
 
     async def test_a_reply_and_an_alert_that_were_both_lost_leave_one_answer(self):
         async with self.outbox() as (outbox, chat):
-            alerts = Alerts()
-            alerts.use(outbox._bot)
             with override_settings(OPERATOR_CHAT_ID=MAYA):
-                await alerts.tell("Look at this.")
+                await self.alert(outbox)
                 await outbox.say("The answer")
             await self.lost(sent_after=1)
             await SentAlert.objects.aupdate(message_id=None)
