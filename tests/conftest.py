@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.cache import caches
+from django.test.utils import teardown_databases
+from pytest_django import DjangoDbBlocker
 
 from agents.llm import terms
 from agents.revision import CACHE_ALIAS
 from observatory.redaction import RedactingFilter, RedactingFormatter
-from tests import canaries
+from tests import canaries, template_database
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 LOG_NAME = "suite.log"
@@ -64,6 +67,20 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> i
         items[:] = [item for item in items if not item.get_closest_marker(marker)]
         config.hook.pytest_deselected(items=unfit)
     return len(unfit)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """Make the database of this worker from one that all share, in place of pytest-django's own."""
+    with django_db_blocker.unblock():
+        databases = template_database.set_up()
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(databases, verbosity=0)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from django.utils import timezone
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 from telegram.ext import Application, ApplicationBuilder, Defaults
+from telegram.request import HTTPXRequest
 
 from agents.log_fields import log_as
 from pipeline.bot import texts
@@ -45,6 +46,7 @@ from pipeline.bot.placeholders import Found
 from pipeline.bot.polling import Poller
 from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
+from pipeline.bot.transport import tls_context
 from pipeline.bot.turn import Turn, begin
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
@@ -349,6 +351,7 @@ async def _is_member(row: TelegramUpdate) -> bool:
 
 
 def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> StrictApplication:
+    tls = {"verify": tls_context()}
     application = (
         ApplicationBuilder()
         .application_class(StrictApplication)
@@ -358,9 +361,11 @@ def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> 
         .defaults(Defaults(link_preview_options=LinkPreviewOptions(is_disabled=True)))
         .rate_limiter(FollowsMovedChats(limiter))
         .get_updates_request(
-            PersistingRequest(bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE)
+            PersistingRequest(
+                bot_id, add_tasks, connection_pool_size=UPDATES_POOL_SIZE, httpx_kwargs=tls
+            )
         )
-        .connection_pool_size(POOL_SIZE)
+        .request(HTTPXRequest(connection_pool_size=POOL_SIZE, httpx_kwargs=tls))
         .updater(None)
         .build()
     )

@@ -26,7 +26,7 @@ class Chat:
     """What people type into the sandbox, and what they see."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=60)
+        self._http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=60, verify=False)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -1,0 +1,52 @@
+"""One migrated database for all workers of a run: the first makes it, the others copy it.
+
+Migrating takes some ten seconds of CPU, and each worker has a database of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test.utils import setup_databases
+
+SUFFIX = "template"
+Databases = list[tuple[BaseDatabaseWrapper, str, bool]]
+
+
+def set_up() -> Databases:
+    """Make this worker's test database; return what `teardown_databases` takes."""
+    if not os.environ.get("OBSERVATORY_WORKER"):
+        return setup_databases(verbosity=0, interactive=False)
+    folder = Path(os.environ["OBSERVATORY_SUITE_DIR"]).parent
+    name_of_template = folder / "template-database.txt"
+    with _locked(folder / "template-database.lock"):
+        if not name_of_template.exists():
+            made = setup_databases(verbosity=0, interactive=False)
+            connection.close()  # SQLite's write-ahead log goes into the file that is copied
+            connection.creation.clone_test_db(SUFFIX, verbosity=0)
+            settings = connection.creation.get_test_db_clone_settings(SUFFIX)
+            name_of_template.write_text(str(settings["NAME"]), encoding="utf-8")
+            return made
+    return _copy_of(name_of_template.read_text(encoding="utf-8"))
+
+
+def _copy_of(template: str) -> Databases:
+    if connection.vendor == "sqlite":
+        shutil.copy(template, connection.creation._get_test_db_name())  # type: ignore[attr-defined]
+        return setup_databases(verbosity=0, interactive=False, keepdb=True)
+    connection.settings_dict["TEST"]["TEMPLATE"] = template
+    return setup_databases(verbosity=0, interactive=False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
