@@ -26,7 +26,7 @@ SERVERS := $(PYTHON) -m tests.servers
 PEERS := var/bench-venv
 # So has llama.cpp's server: a wheel of 100 MB that only its tests use.
 LLAMA := var/llama-venv
-BENCHES := steps latency resolver runner intake growth workers backlog
+BENCHES := message steps latency resolver runner intake growth workers backlog
 RUN_SET_UP := $(VENV)/installed-run
 TEST_SET_UP := $(VENV)/installed-test
 
@@ -98,6 +98,7 @@ llama: $(LLAMA)/bin/installed ## Install llama.cpp's server, in an environment o
 .PHONY: bench
 bench: $(TEST_SET_UP) peers ## Measure what Observatory adds, beside what one would use instead; takes long
 	@set -e; for name in $(BENCHES); do $(PYTHON) -m bench $$name; done
+	@$(SERVERS) $(PYTHON) -m bench message
 	@$(SERVERS) $(PYTHON) -m bench workers
 	@$(SERVERS) $(PYTHON) -m bench backlog
 	@$(SERVERS) $(PYTHON) -m bench pages

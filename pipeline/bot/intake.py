@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest, RequestData
 
+from agents.connections import close_broken
 from agents.llm.keys import seal
 from agents.llm.router import provider_of_key
 from agents.llm.secrets import straightened
@@ -136,8 +137,7 @@ def _read(text: str) -> Json:
 
 
 def _store_afresh(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> None:
-    # Nobody else closes a connection that has died: there are no requests here.
-    close_old_connections()
+    close_broken()
     store(bot_id, updates, add_tasks)
 
 

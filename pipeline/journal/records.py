@@ -18,10 +18,11 @@ from uuid import UUID
 
 import stamina
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, OperationalError, close_old_connections
+from django.db import DatabaseError, OperationalError
 
 from agents import served_names
 from agents.catalog import is_served
+from agents.connections import close_broken
 from agents.llm.base import Attempt, Outcome
 from agents.llm.completion import Completion
 from agents.llm.model_match import is_same_model, is_same_name
@@ -163,7 +164,7 @@ def _twice(ask: Callable[..., T], *arguments: str) -> T:
     try:
         return ask(*arguments)
     except OperationalError:
-        close_old_connections()
+        close_broken()
         return ask(*arguments)
 
 
@@ -240,5 +241,5 @@ async def _surely(write: Callable[..., None], *arguments: Any) -> None:
             on=OperationalError, attempts=None, wait_initial=0.1, wait_max=2.0, timeout=60.0
         ):
             with attempt:
-                await sync_to_async(close_old_connections)()
+                await sync_to_async(close_broken)()
                 await submit(write, *arguments)

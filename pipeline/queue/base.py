@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
@@ -40,6 +40,13 @@ class Claim:
     is_rush: bool = False  # the worker is full, so others wait
     job_id: int | None = None  # of the library's job that brought it, where there is one
     stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # somebody said /cancel
+
+
+class Claimed(NamedTuple):
+    """What one look at the tasks came to."""
+
+    claims: list[Claim]
+    is_more: bool = False  # may be ready for this worker: it is to look again at once
 
 
 class PermanentFailure(Exception):

@@ -19,8 +19,9 @@ import stamina
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
+from agents.connections import close_broken
 from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
@@ -32,6 +33,7 @@ from pipeline.queue.base import (
     MAX_ATTEMPTS,
     SUSPECT_AFTER,
     Claim,
+    Claimed,
     GivenUp,
     Perform,
     PermanentFailure,
@@ -164,8 +166,10 @@ class Dispatcher:
                 self._are_others_next = False
                 self._woken.set()
             claim_more = partial(self._store.claim, most_deaths=most_deaths)
-            for claim in await self._try(claim_more, self._room(is_alone=is_alone)) or []:
-                self._woken.set()  # there may be more
+            claimed = await self._try(claim_more, self._room(is_alone=is_alone)) or Claimed([])
+            if claimed.is_more:
+                self._woken.set()
+            for claim in claimed.claims:
                 self._leave_earlier(claim)
                 if claim.is_suspect:
                     self._leave_alone(claim)
@@ -340,6 +344,5 @@ def claim_died(claim: Claim) -> str:
 
 
 def _afresh(work: Callable[..., T], *arguments: Any) -> T:
-    # Nobody else closes a connection that has died: there are no requests here.
-    close_old_connections()
+    close_broken()
     return work(*arguments)

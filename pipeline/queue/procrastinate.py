@@ -32,7 +32,7 @@ from procrastinate.manager import JobManager
 from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
-from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim
+from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim, Claimed
 from pipeline.queue.dispatcher import Dispatcher
 from pipeline.queue.task_store import TaskStore, free, is_out_of_place, is_suspect, too_many
 
@@ -45,6 +45,16 @@ SUSPECT_PAUSE = timedelta(seconds=0.5)
 UNCLAIMED_PAUSE = timedelta(seconds=0.1)  # another worker was there first, or a part is to come
 LISTEN_AGAIN_S = 1.0
 SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so long
+# In which order kinds are fetched. Messages have the library's default: those of a lane that were
+# added by the release before must stay before those of this one.
+PRIORITIES = {
+    TaskKind.CONTROL: 1,
+    TaskKind.MESSAGE: 0,
+    TaskKind.GREETING: -1,
+    TaskKind.STEP: -2,
+    TaskKind.AGAIN: -3,
+    TaskKind.NOTICE: -4,
+}
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
 _JOBS = JobManager(_CONNECTOR)
 
@@ -107,57 +117,52 @@ class JobClaims(TaskStore):
         super().add(tasks)
         _defer(tasks)
 
-    def claim(
-        self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS
-    ) -> list[Claim]:
+    def claim(self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS) -> Claimed:
         """Claim what can be worked on now; see `TaskStore.claim`."""
         claims: list[Claim] = []
+        left = {kind: count for kind, count in room.items() if count > 0}
+        share = dict.fromkeys(left, FETCHED_AT_ONCE)
         try:
-            for claimed in self._fetched(room, most_deaths=most_deaths):
-                claims.append(claimed)
+            while kinds := [kind for kind in left if left[kind] > 0 < share[kind]]:
+                kind, claimed = self._fetch(kinds, left, most_deaths=most_deaths)
+                if kind is None:
+                    return Claimed(claims)
+                share[kind] -= 1
+                if claimed is not None:
+                    left[kind] -= 1
+                    claims.append(claimed)
+                    if claimed.is_suspect:
+                        break
         except DatabaseError:
             if not claims:
                 raise
-        return claims
-
-    def _fetched(self, room: Mapping[TaskKind, int], *, most_deaths: int) -> Iterator[Claim]:
-        """Yield claims, each of them committed; a suspect is the last."""
-        for kind, count in room.items():
-            for number in range(1, 1 + min(count, FETCHED_AT_ONCE)):
-                is_more, claimed = self._fetch(
-                    kind, most_deaths=most_deaths, is_rush=number == count
-                )
-                if claimed is not None:
-                    yield claimed
-                    if claimed.is_suspect:
-                        return
-                if not is_more:
-                    break
+        return Claimed(claims, is_more=bool(claims))
 
     @transaction.atomic
     def _fetch(
-        self, kind: TaskKind, *, most_deaths: int, is_rush: bool
-    ) -> tuple[bool, Claim | None]:
-        """Return whether there was a job of this kind, and the claim to its task."""
-        (job,) = _query("fetch_job", queues=[kind], worker_id=None)
+        self, kinds: Sequence[TaskKind], left: Mapping[TaskKind, int], *, most_deaths: int
+    ) -> tuple[TaskKind | None, Claim | None]:
+        """Return of which kind the first job of these kinds is, and the claim to its task."""
+        (job,) = _query("fetch_job", queues=list(kinds), worker_id=None)
         if job["id"] is None:
-            return False, None
+            return None, None
+        kind = TaskKind(job["queue_name"])
         task_id = json.loads(job["args"])["task_id"]  # Django's connections leave JSON as it is
         task = Task.objects.filter(pk=task_id, status=TaskStatus.WAITING).first()
         if task is None:
             _finish(job["id"])
-            return True, None
+            return kind, None
         if task.kind in COURTESIES and is_out_of_place(task, self._clock()):
             self._drop(task, self._clock())
             _finish(job["id"])
-            return True, None
+            return kind, None
         if is_suspect(task) and (not most_deaths or task.attempts in too_many(most_deaths)):
             _retry(job["id"], SUSPECT_PAUSE)
-            return True, None
-        claimed = self._take(task, self._clock(), job["id"], is_rush=is_rush)
+            return kind, None
+        claimed = self._take(task, self._clock(), job["id"], is_rush=left[kind] == 1)
         if claimed is None:
             _retry(job["id"], UNCLAIMED_PAUSE)
-        return True, claimed
+        return kind, claimed
 
     @transaction.atomic
     def end(self, held: Claim, status: TaskStatus, error: str = "") -> bool:
@@ -227,6 +232,7 @@ def _job(task: Task) -> Job:
     return Job(
         id=None,
         queue=task.kind,
+        priority=PRIORITIES[TaskKind(task.kind)],
         lock=f"lane:{task.lane}" if is_in_line else None,
         queueing_lock=None,
         task_name=TASK_NAME,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from django.db import transaction
-from django.db.models import F, Min, Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from agents.llm.secrets import scrub
@@ -23,15 +23,33 @@ from pipeline.queue.base import (
     MAX_ATTEMPTS,
     SUSPECT_AFTER,
     Claim,
+    Claimed,
 )
 
 LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
+MAX_SMALL_INT = 2**15
 MAX_ERROR = 2000  # characters of an error that are kept
 
 
-# A task that was put back has a due time; one that still has none was in hand when a worker died.
-_SUSPECT = Q(attempts__gte=SUSPECT_AFTER, due_at=None)
+# What is ready, in one statement: of each kind the oldest, and beside them the oldest suspects.
+# - A task due far ahead was put off by a clock that has been set back since.
+# - A message waits for those before it in its lane; courtesies that are suspects are dropped.
+_READY = """
+    SELECT * FROM (
+        SELECT task.*, ROW_NUMBER() OVER (
+            PARTITION BY kind, attempts >= %(suspect_after)s AND due_at IS NULL ORDER BY id
+        ) AS position
+        FROM pipeline_task AS task
+        WHERE status = 'waiting' AND kind IN (KINDS)
+          AND (due_at IS NULL OR due_at <= %(now)s OR due_at > %(too_far)s)
+          AND (kind = 'notice' OR due_at IS NOT NULL OR attempts < %(suspect_after)s
+               OR attempts < %(waits_from)s OR attempts >= %(waits_below)s)
+          AND (kind <> 'message' OR NOT EXISTS (
+              SELECT 1 FROM pipeline_task AS earlier
+               WHERE earlier.status IN ('waiting', 'running') AND earlier.kind = 'message'
+                 AND earlier.lane = task.lane AND earlier.id < task.id))
+    ) AS ready WHERE position <= %(at_most)s ORDER BY id"""
 
 
 class TaskStore:
@@ -46,28 +64,31 @@ class TaskStore:
         """Add tasks in the caller's transaction."""
         Task.objects.bulk_create(tasks)
 
-    @transaction.atomic
-    def claim(
-        self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS
-    ) -> list[Claim]:
+    def claim(self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS) -> Claimed:
         """Claim what can be worked on now, oldest first, at most so many of each kind.
+
+        One statement finds what is ready; a look that finds nothing costs no transaction.
 
         Of the tasks that may be what kills workers, one in each call: then the innocent ones, which
         only were there when it happened, do not share its fate. None whose workers died more than
         `most_deaths` times (see `too_many`); with 0, none at all.
         """
-        claims: list[Claim] = []
         now = self._clock()
+        ready = _ready(room, now, most_deaths)
+        return Claimed(self._claimed(ready, room, now) if ready else [])
+
+    @transaction.atomic
+    def _claimed(
+        self, ready: Sequence[Task], room: Mapping[TaskKind, int], now: datetime
+    ) -> list[Claim]:
+        claims: list[Claim] = []
         for kind, count in room.items():
-            if count <= 0:
-                continue
-            ready = _ready(kind, now)
+            of_kind = [task for task in ready if task.kind == kind]
             if kind in COURTESIES:
-                claims += self._courtesies(ready[:count], now)
+                claims += self._courtesies(of_kind[:count], now)
                 continue
-            suspects = ready.filter(_SUSPECT).exclude(attempts__in=too_many(most_deaths))
-            wanted = list(suspects[:1]) if most_deaths else []
-            wanted += ready.exclude(_SUSPECT)[: count - len(wanted)]
+            wanted = [task for task in of_kind if is_suspect(task)][:1]
+            wanted += [task for task in of_kind if not is_suspect(task)][: count - len(wanted)]
             for task in wanted:
                 claimed = self._take(task, now, is_rush=len(wanted) == count)
                 if claimed is not None:
@@ -93,7 +114,14 @@ class TaskStore:
     ) -> Claim | None:
         """Return the claim to a task, None if another worker was there first."""
         token = uuid4()
-        won = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING).update(
+        # As it was read: since then, another worker may have had it, or a task before it in its
+        # lane may have been given a new life.
+        unchanged = Task.objects.filter(
+            pk=task.pk, status=TaskStatus.WAITING, attempts=task.attempts
+        )
+        if task.kind == TaskKind.MESSAGE:
+            unchanged = unchanged.exclude(Exists(_before_in_its_lane()))
+        won = unchanged.update(
             status=TaskStatus.RUNNING,
             token=token,
             worker=self._worker,
@@ -219,14 +247,30 @@ def free(tasks: QuerySet[Task]) -> int:
     )
 
 
-def _ready(kind: TaskKind, now: datetime) -> QuerySet[Task]:
-    # A task due far ahead was put off by a clock that has been set back since.
-    is_due = Q(due_at=None) | Q(due_at__lte=now) | Q(due_at__gt=now + MAX_PAUSE)
-    ready = Task.objects.filter(is_due, kind=kind, status=TaskStatus.WAITING).order_by("pk")
-    if kind is TaskKind.MESSAGE:
-        lanes = Task.objects.filter(kind=kind, status__in=OPEN).values("lane").order_by()
-        ready = ready.filter(pk__in=lanes.annotate(first=Min("pk")).values("first"))
-    return ready
+def _ready(room: Mapping[TaskKind, int], now: datetime, most_deaths: int) -> list[Task]:
+    """Return the tasks that can be worked on now, the oldest of each kind, suspects among them."""
+    kinds = {f"kind_{at}": kind for at, kind in enumerate(room) if room[kind] > 0}
+    if not kinds:
+        return []
+    waiting = too_many(most_deaths) if most_deaths else range(MAX_SMALL_INT)
+    as_column = connection.ops.adapt_datetimefield_value
+    arguments = {
+        **kinds,
+        "now": as_column(now),
+        "too_far": as_column(now + MAX_PAUSE),
+        "suspect_after": SUSPECT_AFTER,
+        "waits_from": waiting.start,
+        "waits_below": waiting.stop,
+        "at_most": max(room.values()),
+    }
+    names = ", ".join(f"%({name})s" for name in kinds)
+    return list(Task.objects.raw(_READY.replace("KINDS", names), arguments))
+
+
+def _before_in_its_lane() -> QuerySet[Task]:
+    return Task.objects.filter(
+        kind=TaskKind.MESSAGE, status__in=OPEN, lane=OuterRef("lane"), pk__lt=OuterRef("pk")
+    )
 
 
 def _held(held: Claim) -> QuerySet[Task]:

@@ -265,7 +265,7 @@ class QueueTest(ReadyTestCase):
         task(age_s=4000)
         assert self.state(503) == "stalled"
 
-        assert TaskStore("w", timezone.now).claim({TaskKind.MESSAGE: 1})
+        assert TaskStore("w", timezone.now).claim({TaskKind.MESSAGE: 1}).claims
 
         assert self.state() == "ok"
 

@@ -112,9 +112,9 @@ class JobTests(TransactionTestCase):
             return fetch(claims, *arguments, **more)
 
         with patch.object(JobClaims, "_fetch", failing_the_second_time):
-            claims = await sync_to_async(queue._store.claim)({TaskKind.MESSAGE: 5})
+            claimed = await sync_to_async(queue._store.claim)({TaskKind.MESSAGE: 5})
 
-        assert [claim.task_id for claim in claims] == [tasks[0].pk]
+        assert [claim.task_id for claim in claimed.claims] == [tasks[0].pk]
 
     async def test_leases_go_by_the_databases_clock(self):
         queue = ProcrastinateQueue("here")

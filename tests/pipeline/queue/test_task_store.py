@@ -1,4 +1,4 @@
-"""Whose message a request to stop is about, and whose tasks are free once a lease is over."""
+"""What a look finds, whose message a request to stop is about, and which tasks become free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue import task_store
-from pipeline.queue.base import MAX_ATTEMPTS
+from pipeline.queue.base import MAX_ATTEMPTS, Claimed
 from pipeline.queue.task_store import TaskStore
 from tests.pipeline.queue import rows
 
@@ -59,6 +59,49 @@ class RequestStopTests(TestCase):
         assert (first.stop_requested, second.stop_requested) == (True, True)
 
 
+class LookTests(TestCase):
+    """What one look at the tasks costs and finds."""
+
+    ROOM = dict.fromkeys(TaskKind, 2)
+
+    async def test_a_look_that_finds_nothing_is_one_statement(self):
+        await sync_to_async(self._assert_statements)(1)
+
+    def _assert_statements(self, count: int) -> None:
+        with self.assertNumQueries(count):
+            assert TaskStore("here", timezone.now).claim(self.ROOM) == Claimed([])
+
+    async def test_of_each_kind_it_takes_the_oldest_for_which_there_is_room(self):
+        messages = [await self.kept(await rows.message(f"{lane}:")) for lane in (1, 2, 3)]
+        steps = [await self.kept(await rows.background_step()) for _ in range(3)]
+        control = await self.kept(await rows.control())
+
+        claimed = await sync_to_async(TaskStore("here", timezone.now).claim)(self.ROOM)
+
+        taken = {claim.task_id for claim in claimed.claims}
+        assert taken == {task.pk for task in (*messages[:2], *steps[:2], control)}
+
+    async def test_what_another_worker_had_since_it_was_read_is_left_alone(self):
+        task = await self.kept(await rows.message())
+        store = TaskStore("here", timezone.now)
+        await Task.objects.filter(pk=task.pk).aupdate(attempts=1)  # it took it and put it back
+
+        assert await sync_to_async(store._take)(task, timezone.now()) is None
+
+    async def test_a_message_waits_for_one_before_it_that_was_given_a_new_life_meanwhile(self):
+        before, task = await self.kept(await rows.message()), await self.kept(await rows.message())
+        store = TaskStore("here", timezone.now)
+        await Task.objects.filter(pk=before.pk).aupdate(status=TaskStatus.DEAD)
+        await before.arefresh_from_db()
+        assert await sync_to_async(task_store.try_again)(before)
+
+        assert await sync_to_async(store._take)(task, timezone.now()) is None
+
+    async def kept(self, task: Task) -> Task:
+        await task.asave()
+        return task
+
+
 class FreeExpiredTests(TestCase):
     async def running(self, lane: str, worker: str) -> Task:
         task = await rows.message(lane)
@@ -100,7 +143,7 @@ class SuspectTests(TestCase):
         claim = TaskStore("here", timezone.now).claim
         found = await sync_to_async(claim)({TaskKind.MESSAGE: 5}, most_deaths=most_deaths)
         await task.adelete()
-        return bool(found)
+        return bool(found.claims)
 
     async def test_the_more_often_its_workers_died_the_longer_it_waits(self):
         taken = {most: [await self.claimed(n, most) for n in (2, 3, 4)] for most in (0, 2, 3, 4)}
