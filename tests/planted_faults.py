@@ -67,9 +67,9 @@ def _of_another_version(right: Any) -> Any:
 
 def _with_the_other_payer(right: Any) -> Any:
     def wrong(**facts: Any) -> Any:
-        purses: Any = type(facts["purse"])
-        (other,) = set(purses) - {facts["purse"]}
-        return right(**facts | {"purse": other})
+        payers: Any = type(facts["payer"])
+        (other,) = set(payers) - {facts["payer"]}
+        return right(**facts | {"payer": other})
 
     return wrong
 

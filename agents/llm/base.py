@@ -1,6 +1,6 @@
 """The seam between agents and the models that answer them.
 
-An `LLMProvider` is a client for one wire format bound to a key, a model and a purse. It is an
+An `LLMProvider` is a client for one wire format bound to a key, a model and its payer. It is an
 immutable value: `for_step` returns a copy bound to one step, so two steps can never share a
 model, a key or a record. What a provider sent and got is told to a `CallObserver`, attempt by
 attempt, before the request leaves and after it ended; who keeps that is not known here.
@@ -20,7 +20,7 @@ from agents.llm.limits import EmptyBook, ModelBook
 from agents.llm.retries import RetryPolicy
 
 
-class Purse(StrEnum):
+class Payer(StrEnum):
     """Who pays for a call."""
 
     SHARED = "shared"  # the team's OpenRouter key
@@ -35,7 +35,7 @@ class Attempt:
     number: int  # 1 for the first try of this `complete`, then counted up to its end
     provider: str
     requested_model: str
-    purse: Purse
+    payer: Payer
     key_fingerprint: str
     system_prompt: str
     user_message: str
@@ -98,11 +98,11 @@ class StepScope:
 
 @dataclass(frozen=True, kw_only=True)
 class LLMProvider:
-    """A client for one wire format, bound to a key, a model and a purse."""
+    """A client for one wire format, bound to a key, a model and its payer."""
 
     api_key: ApiKey
     model_id: str
-    purse: Purse = Purse.MEMBER
+    payer: Payer = Payer.MEMBER
     fallback_model: str = ""  # tried once, on the same key, when `model_id` fails for good
     is_fallback: bool = False  # `model_id` is the fallback of a model that has failed for good
     scope: StepScope = field(default_factory=StepScope, repr=False)

@@ -250,7 +250,7 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
         number=call.attempts,
         provider=provider.name,
         requested_model=model_id,
-        purse=provider.purse,
+        payer=provider.payer,
         key_fingerprint=provider.api_key.fingerprint,
         system_prompt=prompt.system,
         user_message=prompt.user,

@@ -47,7 +47,7 @@ def _has_look_up(base_url: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRouterProvider(vendor.VendorProvider):
-    """A model behind OpenRouter, bound to a key and a purse."""
+    """A model behind OpenRouter, bound to a key and its payer."""
 
     name: ClassVar[str] = "openrouter"
     title: ClassVar[str] = "OpenRouter"

@@ -11,7 +11,7 @@ import re
 from django.conf import settings
 
 from agents.llm import compatible
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider, Payer
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.openai import OpenAIProvider
@@ -40,7 +40,7 @@ def create_provider(
     api_key: str | ApiKey,
     model: str,
     *,
-    purse: Purse = Purse.MEMBER,
+    payer: Payer = Payer.MEMBER,
     fallback_model: str = "",
 ) -> LLMProvider:
     """Return the provider of that name, bound to a key and a model. Sends nothing.
@@ -62,7 +62,7 @@ def create_provider(
     return provider(
         api_key=api_key,
         model_id=model.strip(),
-        purse=purse,
+        payer=payer,
         fallback_model=fallback_model.strip(),
     )
 
@@ -75,7 +75,7 @@ def create_shared_provider(
     Raises as `create_provider`.
     """
     return create_provider(
-        settings.SHARED_SERVER, api_key, model, purse=Purse.SHARED, fallback_model=fallback_model
+        settings.SHARED_SERVER, api_key, model, payer=Payer.SHARED, fallback_model=fallback_model
     )
 
 

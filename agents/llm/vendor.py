@@ -25,7 +25,7 @@ KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
 
 @dataclass(frozen=True, kw_only=True)
 class VendorProvider(calls.VendorAdapter):
-    """A model at a vendor, bound to a key and a purse."""
+    """A model at a vendor, bound to a key and its payer."""
 
     address: ClassVar[str] = ""  # the vendor's own, for where the settings name no other
     address_setting: ClassVar[str] = ""  # the setting that may name another

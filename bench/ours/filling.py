@@ -65,7 +65,7 @@ def _add_runs(count: int) -> None:
             status=CallStatus.OK,
             provider="openrouter",
             requested_model="openai/gpt-5-mini",
-            purse="shared",
+            payer="shared",
             user_message=step.inputs,
             started_at=now,
         )

@@ -81,7 +81,7 @@ class Bench:
         of_bench = LLMCall.objects.filter(step__run__pipeline="bench")
         good = of_bench.filter(status=CallStatus.OK, served_model=MODEL, is_mismatch=False)
         assert 0 < good.count() == of_bench.count()
-        assert set(of_bench.values_list("requested_model", "purse")) == {(MODEL, "shared")}
+        assert set(of_bench.values_list("requested_model", "payer")) == {(MODEL, "shared")}
         self._service.close()
         connection.close()
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from django.conf import settings
 
 from agents.base import BaseAgent
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.registry import default_registry
 from agents.snapshot import Override, Snapshot
 from pipeline.operations import figures
@@ -53,7 +53,7 @@ def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
     dollars: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for key, tally in figures.tallies(since(now), now=now):
         by_agent[key.agent].add(tally)
-        dollars[key.agent, key.purse] += tally.cost_usd
+        dollars[key.agent, key.payer] += tally.cost_usd
     registry = default_registry()
     gone = sorted({*by_agent, *snapshot.overrides} - set(registry.names()))
     return [
@@ -63,8 +63,8 @@ def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
             override=snapshot.overrides.get(name),
             is_in_force=bool(settings.OPENROUTER_API_KEY),
             tally=by_agent.get(name, NO_FIGURES),
-            shared_usd=dollars[name, Purse.SHARED.value],
-            member_usd=dollars[name, Purse.MEMBER.value],
+            shared_usd=dollars[name, Payer.SHARED.value],
+            member_usd=dollars[name, Payer.MEMBER.value],
         )
         for name in (*registry.names(), *gone)
     ]

@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db.models import Exists, OuterRef
 
 from agents.catalog import estimated_cost_usd, find
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.models import Member, PipelineRun
 from pipeline.operations import figures
 from pipeline.running.config import load_pipeline, pipeline_names
@@ -43,7 +43,7 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
     for key, part in figures.tallies(since, now=now):
         if key.agent == agent_name:
             tally.add(part)
-            if key.purse == Purse.SHARED:
+            if key.payer == Payer.SHARED:
                 shared_usd += part.cost_usd
             else:
                 member_usd += part.cost_usd

@@ -1,6 +1,6 @@
 """What is counted: duration and tokens as the conventions have them, cost, mismatches, steps.
 
-Every attribute takes few values: agents, models, purses, states. What tells runs or members apart
+Every attribute takes few values: agents, models, payers, states. What tells runs or members apart
 belongs into spans.
 """
 
@@ -31,7 +31,7 @@ class Meters:
             explicit_bucket_boundaries_advisory=names.TOKEN_BOUNDARIES,
         )
         self._cost = meter.create_counter(
-            names.CALL_COST, unit="{USD}", description="What calls cost, by purse."
+            names.CALL_COST, unit="{USD}", description="What calls cost, by payer."
         )
         self._mismatches = meter.create_counter(
             names.CALL_MISMATCHES,
@@ -50,7 +50,7 @@ class Meters:
                 names.AGENT: step.agent,
                 names.STEP_STATUS: step.status,
                 names.STEP_MODE: step.mode,
-                names.PURSE: step.purse or "none",
+                names.PAYER: step.payer or "none",
             },
         )
 
@@ -73,7 +73,7 @@ class Meters:
         for kind, tokens in counts.items():
             if tokens is not None:
                 self._tokens.record(tokens, common | {names.TOKEN_TYPE: kind})
-        by_agent = {names.AGENT: call.step.agent, names.PURSE: call.purse, **models}
+        by_agent = {names.AGENT: call.step.agent, names.PAYER: call.payer, **models}
         if call.cost_usd is not None:
             self._cost.add(float(call.cost_usd), by_agent)
         if call.is_mismatch:

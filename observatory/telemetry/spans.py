@@ -168,7 +168,7 @@ def _of_step(step: StepRun) -> Attributes:
             names.CONFIG_MODEL: step.requested_model,
             names.CONFIG_REASON: step.decision,
             names.CONFIG_STALE: step.is_stale,
-            names.PURSE: step.purse,
+            names.PAYER: step.payer,
         }
     )
 
@@ -191,7 +191,7 @@ def _of_call(call: LLMCall) -> Attributes:
             names.REASONING_TOKENS: call.reasoning_tokens,
             names.COST: None if call.cost_usd is None else float(call.cost_usd),
             names.COST_SOURCE: call.cost_source,
-            names.PURSE: call.purse,
+            names.PAYER: call.payer,
             names.CALL: str(call.pk),
             names.CALL_NUMBER: call.number,
             names.MISMATCH: call.is_mismatch,

@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
 from pipeline.models.readings import How
@@ -83,7 +83,7 @@ HOW = {
     How.EXPORT.value: "Export",
     How.AGAIN.value: "Comparison with a re-run",
 }
-PAYER = {Purse.SHARED.value: "Team key", Purse.MEMBER.value: "Member's key"}
+PAYER = {Payer.SHARED.value: "Team key", Payer.MEMBER.value: "Member's key"}
 
 _STATUS: Mapping[type[Any], Mapping[str, str]] = {
     PipelineRun: RUN_STATUS,
@@ -113,9 +113,9 @@ def kind_label(task: Task) -> str:
 
 
 @register.filter
-def payer(purse: str) -> str:
+def payer(stored: str) -> str:
     """Return whose key pays."""
-    return PAYER.get(purse, purse)
+    return PAYER.get(stored, stored)
 
 
 class LabelDropdownFilter(ChoicesDropdownFilter):

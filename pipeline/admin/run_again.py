@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.admin.run_rows import Tally, are_over, dollars, steps_of, tally
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import PipelineRun, StepRun
@@ -70,7 +70,7 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
         "about": _about(run.cost_usd),
         "todays": todays,
         "refusal": refusal,
-        "was_members": any(step.purse == Purse.MEMBER for step in steps),
+        "was_members": any(step.payer == Payer.MEMBER for step in steps),
         "new_id": uuid4(),  # pressed twice, it is run once
     }
     return text_page(request, "pipeline/run_again.html", context, has_button=not refusal)

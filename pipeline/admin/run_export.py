@@ -28,21 +28,28 @@ RUN_FIGURES = (
 )
 STEP_FIGURES = (
     *("position", "attempt", "agent", "mode", "status", "decision", "provider", "requested_model"),
-    *("purse", "override_version", "snapshot_version", "snapshot_age_ms", "is_stale"),
+    *("payer", "override_version", "snapshot_version", "snapshot_age_ms", "is_stale"),
     *("was_repaired", "started_at", "ended_at"),
 )
 CALL_FIGURES = (
     *("id", "number", "status", "provider", "requested_model", "served_model", "is_mismatch"),
-    *("is_fallback", "purse", "key_fingerprint", "has_image", "input_tokens", "output_tokens"),
+    *("is_fallback", "payer", "key_fingerprint", "has_image", "input_tokens", "output_tokens"),
     *("cached_input_tokens", "reasoning_tokens", "cost_usd", "cost_source", "finish_reason"),
     *("generation_id", "http_status", "latency_ms", "started_at", "upstream"),
     *("cause", "is_cut"),
 )
+NAMES_IN_FILES = {"payer": "purse"}  # spreadsheets and scripts of operators go by these
 TEXTS_OF_A_RUN = ("definition", "user_message", "background", "answer")
+
+
+def _in_files(figures: Sequence[str]) -> list[str]:
+    return [NAMES_IN_FILES.get(name, name) for name in figures]
+
+
 HEADER = (
     *(f"run_{name}" for name in (*RUN_FIGURES, "member")),
-    *(f"step_{name}" for name in (*STEP_FIGURES, "error")),
-    *(f"call_{name}" for name in (*CALL_FIGURES, "error")),
+    *(f"step_{name}" for name in (*_in_files(STEP_FIGURES), "error")),
+    *(f"call_{name}" for name in (*_in_files(CALL_FIGURES), "error")),
 )
 
 
@@ -92,7 +99,7 @@ def _cells(row: StepRun | LLMCall | None, figures: Sequence[str]) -> list[Any]:
 
 def _items(ids: Sequence[UUID], cut: str, *, with_texts: bool) -> Iterator[dict[str, Any]]:
     def told(row: Any, figures: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
-        item = dict(zip(figures, _values(row, figures), strict=True))
+        item = dict(zip(_in_files(figures), _values(row, figures), strict=True))
         if hasattr(row, "error"):
             item["error"] = row.error if with_texts else row.error_kind
         if with_texts:

@@ -1,6 +1,6 @@
 """What the list of runs is filtered by, none of it with a look at every run there is.
 
-What is chosen of agent, model and purse must hold of one and the same step. Steps are found by the
+What is chosen of agent, model and payer must hold of one and the same step. Steps are found by the
 newest first, so that the list takes as long for a model of last year as for one of today.
 """
 
@@ -33,7 +33,7 @@ from pipeline.models import Member, PipelineRun, StepRun
 from pipeline.running.config import pipeline_names
 
 FOUND = COUNTED // 2  # runs, by their steps: each of their ids goes through two more queries
-STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one purse, and hardly two of one agent
+STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one payer, and hardly two of one agent
 CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the machines of one installation
 MAX_MODELS = 200  # in the menu
 MAX_MEMBERS = 100  # whose runs one name finds
@@ -169,11 +169,12 @@ class ModelFilter(StepFilter):
         return True
 
 
-class PurseFilter(StepFilter):
-    """Runs with a step that this purse paid for."""
+class PayerFilter(StepFilter):
+    """Runs with a step that this payer paid for."""
 
     title = "payer"
-    parameter_name = lookup = "purse"
+    parameter_name = "purse"  # in bookmarks
+    lookup = "payer"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(PAYER.items())

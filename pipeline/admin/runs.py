@@ -1,4 +1,4 @@
-"""Runs, as they were: which model ran each step, why, on which purse, and the exact texts.
+"""Runs, as they were: which model ran each step, why, on which payer, and the exact texts.
 
 The list needs no call and one query for all its steps. A run's page shows what members and models
 wrote, so it is one of `pipeline.admin.text_pages`, and whoever reads it is written down.
@@ -32,8 +32,8 @@ from pipeline.admin.run_filters import (
     LookFilter,
     MemberFilter,
     ModelFilter,
+    PayerFilter,
     PipelineFilter,
-    PurseFilter,
     RunList,
     SinceFilter,
     with_name,
@@ -50,7 +50,7 @@ _OF_A_RUN = (
     *("pipeline", "status", "source", "cost_usd", "has_mismatch", "has_fallback"),
     *("started_at", "ended_at", "member__name", "member__username", "member__telegram_id"),
 )
-_OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "purse")
+_OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "payer")
 
 
 @admin.register(PipelineRun)
@@ -80,7 +80,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         PipelineFilter,
         AgentFilter,
         ModelFilter,
-        PurseFilter,
+        PayerFilter,
         MemberFilter,
         ("cost_usd", CostFilter),
         ("source", SourceFilter),
@@ -134,7 +134,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         agents: dict[str, dict[str, None]] = {}  # in order, each agent once for all its attempts
         for step in run.steps.all():
             if step.requested_model:
-                model = f"{step.requested_model} ({payer(step.purse)})"
+                model = f"{step.requested_model} ({payer(step.payer)})"
                 agents.setdefault(model, {})[step.agent] = None
         return "; ".join(f"{model}: {', '.join(names)}" for model, names in agents.items())
 

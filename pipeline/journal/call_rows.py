@@ -35,7 +35,7 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
         "provider": attempt.provider,
         "requested_model": attempt.requested_model,
         "is_fallback": attempt.is_fallback,
-        "purse": attempt.purse,
+        "payer": attempt.payer,
         "key_fingerprint": attempt.key_fingerprint,
         "system_prompt_id": keep_text(attempt.system_prompt),
         "user_message_id": keep_text(attempt.user_message),

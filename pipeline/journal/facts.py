@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agents.base import AgentOutput, Inputs
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.models.runs import DecisionSource, Source, StepMode, StepStatus
 
 
@@ -37,7 +37,7 @@ class ModelChoice:
 
     provider: str
     requested_model: str
-    purse: Purse
+    payer: Payer
     decision_source: DecisionSource
     override_version: int | None = None  # only of one that is in effect
     is_outside_change: bool = False

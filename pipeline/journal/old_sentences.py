@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import sentence
 from pipeline.models import StepRun
@@ -51,7 +51,7 @@ def columns_of(step: StepRun) -> dict[str, Any]:
     choice = ModelChoice(
         provider=step.provider,
         requested_model=step.requested_model,
-        purse=Purse(step.purse) if step.purse else Purse.MEMBER,
+        payer=Payer(step.payer) if step.payer else Payer.MEMBER,
         decision_source=DecisionSource.GIVEN,
         given_because=found["why"],
         snapshot_version=step.snapshot_version,

@@ -21,7 +21,7 @@ class StepReport:
     requested_model: str = ""
     served_model: str = ""
     upstream: str = ""  # who ran it behind the gateway, or refused to, of the last call
-    purse: str = ""
+    payer: str = ""
     decision: str = ""
     cost_usd: Decimal | None = None
     latency_ms: int = 0

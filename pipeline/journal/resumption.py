@@ -128,7 +128,7 @@ def _report(row: StepRun) -> StepReport:
         requested_model=row.requested_model,
         served_model=next((call.served_model for call in reversed(calls) if call.served_model), ""),
         upstream=calls[-1].upstream if calls else "",
-        purse=row.purse,
+        payer=row.payer,
         decision=row.decision,
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         latency_ms=row.took_ms or 0,

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from django.utils import timezone
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.router import PROVIDERS
 from pipeline.models.runs import DecisionSource
 
@@ -31,7 +31,7 @@ class DecisionFacts(Protocol):
     @property
     def requested_model(self) -> str: ...
     @property
-    def purse(self) -> str: ...
+    def payer(self) -> str: ...
     @property
     def is_outside_change(self) -> bool: ...
     @property
@@ -94,7 +94,7 @@ def why(facts: DecisionFacts) -> str:
 
 def payer(facts: DecisionFacts) -> str:
     """Return who pays."""
-    if facts.purse == Purse.SHARED:
+    if facts.payer == Payer.SHARED:
         return "shared key"
     return f"the member's own {facts.provider} key"
 
@@ -156,7 +156,7 @@ def _reason(facts: DecisionFacts, today: date) -> str:
         if facts.is_outside_change:
             return "It was set outside the admin."
         return f"Your team's admin chose it{_on_day(facts, today)}."
-    whose = "the team's" if facts.purse == Purse.SHARED else "your"
+    whose = "the team's" if facts.payer == Payer.SHARED else "your"
     default = f"It's {whose} default model"
     if facts.decision_source == DecisionSource.NO_SHARED_KEY:
         other = f"your team's admin chose another one{_on_day(facts, today)}"
@@ -177,7 +177,7 @@ def _on_day(facts: DecisionFacts, today: date) -> str:
 
 
 def _payer(facts: DecisionFacts) -> str:
-    if facts.purse == Purse.SHARED:
+    if facts.payer == Payer.SHARED:
         return "The team"
     provider = PROVIDERS.get(facts.provider)
     return f"Your {provider.title if provider else facts.provider} key"

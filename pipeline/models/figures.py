@@ -1,6 +1,6 @@
 """Figures of closed hours and days, so that no page has to add up millions of calls.
 
-`pipeline.operations.figures` is the only writer and reader. They name agents, models and purses,
+`pipeline.operations.figures` is the only writer and reader. They name agents, models and payers,
 never a member or a text, and so outlive both.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 
 
 class Span(models.TextChoices):
@@ -19,7 +19,7 @@ class Span(models.TextChoices):
 
 
 class Figures(models.Model):
-    """What one agent did on one model and purse, within an hour or a day."""
+    """What one agent did on one model and payer, within an hour or a day."""
 
     span = models.CharField(max_length=4, choices=Span)
     starts_at = models.DateTimeField()
@@ -27,8 +27,11 @@ class Figures(models.Model):
     # Of a step the model that was decided on, of a call the one that it asked for: they differ
     # when a call fell back.
     model_id = models.CharField(max_length=200, blank=True)
-    purse = models.CharField(
-        max_length=10, blank=True, choices=[(purse.value, purse.value) for purse in Purse]
+    payer = models.CharField(
+        max_length=10,
+        blank=True,
+        db_column="purse",
+        choices=[(payer.value, payer.value) for payer in Payer],
     )
     steps = models.PositiveBigIntegerField(default=0)
     failed_steps = models.PositiveBigIntegerField(default=0)
@@ -48,7 +51,7 @@ class Figures(models.Model):
         verbose_name_plural = "figures"
         constraints = [
             models.UniqueConstraint(
-                fields=["span", "starts_at", "agent", "model_id", "purse"], name="figures_once"
+                fields=["span", "starts_at", "agent", "model_id", "payer"], name="figures_once"
             )
         ]
 

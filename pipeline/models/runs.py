@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from django.db import models
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.causes import Cause
 from agents.llm.completion import CostSource
 
@@ -215,8 +215,11 @@ class StepRun(HasErrorKind, models.Model):
     decision = models.TextField(blank=True)
     provider = models.CharField(max_length=30, blank=True)
     requested_model = models.CharField(max_length=200, blank=True)
-    purse = models.CharField(
-        max_length=10, blank=True, choices=[(purse.value, purse.value) for purse in Purse]
+    payer = models.CharField(
+        max_length=10,
+        blank=True,
+        db_column="purse",
+        choices=[(payer.value, payer.value) for payer in Payer],
     )
     override_version = models.PositiveBigIntegerField(null=True, blank=True)
     snapshot_version = models.CharField(max_length=40, blank=True)
@@ -259,10 +262,10 @@ class StepRun(HasErrorKind, models.Model):
             models.Index(fields=["-started_at"], name="step_started"),
             models.Index(fields=["agent", "-started_at"], name="step_agent_started"),
             models.Index(fields=["requested_model", "-started_at"], name="step_model_started"),
-            models.Index(fields=["purse", "-started_at"], name="step_purse_started"),
+            models.Index(fields=["payer", "-started_at"], name="step_purse_started"),
             # What the list of runs filters by, without a look at the rows themselves.
             models.Index(
-                fields=["run", "purse", "agent", "requested_model", "started_at"],
+                fields=["run", "payer", "agent", "requested_model", "started_at"],
                 name="step_of_run",
             ),
         ]
@@ -290,7 +293,11 @@ class LLMCall(HasErrorKind, models.Model):
     upstream = models.CharField(max_length=100, blank=True, default="", db_default="")
     is_mismatch = models.BooleanField("served by another model", default=False)
     is_fallback = models.BooleanField("on DEFAULT_MODEL after a failure", default=False)
-    purse = models.CharField(max_length=10, choices=[(purse.value, purse.value) for purse in Purse])
+    payer = models.CharField(
+        max_length=10,
+        db_column="purse",
+        choices=[(payer.value, payer.value) for payer in Payer],
+    )
     key_fingerprint = models.CharField("key", max_length=8)
     system_prompt = text_field()
     user_message = text_field()

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from agents.catalog import cannot, find_all
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
@@ -140,7 +140,7 @@ def _spending(now: datetime) -> Iterator[Concern]:
     if (remaining := heard.get("remaining_usd")) is None:
         return
     week = figures.tallies(now - timedelta(days=7), now=now, in_days=True)
-    spent = sum((t.cost_usd for key, t in week if key.purse == Purse.SHARED), Decimal(0))
+    spent = sum((t.cost_usd for key, t in week if key.payer == Payer.SHARED), Decimal(0))
     if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
         yield Concern(
             key="credit-low",

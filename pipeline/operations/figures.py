@@ -35,12 +35,12 @@ LOCK = "figures"  # the chore whose row lines up who closes hours and who opens 
 
 
 class Key(NamedTuple):
-    """Whose figures: an agent's on one model and purse, in the span that starts then."""
+    """Whose figures: an agent's on one model and payer, in the span that starts then."""
 
     starts_at: datetime
     agent: str
     model_id: str
-    purse: str
+    payer: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -246,7 +246,7 @@ def _steps(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
     rows: Iterable[tuple[Any, ...]] = (
         _within(StepRun.objects.exclude(ended_at=None), since, until)
         .annotate(bucket=bucket_of_time("started_at", "ended_at"))
-        .values_list("hour", "agent", "requested_model", "purse", "bucket")
+        .values_list("hour", "agent", "requested_model", "payer", "bucket")
         .annotate(
             n=Count("pk"),
             n_failed=Count("pk", filter=Q(status=StepStatus.FAILED)),
@@ -261,7 +261,7 @@ def _calls(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
     failed = Q(status__in=[CallStatus.ERROR, CallStatus.UNKNOWN, CallStatus.INTERRUPTED])
     rows: Iterable[tuple[Any, ...]] = (
         _within(LLMCall.objects.exclude(status=CallStatus.RUNNING), since, until)
-        .values_list("hour", "step__agent", "requested_model", "purse")
+        .values_list("hour", "step__agent", "requested_model", "payer")
         .annotate(
             n=Count("pk"),
             n_failed=Count("pk", filter=failed),

@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.db.models import QuerySet, Sum
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from pipeline.models import LLMCall, Member, PipelineRun
 from pipeline.models.runs import Source
 from pipeline.people.refusals import NotRun
@@ -67,7 +67,7 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
         # end.
         step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
         started_at__gt=now - DAY,
-        purse=Purse.SHARED.value,
+        payer=Payer.SHARED.value,
     ).exclude(step__run__source=Source.AGAIN)
     spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY

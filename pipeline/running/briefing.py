@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from agents.base import Inputs
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider, Payer
 from agents.llm.router import create_provider, create_shared_provider, default_model
 from agents.model_config import ModelConfigService
 from pipeline.journal.reports import KeptRun
@@ -57,7 +57,7 @@ def default_provider(member: Member | None) -> LLMProvider | None:
     """Return what a step uses without an override; None when nobody may pay for it."""
     if member is not None and (key := member.api_key) is not None:
         model_id = member.model_id or default_model(member.provider)
-        return create_provider(member.provider, key, model_id, purse=Purse.MEMBER)
+        return create_provider(member.provider, key, model_id, payer=Payer.MEMBER)
     if settings.OPENROUTER_API_KEY and (member is None or settings.SHARED_KEY_FOR_MEMBERS):
         return create_shared_provider(settings.OPENROUTER_API_KEY, settings.DEFAULT_MODEL)
     return None

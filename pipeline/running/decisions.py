@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider, Payer
 from agents.model_config import Choice
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import sentence, why
@@ -49,7 +49,7 @@ def decided(seen: Choice, default: LLMProvider | None) -> Decision:
     choice = ModelChoice(
         provider=llm.name if llm else "",
         requested_model=llm.model_id if llm else "",
-        purse=llm.purse if llm else Purse.MEMBER,
+        payer=llm.payer if llm else Payer.MEMBER,
         decision_source=source,
         override_version=override.version if override and seen.provider else None,
         is_outside_change=override.is_outside if override else seen.was_removed_outside,
@@ -72,7 +72,7 @@ def given(default: LLMProvider | None, because: str) -> Decision:
     choice = ModelChoice(
         provider=default.name,
         requested_model=default.model_id,
-        purse=default.purse,
+        payer=default.payer,
         decision_source=DecisionSource.GIVEN,
         given_because=because,
     )

@@ -341,7 +341,7 @@ def _complete(
     attempt.has_called = attempt.recorder is not None and attempt.recorder.has_called
     if attempt.decision is not None:
         report.requested_model = attempt.decision.llm.model_id
-        report.purse = attempt.decision.llm.purse.value
+        report.payer = attempt.decision.llm.payer.value
         report.decision = sentence(
             attempt.decision.choice,
             has_called=attempt.has_called,

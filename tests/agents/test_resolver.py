@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache import caches
 
 from agents import revision
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig, OnFailure
 from agents.snapshot import read_snapshot
@@ -83,7 +83,7 @@ class AnswerTest(ResolverTestCase):
 
         assert provider is not None
         assert (provider.name, provider.model_id) == ("openrouter", SONNET)
-        assert provider.purse == Purse.SHARED
+        assert provider.payer == Payer.SHARED
 
     async def test_without_a_shared_key_every_agent_keeps_its_default(self):
         await choose("extraction", SONNET)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from agents import revision
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.model_config import Choice, OverridesUnknown
 from agents.models import AgentModelConfig
 from tests.agents.doubles import (
@@ -167,7 +167,7 @@ class Overrides(RuleBasedStateMachine):
     def _check(self, agent: str, choice: Choice, before: Choice | None) -> None:
         model = choice.override.model_id if choice.override else None
         if choice.provider:
-            assert (choice.provider.model_id, choice.provider.purse) == (model, Purse.SHARED)
+            assert (choice.provider.model_id, choice.provider.payer) == (model, Payer.SHARED)
         assert bool(choice.provider) == bool(choice.override)
         if before:
             assert _counter(choice) >= _counter(before)

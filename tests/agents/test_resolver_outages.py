@@ -1,4 +1,4 @@
-"""Cache down, database down, both: same model, same purse, said once, and back alone."""
+"""Cache down, database down, both: same model, same payer, said once, and back alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache import caches
 
 from agents import revision
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.model_config import ModelConfigService, OverridesUnknown
 from tests.agents.doubles import (
     KEY,
@@ -159,7 +159,7 @@ class DatabaseDownTest(ResolverTestCase):
             assert choice.override is not None
             assert choice.override.model_id == MINI
             assert choice.provider is not None
-            assert choice.provider.purse == Purse.SHARED
+            assert choice.provider.payer == Payer.SHARED
             assert choice.reading.is_stale
             assert choice.reading.age_s >= 60 * minutes
 

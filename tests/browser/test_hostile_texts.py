@@ -429,7 +429,7 @@ def _run(now: Any) -> PipelineRun:
             error=text,
             member_line=text,
             requested_model=text,
-            purse="shared",
+            payer="shared",
             output=texts[n],
             started_at=now,
         )
@@ -439,7 +439,7 @@ def _run(now: Any) -> PipelineRun:
             provider="openrouter",
             requested_model=text,
             served_model=text,
-            purse="shared",
+            payer="shared",
             key_fingerprint="<b>xss",
             system_prompt=texts[n],
             user_message=texts[n],

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.test import SimpleTestCase
 
-from agents.llm.base import Purse, StepScope
+from agents.llm.base import Payer, StepScope
 from agents.llm.calls import ends_recorded
 from agents.llm.completion import CostSource
 from agents.llm.errors import (
@@ -39,7 +39,7 @@ class Observing(SimpleTestCase):
 
         recorder = Watcher()
         async with loopback(ok()) as server:
-            llm = provider(server.base_url, recorder, purse=Purse.SHARED)
+            llm = provider(server.base_url, recorder, payer=Payer.SHARED)
             completion = await llm.complete("Be kind.", "Hi", image_b64="R0lGODlh")
 
         (attempt,) = recorder.started
@@ -49,7 +49,7 @@ class Observing(SimpleTestCase):
             "openrouter",
             MODEL,
         )
-        assert attempt.purse is Purse.SHARED
+        assert attempt.payer is Payer.SHARED
         assert attempt.key_fingerprint == fingerprint(SHARED_KEY)
         assert (attempt.system_prompt, attempt.user_message) == ("Be kind.", "Hi")
         assert attempt.has_image

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from agents.llm import calls as llm_calls
 from agents.llm.answers import ask_json
-from agents.llm.base import Outcome, Purse
+from agents.llm.base import Outcome, Payer
 from agents.llm.completion import Completion, CostSource
 from agents.llm.errors import (
     AnswerCut,
@@ -130,7 +130,7 @@ class Misbehaviours(SandboxTestCase):
     async def play(self, vendor: Vendor, row: Row) -> tuple[Completion | LLMError, Recorder]:
         recorder = Recorder()
         model_id = f"{vendor.misbehaving}{row.name}"
-        llm = self.llm(vendor, model_id, recorder, purse=Purse.SHARED, deadline_s=row.deadline_s)
+        llm = self.llm(vendor, model_id, recorder, payer=Payer.SHARED, deadline_s=row.deadline_s)
         try:
             return await llm.complete("Be brief.", "Hello"), recorder
         except LLMError as error:
@@ -162,7 +162,7 @@ class Misbehaviours(SandboxTestCase):
         for attempt, call in zip(attempts, played.billed, strict=True):
             assert (call["key"], call["model"]) == (played.vendor.key, attempt.requested_model)
             assert (call["agent"], call["step_id"]) == ("trainer", "step-1")
-            assert attempt.purse is Purse.SHARED
+            assert attempt.payer is Payer.SHARED
             assert attempt.key_fingerprint == fingerprint(played.vendor.key)
 
     def assert_the_costs_are_true(self, played: Played) -> None:

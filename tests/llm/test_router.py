@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.test import SimpleTestCase, override_settings
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.keys import PlainKey, fingerprint
 from agents.llm.openrouter import OpenRouterProvider
 from agents.llm.router import (
@@ -22,19 +22,19 @@ KEY = "sk-or-v1-router-test-key"
 class CreatingProviders(SimpleTestCase):
     def test_a_provider_is_bound_to_all_it_was_given(self):
         llm = create_provider(
-            "openrouter", f" {KEY}\n", " a/b ", purse=Purse.SHARED, fallback_model="c/d"
+            "openrouter", f" {KEY}\n", " a/b ", payer=Payer.SHARED, fallback_model="c/d"
         )
 
         assert isinstance(llm, OpenRouterProvider)
         assert (llm.name, llm.model_id, llm.fallback_model) == ("openrouter", "a/b", "c/d")
-        assert llm.purse is Purse.SHARED
+        assert llm.payer is Payer.SHARED
         assert llm.api_key.fingerprint == fingerprint(KEY)
 
     def test_a_key_that_is_one_already_is_kept(self):
         key = PlainKey(KEY)
 
         assert create_provider("openrouter", key, "a/b").api_key is key
-        assert create_provider("openrouter", key, "a/b").purse is Purse.MEMBER
+        assert create_provider("openrouter", key, "a/b").payer is Payer.MEMBER
 
     def test_what_can_never_work_is_refused(self):
         table = [

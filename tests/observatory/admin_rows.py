@@ -79,7 +79,7 @@ def rows_with_texts() -> dict[str, Any]:
         number=1,
         provider="openrouter",
         requested_model="openai/gpt-5-mini",
-        purse="shared",
+        payer="shared",
         system_prompt=text,
         user_message=text,
         output=text,

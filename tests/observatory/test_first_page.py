@@ -178,7 +178,7 @@ class FiguresOnPageTest(FiguresCase):
     def test_the_last_day_of_an_agent_is_summed_by_purse(self):
         now = timezone.now()
         self.call(self.step(now), cost_usd="0.25")
-        self.call(self.step(now, purse="member"), cost_usd="0.0125")
+        self.call(self.step(now, payer="member"), cost_usd="0.0125")
         self.call(self.step(now - timedelta(days=2)), cost_usd="7")
 
         page = self.page()

@@ -129,7 +129,7 @@ class TrialTest(TestCase):
         call = LLMCall.objects.select_related("user_message", "step").get()
         assert call.user_message is not None
         assert response.url == reverse("admin:pipeline_pipelinerun_change", args=[run.pk])
-        assert (run.source, call.requested_model, call.purse) == (
+        assert (run.source, call.requested_model, call.payer) == (
             Source.TRIAL,
             "openai/gpt-4.1",
             "shared",

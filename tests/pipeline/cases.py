@@ -10,7 +10,7 @@ from typing import Any
 from django.test import TransactionTestCase, override_settings
 
 from agents.base import BaseAgent
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider, Payer
 from agents.llm.http import close_clients
 from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
@@ -116,7 +116,7 @@ class PipelineCase(SandboxCase):
 
 
 def member_llm(model_id: str = MEMBER_MODEL, key: str = MEMBER_KEY) -> LLMProvider:
-    return create_provider("openrouter", key, model_id, purse=Purse.MEMBER)
+    return create_provider("openrouter", key, model_id, payer=Payer.MEMBER)
 
 
 async def override(agent: str, model_id: str, **changes: Any) -> AgentModelConfig:

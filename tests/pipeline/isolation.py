@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from asgiref.sync import sync_to_async
 
 from agents.base import AgentContext, AgentInput, AgentOutput, BaseAgent
-from agents.llm.base import LLMProvider, Purse
+from agents.llm.base import LLMProvider, Payer
 from agents.llm.errors import LLMError
 from agents.llm.http import close_clients
 from agents.llm.router import create_provider
@@ -59,10 +59,10 @@ class Run:
     def of(cls, cast: Cast, model_config: ModelConfigService) -> Run:
         number = next(_numbers)
         mark = f"run {number}"
-        is_shared = cast.purse is Purse.SHARED
+        is_shared = cast.payer is Payer.SHARED
         key = SHARED_KEY if is_shared else MEMBER_KEYS[number % len(MEMBER_KEYS)]
         default = (
-            create_provider("openrouter", key, cast.default_model, purse=cast.purse)
+            create_provider("openrouter", key, cast.default_model, payer=cast.payer)
             if cast.default_model
             else None
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.models import OnFailure
 from pipeline.models.runs import StepMode
 
@@ -35,7 +35,7 @@ class Cast:
 
     steps: tuple[tuple[str, StepMode, str], ...]
     default_model: str | None
-    purse: Purse = Purse.MEMBER
+    payer: Payer = Payer.MEMBER
     cancelled_after_ms: int | None = None
 
 
@@ -81,7 +81,7 @@ _casts = st.builds(
     Cast,
     steps=_steps,
     default_model=st.one_of(_models, _models, _models, st.none()),
-    purse=st.sampled_from(Purse),
+    payer=st.sampled_from(Payer),
     cancelled_after_ms=st.one_of(st.none(), st.none(), st.none(), st.integers(0, 60)),
 )
 SCENES = st.builds(

@@ -60,7 +60,7 @@ def run_with_texts() -> PipelineRun:
         number=1,
         provider="openrouter",
         requested_model="openai/gpt-5-mini",
-        purse="shared",
+        payer="shared",
         system_prompt=text,
         user_message=text,
         output=text,

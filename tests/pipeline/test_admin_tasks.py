@@ -369,7 +369,7 @@ class TaskPageTests(TestCase):
 class AttemptsOfARunTests(TestCase):
     def run_with_two_attempts(self) -> PipelineRun:
         run = run_of(None, status="given_up")
-        model = {"requested_model": "openai/gpt-5-mini", "purse": "shared"}
+        model = {"requested_model": "openai/gpt-5-mini", "payer": "shared"}
         step_of(run, position=1, agent="strategist", status="waiting")
         step_of(run, attempt=2, status="ok", **model)
         step_of(run, attempt=1, status="interrupted", **model)

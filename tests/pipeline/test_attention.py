@@ -163,7 +163,7 @@ class UnfitTest(TestCase):
             number=1,
             provider="openrouter",
             requested_model=model_id,
-            purse="shared",
+            payer="shared",
             key_fingerprint="ab",
             cause=cause,
             status="error",

@@ -40,7 +40,7 @@ class FiguresCase(TestCase):
             "mode": "sequential",
             "status": StepStatus.OK,
             "requested_model": "openai/gpt-5-mini",
-            "purse": "shared",
+            "payer": "shared",
             "ended_at": started_at + took,
         }
         return StepRun.objects.create(
@@ -53,7 +53,7 @@ class FiguresCase(TestCase):
             "status": CallStatus.OK,
             "provider": "openrouter",
             "requested_model": step.requested_model,
-            "purse": step.purse,
+            "payer": step.payer,
             "key_fingerprint": "…0001",
             "cost_usd": Decimal("0.000333825001"),
             "input_tokens": 100,

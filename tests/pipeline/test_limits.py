@@ -23,7 +23,7 @@ class SpentTests(TestCase):
 
     def test_it_is_what_the_shared_key_paid_for_her_within_a_day(self):
         tom = Member.objects.create(telegram_id=2, name="Tom")
-        a_run({}, {"purse": "member"}, member=self.maya, hours_ago=23)
+        a_run({}, {"payer": "member"}, member=self.maya, hours_ago=23)
         a_run(member=self.maya, hours_ago=25)
         a_run(member=self.maya, source="again")
         a_run(member=tom)

@@ -10,7 +10,7 @@ from typing import Any
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.completion import CostSource
 from agents.models import CatalogModel
 from pipeline.journal.facts import ModelChoice
@@ -27,7 +27,7 @@ SET_AT = datetime(2026, 11, 28, 12, 3, tzinfo=UTC)
 CHOSEN = ModelChoice(
     provider="openrouter",
     requested_model=SONNET,
-    purse=Purse.SHARED,
+    payer=Payer.SHARED,
     decision_source=DecisionSource.OVERRIDE,
     override_version=3,
     said_version=3,
@@ -45,11 +45,11 @@ TEAM_DEFAULT = replace(
     set_by="",
     set_at=None,
 )
-OWN_DEFAULT = replace(TEAM_DEFAULT, purse=Purse.MEMBER)
+OWN_DEFAULT = replace(TEAM_DEFAULT, payer=Payer.MEMBER)
 NO_SHARED_KEY = replace(
     CHOSEN,
     requested_model=MINI,
-    purse=Purse.MEMBER,
+    payer=Payer.MEMBER,
     decision_source=DecisionSource.NO_SHARED_KEY,
     override_version=None,
 )
@@ -174,7 +174,7 @@ class WhyTests(TestCase):
                 status=CallStatus.OK,
                 provider="openrouter",
                 requested_model=SONNET,
-                purse=Purse.SHARED,
+                payer=Payer.SHARED,
                 cost_usd=cost,
                 cost_source=CostSource.REPORTED if cost else CostSource.UNKNOWN,
                 started_at=timezone.now(),

@@ -1,4 +1,4 @@
-"""Every misbehaviour of OpenRouter's, met by an overridden step: record, purse, words and alert."""
+"""Every misbehaviour of OpenRouter's, met by an overridden step: record, payer, words and alert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from unittest.mock import patch
 
 from agents.llm import calls as llm_calls
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.causes import Operators
 from agents.llm.keys import fingerprint
 from pipeline.journal.reports import StepReport
@@ -82,7 +82,7 @@ class MisbehaviourTests(PipelineCase):
 
     def _assert_on_record(self, row: Row, calls: list[LLMCall], wire: list[WireCall]) -> None:
         assert len(calls) == len(wire) == row.requests
-        assert {call.purse for call in calls} == {Purse.SHARED}
+        assert {call.payer for call in calls} == {Payer.SHARED}
         assert {call.key_fingerprint for call in calls} == {fingerprint(SHARED_KEY)}
         assert {(seen.key, seen.model) for seen in wire} == {(SHARED_KEY, f"sandbox/{row.name}")}
         assert Counter(str(call.id) for call in calls) == Counter(str(s.call_id) for s in wire)

@@ -42,7 +42,7 @@ def reasoned(model_id: str, *tokens: int) -> None:
             number=1,
             provider="openrouter",
             requested_model=model_id,
-            purse="shared",
+            payer="shared",
             key_fingerprint="ab",
             reasoning_tokens=count,
             started_at=timezone.now(),

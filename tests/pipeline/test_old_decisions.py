@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import timezone
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.router import create_provider, create_shared_provider
 from agents.model_config import Choice, Reading
 from agents.snapshot import Override
@@ -70,7 +70,7 @@ def choices(seed: int) -> list[ModelChoice]:
 def step_of(choice: ModelChoice, said: str) -> StepRun:
     """Return a step as it was written before there were columns."""
     known = (
-        *("provider", "requested_model", "purse", "override_version"),
+        *("provider", "requested_model", "payer", "override_version"),
         *("snapshot_version", "snapshot_age_ms", "is_stale"),
     )
     return StepRun(decision=said, **{name: getattr(choice, name) for name in known})
@@ -105,7 +105,7 @@ class RenderingTests(SimpleTestCase):
             "ran x/y because no override is set; shared key; snapshot v1·a1b3 0.9 s old",
         ):
             step = StepRun(
-                decision=words, requested_model="x/y", purse=Purse.SHARED, snapshot_age_ms=12
+                decision=words, requested_model="x/y", payer=Payer.SHARED, snapshot_age_ms=12
             )
             assert columns_of(step) == {}
 
@@ -127,7 +127,7 @@ class FillingTests(TestCase):
                 {
                     "decision": said,
                     "requested_model": "a/b",
-                    "purse": "shared",
+                    "payer": "shared",
                     "started_at": now - timedelta(hours=number),
                     "error": "ModelUnavailable: gone",
                 }

@@ -19,7 +19,7 @@ from django.test import SimpleTestCase
 from django.utils import timezone
 
 from agents.base import AgentContext, AgentInput, AgentOutput
-from agents.llm.base import Attempt, Purse
+from agents.llm.base import Attempt, Payer
 from agents.model_config import Choice, ModelConfigService, Reading
 from agents.models import OnFailure
 from agents.snapshot import Override
@@ -75,7 +75,7 @@ class OrderTests(PipelineCase):
         assert request.status is None
         assert (str(during.id), str(step_during.id)) == (request.call_id, request.step_id)
         assert (during.status, during.latency_ms) == (CallStatus.RUNNING, None)
-        assert (during.requested_model, during.purse) == ("sandbox/latency-300", Purse.MEMBER)
+        assert (during.requested_model, during.payer) == ("sandbox/latency-300", Payer.MEMBER)
         assert text_of(during.user_message) == request.user_text
         assert (step_during.status, run_during.status) == (StepStatus.RUNNING, RunStatus.RUNNING)
         assert step_during.decision.startswith("ran sandbox/latency-300 because no override is set")
@@ -271,7 +271,7 @@ FIGURES = (
     "status",
     "requested_model",
     "served_model",
-    "purse",
+    "payer",
     "key_fingerprint",
     "input_tokens",
     "output_tokens",
@@ -411,7 +411,7 @@ def an_attempt() -> Attempt:
         number=1,
         provider="openrouter",
         requested_model="openai/gpt-4.1",
-        purse=Purse.MEMBER,
+        payer=Payer.MEMBER,
         key_fingerprint="0123abcd",
         system_prompt="You are one.",
         user_message="Hello.",
@@ -431,7 +431,7 @@ OVERRIDE = Override(
     version=41,
 )
 READING = Reading(version="v43·3fa9", age_s=0.24, is_stale=False)
-ON_SHARED_KEY = replace(member_llm("anthropic/claude-sonnet-4.5", SHARED_KEY), purse=Purse.SHARED)
+ON_SHARED_KEY = replace(member_llm("anthropic/claude-sonnet-4.5", SHARED_KEY), payer=Payer.SHARED)
 
 
 class FixedService(ModelConfigService):
@@ -448,7 +448,7 @@ class FixedService(ModelConfigService):
 class DecisionTests(SimpleTestCase):
     async def test_the_sentence_names_model_reason_payer_and_evidence(self):
         chosen: dict[str, Any] = {"override": OVERRIDE, "provider": ON_SHARED_KEY}
-        team = replace(member_llm("openai/gpt-5-mini", SHARED_KEY), purse=Purse.SHARED)
+        team = replace(member_llm("openai/gpt-5-mini", SHARED_KEY), payer=Payer.SHARED)
         stale = replace(READING, age_s=71.0, is_stale=True)
         table = [
             (
@@ -557,4 +557,4 @@ class DecisionRecordTests(PipelineCase):
         assert (one.override_version, one.is_stale) == (row.version, False)
         assert one.snapshot_version.startswith(f"v{row.version}·")
         assert one.snapshot_age_ms in range(5000)
-        assert (one.provider, one.purse) == ("openrouter", Purse.SHARED)
+        assert (one.provider, one.payer) == ("openrouter", Payer.SHARED)

@@ -56,7 +56,7 @@ def press(client: Client, run: PipelineRun, **form: Any) -> Any:
 def a_question(**fields: Any) -> PipelineRun:
     member = Member.objects.get_or_create(telegram_id=1, defaults={"name": "Maya"})[0]
     asked: dict[str, Any] = {"member": member, "user_message": text("worried about switching cost")}
-    return a_run({"purse": "member"}, {}, **(asked | {"cost_usd": "0.0125"} | fields))
+    return a_run({"payer": "member"}, {}, **(asked | {"cost_usd": "0.0125"} | fields))
 
 
 @override_settings(SECURE_SSL_REDIRECT=False, OPENROUTER_API_KEY=SHARED_KEY, DEFAULT_MODEL="a/b")
@@ -265,7 +265,7 @@ class RunningAgainTests(BotCase):
         steps = {step.agent: step async for step in new.steps.all()}
         assert steps["strategist"].requested_model == CLAUDE
         assert "override v1 by olga" in steps["strategist"].decision
-        assert {step.purse for step in steps.values()} == {"shared"}
+        assert {step.payer for step in steps.values()} == {"shared"}
         assert {step.status for step in steps.values()} == {"ok"}
         assert new.answer is not None
         assert "switching cost" in new.answer.text

@@ -38,7 +38,7 @@ class ListCase(TestCase):
 class FilterTests(ListCase):
     def test_each_filter_finds_its_runs_the_newest_first(self):
         maya = Member.objects.create(telegram_id=1001, name="Maya", username="maya_m")
-        new = a_run({}, {"requested_model": CLAUDE, "purse": "member"}, member=maya)
+        new = a_run({}, {"requested_model": CLAUDE, "payer": "member"}, member=maya)
         old = a_run(hours_ago=80, pipeline="train", status="failed", source="shell")
         odd = a_run(hours_ago=800, has_mismatch=True, cost_usd="0.5")
         paid = a_run(hours_ago=900, has_fallback=True, cost_usd="0.02")
@@ -61,7 +61,7 @@ class FilterTests(ListCase):
             self.finds(new, q=said)
 
     def test_what_is_chosen_of_a_step_holds_of_one_and_the_same_step(self):
-        mixed = a_run({"purse": "member"}, {"requested_model": CLAUDE, "purse": "shared"})
+        mixed = a_run({"payer": "member"}, {"requested_model": CLAUDE, "payer": "shared"})
 
         self.finds(mixed, agent="strategist", model=CLAUDE, purse="shared")
         self.finds(agent="strategist", model=MODEL)

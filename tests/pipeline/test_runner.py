@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.catalog import sync
 from agents.llm.answers import ask_json
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.http import close_clients
 from agents.model_config import ModelConfigService, OverridesUnknown
 from agents.models import CatalogModel, OnFailure
@@ -445,7 +445,7 @@ class LearningTests(PipelineCase):
         assert [agent for agent, _ in learnt] == ["one"]
 
 
-class PurseTests(PipelineCase):
+class PayerTests(PipelineCase):
     async def test_unknown_overrides_run_no_step_and_leave_no_record(self):
         ctx = self.context(model_config=UnreadableService(SHARED_KEY))
 
@@ -483,7 +483,7 @@ class PurseTests(PipelineCase):
             ("one", "anthropic/claude-sonnet-4.5", SHARED_KEY),
             ("two", MEMBER_MODEL, MEMBER_KEY),
         ]
-        assert [step.purse for step in report.steps] == [Purse.SHARED, Purse.MEMBER]
+        assert [step.payer for step in report.steps] == [Payer.SHARED, Payer.MEMBER]
 
     async def test_an_override_that_fails_fails_its_step_and_alerts_once(self):
         await override("one", "sandbox/no-credit")
@@ -558,7 +558,7 @@ class PurseTests(PipelineCase):
 
                     calls = self.wire.calls()
                     assert {call.key for call in calls} == {SHARED_KEY}
-                    assert {call.purse for call in await call_rows()} == {Purse.SHARED}
+                    assert {call.payer for call in await call_rows()} == {Payer.SHARED}
                     allowed = {f"sandbox/{wrong}"}
                     if on_failure == OnFailure.DEFAULT_MODEL and wrong != "echo-key":
                         allowed.add(FALLBACK_MODEL)

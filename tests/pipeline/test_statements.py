@@ -43,7 +43,7 @@ class RoundTripTests(TestCase):
         step_id = a_step(run_id, snapshot_age_ms=7, is_stale=True, status=StepStatus.OK)
         call = {"id": uuid4(), "step_id": step_id, "number": 1, "provider": "openrouter"}
         cost = Decimal("0.000000000001")
-        paid = {"requested_model": "m", "purse": "shared", "cost_usd": cost, "started_at": NOON}
+        paid = {"requested_model": "m", "payer": "shared", "cost_usd": cost, "started_at": NOON}
         insert(LLMCall, {**call, **paid})
 
         kept = LLMCall.objects.select_related("step__run__definition").get()

@@ -16,7 +16,7 @@ from django.utils import timezone
 from telegram.ext import ExtBot
 
 from agents.base import AgentOutput
-from agents.llm.base import Attempt, Purse
+from agents.llm.base import Attempt, Payer
 from pipeline.bot.handlers import message_grouping
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.lines import Line, Place
@@ -232,7 +232,7 @@ def _attempt() -> Attempt:
         number=2,
         provider="openrouter",
         requested_model="a/b",
-        purse=Purse.SHARED,
+        payer=Payer.SHARED,
         key_fingerprint="",
         system_prompt="late",
         user_message="late",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asgiref.sync import sync_to_async
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.keys import fingerprint
 from agents.models import AgentModelConfig, OnFailure, OverrideVersion
 from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
@@ -145,10 +145,10 @@ class Comparison:
             return  # it never got a provider
         if _counter(step) < self.began_with:
             yield f"{_name(step)}: decided on {step.snapshot_version}, before v{self.began_with}"
-        model_id, _, purse, version = self._configured(step)
-        if (step.requested_model, step.purse) != (model_id, purse):
+        model_id, _, payer, version = self._configured(step)
+        if (step.requested_model, step.payer) != (model_id, payer):
             yield (
-                f"{_name(step)}: {step.requested_model} on {step.purse}, not {model_id} on {purse}"
+                f"{_name(step)}: {step.requested_model} on {step.payer}, not {model_id} on {payer}"
             )
         has_called = any(call.step_id == step.id for call in self.records.calls.values())
         told = "ran" if has_called else "was to run"
@@ -168,7 +168,7 @@ class Comparison:
             yield f"{seen.user_text} spoke through the provider of {_name(step)}"
         if seen.agent != self._author(seen):
             yield f"{seen.user_text} spoke as {seen.agent}"
-        model_id, key, purse, _ = self._configured(step)
+        model_id, key, payer, _ = self._configured(step)
         if call.is_fallback:
             yield from self._wrong_in_fallback(step)
             model_id = FALLBACK_MODEL
@@ -176,8 +176,8 @@ class Comparison:
             yield f"{seen.user_text}: {seen.model} on the wire, not {model_id}"
         if seen.key != key:
             yield f"{seen.user_text}: paid by {fingerprint(seen.key)}, not by {fingerprint(key)}"
-        recorded = (str(call.step_id), call.requested_model, call.purse, call.key_fingerprint)
-        if recorded != (seen.step_id, seen.model, purse, fingerprint(seen.key)):
+        recorded = (str(call.step_id), call.requested_model, call.payer, call.key_fingerprint)
+        if recorded != (seen.step_id, seen.model, payer, fingerprint(seen.key)):
             yield f"{seen.user_text}: the record says {recorded}"
 
     def _wrong_in_fallback(self, step: StepRun) -> Iterator[str]:
@@ -203,12 +203,12 @@ class Comparison:
                 yield f"{run.pipeline} was left open"
 
     def _configured(self, step: StepRun) -> tuple[str, str, str, int | None]:
-        """Return model, key, purse and override version that the step had to run on."""
+        """Return model, key, payer and override version that the step had to run on."""
         chosen = self.overrides.in_force(_counter(step)).get(step.agent)
         if chosen is not None:
-            return chosen.model_id, SHARED_KEY, Purse.SHARED, chosen.version
+            return chosen.model_id, SHARED_KEY, Payer.SHARED, chosen.version
         plan = self.plans[step.run.pipeline]
-        return plan.cast.default_model or "nothing", plan.key, plan.cast.purse, None
+        return plan.cast.default_model or "nothing", plan.key, plan.cast.payer, None
 
     def _author(self, seen: WireCall) -> str:
         """Return the agent whose step wrote the prompt."""

@@ -185,7 +185,7 @@ def test_the_wire_shows_live_who_paid_and_never_a_key(page: Page, sandbox: httpx
     expect(call).to_contain_text("openai/gpt-4.1")
     expect(call).to_contain_text("…77c1")
     expect(call).to_contain_text("200")
-    expect(page.locator("#purses")).to_contain_text("paid 1 call")
+    expect(page.locator("#payers")).to_contain_text("paid 1 call")
     assert key not in page.content()
 
 

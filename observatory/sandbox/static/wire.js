@@ -47,7 +47,7 @@ function draw() {
   byId('wire-count').textContent = newest[0]?.n ?? 0;
   byId('no-calls').hidden = newest.length > 0;
   byId('calls').replaceChildren(...newest.map(callItem));
-  byId('purses').replaceChildren(...purses(newest));
+  byId('payers').replaceChildren(...payers(newest));
 }
 
 function callItem(call) {
@@ -70,7 +70,7 @@ function status(call) {
   return element('span', { class: `far ${call.status === 200 ? 'good' : 'bad'}`, title: at }, `${word} · ${at}`);
 }
 
-function purses(shown) {
+function payers(shown) {
   const sums = new Map();
   for (const call of shown) {
     const sum = sums.get(call.fingerprint) ?? { call, count: 0, cost: 0 };

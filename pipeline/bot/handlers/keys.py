@@ -15,7 +15,7 @@ from telegram import CallbackQuery, Message
 from telegram.constants import ChatType
 from telegram.error import TelegramError
 
-from agents.llm.base import Purse
+from agents.llm.base import Payer
 from agents.llm.errors import KeyRejected, ProviderUnavailable
 from agents.llm.router import PROVIDERS, create_provider, default_model
 from pipeline.bot import texts
@@ -83,7 +83,7 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
             pasted.provider,
             pasted.sealed,
             default_model(pasted.provider),
-            purse=Purse.MEMBER,
+            payer=Payer.MEMBER,
         ).validate_key()
     except KeyRejected:
         words, settle = texts.KEY_REFUSED, partial(forget_pasted, turn.row)

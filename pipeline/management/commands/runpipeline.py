@@ -105,7 +105,7 @@ def _json(report: RunReport) -> str:
             "requested_model": step.requested_model,
             "served_model": step.served_model,
             "upstream": step.upstream,
-            "purse": step.purse,
+            "purse": step.payer,
             "decision": step.decision,
             # A string: a float would not hold the last decimal.
             "cost_usd": None if step.cost_usd is None else f"{step.cost_usd:f}",

@@ -47,7 +47,7 @@ class MeterTests(TelemetryCase):
         counted = {point.attributes["observatory.purse"]: point.value for point in points}
         assert set(counted) == {"shared", "member"}
         for row in await call_rows():
-            assert counted[row.purse] == pytest.approx(float(row.cost_usd or 0))
+            assert counted[row.payer] == pytest.approx(float(row.cost_usd or 0))
 
     async def test_mismatches_are_counted(self):
         await override("one", "sandbox/other-model")
