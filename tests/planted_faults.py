@@ -164,7 +164,7 @@ FAULTS: Mapping[str, Fault] = {
         ("tests/pipeline/test_tags_on_the_wire.py",),
     ),
     "key-is-written-down": Fault(
-        "pipeline.journal.kept_texts.scrub",
+        "pipeline.journal.text_store.scrub",
         _leaves_texts_alone,
         ("tests/pipeline/test_records.py",),
     ),

@@ -29,7 +29,7 @@ from agents.llm.router import provider_of_key
 from agents.llm.secrets import straightened
 from pipeline import crashpoints
 from pipeline.bot.keyless import keyless
-from pipeline.journal.kept_texts import clean
+from pipeline.journal.text_store import clean
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.members import PastedKey, owner_of
 from pipeline.queue import pastes

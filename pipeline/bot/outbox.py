@@ -34,7 +34,7 @@ from pipeline.bot.patience import wait_before_next
 from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
 from pipeline.journal.fencing import progressed
-from pipeline.journal.kept_texts import clean
+from pipeline.journal.text_store import clean
 from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
 
 logger = logging.getLogger(__name__)

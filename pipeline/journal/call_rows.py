@@ -14,11 +14,11 @@ from django.utils import timezone
 from agents.llm.base import Attempt, Outcome
 from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut
-from pipeline.journal import hooks, traces
+from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.fencing import Superseded
-from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import Lock, insert, read, update
+from pipeline.journal.text_store import clean
 from pipeline.journal.writer import grouped
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
 
@@ -37,8 +37,8 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
         "is_fallback": attempt.is_fallback,
         "payer": attempt.payer,
         "key_fingerprint": attempt.key_fingerprint,
-        "system_prompt_id": keep_text(attempt.system_prompt),
-        "user_message_id": keep_text(attempt.user_message),
+        "system_prompt_id": text_store.put(attempt.system_prompt),
+        "user_message_id": text_store.put(attempt.user_message),
         "has_image": attempt.has_image,
         "started_at": timezone.now(),
     }
@@ -112,7 +112,7 @@ def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
         fields["is_cut"] = isinstance(outcome.error, AnswerCut)
     if (completion := outcome.learnt) is not None:
         fields |= _completion_fields(completion)
-        fields["output_id"] = None if is_erased else keep_text(completion.text)
+        fields["output_id"] = None if is_erased else text_store.put(completion.text)
     fields["upstream"] = outcome.upstream
     return fields
 

@@ -31,7 +31,7 @@ from pipeline import crashpoints
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
 from pipeline.journal.fencing import Lease, RunLease
-from pipeline.journal.kept_texts import clean
+from pipeline.journal.text_store import clean
 from pipeline.journal.writer import submit
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, StepMode

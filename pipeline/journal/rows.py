@@ -17,12 +17,12 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from pipeline.journal import hooks, traces
+from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
 from pipeline.journal.fencing import Lease, RunLease, Superseded, progressed
-from pipeline.journal.kept_texts import clean, keep_text
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
+from pipeline.journal.text_store import clean
 from pipeline.journal.writer import grouped
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import (
@@ -53,10 +53,10 @@ def write_run(lease: RunLease, opening: RunOpening) -> None:
         "source": opening.source,
         "update_id": opening.update_id,
         "attempt_token": lease.token,
-        "definition_id": keep_text(opening.definition),
-        "user_message_id": keep_text(message),
-        "background_id": keep_text(_json(background)),
-        "image_id": keep_text(image),
+        "definition_id": text_store.put(opening.definition),
+        "user_message_id": text_store.put(message),
+        "background_id": text_store.put(_json(background)),
+        "image_id": text_store.put(image),
         "started_at": timezone.now(),
     }
     insert(PipelineRun, row)
@@ -81,7 +81,7 @@ def write_run_again(
         source=opening.source,
         again_of=old,
         status=RunStatus.WAITING,
-        definition_id=keep_text(opening.definition),
+        definition_id=text_store.put(opening.definition),
         user_message_id=old.user_message_id,
         background_id=old.background_id,
         image_id=old.image_id,
@@ -93,7 +93,7 @@ def write_run_again(
 @grouped
 def close_run(lease: RunLease, status: RunStatus, answer: str) -> None:
     """Close a run; raises Superseded."""
-    end = {"status": status, "answer_id": keep_text(answer), "ended_at": timezone.now()}
+    end = {"status": status, "answer_id": text_store.put(answer), "ended_at": timezone.now()}
     if not update(PipelineRun, end, id=lease.run_id, attempt_token=lease.token):
         raise Superseded(f"run {lease.run_id} is in other hands")
     traces.run_ended(lease.run_id)
@@ -201,7 +201,7 @@ def write_step(
     opening = {
         "status": StepStatus.RUNNING,
         "attempt_token": lease.token,
-        "inputs_id": keep_text(_json(inputs)),
+        "inputs_id": text_store.put(_json(inputs)),
         "started_at": timezone.now(),
         **(_chosen(choice) if choice is not None else {}),
     }
@@ -235,8 +235,8 @@ def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
     status, output = ended.status, ended.output
     end = {
         "status": status,
-        "output_id": keep_text(_json(output.data) if output.success else ""),
-        "reply_id": keep_text(output.reply if output.success else ""),
+        "output_id": text_store.put(_json(output.data) if output.success else ""),
+        "reply_id": text_store.put(output.reply if output.success else ""),
         "was_repaired": output.was_repaired,
         "error": clean(output.error or ""),
         "error_type": ended.error_type[:100],

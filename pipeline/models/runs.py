@@ -82,7 +82,7 @@ class Source(models.TextChoices):
 
 
 class PromptText(models.Model):
-    """A text that was sent or received, kept once however often it was used."""
+    """A content-addressed text, sent or received; `pipeline.journal.text_store` writes it."""
 
     sha256 = models.CharField(primary_key=True, max_length=64, editable=False)
     text = models.TextField()

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from pipeline.journal.kept_texts import (
+from pipeline.journal.text_store import (
     TEXTS_OF_A_CALL,
     TEXTS_OF_A_RUN,
     TEXTS_OF_A_STEP,

@@ -13,14 +13,14 @@ from django.db import models, transaction
 from django.db.models import Q
 
 from pipeline.journal import traces
-from pipeline.journal.kept_texts import (
+from pipeline.journal.rows import interrupt
+from pipeline.journal.text_store import (
     TEXTS_OF_A_CALL,
     TEXTS_OF_A_RUN,
     TEXTS_OF_A_STEP,
     drop_unused,
     taken_out,
 )
-from pipeline.journal.rows import interrupt
 from pipeline.models import (
     CasebookEntry,
     Exercise,

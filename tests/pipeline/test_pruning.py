@@ -23,8 +23,8 @@ from django.utils import timezone
 
 from agents.llm.base import Outcome
 from agents.llm.completion import Completion, Usage
-from pipeline.journal import call_rows
-from pipeline.journal.kept_texts import drop_unused, keep_text
+from pipeline.journal import call_rows, text_store
+from pipeline.journal.text_store import drop_unused
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -77,17 +77,17 @@ def task_of(update: TelegramUpdate, status: TaskStatus, at: datetime | None) -> 
 def ran(at: datetime, text: str = SECRET, **fields: Any) -> PipelineRun:
     """Write a run with all that one can have, at that time."""
     with transaction.atomic():
-        kept = keep_text(text)
+        kept = text_store.put(text)
         run = PipelineRun.objects.create(
             pipeline="support",
             source="telegram",
             **{"status": RunStatus.OK, "ended_at": at, **fields},
             started_at=at,
-            definition_id=keep_text("the definition"),
+            definition_id=text_store.put("the definition"),
             user_message_id=kept,
             background_id=kept,
-            image_id=keep_text(f"{text} picture"),
-            answer_id=keep_text(f"{text} answer"),
+            image_id=text_store.put(f"{text} picture"),
+            answer_id=text_store.put(f"{text} answer"),
         )
         step = StepRun.objects.create(
             run=run,
@@ -111,9 +111,9 @@ def ran(at: datetime, text: str = SECRET, **fields: Any) -> PipelineRun:
             provider="openrouter",
             requested_model="openai/gpt-5-mini",
             payer="shared",
-            system_prompt_id=keep_text("the system prompt"),
+            system_prompt_id=text_store.put("the system prompt"),
             user_message_id=kept,
-            output_id=keep_text(f"{text} output"),
+            output_id=text_store.put(f"{text} output"),
             error=f"RequestForbidden: refused: {text}",
             error_type="RequestForbidden",
             input_tokens=12,
@@ -338,7 +338,7 @@ class SharedTextTests(TransactionTestCase):
     def test_a_text_that_a_writer_holds_is_not_dropped(self):
         self._keep_unused()
         with transaction.atomic():
-            kept = keep_text(SECRET)
+            kept = text_store.put(SECRET)
 
             assert in_other_thread(lambda: drop_unused([str(kept)])) == 0
 
@@ -376,7 +376,7 @@ class SharedTextTests(TransactionTestCase):
     @staticmethod
     def _keep_unused() -> str:
         with transaction.atomic():
-            return str(keep_text(SECRET))
+            return str(text_store.put(SECRET))
 
 
 def _run(kept: str | None) -> PipelineRun:
@@ -387,7 +387,7 @@ def _run(kept: str | None) -> PipelineRun:
 
 def _write_run() -> UUID:
     with transaction.atomic():
-        return _run(keep_text(SECRET)).pk
+        return _run(text_store.put(SECRET)).pk
 
 
 def _closing(act: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
 
+from pipeline.journal import text_store
 from pipeline.journal.fencing import Superseded
-from pipeline.journal.kept_texts import keep_text
 from pipeline.journal.records import finished
 from pipeline.journal.writer import TOGETHER, grouped, submit
 from pipeline.models import PromptText
@@ -188,7 +188,7 @@ class DeadlockTests(TransactionTestCase):
 
             async with ThreadSensitiveContext():  # a connection of its own
                 await asyncio.gather(
-                    submit(keep_text, first), submit(meet), submit(keep_text, second)
+                    submit(text_store.put, first), submit(meet), submit(text_store.put, second)
                 )
                 await submit(connections.close_all)
 

@@ -1,9 +1,8 @@
-"""The texts of runs, each kept once: how one is kept, and how what nothing refers to is dropped.
+"""The content-addressed store of texts: each text is one row, keyed by its SHA-256.
 
-Many rows share a text, so whoever drops one may meet a writer that is about to use it again.
-Whoever keeps a text holds it until the end of its transaction (`_is_held`), and whoever drops texts
-takes only those that nobody holds, never waiting for one, and looks once more whether a row refers
-to them.
+Many rows refer to the same text, so a delete races with a writer that is about to use it again.
+A writer locks the text until the end of its transaction (`_is_held`). A delete skips locked texts,
+never waits, and checks again that no row refers to the text.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ TEXTS_OF_A_STEP = ("inputs", "output", "reply")
 TEXTS_OF_A_CALL = ("user_message", "output")
 
 
-def keep_text(text: str) -> str | None:
-    """Keep a text once and return its id; None for "".
+def put(text: str) -> str | None:
+    """Store a text unless it is there and return its id; None for "".
 
-    The caller's transaction may refer to the id.
+    The id is safe to refer to until the end of the caller's transaction.
     """
     if not text:
         return None
@@ -38,15 +37,15 @@ def keep_text(text: str) -> str | None:
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     row = {"sha256": sha256, "text": text, "created_at": timezone.now()}
     while not (insert(PromptText, row, unless_there=True) or _is_held(sha256)):
-        pass  # it was there, and was dropped before we could hold it
+        pass  # it was there, and was deleted before the lock
     return sha256
 
 
 def _is_held(sha256: str) -> bool:
-    """Hold a text until the transaction ends; False if it is not there (any more).
+    """Lock a text against deletion until the transaction ends; False if there is no such text.
 
-    It is the lock that PostgreSQL takes for a foreign key anyway, only that it checks ours at the
-    commit, when it is too late to insert the text again. Any number of writers share it.
+    PostgreSQL takes the same lock for a foreign key, but checks a deferred one at the commit, when
+    it is too late to insert the text again. Any number of writers share the lock.
     """
     if not connection.features.has_select_for_update:
         return True  # SQLite: there is one writer at a time
@@ -55,15 +54,15 @@ def _is_held(sha256: str) -> bool:
 
 @transaction.atomic
 def drop_unused(sha256s: Collection[str]) -> int:
-    """Delete those of the texts that no row refers to and no writer holds; return how many.
+    """Delete those of the texts that no row refers to and no writer has locked; return how many.
 
-    Nothing waits here, so no transaction can end in a deadlock with this one. What a writer held
-    and then did not use after all is dropped the next time that runs are pruned.
+    Nothing waits here, so this transaction cannot be part of a deadlock. A text that a writer
+    locked and then did not use is deleted the next time that runs are pruned.
     """
     free = PromptText.objects.select_for_update(skip_locked=True).filter(pk__in=sha256s)
     held = list(free.values_list("pk", flat=True))
     unused = unreferenced().filter(pk__in=held)
-    # Not `delete()`: it would first set to NULL what refers to them, also what came in meanwhile.
+    # Not `delete()`: it would first set references to NULL, including those added meanwhile.
     return unused._raw_delete(unused.db) or 0
 
 
@@ -88,13 +87,13 @@ def clean(text: str) -> str:
 
     PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
     """
-    # Before anything is replaced: what stands in for it would break a key in two.
+    # First of all: a replacement character would split a key, and it would go undetected.
     text = scrub(text).replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def taken_out(rows: models.QuerySet[Any], names: Collection[str]) -> set[str]:
-    """Take these texts out of rows and return which they were; they are not dropped yet."""
+    """Set these references of rows to NULL and return the texts' ids; the texts remain."""
     texts = {
         text
         for name in names
