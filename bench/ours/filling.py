@@ -10,7 +10,7 @@ from django.utils import timezone
 from agents.models import AGENTS, AgentModelConfig
 from pipeline.models import LLMCall, Member, PipelineRun, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.models.runs import CallStatus, PromptText, RunStatus, Source, StepRun, StepStatus
+from pipeline.models.runs import CallStatus, RunStatus, Source, StepRun, StepStatus, TextBlob
 
 AT_ONCE = 5_000
 
@@ -31,7 +31,7 @@ def fill(agents: int = 0, members: int = 0, runs: int = 0) -> None:
 def _add_runs(count: int) -> None:
     now = timezone.now() - timedelta(days=1)
     texts = [
-        PromptText(sha256=f"{uuid4().hex}{uuid4().hex}", text="said " * 50) for _ in range(count)
+        TextBlob(sha256=f"{uuid4().hex}{uuid4().hex}", text="said " * 50) for _ in range(count)
     ]
     runs = [
         PipelineRun(
@@ -75,7 +75,7 @@ def _add_runs(count: int) -> None:
         Task(kind=TaskKind.AGAIN, run=run, status=TaskStatus.DONE, attempts=1, ended_at=now)
         for run in runs
     ]
-    PromptText.objects.bulk_create(texts)
+    TextBlob.objects.bulk_create(texts)
     PipelineRun.objects.bulk_create(runs)
     StepRun.objects.bulk_create(steps)
     LLMCall.objects.bulk_create(calls)

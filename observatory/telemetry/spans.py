@@ -23,10 +23,10 @@ from pipeline.models.runs import (
     CallStatus,
     LLMCall,
     PipelineRun,
-    PromptText,
     RunStatus,
     StepRun,
     StepStatus,
+    TextBlob,
 )
 
 Attribute = str | bool | int | float | tuple[str, ...]
@@ -261,7 +261,7 @@ def _parts(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "content": text}]
 
 
-def _text(kept: PromptText | None) -> str:
+def _text(kept: TextBlob | None) -> str:
     if kept is None:
         return ""
     text = kept.text

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from pipeline.admin.downloads import csv_response, json_response
 from pipeline.admin.run_rows import TEXTS_OF_A_CALL, TEXTS_OF_A_STEP
 from pipeline.admin.text_pages import may_read_texts, note_reading
-from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.readings import How
 
 MAX_RUNS = 10_000
@@ -147,5 +147,5 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _text(kept: PromptText | None) -> str:
+def _text(kept: TextBlob | None) -> str:
     return kept.text if kept is not None else ""

@@ -24,10 +24,10 @@ from pipeline.models.runs import (
     CallStatus,
     LLMCall,
     PipelineRun,
-    PromptText,
     RunStatus,
     StepMode,
     StepRun,
+    TextBlob,
 )
 from pipeline.models.runs import StepStatus as S
 
@@ -149,5 +149,5 @@ def _data(row: StepRun) -> dict[str, Any]:
     return data
 
 
-def _text(kept: PromptText | None) -> str:
+def _text(kept: TextBlob | None) -> str:
     return kept.text if kept is not None else ""

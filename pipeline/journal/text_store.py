@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from agents.llm.secrets import scrub
 from pipeline.journal.statements import Lock, insert, read
-from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 
 HOLDERS: tuple[type[models.Model], ...] = (PipelineRun, StepRun, LLMCall)
 # What came from or went to a person; definitions and system prompts are the product's own.
@@ -36,7 +36,7 @@ def put(text: str) -> str | None:
     text = clean(text)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     row = {"sha256": sha256, "text": text, "created_at": timezone.now()}
-    while not (insert(PromptText, row, unless_there=True) or _is_held(sha256)):
+    while not (insert(TextBlob, row, unless_there=True) or _is_held(sha256)):
         pass  # it was there, and was deleted before the lock
     return sha256
 
@@ -49,7 +49,7 @@ def _is_held(sha256: str) -> bool:
     """
     if not connection.features.has_select_for_update:
         return True  # SQLite: there is one writer at a time
-    return bool(read(PromptText, ("sha256",), lock=Lock.DELETE, sha256=sha256))
+    return bool(read(TextBlob, ("sha256",), lock=Lock.DELETE, sha256=sha256))
 
 
 @transaction.atomic
@@ -59,16 +59,16 @@ def drop_unused(sha256s: Collection[str]) -> int:
     Nothing waits here, so this transaction cannot be part of a deadlock. A text that a writer
     locked and then did not use is deleted the next time that runs are pruned.
     """
-    free = PromptText.objects.select_for_update(skip_locked=True).filter(pk__in=sha256s)
+    free = TextBlob.objects.select_for_update(skip_locked=True).filter(pk__in=sha256s)
     held = list(free.values_list("pk", flat=True))
     unused = unreferenced().filter(pk__in=held)
     # Not `delete()`: it would first set references to NULL, including those added meanwhile.
     return unused._raw_delete(unused.db) or 0
 
 
-def unreferenced() -> models.QuerySet[PromptText]:
+def unreferenced() -> models.QuerySet[TextBlob]:
     """Return the texts that no row refers to."""
-    texts = PromptText.objects.all()
+    texts = TextBlob.objects.all()
     for holder in HOLDERS:
         for name in references(holder):
             texts = texts.filter(~Exists(holder._default_manager.filter(**{name: OuterRef("pk")})))
@@ -78,7 +78,7 @@ def unreferenced() -> models.QuerySet[PromptText]:
 def references(holder: type[models.Model]) -> Iterator[str]:
     """Yield the names of a table's references to texts."""
     for field in holder._meta.get_fields():
-        if field.is_relation and field.related_model is PromptText:
+        if field.is_relation and field.related_model is TextBlob:
             yield field.name
 
 

@@ -16,7 +16,7 @@ from pipeline.models.inbox import (
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
 from pipeline.models.readings import TextsRead
-from pipeline.models.runs import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
 
 __all__ = [
@@ -38,12 +38,12 @@ __all__ = [
     "PlaybookPage",
     "Poller",
     "Press",
-    "PromptText",
     "Scenario",
     "SentAlert",
     "StepRun",
     "Task",
     "TelegramUpdate",
+    "TextBlob",
     "TextsRead",
     "ToldConcern",
     "Track",

@@ -81,7 +81,7 @@ class Source(models.TextChoices):
     TRIAL = "trial", "Trial of a model"
 
 
-class PromptText(models.Model):
+class TextBlob(models.Model):
     """A content-addressed text, sent or received; `pipeline.journal.text_store` writes it."""
 
     sha256 = models.CharField(primary_key=True, max_length=64, editable=False)
@@ -89,6 +89,7 @@ class PromptText(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        db_table = "pipeline_prompttext"
         verbose_name = "prompt or answer text"
 
     def __str__(self) -> str:
@@ -104,10 +105,10 @@ def kind_of(error: str) -> str:
     return kind[0] if kind else "failed" if error else ""
 
 
-def text_field() -> models.ForeignKey[PromptText | None, PromptText | None]:
+def text_field() -> models.ForeignKey[TextBlob | None, TextBlob | None]:
     """Return a reference to a text, which may be deleted while the figures stay."""
     return models.ForeignKey(
-        PromptText, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        TextBlob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
 
 

@@ -28,10 +28,10 @@ from pipeline.models import (
     LLMCall,
     OutgoingMessage,
     PipelineRun,
-    PromptText,
     StepRun,
     Task,
     TelegramUpdate,
+    TextBlob,
 )
 from pipeline.models.runs import RunStatus, kind_of
 
@@ -162,7 +162,7 @@ def _prune_updates(ids: Sequence[int], before: datetime) -> int:
 # --- texts ----------------------------------------------------------------------------------------
 
 
-def _old_texts(before: datetime) -> models.QuerySet[PromptText]:
+def _old_texts(before: datetime) -> models.QuerySet[TextBlob]:
     """Return the texts from before then that nothing uses, also those an earlier prune left."""
     return unreferenced().filter(created_at__lt=before)
 

@@ -34,11 +34,11 @@ from pipeline.models import (
     OutgoingMessage,
     PipelineRun,
     PlaybookPage,
-    PromptText,
     Scenario,
     StepRun,
     Task,
     TelegramUpdate,
+    TextBlob,
     Track,
 )
 from tests.browser.conftest import CHROMIUM_ARGUMENTS
@@ -405,7 +405,7 @@ def _task(now: Any) -> Task:
 def _run(now: Any) -> PipelineRun:
     """Write runs of members with payloads as names; return one whose every text is one."""
     texts = [
-        PromptText.objects.create(sha256=f"{n:064}", text=text)
+        TextBlob.objects.create(sha256=f"{n:064}", text=text)
         for n, text in enumerate([*PAYLOADS, ALL])
     ]
     common = {"pipeline": "support", "source": "telegram", "started_at": now}

@@ -31,7 +31,7 @@ from observatory.redaction import RedactingMiddleware
 from observatory.telemetry import spans
 from pipeline.bot.intake import store
 from pipeline.models import LLMCall, PastedKey, PipelineRun, PlaybookPage, StepRun, TelegramUpdate
-from pipeline.models.runs import PromptText
+from pipeline.models.runs import TextBlob
 from tests.canaries import SHARED_KEY
 from tests.leaks.pasted_keys import BENDINGS, VENDORS, Pasted, pasted
 from tests.leaks.test_no_key_gets_out import _database
@@ -249,7 +249,7 @@ class ModelAndTraceTests(SimpleTestCase):
 
     def test_no_trace_has_a_key_that_got_into_a_record(self):
         for paste in pastes("trace", OF_A_VENDOR):
-            text = PromptText(text=f"the key: {paste.text}")
+            text = TextBlob(text=f"the key: {paste.text}")
             now, error = timezone.now(), text.text
             run = PipelineRun(pipeline="support", user_message=text, answer=text, started_at=now)
             step = StepRun(run=run, agent="a", error=error, inputs=text, reply=text, started_at=now)

@@ -21,11 +21,11 @@ from pipeline.models import (
     OutgoingMessage,
     PipelineRun,
     PlaybookPage,
-    PromptText,
     Scenario,
     StepRun,
     Task,
     TelegramUpdate,
+    TextBlob,
     TextsRead,
     Track,
 )
@@ -37,7 +37,7 @@ SECRET = "Quillfeather"
 def rows_with_texts() -> dict[str, Any]:
     """Write one row for each page, with a secret in all that is a text."""
     now = timezone.now()
-    text = PromptText.objects.create(sha256="0" * 64, text=SECRET)
+    text = TextBlob.objects.create(sha256="0" * 64, text=SECRET)
     dana = Member.objects.create(telegram_id=42, name="Dana", access="approved")
     Fact.objects.create(member=dana, kind="goal", text=SECRET, since_version=1)
     update = TelegramUpdate.objects.create(

@@ -8,14 +8,14 @@ from typing import Any
 
 from django.utils import timezone
 
-from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 
 MODEL = "openai/gpt-5-mini"
 
 
-def text(words: str) -> PromptText:
+def text(words: str) -> TextBlob:
     key = sha256(words.encode()).hexdigest()
-    return PromptText.objects.get_or_create(sha256=key, defaults={"text": words})[0]
+    return TextBlob.objects.get_or_create(sha256=key, defaults={"text": words})[0]
 
 
 def a_run(*steps: dict[str, Any], hours_ago: float = 0, **fields: Any) -> PipelineRun:

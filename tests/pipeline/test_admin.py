@@ -18,10 +18,10 @@ from pipeline.models import (
     Member,
     PipelineRun,
     Poller,
-    PromptText,
     StepRun,
     Task,
     TelegramUpdate,
+    TextBlob,
 )
 from pipeline.models.inbox import TaskKind
 from pipeline.models.members import Access
@@ -40,7 +40,7 @@ def operator(name: str, *permissions: str) -> Client:
 
 
 def run_with_texts() -> PipelineRun:
-    text = PromptText.objects.create(sha256="0" * 64, text=SECRET_PROSPECT)
+    text = TextBlob.objects.create(sha256="0" * 64, text=SECRET_PROSPECT)
     now = timezone.now()
     run = PipelineRun.objects.create(
         pipeline="support", source="shell", user_message=text, answer=text, started_at=now

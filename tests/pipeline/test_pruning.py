@@ -33,10 +33,10 @@ from pipeline.models import (
     OutgoingMessage,
     PipelineRun,
     PlaybookPage,
-    PromptText,
     StepRun,
     Task,
     TelegramUpdate,
+    TextBlob,
 )
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import RunStatus, StepStatus
@@ -120,13 +120,13 @@ def ran(at: datetime, text: str = SECRET, **fields: Any) -> PipelineRun:
             cost_usd="0.001",
             started_at=at,
         )
-    PromptText.objects.filter(created_at__gt=at).update(created_at=at)
+    TextBlob.objects.filter(created_at__gt=at).update(created_at=at)
     return run
 
 
 def told() -> str:
     """Return all that is kept of what was said."""
-    tables = (PipelineRun, StepRun, LLMCall, PromptText, Task, TelegramUpdate, OutgoingMessage)
+    tables = (PipelineRun, StepRun, LLMCall, TextBlob, Task, TelegramUpdate, OutgoingMessage)
     return "\n".join(str(row) for table in tables for row in table._default_manager.values_list())
 
 
@@ -320,7 +320,7 @@ class SharedTextTests(TransactionTestCase):
             while not is_last:
                 is_last = stopped.is_set()
                 PipelineRun.objects.all().delete()
-                dropped += drop_unused(list(PromptText.objects.values_list("pk", flat=True)))
+                dropped += drop_unused(list(TextBlob.objects.values_list("pk", flat=True)))
             return dropped
 
         with ThreadPoolExecutor(3) as pool:
@@ -369,7 +369,7 @@ class SharedTextTests(TransactionTestCase):
         assert PipelineRun.objects.get().user_message_id == kept
 
     def test_what_an_earlier_prune_left_behind_is_dropped_by_the_next(self):
-        PromptText.objects.filter(pk=self._keep_unused()).update(created_at=OLD)
+        TextBlob.objects.filter(pk=self._keep_unused()).update(created_at=OLD)
 
         assert prune(BEFORE, rest=rest) == Pruned(texts=1)
 

@@ -27,7 +27,7 @@ from pipeline.journal.fencing import RunLease
 from pipeline.journal.records import StepRecorder, finished, log_alert, step_started
 from pipeline.journal.reports import RunReport
 from pipeline.journal.rows import close_orphans
-from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import StepConfig
 from pipeline.running.context import PipelineContext
@@ -48,13 +48,13 @@ A_STEP = StepConfig(agent="one", mode=StepMode.SEQUENTIAL, input_mapping={"messa
 PLAYBOOK = "Never discount before the second call. " * 50
 
 
-def text_of(reference: PromptText | None) -> str:
+def text_of(reference: TextBlob | None) -> str:
     assert reference is not None
     return reference.text
 
 
 async def texts() -> list[str]:
-    return [row.text async for row in PromptText.objects.all()]
+    return [row.text async for row in TextBlob.objects.all()]
 
 
 async def total_cost() -> Any:
@@ -249,7 +249,7 @@ class TextTests(PipelineCase):
         )
         before = {name: getattr((await call_rows())[0], name) for name in FIGURES}
 
-        await PromptText.objects.all().adelete()
+        await TextBlob.objects.all().adelete()
 
         (call,), one, run = await call_rows(), (await step_rows())["one"], await run_row()
         assert {name: getattr(call, name) for name in FIGURES} == before
@@ -282,7 +282,7 @@ FIGURES = (
 
 
 def _everything_written() -> str:
-    models = (PipelineRun, StepRun, LLMCall, PromptText)
+    models = (PipelineRun, StepRun, LLMCall, TextBlob)
     return "".join(serializers.serialize("json", model.objects.all()) for model in models)
 
 

@@ -14,7 +14,7 @@ from django.db.models import Model
 from django.test import TestCase, TransactionTestCase
 
 from pipeline.journal.statements import Lock, insert, read, update
-from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 
 NOON = datetime(2026, 11, 27, 12, 0, 0, 123456, tzinfo=UTC)
@@ -37,7 +37,7 @@ def a_step(run_id: UUID, **fields: Any) -> UUID:
 
 class RoundTripTests(TestCase):
     def test_the_orm_reads_what_was_inserted(self):
-        insert(PromptText, TEXT)
+        insert(TextBlob, TEXT)
         token = uuid4()
         run_id = a_run(definition_id=TEXT["sha256"], attempt_token=token)
         step_id = a_step(run_id, snapshot_age_ms=7, is_stale=True, status=StepStatus.OK)
@@ -87,10 +87,10 @@ class RoundTripTests(TestCase):
         assert read(StepRun, ("run_id", "output_id"), id=step_id) == [(run_id, None)]
 
     def test_a_text_that_is_there_is_not_added_again(self):
-        assert insert(PromptText, TEXT, unless_there=True)
-        assert not insert(PromptText, TEXT, unless_there=True)
+        assert insert(TextBlob, TEXT, unless_there=True)
+        assert not insert(TextBlob, TEXT, unless_there=True)
 
-        assert PromptText.objects.count() == 1
+        assert TextBlob.objects.count() == 1
 
 
 class ConditionTests(TestCase):

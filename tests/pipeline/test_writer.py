@@ -18,13 +18,13 @@ from pipeline.journal import text_store
 from pipeline.journal.fencing import Superseded
 from pipeline.journal.records import finished
 from pipeline.journal.writer import TOGETHER, grouped, submit
-from pipeline.models import PromptText
+from pipeline.models import TextBlob
 
 
 @grouped
 def keep(name: str) -> str:
     """Write a row, as what is recorded does."""
-    PromptText.objects.create(sha256=name, text=name)
+    TextBlob.objects.create(sha256=name, text=name)
     return name
 
 
@@ -39,7 +39,7 @@ def kept() -> list[str]:
     names: list[str] = []
 
     def look() -> None:
-        names.extend(PromptText.objects.order_by("sha256").values_list("pk", flat=True))
+        names.extend(TextBlob.objects.order_by("sha256").values_list("pk", flat=True))
         connection.close()
 
     looking = threading.Thread(target=look)
@@ -197,7 +197,7 @@ class DeadlockTests(TransactionTestCase):
 
         asyncio.run(main())
 
-        assert sorted(PromptText.objects.values_list("text", flat=True)) == ["a", "b"]
+        assert sorted(TextBlob.objects.values_list("text", flat=True)) == ["a", "b"]
 
 
 class PlaceTests(SimpleTestCase):

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from agents.llm.base import Payer
 from agents.llm.keys import fingerprint
 from agents.models import AgentModelConfig, OnFailure, OverrideVersion
-from pipeline.models import LLMCall, PipelineRun, PromptText, StepRun
+from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from tests.canaries import SHARED_KEY
 from tests.made_up_agents import made_up
@@ -113,7 +113,7 @@ class Records:
 
 def forget_records() -> None:
     PipelineRun.objects.all().delete()
-    PromptText.objects.all().delete()
+    TextBlob.objects.all().delete()
 
 
 # --- the comparison -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from agents.models import AgentModelConfig, OnFailure
-from pipeline.models import LLMCall, Member, PipelineRun, PromptText
+from pipeline.models import LLMCall, Member, PipelineRun, TextBlob
 from pipeline.models.members import Access
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase
@@ -151,7 +151,7 @@ class RefusalTests(BotCase):
 
         assert not any(pasted in text for text in texts)
         assert calls == []
-        assert not await PromptText.objects.filter(text__contains=pasted).aexists()
+        assert not await TextBlob.objects.filter(text__contains=pasted).aexists()
 
     async def test_without_a_purse_nothing_is_called_and_the_member_is_told(self):
         async with self.bot(SHARED_KEY_FOR_MEMBERS=False) as chat:

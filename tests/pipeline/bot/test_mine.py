@@ -15,9 +15,9 @@ from pipeline.models import (
     LLMCall,
     Member,
     PipelineRun,
-    PromptText,
     StepRun,
     TelegramUpdate,
+    TextBlob,
 )
 from pipeline.models.members import Access
 from pipeline.people import erasure
@@ -218,4 +218,4 @@ class ForgetTests(BotCase):
         await chat.press(MAYA, SAVE)
         await chat.sees_text(MAYA, "Saved.")
         assert await TelegramUpdate.objects.filter(raw__contains=CANARY).aexists()
-        assert await PromptText.objects.filter(text__contains=CANARY).aexists()
+        assert await TextBlob.objects.filter(text__contains=CANARY).aexists()

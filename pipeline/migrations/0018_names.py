@@ -1,4 +1,4 @@
-# The fields' names change in Python only: columns, indexes and the constraint stay as they are.
+# Names change in Python only: tables, columns, indexes and constraints stay as they are.
 
 from django.db import migrations, models
 
@@ -12,6 +12,14 @@ class Migration(migrations.Migration):
     operations = [
         migrations.SeparateDatabaseAndState(
             state_operations=[
+                migrations.RenameModel(
+                    old_name='PromptText',
+                    new_name='TextBlob',
+                ),
+                migrations.AlterModelTable(
+                    name='textblob',
+                    table='pipeline_prompttext',
+                ),
                 migrations.RemoveConstraint(
                     model_name='figures',
                     name='figures_once',
