@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from agents.models import CatalogModel
 from pipeline.models import Member, PipelineRun
-from pipeline.operations import figures
+from pipeline.operations import usage
 
 RUNS = int(os.environ.get("BENCH_RUNS", "333334"))
 TIMES = int(os.environ.get("BENCH_TIMES", "20"))
@@ -141,7 +141,7 @@ def _fill() -> None:
     CatalogModel.objects.create(
         model_id=CHOSEN, name=CHOSEN, first_seen_at=now, last_seen_at=now, **prices
     )
-    while figures.close_hours(now):
+    while usage.close_hours(now):
         pass
     connection.close()
 

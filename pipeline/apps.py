@@ -19,4 +19,4 @@ class PipelineConfig(AppConfig):
         importlib.import_module("pipeline.models.members").PROVIDERS[:] = router.provider_names()
         importlib.import_module("pipeline.people.memory")
         importlib.import_module("pipeline.school.training")
-        importlib.import_module("pipeline.operations.figures")
+        importlib.import_module("pipeline.operations.usage")

@@ -1,4 +1,4 @@
 """The admin's first page and other code that needs both apps.
 
-It joins figures, catalogue and overrides.
+It joins usage, catalog and overrides.
 """

@@ -14,11 +14,11 @@ from agents.base import BaseAgent
 from agents.llm.base import Payer
 from agents.registry import default_registry
 from agents.snapshot import Override, Snapshot
-from pipeline.operations import figures
+from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
 HOURS = 24  # this one and the 23 before it
-NO_FIGURES = figures.Tally()
+NO_USAGE = usage.UsageTotals()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +29,17 @@ class AgentNow:
     purpose: str
     override: Override | None
     is_in_force: bool  # an override without a shared key is not
-    tally: figures.Tally
+    totals: usage.UsageTotals
     shared_usd: Decimal
     member_usd: Decimal
 
     @property
     def p50_ms(self) -> int | None:
-        return percentile_ms(self.tally.step_times, 0.5)
+        return percentile_ms(self.totals.step_times, 0.5)
 
     @property
     def p95_ms(self) -> int | None:
-        return percentile_ms(self.tally.step_times, 0.95)
+        return percentile_ms(self.totals.step_times, 0.95)
 
 
 def since(now: datetime) -> datetime:
@@ -49,11 +49,11 @@ def since(now: datetime) -> datetime:
 
 def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
     """Return rows of the registry's agents in order, then of others that ran or are overridden."""
-    by_agent: defaultdict[str, figures.Tally] = defaultdict(figures.Tally)
+    by_agent: defaultdict[str, usage.UsageTotals] = defaultdict(usage.UsageTotals)
     dollars: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for key, tally in figures.tallies(since(now), now=now):
-        by_agent[key.agent].add(tally)
-        dollars[key.agent, key.payer] += tally.cost_usd
+    for key, totals in usage.rollups(since(now), now=now):
+        by_agent[key.agent].add(totals)
+        dollars[key.agent, key.payer] += totals.cost_usd
     registry = default_registry()
     gone = sorted({*by_agent, *snapshot.overrides} - set(registry.names()))
     return [
@@ -62,7 +62,7 @@ def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
             purpose=_purpose(registry.get(name) if name in registry else None),
             override=snapshot.overrides.get(name),
             is_in_force=bool(settings.OPENROUTER_API_KEY),
-            tally=by_agent.get(name, NO_FIGURES),
+            totals=by_agent.get(name, NO_USAGE),
             shared_usd=dollars[name, Payer.SHARED.value],
             member_usd=dollars[name, Payer.MEMBER.value],
         )
@@ -72,9 +72,9 @@ def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
 
 def sum_of(rows: Iterable[AgentNow]) -> AgentNow:
     """Return the row beneath the others."""
-    sum_of_all, shared_usd, member_usd = figures.Tally(), Decimal(0), Decimal(0)
+    sum_of_all, shared_usd, member_usd = usage.UsageTotals(), Decimal(0), Decimal(0)
     for row in rows:
-        sum_of_all.add(row.tally)
+        sum_of_all.add(row.totals)
         shared_usd += row.shared_usd
         member_usd += row.member_usd
     return AgentNow(
@@ -82,7 +82,7 @@ def sum_of(rows: Iterable[AgentNow]) -> AgentNow:
         purpose="",
         override=None,
         is_in_force=False,
-        tally=sum_of_all,
+        totals=sum_of_all,
         shared_usd=shared_usd,
         member_usd=member_usd,
     )

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef
 from agents.catalog import estimated_cost_usd, find
 from agents.llm.base import Payer
 from pipeline.models import Member, PipelineRun
-from pipeline.operations import figures
+from pipeline.operations import usage
 from pipeline.running.config import load_pipeline, pipeline_names
 
 DAYS = 7
@@ -39,18 +39,18 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
     if model is None:
         return None
     since = now - timedelta(days=DAYS)
-    tally, member_usd, shared_usd = figures.Tally(), Decimal(0), Decimal(0)
-    for key, part in figures.tallies(since, now=now):
+    totals, member_usd, shared_usd = usage.UsageTotals(), Decimal(0), Decimal(0)
+    for key, part in usage.rollups(since, now=now):
         if key.agent == agent_name:
-            tally.add(part)
+            totals.add(part)
             if key.payer == Payer.SHARED:
                 shared_usd += part.cost_usd
             else:
                 member_usd += part.cost_usd
-    answered = tally.calls - tally.failed_calls
+    answered = totals.calls - totals.failed_calls
     # Prices may rise with the length of a prompt, so the average call is priced, not the sum.
     each = (
-        estimated_cost_usd(model, tally.input_tokens // answered, tally.output_tokens // answered)
+        estimated_cost_usd(model, totals.input_tokens // answered, totals.output_tokens // answered)
         if answered
         else Decimal(0)
     )

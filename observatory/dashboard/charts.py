@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from pipeline.operations import figures
+from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
 MAX_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
@@ -54,7 +54,7 @@ class Chart:
     sentence: str
 
 
-Series = dict[str, list[figures.Tally]]
+Series = dict[str, list[usage.UsageTotals]]
 
 
 def charts(over: Range, dimension: str, *, now: datetime) -> list[Chart]:
@@ -81,13 +81,13 @@ def charts(over: Range, dimension: str, *, now: datetime) -> list[Chart]:
 class _Measure:
     title: str
     kind: str
-    of: Callable[[figures.Tally], float | None]
+    of: Callable[[usage.UsageTotals], float | None]
     words: Callable[[float], str]
     is_count: bool = False
 
 
-def _p95_s(tally: figures.Tally) -> float | None:
-    ms = percentile_ms(tally.step_times, 0.95)
+def _p95_s(totals: usage.UsageTotals) -> float | None:
+    ms = percentile_ms(totals.step_times, 0.95)
     return None if ms is None else ms / 1000
 
 
@@ -95,7 +95,7 @@ MEASURES = (
     _Measure(
         title="Cost ($)",
         kind="bar",
-        of=lambda tally: float(tally.cost_usd),
+        of=lambda totals: float(totals.cost_usd),
         words=lambda value: f"${value:,.4f}" if value < 1 else f"${value:,.2f}",
     ),
     _Measure(
@@ -107,12 +107,12 @@ MEASURES = (
     _Measure(
         title="Failed steps and calls",
         kind="bar",
-        of=lambda tally: tally.failed_steps + tally.failed_calls,
+        of=lambda totals: totals.failed_steps + totals.failed_calls,
         is_count=True,
         words=lambda value: f"{value:,.0f}",
     ),
     _Measure(
-        title="Tokens", kind="bar", of=lambda tally: tally.tokens, words=lambda v: f"{v:,.0f}"
+        title="Tokens", kind="bar", of=lambda totals: totals.tokens, words=lambda v: f"{v:,.0f}"
     ),
 )
 
@@ -128,14 +128,14 @@ def _starts(over: Range, now: datetime) -> list[datetime]:
 
 
 def _series(over: Range, dimension: str, starts: list[datetime], now: datetime) -> Series:
-    found: defaultdict[str, list[figures.Tally]] = defaultdict(
-        lambda: [figures.Tally() for _ in starts]
+    found: defaultdict[str, list[usage.UsageTotals]] = defaultdict(
+        lambda: [usage.UsageTotals() for _ in starts]
     )
-    for key, tally in figures.tallies(starts[0], now=now, in_days=over.piece >= figures.DAY):
+    for key, totals in usage.rollups(starts[0], now=now, in_days=over.piece >= usage.DAY):
         name = key.agent if dimension == "agent" else key.model_id or NONE
         piece = (key.starts_at - starts[0]) // over.piece
         # Two machines' clocks differ: what is from the next hour belongs to the last piece.
-        found[name][min(piece, len(starts) - 1)].add(tally)
+        found[name][min(piece, len(starts) - 1)].add(totals)
     return _most_used(found)
 
 
@@ -145,9 +145,9 @@ def _most_used(found: Series) -> Series:
     kept = {name for name, _ in used.most_common(MAX_SERIES)}
     series = {name: found[name] for name in sorted(kept)}
     for name in found.keys() - kept:
-        others = series.setdefault(OTHERS, [figures.Tally() for _ in found[name]])
-        for sum_of_all, tally in zip(others, found[name], strict=True):
-            sum_of_all.add(tally)
+        others = series.setdefault(OTHERS, [usage.UsageTotals() for _ in found[name]])
+        for sum_of_all, totals in zip(others, found[name], strict=True):
+            sum_of_all.add(totals)
     return series
 
 
@@ -155,7 +155,7 @@ def _datasets(series: Series, measure: _Measure) -> Iterator[dict[str, Any]]:
     for (name, row), colour in zip(series.items(), COLOURS, strict=False):
         yield {
             "label": name,
-            "data": [measure.of(tally) for tally in row],
+            "data": [measure.of(totals) for totals in row],
             "backgroundColor": colour,
             "borderColor": colour,
         }
@@ -165,9 +165,9 @@ def _sentence(series: Series, measure: _Measure, over: Range) -> str:
     """Return what the picture shows, for those who do not see it."""
     parts = []
     for name, row in series.items():
-        sum_of_all = figures.Tally()
-        for tally in row:
-            sum_of_all.add(tally)
+        sum_of_all = usage.UsageTotals()
+        for totals in row:
+            sum_of_all.add(totals)
         value = measure.of(sum_of_all)
         parts.append(f"{name} {'none' if value is None else measure.words(value)}")
     return f"{measure.title}, last {over.title}: {', '.join(parts) or 'no activity'}."
@@ -203,7 +203,7 @@ def _options(measure: _Measure, *, has_legend: bool) -> dict[str, Any]:
 
 
 def _label(over: Range, start: datetime) -> str:
-    if over.piece >= figures.DAY:
+    if over.piece >= usage.DAY:
         return f"{start:%d %b}"  # days are UTC's
     local = timezone.localtime(start)
-    return f"{local:%H:%M}" if over.piece == figures.HOUR else f"{local:%a %H:%M}"
+    return f"{local:%H:%M}" if over.piece == usage.HOUR else f"{local:%a %H:%M}"

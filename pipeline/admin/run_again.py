@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.llm.base import Payer
-from pipeline.admin.run_rows import Tally, are_over, dollars, steps_of, tally
+from pipeline.admin.run_rows import Totals, are_over, dollars, steps_of, totals_of
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.readings import How
@@ -29,7 +29,7 @@ class Side:
     """One step on one side: its last attempt, and what all its attempts came to."""
 
     step: StepRun
-    tally: Tally
+    totals: Totals
 
     @property
     def text(self) -> str:
@@ -58,7 +58,7 @@ def may_run_again(request: HttpRequest) -> bool:
 def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpResponse:
     """Ask before it costs anything: what it would run on today, and who pays."""
     steps = steps_of(run, with_texts=False)
-    then = {step.agent: Side(step=step, tally=tally([step])) for step in steps}
+    then = {step.agent: Side(step=step, totals=totals_of([step])) for step in steps}
     todays: Sequence[object] = []
     try:
         todays = [(one, then.get(one.agent)) for one in rerun_plan(run)]
@@ -110,7 +110,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     context = {
         "old": old,
         "new": new,
-        "totals": [("Original", old, tally(old_steps)), ("Re-run", new, tally(now_steps))],
+        "totals": [("Original", old, totals_of(old_steps)), ("Re-run", new, totals_of(now_steps))],
         "pairs": _pairs(old_steps, now_steps),
         "is_over": is_over,
         "reloads": reloads,
@@ -136,4 +136,6 @@ def _sides(steps: Sequence[StepRun]) -> dict[str, Side]:
     attempts: dict[str, list[StepRun]] = {}
     for step in steps:
         attempts.setdefault(step.agent, []).append(step)
-    return {agent: Side(step=all_of[-1], tally=tally(all_of)) for agent, all_of in attempts.items()}
+    return {
+        agent: Side(step=all_of[-1], totals=totals_of(all_of)) for agent, all_of in attempts.items()
+    }

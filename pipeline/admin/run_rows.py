@@ -18,8 +18,8 @@ TEXTS_OF_A_STEP = ("inputs", "output", "reply")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """What one step, or several, came to; None: nobody knows."""
+class Totals:
+    """Cost, tokens and calls of one or more steps; the cost is None if not reported."""
 
     cost_usd: Decimal | None
     input_tokens: int
@@ -45,11 +45,11 @@ def steps_of(run: PipelineRun, *, with_texts: bool) -> list[StepRun]:
     return found
 
 
-def tally(steps: Sequence[StepRun]) -> Tally:
-    """Return what all calls of these steps came to, those that failed included."""
+def totals_of(steps: Sequence[StepRun]) -> Totals:
+    """Return the sums over all calls of these steps, failed ones included."""
     calls = [call for step in steps for call in step.calls.all()]
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]
-    return Tally(
+    return Totals(
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         input_tokens=sum(call.input_tokens or 0 for call in calls),
         output_tokens=sum(call.output_tokens or 0 for call in calls),

@@ -38,7 +38,7 @@ from pipeline.admin.run_filters import (
     SinceFilter,
     with_name,
 )
-from pipeline.admin.run_rows import dollars, steps_of, tally
+from pipeline.admin.run_rows import dollars, steps_of, totals_of
 from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
 from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
@@ -202,7 +202,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
             "steps": steps,
             "waterfall": waterfall(run, steps, now=timezone.now()),
             "cost": dollars(run.cost_usd),
-            "tally": tally(steps),
+            "totals": totals_of(steps),
             "repeats": run.repeats.order_by("-started_at")[:MAX_REPEATS],
             "may_read": may_read,
             "may_run_again": may_run_again(request) and run.source != Source.TRIAL,

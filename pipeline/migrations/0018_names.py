@@ -13,6 +13,22 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.RenameModel(
+                    old_name='Figures',
+                    new_name='UsageRollup',
+                ),
+                migrations.AlterModelTable(
+                    name='usagerollup',
+                    table='pipeline_figures',
+                ),
+                migrations.RenameModel(
+                    old_name='ClosedSpan',
+                    new_name='ClosedPeriod',
+                ),
+                migrations.AlterModelTable(
+                    name='closedperiod',
+                    table='pipeline_closedspan',
+                ),
+                migrations.RenameModel(
                     old_name='PromptText',
                     new_name='TextBlob',
                 ),
@@ -21,7 +37,7 @@ class Migration(migrations.Migration):
                     table='pipeline_prompttext',
                 ),
                 migrations.RemoveConstraint(
-                    model_name='figures',
+                    model_name='usagerollup',
                     name='figures_once',
                 ),
                 migrations.RemoveIndex(
@@ -33,12 +49,12 @@ class Migration(migrations.Migration):
                     name='step_purse_started',
                 ),
                 migrations.AlterField(
-                    model_name='figures',
+                    model_name='usagerollup',
                     name='purse',
                     field=models.CharField(blank=True, choices=[('shared', 'shared'), ('member', 'member')], db_column='purse', max_length=10),
                 ),
                 migrations.RenameField(
-                    model_name='figures',
+                    model_name='usagerollup',
                     old_name='purse',
                     new_name='payer',
                 ),
@@ -71,8 +87,48 @@ class Migration(migrations.Migration):
                     index=models.Index(fields=['run', 'payer', 'agent', 'requested_model', 'started_at'], name='step_of_run'),
                 ),
                 migrations.AddConstraint(
-                    model_name='figures',
+                    model_name='usagerollup',
                     constraint=models.UniqueConstraint(fields=('span', 'starts_at', 'agent', 'model_id', 'payer'), name='figures_once'),
+                ),
+                migrations.AlterModelOptions(
+                    name='usagerollup',
+                    options={},
+                ),
+                migrations.RemoveConstraint(
+                    model_name='closedperiod',
+                    name='span_closed_once',
+                ),
+                migrations.RemoveConstraint(
+                    model_name='usagerollup',
+                    name='figures_once',
+                ),
+                migrations.AlterField(
+                    model_name='closedperiod',
+                    name='span',
+                    field=models.CharField(choices=[('hour', 'Hour'), ('day', 'Day, in UTC')], db_column='span', max_length=4),
+                ),
+                migrations.RenameField(
+                    model_name='closedperiod',
+                    old_name='span',
+                    new_name='period',
+                ),
+                migrations.AlterField(
+                    model_name='usagerollup',
+                    name='span',
+                    field=models.CharField(choices=[('hour', 'Hour'), ('day', 'Day, in UTC')], db_column='span', max_length=4),
+                ),
+                migrations.RenameField(
+                    model_name='usagerollup',
+                    old_name='span',
+                    new_name='period',
+                ),
+                migrations.AddConstraint(
+                    model_name='closedperiod',
+                    constraint=models.UniqueConstraint(fields=('period', 'starts_at'), name='span_closed_once'),
+                ),
+                migrations.AddConstraint(
+                    model_name='usagerollup',
+                    constraint=models.UniqueConstraint(fields=('period', 'starts_at', 'agent', 'model_id', 'payer'), name='figures_once'),
                 ),
             ],
         ),

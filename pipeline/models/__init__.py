@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.models.figures import Chore, ClosedSpan, Figures, ToldConcern
 from pipeline.models.inbox import (
     Action,
     MovedChat,
@@ -15,6 +14,7 @@ from pipeline.models.inbox import (
 )
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
+from pipeline.models.operations import Chore, ClosedPeriod, ToldConcern, UsageRollup
 from pipeline.models.readings import TextsRead
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
@@ -23,10 +23,9 @@ __all__ = [
     "Action",
     "CasebookEntry",
     "Chore",
-    "ClosedSpan",
+    "ClosedPeriod",
     "Exercise",
     "Fact",
-    "Figures",
     "Invite",
     "LLMCall",
     "Lesson",
@@ -47,4 +46,5 @@ __all__ = [
     "TextsRead",
     "ToldConcern",
     "Track",
+    "UsageRollup",
 ]

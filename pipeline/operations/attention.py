@@ -24,7 +24,7 @@ from pipeline.models import CasebookEntry, Chore, LLMCall, Member, MovedChat, Ta
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
-from pipeline.operations import figures
+from pipeline.operations import usage
 
 MAX_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
@@ -139,7 +139,7 @@ def _spending(now: datetime) -> Iterator[Concern]:
         yield Concern(key="credit-unknown", text=f"Team key: {problem}.", is_told=True)
     if (remaining := heard.get("remaining_usd")) is None:
         return
-    week = figures.tallies(now - timedelta(days=7), now=now, in_days=True)
+    week = usage.rollups(now - timedelta(days=7), now=now, in_days=True)
     spent = sum((t.cost_usd for key, t in week if key.payer == Payer.SHARED), Decimal(0))
     if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
         yield Concern(
@@ -209,7 +209,7 @@ def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
 
 
 def _answers(now: datetime) -> Iterator[Concern]:
-    day = figures.total(figures.tallies(now - timedelta(hours=23), now=now))
+    day = usage.total(usage.rollups(now - timedelta(hours=23), now=now))
     if day.mismatches:
         yield Concern(
             key="mismatch",

@@ -25,7 +25,7 @@ from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline.cancelling import end
 from pipeline.models import Chore, Member, SentAlert
-from pipeline.operations import attention, figures, old_decisions, run_sums
+from pipeline.operations import attention, old_decisions, run_sums, usage
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Duty:
 
 async def _close_hours(now: datetime, tell: Tell) -> Found:
     closed = 0
-    while done := await sync_to_async(figures.close_hours)(now):
+    while done := await sync_to_async(usage.close_hours)(now):
         closed += done
     return {"closed_hours": closed}
 
@@ -118,7 +118,7 @@ async def _mend_sums(now: datetime, tell: Tell) -> Found:
     looked_at = last.get("looked_at", "")
     before = datetime.fromisoformat(looked_at) if looked_at else now - SUMS_FIRST_BACK
     # The hour before, too: a call that was under way then has ended by now.
-    mended = await sync_to_async(run_sums.mend)(before - figures.HOUR)
+    mended = await sync_to_async(run_sums.mend)(before - usage.HOUR)
     if mended:
         logger.warning("the sums of %s runs were not those of their calls, and are now", mended)
     return {"looked_at": now.isoformat(), "mended": mended}
@@ -146,7 +146,7 @@ async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
 
 
 DUTIES = (
-    Duty(figures.LOCK, timedelta(minutes=1), _close_hours),
+    Duty(usage.LOCK, timedelta(minutes=1), _close_hours),
     Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),

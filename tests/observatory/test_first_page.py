@@ -18,7 +18,7 @@ from observatory.dashboard.recent import Recent
 from pipeline.models import Chore
 from pipeline.operations import attention
 from tests.forms import send
-from tests.pipeline.test_figures import FiguresCase
+from tests.pipeline.test_usage import UsageCase
 
 
 @override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
@@ -86,7 +86,7 @@ class CreditTest(FirstPageCase):
         assert "$74.50 left on the team key" in self.page()
 
 
-class AnswersTest(FirstPageCase, FiguresCase):
+class AnswersTest(FirstPageCase, UsageCase):
     def test_cut_and_mended_answers_are_shown_where_there_are_any(self):
         assert "cut off" not in self.page()
         now = timezone.now()
@@ -167,7 +167,7 @@ class SwitchTest(FirstPageCase):
 
 
 @override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
-class FiguresOnPageTest(FiguresCase):
+class FiguresOnPageTest(UsageCase):
     def setUp(self):
         views._recent = Recent(0.0)
         self.client.force_login(User.objects.create_superuser("ada", password="pw"))

@@ -15,7 +15,7 @@ from agents.models import AgentModelConfig, CatalogModel
 from pipeline.models import LLMCall, Member, PipelineRun
 from pipeline.models.members import Access
 from pipeline.models.runs import Source
-from tests.pipeline.test_figures import FiguresCase
+from tests.pipeline.test_usage import UsageCase
 from tests.sandbox.serving import running_sandbox
 
 SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
@@ -37,7 +37,7 @@ def listed(model_id: str, **fields) -> CatalogModel:
     return CatalogModel.objects.create(model_id=model_id, **(given | fields))
 
 
-class PickerCase(FiguresCase):
+class PickerCase(UsageCase):
     def setUp(self):
         self.client.force_login(User.objects.create_superuser("ada", password="pw"))
 

@@ -14,7 +14,7 @@ from agents.snapshot import read_snapshot
 from observatory.dashboard.agents_now import agents_now, sum_of
 from pipeline.models import LLMCall, Member
 from pipeline.models.members import Access
-from pipeline.operations import figures
+from pipeline.operations import usage
 from pipeline.running.run_service import RunService
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY
 from tests.pipeline.cases import SandboxCase
@@ -59,7 +59,7 @@ class LedgerTest(SandboxCase):
         costs = LLMCall.objects.values_list("cost_usd", flat=True)
         recorded = sum((cost for cost in costs if cost is not None), Decimal(0))
         page = sum_of(agents_now(read_snapshot(), now=now))
-        chart = figures.total(figures.tallies(now - timedelta(days=1), now=now)).cost_usd
+        chart = usage.total(usage.rollups(now - timedelta(days=1), now=now)).cost_usd
         assert charged > 0
         assert recorded == charged
         assert page.shared_usd + page.member_usd == charged

@@ -14,10 +14,10 @@ from agents.llm.base import Outcome
 from agents.llm.completion import Completion, CostSource, Usage
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import StepEnd
-from pipeline.models import ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
-from pipeline.models.figures import Span
+from pipeline.models import ClosedPeriod, LLMCall, PipelineRun, StepRun, UsageRollup
+from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from pipeline.operations import figures
+from pipeline.operations import usage
 from pipeline.operations.aggregates import PER_DOUBLING, percentile_ms
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -26,10 +26,10 @@ DAY = timedelta(days=1)
 
 
 def close_all(now: datetime) -> int:
-    return sum(iter(lambda: figures.close_hours(now), 0))
+    return sum(iter(lambda: usage.close_hours(now), 0))
 
 
-class FiguresCase(TestCase):
+class UsageCase(TestCase):
     def step(self, started_at: datetime, **fields) -> StepRun:
         run = PipelineRun.objects.create(
             pipeline="support", source="shell", status=RunStatus.OK, started_at=started_at
@@ -62,23 +62,25 @@ class FiguresCase(TestCase):
         }
         return LLMCall.objects.create(step=step, **(given | fields))
 
-    def sums(self, now: datetime, since: timedelta = DAY, **options) -> dict[str, figures.Tally]:
-        found: dict[str, figures.Tally] = {}
-        for key, tally in figures.tallies(now - since, now=now, **options):
-            found.setdefault(key.agent, figures.Tally()).add(tally)
+    def sums(
+        self, now: datetime, since: timedelta = DAY, **options
+    ) -> dict[str, usage.UsageTotals]:
+        found: dict[str, usage.UsageTotals] = {}
+        for key, totals in usage.rollups(now - since, now=now, **options):
+            found.setdefault(key.agent, usage.UsageTotals()).add(totals)
         return found
 
 
-class AddingUpTest(FiguresCase):
+class AddingUpTest(UsageCase):
     def test_an_open_hour_is_added_up_to_its_last_call(self):
         step = self.step(NOON)
         self.call(step)
         self.call(step, number=2, status=CallStatus.ERROR, cost_usd=None)
 
-        tally = self.sums(NOON + timedelta(minutes=5))["strategist"]
+        totals = self.sums(NOON + timedelta(minutes=5))["strategist"]
 
-        assert (tally.steps, tally.calls, tally.failed_calls) == (1, 2, 1)
-        assert (tally.cost_usd, tally.tokens) == (Decimal("0.000333825001"), 240)
+        assert (totals.steps, totals.calls, totals.failed_calls) == (1, 2, 1)
+        assert (totals.cost_usd, totals.tokens) == (Decimal("0.000333825001"), 240)
 
     def test_dollars_agree_to_the_last_decimal(self):
         step = self.step(NOON)
@@ -86,7 +88,7 @@ class AddingUpTest(FiguresCase):
             self.call(step, number=number, cost_usd=Decimal("0.100000000001"))
 
         assert self.sums(NOON)["strategist"].cost_usd == Decimal("30.000000000300")
-        figures.close_hours(NOON + 3 * HOUR)
+        usage.close_hours(NOON + 3 * HOUR)
         assert self.sums(NOON + 3 * HOUR)["strategist"].cost_usd == Decimal("30.000000000300")
 
     def test_a_call_on_another_model_than_its_steps_is_that_models(self):
@@ -94,7 +96,7 @@ class AddingUpTest(FiguresCase):
         self.call(step, status=CallStatus.ERROR, cost_usd=None)
         self.call(step, number=2, requested_model="x/fallback", is_fallback=True)
 
-        found = {key.model_id: tally for key, tally in figures.tallies(NOON, now=NOON)}
+        found = {key.model_id: totals for key, totals in usage.rollups(NOON, now=NOON)}
 
         assert found["openai/gpt-5-mini"].steps == 1
         assert found["openai/gpt-5-mini"].cost_usd == 0
@@ -136,7 +138,7 @@ class AddingUpTest(FiguresCase):
         assert percentile_ms({}, 0.5) is None
 
 
-class ClosingTest(FiguresCase):
+class ClosingTest(UsageCase):
     def test_sums_are_the_same_before_and_after_hours_and_days_are_closed(self):
         for hours in range(60):
             step = self.step(NOON - hours * HOUR, agent=f"agent-{hours % 3}")
@@ -148,7 +150,7 @@ class ClosingTest(FiguresCase):
         assert closed == 58  # all but this hour and the one before
         assert self.sums(NOON, 10 * DAY) == before
         assert self.sums(NOON, 10 * DAY, in_days=True) == before
-        assert Figures.objects.filter(span=Span.DAY).exists()
+        assert UsageRollup.objects.filter(period=Period.DAY).exists()
 
     def test_a_closed_hour_is_read_from_its_row(self):
         self.call(self.step(NOON - 5 * HOUR))
@@ -161,15 +163,15 @@ class ClosingTest(FiguresCase):
         self.call(self.step(NOON - 5 * HOUR))
         close_all(NOON)
 
-        assert figures.close_hours(NOON) == 0
+        assert usage.close_hours(NOON) == 0
         assert self.sums(NOON)["strategist"].calls == 1
 
     def test_nothing_is_closed_before_anything_was_run(self):
-        assert figures.close_hours(NOON) == 0
-        assert list(figures.tallies(NOON - DAY, now=NOON)) == []
+        assert usage.close_hours(NOON) == 0
+        assert list(usage.rollups(NOON - DAY, now=NOON)) == []
 
 
-class LateTest(FiguresCase):
+class LateTest(UsageCase):
     """What ends after its hour was closed opens it again, so that it is counted."""
 
     def setUp(self):
@@ -183,7 +185,7 @@ class LateTest(FiguresCase):
             close_all(NOON)
         assert self.sums(NOON, 3 * DAY)["strategist"].steps == 1
 
-    def seen_again(self) -> figures.Tally:
+    def seen_again(self) -> usage.UsageTotals:
         before = self.sums(NOON, 3 * DAY, in_days=True)["strategist"]
         close_all(NOON)
         after = self.sums(NOON, 3 * DAY, in_days=True)["strategist"]
@@ -226,6 +228,6 @@ class LateTest(FiguresCase):
 
     def test_what_ends_in_time_opens_nothing(self):
         with time_machine.travel(NOON, tick=False):
-            figures.reopen(NOON - timedelta(minutes=20))
+            usage.reopen(NOON - timedelta(minutes=20))
 
-        assert ClosedSpan.objects.filter(span=Span.HOUR).count() == 29
+        assert ClosedPeriod.objects.filter(period=Period.HOUR).count() == 29

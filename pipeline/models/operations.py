@@ -1,7 +1,8 @@
-"""Figures of closed hours and days, so that no page has to add up millions of calls.
+"""Usage rollups, periodic work and alerts.
 
-`pipeline.operations.figures` is the only writer and reader. They name agents, models and payers,
-never a member or a text, and so outlive both.
+Rollups sum closed hours and days, so that no page sums millions of calls; their only reader and
+writer is `pipeline.operations.usage`. They name agents, models and payers, never a member or a
+text, so they are kept when those are deleted.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from django.db import models
 from agents.llm.base import Payer
 
 
-class Span(models.TextChoices):
-    """How long a row's time is."""
+class Period(models.TextChoices):
+    """The length of a rollup."""
 
     HOUR = "hour", "Hour"
     DAY = "day", "Day, in UTC"
 
 
-class Figures(models.Model):
-    """What one agent did on one model and payer, within an hour or a day."""
+class UsageRollup(models.Model):
+    """The usage of one agent on one model and payer, in an hour or a day."""
 
-    span = models.CharField(max_length=4, choices=Span)
+    period = models.CharField(max_length=4, choices=Period, db_column="span")
     starts_at = models.DateTimeField()
     agent = models.CharField(max_length=100)
     # Of a step the model that was decided on, of a call the one that it asked for: they differ
@@ -48,30 +49,31 @@ class Figures(models.Model):
     output_tokens = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        verbose_name_plural = "figures"
+        db_table = "pipeline_figures"
         constraints = [
             models.UniqueConstraint(
-                fields=["span", "starts_at", "agent", "model_id", "payer"], name="figures_once"
+                fields=["period", "starts_at", "agent", "model_id", "payer"], name="figures_once"
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.agent} on {self.model_id}, {self.get_span_display()} of {self.starts_at}"
+        return f"{self.agent} on {self.model_id}, {self.get_period_display()} of {self.starts_at}"
 
 
-class ClosedSpan(models.Model):
-    """An hour or a day whose figures are complete; open ones are added up when asked for."""
+class ClosedPeriod(models.Model):
+    """An hour or a day with complete rollups; open ones are summed at each query."""
 
-    span = models.CharField(max_length=4, choices=Span)
+    period = models.CharField(max_length=4, choices=Period, db_column="span")
     starts_at = models.DateTimeField()
 
     class Meta:
+        db_table = "pipeline_closedspan"
         constraints = [
-            models.UniqueConstraint(fields=["span", "starts_at"], name="span_closed_once")
+            models.UniqueConstraint(fields=["period", "starts_at"], name="span_closed_once")
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_span_display()} of {self.starts_at}"
+        return f"{self.get_period_display()} of {self.starts_at}"
 
 
 class Chore(models.Model):

@@ -1,8 +1,8 @@
-"""What was run, how fast, and what it cost, hour by hour: the one reader and writer of `Figures`.
+"""Usage by hour and day: the only reader and writer of `UsageRollup`.
 
-An hour is closed once, an hour after its end; from then on its rows stand for its steps and calls.
-Hours that are not closed are added up when they are asked for, so every sum includes the last call.
-What ends later than that, such as a step that a crash cut off, opens its hour again.
+An hour is closed an hour after its end; from then on its rollups stand for its steps and calls.
+Open hours are summed at each query, so every sum includes the latest call. A step or call that ends
+after its hour was closed, such as one that a crash cut off, reopens the hour.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from django.db.models.functions import Coalesce, TruncHour
 from django.utils import timezone
 
 from pipeline.journal import hooks
-from pipeline.models import Chore, ClosedSpan, Figures, LLMCall, PipelineRun, StepRun
-from pipeline.models.figures import Span
+from pipeline.models import Chore, ClosedPeriod, LLMCall, PipelineRun, StepRun, UsageRollup
+from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, StepStatus
 from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, from_json
 
@@ -31,11 +31,11 @@ CLOSED_AFTER = HOUR  # from the end of an hour on; a step lasts minutes
 # Sooner than an hour can be closed, by as much as the clocks of two machines may differ.
 LATE_AFTER = CLOSED_AFTER / 2
 CLOSED_AT_ONCE = 24  # hours in one transaction
-LOCK = "figures"  # the chore whose row lines up who closes hours and who opens them
+LOCK = "figures"  # the row whose lock serialises closing and reopening
 
 
 class Key(NamedTuple):
-    """Whose figures: an agent's on one model and payer, in the span that starts then."""
+    """What a rollup is about: an agent on one model and payer, in the period that starts then."""
 
     starts_at: datetime
     agent: str
@@ -44,8 +44,8 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """Figures that can be added up."""
+class UsageTotals:
+    """Usage that can be added up."""
 
     steps: int = 0
     failed_steps: int = 0
@@ -55,14 +55,14 @@ class Tally:
     mismatches: int = 0
     fallbacks: int = 0
     unpriced_calls: int = 0
-    cut_answers: int = 0  # calls whose answer broke off
-    mended_answers: int = 0  # steps whose answer was broken JSON, and has been mended
+    cut_answers: int = 0  # calls whose answer was cut off
+    mended_answers: int = 0  # steps whose answer was repaired JSON
     cost_usd: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def add(self, other: Tally) -> None:
-        """Add another tally to this one."""
+    def add(self, other: UsageTotals) -> None:
+        """Add other totals to these."""
         for name in NAMES:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -71,40 +71,40 @@ class Tally:
         return self.input_tokens + self.output_tokens
 
 
-NAMES = tuple(field.name for field in fields(Tally))
-Tallies = dict[Key, Tally]
+NAMES = tuple(field.name for field in fields(UsageTotals))
+Rollups = dict[Key, UsageTotals]
 
 
-def tallies(
+def rollups(
     since: datetime, *, now: datetime, in_days: bool = False
-) -> Iterator[tuple[Key, Tally]]:
-    """Yield the figures from the hour of `since` to now.
+) -> Iterator[tuple[Key, UsageTotals]]:
+    """Yield the usage from the hour of `since` to now.
 
-    `in_days` yields what is closed for whole days in one piece: a month is 30 and not 720.
+    `in_days` yields one rollup for each closed day instead of 24: a month is 30 and not 720.
     """
     first = _first_run()
     if first is None:
         return
     since = max(_hour_of(since), _hour_of(first))
-    days = set(_closed(Span.DAY, since)) if in_days else set()
-    hours = {hour for hour in _closed(Span.HOUR, since) if _day_of(hour) not in days}
-    yield from _kept(Span.DAY, days)
-    yield from _kept(Span.HOUR, hours)
+    days = set(_closed(Period.DAY, since)) if in_days else set()
+    hours = {hour for hour in _closed(Period.HOUR, since) if _day_of(hour) not in days}
+    yield from _kept(Period.DAY, days)
+    yield from _kept(Period.HOUR, hours)
     open_hours = {
         hour
-        for hour in _hours(since, now + HOUR)  # the clock of who wrote it may be ahead of ours
+        for hour in _hours(since, now + HOUR)  # another machine's clock may be ahead
         if hour not in hours and _day_of(hour) not in days
     }
-    for key, tally in _added_up(min(open_hours, default=now), now + HOUR).items():
+    for key, totals in _added_up(min(open_hours, default=now), now + HOUR).items():
         if key.starts_at in open_hours:
-            yield key, tally
+            yield key, totals
 
 
-def total(found: Iterable[tuple[Key, Tally]]) -> Tally:
-    """Return the sum of tallies."""
-    sum_of_all = Tally()
-    for _, tally in found:
-        sum_of_all.add(tally)
+def total(found: Iterable[tuple[Key, UsageTotals]]) -> UsageTotals:
+    """Return the sum of rollups."""
+    sum_of_all = UsageTotals()
+    for _, totals in found:
+        sum_of_all.add(totals)
     return sum_of_all
 
 
@@ -119,70 +119,74 @@ def close_hours(now: datetime) -> int:
     first = _first_run()
     if first is None:
         return 0
-    closed = set(_closed(Span.HOUR, _hour_of(first)))
+    closed = set(_closed(Period.HOUR, _hour_of(first)))
     due = [hour for hour in _hours(first, now - HOUR - CLOSED_AFTER) if hour not in closed]
     if due := due[:CLOSED_AT_ONCE]:
         _close(due)
     days = {_day_of(hour) for hour in closed.union(due)}
-    for day in sorted(days.difference(_closed(Span.DAY, _day_of(first)))):
+    for day in sorted(days.difference(_closed(Period.DAY, _day_of(first)))):
         _close_day(day)
     return len(due)
 
 
 def reopen(*moments: datetime) -> None:
-    """Open the hours of steps or calls that started then and change only now.
+    """Reopen the hours of steps or calls that started at these moments and change now.
 
-    To be called in the transaction that changes them.
+    Called in the transaction that changes them.
     """
     late = {_hour_of(moment) for moment in moments if moment < timezone.now() - LATE_AFTER}
     if not late:
         return
     _line_up()
-    ClosedSpan.objects.filter(span=Span.HOUR, starts_at__in=late).delete()
+    ClosedPeriod.objects.filter(period=Period.HOUR, starts_at__in=late).delete()
     days = {_day_of(hour) for hour in late}
-    ClosedSpan.objects.filter(span=Span.DAY, starts_at__in=days).delete()
+    ClosedPeriod.objects.filter(period=Period.DAY, starts_at__in=days).delete()
 
 
 @transaction.atomic
 def _close(hours: list[datetime]) -> None:
     _line_up()
     found = _added_up(hours[0], hours[-1] + HOUR)
-    _keep(Span.HOUR, hours, {k: tally for k, tally in found.items() if k.starts_at in set(hours)})
+    _keep(
+        Period.HOUR, hours, {k: totals for k, totals in found.items() if k.starts_at in set(hours)}
+    )
 
 
 @transaction.atomic
 def _close_day(day: datetime) -> None:
     _line_up()
     hours = set(_hours(day, day + DAY - HOUR))
-    if len(hours & set(_closed(Span.HOUR, day))) < len(hours):
+    if len(hours & set(_closed(Period.HOUR, day))) < len(hours):
         return
-    of_day: defaultdict[Key, Tally] = defaultdict(Tally)
-    for key, tally in _kept(Span.HOUR, hours):
-        of_day[key._replace(starts_at=day)].add(tally)
-    _keep(Span.DAY, [day], of_day)
+    of_day: defaultdict[Key, UsageTotals] = defaultdict(UsageTotals)
+    for key, totals in _kept(Period.HOUR, hours):
+        of_day[key._replace(starts_at=day)].add(totals)
+    _keep(Period.DAY, [day], of_day)
 
 
 def _line_up() -> None:
-    """Wait for whoever closes or opens hours now.
+    """Serialise with other transactions that close or reopen hours.
 
-    Otherwise a late call could look for a closed hour in vain while that hour is being added up
-    without it.
+    Otherwise a late call could find its hour still open while another transaction sums and closes
+    it without that call.
     """
     if not Chore.objects.select_for_update().filter(name=LOCK).exists():
         Chore.objects.bulk_create([Chore(name=LOCK, due_at=timezone.now())], ignore_conflicts=True)
         list(Chore.objects.select_for_update().filter(name=LOCK))
 
 
-def _keep(span: Span, starts: list[datetime], found: Tallies) -> None:
-    Figures.objects.filter(span=span, starts_at__in=starts).delete()
-    Figures.objects.bulk_create(
+def _keep(period: Period, starts: list[datetime], found: Rollups) -> None:
+    UsageRollup.objects.filter(period=period, starts_at__in=starts).delete()
+    UsageRollup.objects.bulk_create(
         [
-            Figures(span=span, **key._asdict(), **{name: getattr(tally, name) for name in NAMES})
-            for key, tally in found.items()
+            UsageRollup(
+                period=period, **key._asdict(), **{name: getattr(totals, name) for name in NAMES}
+            )
+            for key, totals in found.items()
         ]
     )
-    ClosedSpan.objects.bulk_create(
-        [ClosedSpan(span=span, starts_at=start) for start in starts], ignore_conflicts=True
+    ClosedPeriod.objects.bulk_create(
+        [ClosedPeriod(period=period, starts_at=start) for start in starts], ignore_conflicts=True
     )
 
 
@@ -193,31 +197,31 @@ def _first_run() -> datetime | None:
     return PipelineRun.objects.order_by("started_at").values_list("started_at", flat=True).first()
 
 
-def _closed(span: Span, since: datetime) -> Iterable[datetime]:
-    closed = ClosedSpan.objects.filter(span=span, starts_at__gte=since)
+def _closed(period: Period, since: datetime) -> Iterable[datetime]:
+    closed = ClosedPeriod.objects.filter(period=period, starts_at__gte=since)
     return closed.values_list("starts_at", flat=True)
 
 
-def _kept(span: Span, starts: set[datetime]) -> Iterator[tuple[Key, Tally]]:
+def _kept(period: Period, starts: set[datetime]) -> Iterator[tuple[Key, UsageTotals]]:
     if not starts:
         return
-    rows = Figures.objects.filter(span=span, starts_at__gte=min(starts)).values_list(
+    rows = UsageRollup.objects.filter(period=period, starts_at__gte=min(starts)).values_list(
         *Key._fields, *NAMES
     )
     for row in rows.iterator():
         key, values = Key(*row[: len(Key._fields)]), dict(zip(NAMES, row[4:], strict=True))
         if key.starts_at in starts:
             values["step_times"] = from_json(values["step_times"])
-            yield key, Tally(**values)
+            yield key, UsageTotals(**values)
 
 
-def _added_up(since: datetime, until: datetime) -> Tallies:
+def _added_up(since: datetime, until: datetime) -> Rollups:
     """Add up the steps that ended and the calls that left in a time, hour by hour."""
-    found: defaultdict[Key, Tally] = defaultdict(Tally)
+    found: defaultdict[Key, UsageTotals] = defaultdict(UsageTotals)
     for row in _steps(since, until):
         *key, bucket, steps, failed, mended = row
         found[Key(*key)].add(
-            Tally(
+            UsageTotals(
                 steps=steps,
                 failed_steps=failed,
                 mended_answers=mended,
@@ -227,7 +231,7 @@ def _added_up(since: datetime, until: datetime) -> Tallies:
     for row in _calls(since, until):
         *key, calls, failed, mismatches, fallbacks, unpriced, cut, units, read, written = row
         found[Key(*key)].add(
-            Tally(
+            UsageTotals(
                 calls=calls,
                 failed_calls=failed,
                 mismatches=mismatches,
