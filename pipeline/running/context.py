@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from agents.base import AgentContext
 from agents.llm.base import LLMProvider
 from agents.model_config import ModelConfigService
-from pipeline.running.decisions import Decision, NoPurse, decided, given
+from pipeline.running.decisions import Decision, NoPayer, decided, given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class PipelineContext(AgentContext):
         """The provider of this view; of the whole run when it is no step's view.
 
         Raises:
-            NoPurse: there is none.
+            NoPayer: there is none.
         """
         llm = self.step_llm or self.default_llm
         if llm is None:
-            raise NoPurse("the run has no default provider")
+            raise NoPayer("the run has no default provider")
         return llm
 
     def with_llm(self, llm: LLMProvider) -> PipelineContext:
@@ -46,7 +46,7 @@ class PipelineContext(AgentContext):
         """Return the provider that the agent runs on right now; `tell` is given the reason.
 
         Raises:
-            NoPurse: nobody may pay for the call.
+            NoPayer: neither the team nor the member can pay for the call.
             OverridesUnknown: the overrides have never been read.
         """
         decision = await self.decide(agent_name)

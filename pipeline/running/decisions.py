@@ -12,8 +12,8 @@ from pipeline.models.runs import DecisionSource
 from pipeline.people.refusals import NotRun
 
 
-class NoPurse(NotRun):
-    """Nobody may pay for a call: no override, no key of the member, no right to the shared key."""
+class NoPayer(NotRun):
+    """No payer for a call: no override, no key of the member, no right to the shared key."""
 
     member_line = "There's no API key to pay for this. Send /start to add yours."
 
@@ -39,7 +39,7 @@ def decided(seen: Choice, default: LLMProvider | None) -> Decision:
     """Return the overriding provider if there is one, else the default, with the reason.
 
     Raises:
-        NoPurse: there is neither.
+        NoPayer: there is neither.
     """
     override, llm = seen.override, seen.provider or default
     if override is None:
@@ -61,14 +61,14 @@ def decided(seen: Choice, default: LLMProvider | None) -> Decision:
         is_stale=seen.reading.is_stale,
     )
     if llm is None:
-        raise NoPurse(f"{why(choice)}, {_NOBODY_PAYS}")
+        raise NoPayer(f"{why(choice)}, {_NOBODY_PAYS}")
     return Decision(llm=llm, choice=choice)
 
 
 def given(default: LLMProvider | None, because: str) -> Decision:
     """Return the decision for a run whose caller chose the provider; raises as `decided`."""
     if default is None:
-        raise NoPurse(f"{because}, {_NOBODY_PAYS}")
+        raise NoPayer(f"{because}, {_NOBODY_PAYS}")
     choice = ModelChoice(
         provider=default.name,
         requested_model=default.model_id,

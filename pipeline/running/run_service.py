@@ -28,7 +28,7 @@ from pipeline.people import limits
 from pipeline.running.briefing import brief, brief_again, default_provider
 from pipeline.running.config import PipelineConfig, load_pipeline
 from pipeline.running.context import PipelineContext
-from pipeline.running.decisions import NoPurse
+from pipeline.running.decisions import NoPayer
 from pipeline.running.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
@@ -82,7 +82,7 @@ class RunService:
 
         Raises:
             UnknownPipeline: there is none of that name.
-            NoPurse: nobody may pay for one of its steps; nothing was run.
+            NoPayer: one of its steps has no payer; nothing was run.
             LimitReached: the member, writing in Telegram, has to wait; nothing was run.
             OverridesUnknown: the overrides could not be read for 30 s; nothing was run.
             Superseded: another worker has taken the origin's update over.
@@ -105,7 +105,7 @@ class RunService:
             on_stage=on_stage,
         )
 
-    async def decisions(self, member: Member) -> dict[str, ModelChoice | NoPurse]:
+    async def decisions(self, member: Member) -> dict[str, ModelChoice | NoPayer]:
         """Return for each agent what it would run on for this member now, or why on nothing.
 
         Raises:
@@ -116,11 +116,11 @@ class RunService:
             default_llm=await sync_to_async(default_provider)(member),
             model_config=self.model_config,
         )
-        found: dict[str, ModelChoice | NoPurse] = {}
+        found: dict[str, ModelChoice | NoPayer] = {}
         for agent in self._registry:
             try:
                 found[agent.name] = (await ctx.decide(agent.name)).choice
-            except NoPurse as error:
+            except NoPayer as error:
                 found[agent.name] = error
         return found
 

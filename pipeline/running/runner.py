@@ -37,7 +37,7 @@ from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
 from pipeline.running.context import PipelineContext
-from pipeline.running.decisions import Decision, NoPurse
+from pipeline.running.decisions import Decision, NoPayer
 from pipeline.running.model_book import ModelBook
 from pipeline.running.step_inputs import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
@@ -286,7 +286,7 @@ class PipelineRunner:
             return _failed(step, str(error)), StepStatus.SKIPPED
         step.report.member_line = getattr(error, "member_line", "") or LLMError.member_line
         text = scrub(f"{type(error).__name__}: {error}")
-        if not isinstance(error, LLMError | NoPurse):
+        if not isinstance(error, LLMError | NoPayer):
             logger.error("step %s failed: %s", agent, text, exc_info=error)
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:

@@ -23,7 +23,7 @@ from agents.registry import AgentRegistry
 from pipeline.models.runs import Source
 from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
-from pipeline.running.decisions import NoPurse
+from pipeline.running.decisions import NoPayer
 from pipeline.running.runner import PipelineRunner
 from tests.canaries import SHARED_KEY, canary
 from tests.pipeline.players import player
@@ -178,7 +178,7 @@ class Stage:
         self.tally.looks += 1
         try:
             llm: LLMProvider | None = run.ctx.llm
-        except NoPurse:
+        except NoPayer:
             llm = None
         if llm is not run.default:
             self.wrong.append(f"{run.mark}: its own provider changed {when}")

@@ -31,7 +31,7 @@ from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import StepConfig
 from pipeline.running.context import PipelineContext
-from pipeline.running.decisions import NoPurse
+from pipeline.running.decisions import NoPayer
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
     PipelineCase,
@@ -535,7 +535,7 @@ class DecisionTests(SimpleTestCase):
             ),
             (None, "no overrides are in use here"),
         ):
-            with self.subTest(why), pytest.raises(NoPurse) as refused:
+            with self.subTest(why), pytest.raises(NoPayer) as refused:
                 await PipelineContext(default_llm=None, model_config=service).decide("one")
             assert str(refused.value) == (
                 f"{why}, the member has no key, and the shared key is not for members"

@@ -466,7 +466,7 @@ class PayerTests(PipelineCase):
 
         assert [step.status for step in report.steps] == [StepStatus.FAILED, StepStatus.OK]
         assert of(report, "poor").error == (
-            "NoPurse: no override is set, the member has no key,"
+            "NoPayer: no override is set, the member has no key,"
             " and the shared key is not for members"
         )
         assert of(report, "poor").member_line == (

@@ -17,7 +17,7 @@ from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.people import erasure, memory
 from pipeline.people.conversation import last_run, reasons, run_behind, todays_models
-from pipeline.running.decisions import NoPurse
+from pipeline.running.decisions import NoPayer
 from pipeline.running.run_service import RunService
 
 MINE = "mine:"  # begins the data of these buttons
@@ -33,10 +33,10 @@ class Mine:
     async def show_models(self, turn: Turn, member: Member) -> Line:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._service.decisions(member)
-        choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPurse)}
+        choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPayer)}
         said = await sync_to_async(todays_models)(choices, today=timezone.localdate())
         lines = [
-            f"• {agent}: {found.member_line}" if isinstance(found, NoPurse) else f"• {said[agent]}"
+            f"• {agent}: {found.member_line}" if isinstance(found, NoPayer) else f"• {said[agent]}"
             for agent, found in decisions.items()
         ]
         return Line("\n".join([texts.MODELS_NOW, *lines]))

@@ -20,7 +20,7 @@ from pipeline.models import Member
 from pipeline.models.runs import RunStatus
 from pipeline.people.pictures import MAX_BYTES, PictureRefused, prepared
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline, pipeline_names
-from pipeline.running.decisions import NoPurse
+from pipeline.running.decisions import NoPayer
 from pipeline.running.run_service import RunService
 
 
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             if image_b64 and not load_pipeline(options["name"]).takes_picture:
                 raise CommandError(f"--image: the pipeline {options['name']} takes no picture")
             return asyncio.run(_run(options["name"], member, options["text"], image_b64))
-        except (UnknownPipeline, PipelineInvalid, NoPurse, OverridesUnknown) as error:
+        except (UnknownPipeline, PipelineInvalid, NoPayer, OverridesUnknown) as error:
             raise CommandError(str(error)) from error
 
 
