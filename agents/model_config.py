@@ -1,15 +1,15 @@
-"""The resolver: which model an agent runs on right now, and how sure we are of it.
+"""The resolver: which override an agent has right now, and how current the answer is.
 
-`ModelConfigService` is the one reader of the overrides at run time. It answers from a frozen
-snapshot in memory, looks at the cache's revision token at most every 50 ms, and reads the table
-when the token changed or the snapshot is 60 s old. Looks and queries run in a thread with a
-connection of its own, so that a lock wait in the process's ORM thread cannot delay a look-up.
+`ModelConfigService` is the only reader of the overrides at run time. It answers from a frozen
+snapshot in memory, polls the cache's revision token at most every 50 ms, and queries the table when
+the token changed or the snapshot is 60 s old. Polls and queries run in a thread with a connection
+of its own, so that a lock wait in the process's ORM thread cannot delay a look-up.
 
-Tokens that change all the time, because others write to the cache, lead to at most ten queries a
-second; a change that follows a quiet second is read at once.
+If the token changes all the time, because other programs write to the cache, there are at most ten
+queries a second; a change after a quiet second is read at once.
 
-When neither cache nor database answers, the last snapshot stays in force and is marked stale: to
-fall back to "no overrides" would move calls to another person's key.
+If neither cache nor database answers, the last snapshot stays in force and is marked stale: falling
+back to "no overrides" would charge calls to another key.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ from agents.snapshot import (
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 0.05  # a change is in effect within 100 ms: one look plus one query
-DATABASE_EVERY_S = 1.0  # without a cache, or in an outage, the database is asked no more often
-ANSWER_WITHIN_S = 3.0  # a database that hangs, connected but silent, counts as down from then on
+POLL_INTERVAL_S = 0.05  # a change is in effect within 100 ms: one poll plus one query
+DATABASE_EVERY_S = 1.0  # the most frequent query without a cache or in an outage
+ANSWER_WITHIN_S = 3.0  # a connected database that is silent for longer counts as down
 CACHE_AGAIN_AFTER_S = 5.0  # a frozen cache costs its socket timeout at each try
-# Queries that new tokens lead to: so many at once, then one each interval. That is at most ten in
-# any second, and a change in the midst of a storm waits for at most 125 ms longer.
+# Token bucket for queries after new tokens: a burst of two, then one every 125 ms. That is at most
+# ten a second, and delays a change in the middle of a storm by at most 125 ms.
 QUERIES_AT_ONCE = 2
 QUERY_INTERVAL_S = 0.125
 
 
 class OverridesUnknown(Exception):
-    """This process has never seen the overrides, so it must run no step; try again."""
+    """This process has never read the overrides, so it must not run a step; retry later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How current an answer is."""
+class Freshness:
+    """How current a resolution is."""
 
     version: str  # counter and digest of the snapshot, e.g. "v41·3fa9"
     age_s: float  # since the database was asked
@@ -70,18 +70,18 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What the overrides say about one agent, and from which snapshot that was read."""
+class Resolution:
+    """The resolver's answer for one agent, with the snapshot it comes from."""
 
     override: Override | None
     provider: LLMProvider | None  # None: use the default
-    reading: Reading
+    freshness: Freshness
     was_removed_outside: bool = False  # there is no override, and the admin did not remove it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What this process holds: a snapshot, and until when it may answer without a look."""
+class CachedSnapshot:
+    """The snapshot in this process's memory, and until when it may be used without a poll."""
 
     snapshot: Snapshot
     token: str | None  # None: read without the cache
@@ -106,20 +106,20 @@ class ModelConfigService:
         self._default_model = default_model
         self._ttl_s = ttl_s
         self._clock = clock
-        self._known: _Known | None = None
+        self._cached: CachedSnapshot | None = None
         self._identity: str | None = None  # of the database; None: it was never reached
         self._next_query_at = -math.inf  # were all queries spread out evenly
         self._cache_down_until: float | None = None
         self._in_outage = False
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None  # made at the first look: after a fork
-        self._pending: Future[_Known] | None = None
+        self._pending: Future[CachedSnapshot] | None = None
         self._look_started = 0.0
         _services.add(self)
 
     def __repr__(self) -> str:
-        known = self._known
-        return f"<ModelConfigService {known.snapshot.version if known else 'never read'}>"
+        cached = self._cached
+        return f"<ModelConfigService {cached.snapshot.version if cached else 'never read'}>"
 
     async def get_override(self, agent_name: str) -> Override | None:
         """Return the override in force for the agent, None if it has none.
@@ -138,35 +138,35 @@ class ModelConfigService:
 
         Raises as `get_override`.
         """
-        return (await self.choose(agent_name)).provider
+        return (await self.resolve(agent_name)).provider
 
-    async def choose(self, agent_name: str) -> Choice:
+    async def resolve(self, agent_name: str) -> Resolution:
         """Return override, provider and evidence for an agent from one and the same snapshot.
 
         Raises as `get_override`.
         """
-        known = await self._current()
-        override = known.snapshot.overrides.get(agent_name)
-        return Choice(
+        cached = await self._current()
+        override = cached.snapshot.overrides.get(agent_name)
+        return Resolution(
             override=override,
             provider=self._provider(override) if override else None,
-            reading=self._reading(known),
-            was_removed_outside=agent_name in known.snapshot.removed_outside,
+            freshness=self._freshness(cached),
+            was_removed_outside=agent_name in cached.snapshot.removed_outside,
         )
 
-    def read(self) -> Reading:
-        """Return how current this process is; blocks, so not for an event loop's thread.
+    def freshness(self) -> Freshness:
+        """Return how current this process's snapshot is; blocks, so never call it on an event loop.
 
         Raises as `get_override`.
         """
-        known = self._known
-        if known is None or self._clock() >= known.good_until:
+        cached = self._cached
+        if cached is None or self._clock() >= cached.good_until:
             look = self._refreshing()
             try:
-                known = look.result(self._patience_s())
+                cached = look.result(self._patience_s())
             except TimeoutError as error:
-                known = self._stale(error)
-        return self._reading(known)
+                cached = self._stale(error)
+        return self._freshness(cached)
 
     def close(self) -> None:
         """Stop the thread and close its connection; a later look-up starts them anew.
@@ -180,11 +180,11 @@ class ModelConfigService:
             futures.wait([closing], timeout=ANSWER_WITHIN_S)
             executor.shutdown(wait=closing.done(), cancel_futures=True)
 
-    def _reading(self, known: _Known) -> Reading:
-        return Reading(
-            version=known.snapshot.version,
-            age_s=max(0.0, self._clock() - known.queried_at),
-            is_stale=known.is_stale,
+    def _freshness(self, cached: CachedSnapshot) -> Freshness:
+        return Freshness(
+            version=cached.snapshot.version,
+            age_s=max(0.0, self._clock() - cached.queried_at),
+            is_stale=cached.is_stale,
         )
 
     def _provider(self, override: Override) -> LLMProvider | None:
@@ -198,10 +198,10 @@ class ModelConfigService:
             ),
         )
 
-    async def _current(self) -> _Known:
-        known = self._known
-        if known is not None and self._clock() < known.good_until:
-            return known
+    async def _current(self) -> CachedSnapshot:
+        cached = self._cached
+        if cached is not None and self._clock() < cached.good_until:
+            return cached
         look = asyncio.wrap_future(self._refreshing())
         try:
             async with asyncio.timeout(self._patience_s()):
@@ -210,7 +210,7 @@ class ModelConfigService:
         except TimeoutError as error:
             return self._stale(error)
 
-    def _refreshing(self) -> Future[_Known]:
+    def _refreshing(self) -> Future[CachedSnapshot]:
         """Return the look under way, or start one: concurrent callers share it."""
         with self._lock:
             pending = self._pending
@@ -229,31 +229,31 @@ class ModelConfigService:
 
     # --- in the resolver's own thread -----------------------------------------------------------
 
-    def _refresh(self) -> _Known:
+    def _refresh(self) -> CachedSnapshot:
         try:
-            if self._identity is None:  # and without it, there is no key to look at
+            if self._identity is None:  # without it there is no cache key to poll
                 self._identity = over_own_connection(read_identity)
         except DatabaseError as error:
             close_connection()
             return self._stale(error)
         token = self._token(self._identity)
-        known = self._known
-        wait_s = 0.0 if known is None else self._wait_s(known, token)
-        if known is None or wait_s <= 0:
-            self._known = self._queried(token, self._identity)
+        cached = self._cached
+        wait_s = 0.0 if cached is None else self._wait_s(cached, token)
+        if cached is None or wait_s <= 0:
+            self._cached = self._queried(token, self._identity)
         else:
-            self._known = replace(known, good_until=self._good_until(known.queried_at, wait_s))
-        return self._known
+            self._cached = replace(cached, good_until=self._good_until(cached.queried_at, wait_s))
+        return self._cached
 
-    def _wait_s(self, known: _Known, token: str | None) -> float:
-        """Return for how long to answer from what is known before the next look; 0: read now."""
+    def _wait_s(self, cached: CachedSnapshot, token: str | None) -> float:
+        """Return for how long to use the cached snapshot before the next poll; 0: query now."""
         now = self._clock()
-        age_s = now - known.queried_at
-        if known.is_stale or age_s >= self._ttl_s:
+        age_s = now - cached.queried_at
+        if cached.is_stale or age_s >= self._ttl_s:
             return 0.0
         if token is None:
             return DATABASE_EVERY_S if age_s < DATABASE_EVERY_S else 0.0
-        if token == known.token:
+        if token == cached.token:
             return POLL_INTERVAL_S
         burst_s = (QUERIES_AT_ONCE - 1) * QUERY_INTERVAL_S
         return min(POLL_INTERVAL_S, max(0.0, self._next_query_at - burst_s - now))
@@ -280,14 +280,14 @@ class ModelConfigService:
             self._cache_down_until = None
         return token
 
-    def _queried(self, token: str | None, identity: str) -> _Known:
+    def _queried(self, token: str | None, identity: str) -> CachedSnapshot:
         # The clock is read before the query: an age may be over-stated, never under-stated.
         queried_at = self._clock()
         self._next_query_at = max(self._next_query_at, queried_at) + QUERY_INTERVAL_S
         try:
             snapshot, self._identity = over_own_connection(_snapshot_and_identity)
         except DatabaseError as error:
-            close_connection()  # so that the next try connects anew
+            close_connection()  # so that the next query reconnects
             return self._stale(error)
         if self._identity != identity:
             token = ""  # is another database's: the next look finds a new one and reads again
@@ -295,26 +295,26 @@ class ModelConfigService:
             self._in_outage = False
             logger.info("overrides: read again, %s", snapshot.version)
         wait_s = POLL_INTERVAL_S if token is not None else DATABASE_EVERY_S
-        return _Known(
+        return CachedSnapshot(
             snapshot=snapshot,
             token=token,
             queried_at=queried_at,
             good_until=self._good_until(queried_at, wait_s),
         )
 
-    def _stale(self, error: Exception) -> _Known:
-        """Return what is known, marked stale; any thread may ask."""
+    def _stale(self, error: Exception) -> CachedSnapshot:
+        """Return the cached snapshot, marked stale; safe to call from any thread."""
         with self._lock:
             is_news, self._in_outage = not self._in_outage, True
         if is_news:
             logger.error(
                 "overrides: cannot be read (%s), keeping what is known", type(error).__name__
             )
-        if self._known is None:
+        if self._cached is None:
             raise OverridesUnknown(
                 "the overrides could not be read since this process started: is the database up?"
             ) from error
-        return replace(self._known, is_stale=True, good_until=self._clock() + DATABASE_EVERY_S)
+        return replace(self._cached, is_stale=True, good_until=self._clock() + DATABASE_EVERY_S)
 
     def _good_until(self, queried_at: float, wait_s: float) -> float:
         return min(self._clock() + wait_s, queried_at + self._ttl_s)

@@ -1,4 +1,4 @@
-"""How the admin learns that a change is in effect everywhere: each process reports what it knows.
+"""Each process reports its overrides' version, so that the admin can show a change's rollout.
 
 A thread with a connection of its own writes one `ResolverProcess` row, at once when the version
 changed and otherwise every five seconds. A report that cannot be written is dropped: it must
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from agents.model_config import ModelConfigService, OverridesUnknown, Reading
+from agents.model_config import Freshness, ModelConfigService, OverridesUnknown
 from agents.models import OverrideVersion, ResolverProcess
 from agents.snapshot import close_connection, read_snapshot, use_own_connection
 
@@ -56,10 +56,10 @@ class ProcessReport:
         reported, unseen_s = "", SEEN_EVERY_S
         while not self._closing.is_set():
             try:
-                reading = self._service.read()
-                state = f"{reading.version} {reading.is_stale}"
+                freshness = self._service.freshness()
+                state = f"{freshness.version} {freshness.is_stale}"
                 if state != reported or unseen_s >= SEEN_EVERY_S:
-                    self._write(reading)
+                    self._write(freshness)
                     reported, unseen_s = state, 0.0
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
@@ -68,21 +68,21 @@ class ProcessReport:
             unseen_s += POLL_INTERVAL_S
         self._leave()
 
-    def _write(self, reading: Reading) -> None:
+    def _write(self, freshness: Freshness) -> None:
         now = timezone.now()
-        if reading.version != self._version:
+        if freshness.version != self._version:
             self._version_at = now if self._version else None
-            self._version = reading.version
+            self._version = freshness.version
         ResolverProcess.objects.update_or_create(
             process_id=self._id,
             defaults={
                 "role": self._role,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "version": reading.version,
+                "version": freshness.version,
                 "version_at": self._version_at,
-                "read_at": now - timedelta(seconds=reading.age_s),
-                "is_stale": reading.is_stale,
+                "read_at": now - timedelta(seconds=freshness.age_s),
+                "is_stale": freshness.is_stale,
                 "seen_at": now,
             },
         )

@@ -243,7 +243,7 @@ async def _announce(service: RunService) -> None:
     """Say in two lines whether overrides are in effect, and on whose key."""
     try:
         overrides = await service.model_config.get_all()
-        version = (await service.model_config.choose("")).reading.version
+        version = (await service.model_config.resolve("")).freshness.version
         known = f"{len(overrides)} active, {version}"
     except OverridesUnknown:
         known = "not read yet, the database does not answer"

@@ -147,7 +147,7 @@ FAULTS: Mapping[str, Fault] = {
         "pipeline.running.context.decided", _on_the_members_key, _ISOLATION
     ),
     "agent-gets-another-ones-override": Fault(
-        "agents.model_config.ModelConfigService.choose", _the_first_override, _ISOLATION
+        "agents.model_config.ModelConfigService.resolve", _the_first_override, _ISOLATION
     ),
     "learner-learns-twice": Fault(
         "pipeline.journal.hooks.learner_of", _twice, ("tests/pipeline/test_runner.py",)

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from agents.llm.router import create_shared_provider
-from agents.model_config import Choice, Reading
+from agents.model_config import Freshness, Resolution
 from agents.snapshot import read_snapshot
 from pipeline.journal.facts import RunOpening
 from pipeline.journal.rows import write_run_again
@@ -52,10 +52,10 @@ def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
     steps = []
     for step in pipeline.steps:
         override = snapshot.overrides.get(step.agent)
-        seen = Choice(
+        seen = Resolution(
             override=override,
             provider=create_shared_provider(key, override.model_id) if override else None,
-            reading=Reading(version=snapshot.version, age_s=0.0, is_stale=False),
+            freshness=Freshness(version=snapshot.version, age_s=0.0, is_stale=False),
             was_removed_outside=step.agent in snapshot.removed_outside,
         )
         choice = decided(seen, default).choice

@@ -58,4 +58,4 @@ class PipelineContext(AgentContext):
         """Return the provider for an agent with the reason; raises as `get_llm_for_agent`."""
         if self.model_config is None:
             return given(self.default_llm, self.default_reason)
-        return decided(await self.model_config.choose(agent_name), self.default_llm)
+        return decided(await self.model_config.resolve(agent_name), self.default_llm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.llm.base import LLMProvider, Payer
-from agents.model_config import Choice
+from agents.model_config import Resolution
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import sentence, why
 from pipeline.models.runs import DecisionSource
@@ -35,7 +35,7 @@ class Decision:
         return self.choice.decision_source == DecisionSource.OVERRIDE
 
 
-def decided(seen: Choice, default: LLMProvider | None) -> Decision:
+def decided(seen: Resolution, default: LLMProvider | None) -> Decision:
     """Return the overriding provider if there is one, else the default, with the reason.
 
     Raises:
@@ -56,9 +56,9 @@ def decided(seen: Choice, default: LLMProvider | None) -> Decision:
         said_version=override.version if override else None,
         set_by=override.set_by if override else "",
         set_at=override.set_at if override else None,
-        snapshot_version=seen.reading.version,
-        snapshot_age_ms=round(seen.reading.age_s * 1000),
-        is_stale=seen.reading.is_stale,
+        snapshot_version=seen.freshness.version,
+        snapshot_age_ms=round(seen.freshness.age_s * 1000),
+        is_stale=seen.freshness.is_stale,
     )
     if llm is None:
         raise NoPayer(f"{why(choice)}, {_NOBODY_PAYS}")

@@ -13,7 +13,7 @@ import django
 
 django.setup()
 
-from agents.model_config import Choice, ModelConfigService, OverridesUnknown  # noqa: E402
+from agents.model_config import ModelConfigService, OverridesUnknown, Resolution  # noqa: E402
 from tests import canaries  # noqa: E402
 
 ASK_EVERY_S = 0.005
@@ -23,7 +23,7 @@ async def report_changes(service: ModelConfigService, is_over: threading.Event) 
     reported = None
     while not is_over.is_set():
         try:
-            line = _described(await service.choose("extraction"))
+            line = _described(await service.resolve("extraction"))
         except OverridesUnknown:
             line = {"model": None, "version": "", "is_stale": True, "error": "unknown"}
         if line != reported:
@@ -33,12 +33,12 @@ async def report_changes(service: ModelConfigService, is_over: threading.Event) 
         await asyncio.sleep(ASK_EVERY_S)
 
 
-def _described(choice: Choice) -> dict[str, object]:
-    reading = replace(choice.reading, age_s=0.0)
+def _described(resolution: Resolution) -> dict[str, object]:
+    freshness = replace(resolution.freshness, age_s=0.0)
     return {
-        "model": choice.provider.model_id if choice.provider else None,
-        "version": reading.version,
-        "is_stale": reading.is_stale,
+        "model": resolution.provider.model_id if resolution.provider else None,
+        "version": freshness.version,
+        "is_stale": freshness.is_stale,
         "error": "",
     }
 

@@ -108,7 +108,7 @@ class ProcessReportTest(TransactionTestCase):
         with self.reporting():
             wait_for(lambda: len(refused) >= 2, "two vain reports")
 
-            assert self.service.read().version == read_snapshot().version
+            assert self.service.freshness().version == read_snapshot().version
             is_broken = False
             wait_for(living, "the report that goes through")
         connections["default"].execute_wrappers.clear()

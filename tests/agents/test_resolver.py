@@ -76,7 +76,7 @@ class AnswerTest(ResolverTestCase):
         with pytest.raises(TypeError):
             overrides["extraction"] = overrides["trainer"]  # type: ignore[index]
 
-    async def test_the_provider_is_openrouter_on_the_shared_purse(self):
+    async def test_the_provider_is_openrouter_on_the_team_key(self):
         await choose("extraction", SONNET)
 
         provider = await self.service.get_provider_for_agent("extraction")
@@ -91,27 +91,27 @@ class AnswerTest(ResolverTestCase):
             with self.subTest(key):
                 service = self.new_service(shared_key=key)
 
-                choice = await service.choose("extraction")
+                resolution = await service.resolve("extraction")
 
-                assert choice.provider is None
-                assert choice.override is not None  # so that the record can say why
+                assert resolution.provider is None
+                assert resolution.override is not None  # so that the record can say why
 
     async def test_a_choice_comes_with_the_evidence_of_its_snapshot(self):
         await choose("extraction", SONNET)
         await self.service.get_all()
         self.clock.tick(0.02)
 
-        reading = (await self.service.choose("extraction")).reading
+        freshness = (await self.service.resolve("extraction")).freshness
 
         expected = await sync_to_async(lambda: read_snapshot().version)()
-        assert reading.version == expected
-        assert round(reading.age_s, 6) == 0.02
-        assert not reading.is_stale
+        assert freshness.version == expected
+        assert round(freshness.age_s, 6) == 0.02
+        assert not freshness.is_stale
 
     def test_a_thread_without_an_event_loop_can_read_too(self):
         choose_model("extraction", SONNET)
 
-        assert self.service.read().version == read_snapshot().version
+        assert self.service.freshness().version == read_snapshot().version
 
 
 class CostTest(ResolverTestCase):
@@ -165,7 +165,7 @@ class CostTest(ResolverTestCase):
 
         def read() -> None:
             barrier.wait(20)
-            versions.add(self.service.read().version)
+            versions.add(self.service.freshness().version)
 
         threads = [threading.Thread(target=read) for _ in range(50)]
         for thread in threads:
@@ -328,7 +328,7 @@ class TokenTest(ResolverTestCase):
         self.clock.tick(1)
         await choose("extraction", GLM)
         assert await model_of(self.service) == GLM
-        before = (await self.service.choose("extraction")).reading.version
+        before = (await self.service.resolve("extraction")).freshness.version
         self.trips()
 
         cache.clear()
@@ -336,7 +336,7 @@ class TokenTest(ResolverTestCase):
         self.clock.tick(LOOK_S)
 
         assert await model_of(self.service) == GLM
-        assert (await self.service.choose("extraction")).reading.version == before
+        assert (await self.service.resolve("extraction")).freshness.version == before
         assert self.database.queries == 1
 
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from agents import revision
 from agents.llm.base import Payer
-from agents.model_config import Choice, OverridesUnknown
+from agents.model_config import OverridesUnknown, Resolution
 from agents.models import AgentModelConfig
 from tests.agents.doubles import (
     KEY_BEFORE_1_1,
@@ -69,7 +69,7 @@ class Overrides(RuleBasedStateMachine):
                 cursor.execute(f"DELETE FROM {table}")
         self.forgeries = 0
         self.services = [self.test.new_service(), self.test.new_service()]
-        self.last: list[Choice | None] = [None, None]
+        self.last: list[Resolution | None] = [None, None]
         self.models: dict[str, str] = {}
         self.timeline = [Change(at=self.clock.now - 1e9, models={}, is_announced=True)]
         self.cache_was_down_at = self.database_was_down_at = self.clock.now - 1e9
@@ -156,27 +156,30 @@ class Overrides(RuleBasedStateMachine):
     def _resolve(self, number: int, agent: str) -> None:
         service, before = self.services[number], self.last[number]
         try:
-            choice = asyncio.run(service.choose(agent))
+            resolution = asyncio.run(service.resolve(agent))
         except OverridesUnknown:
             assert before is None, "it fell back to knowing nothing"
             assert self.database.is_down
             return
-        self._check(agent, choice, before)
-        self.last[number] = choice
+        self._check(agent, resolution, before)
+        self.last[number] = resolution
 
-    def _check(self, agent: str, choice: Choice, before: Choice | None) -> None:
-        model = choice.override.model_id if choice.override else None
-        if choice.provider:
-            assert (choice.provider.model_id, choice.provider.payer) == (model, Payer.SHARED)
-        assert bool(choice.provider) == bool(choice.override)
+    def _check(self, agent: str, resolution: Resolution, before: Resolution | None) -> None:
+        model = resolution.override.model_id if resolution.override else None
+        if resolution.provider:
+            assert (resolution.provider.model_id, resolution.provider.payer) == (
+                model,
+                Payer.SHARED,
+            )
+        assert bool(resolution.provider) == bool(resolution.override)
         if before:
-            assert _counter(choice) >= _counter(before)
-        if choice.reading.is_stale:
+            assert _counter(resolution) >= _counter(before)
+        if resolution.freshness.is_stale:
             assert before is not None
-            assert choice.reading.version == before.reading.version
+            assert resolution.freshness.version == before.freshness.version
             assert self.clock.now - self.database_was_down_at <= STALE_S + EPSILON_S
         else:
-            assert choice.reading.age_s < SILENT_S + EPSILON_S
+            assert resolution.freshness.age_s < SILENT_S + EPSILON_S
             assert model in self._permitted(agent), (model, self.timeline[-5:], self.clock.now)
 
     def _permitted(self, agent: str) -> set[str | None]:
@@ -200,8 +203,8 @@ class Overrides(RuleBasedStateMachine):
         self.timeline.append(Change(self.clock.now, models, is_announced))
 
 
-def _counter(choice: Choice) -> int:
-    return int(choice.reading.version.partition("·")[0].removeprefix("v"))
+def _counter(resolution: Resolution) -> int:
+    return int(resolution.freshness.version.partition("·")[0].removeprefix("v"))
 
 
 class MachineTest(ResolverTestCase):

@@ -43,7 +43,7 @@ class CacheDownTest(ResolverTestCase):
         with self.assertLogs(LOGGER, "WARNING"):
             assert await model_of(self.service) == MINI
 
-        assert not (await self.service.choose("extraction")).reading.is_stale
+        assert not (await self.service.resolve("extraction")).freshness.is_stale
 
     async def test_the_database_is_asked_at_most_once_a_second(self):
         await choose("extraction", MINI)
@@ -155,13 +155,13 @@ class DatabaseDownTest(ResolverTestCase):
 
         for minutes in range(1, 60):
             self.clock.tick(60)
-            choice = await self.service.choose("extraction")
-            assert choice.override is not None
-            assert choice.override.model_id == MINI
-            assert choice.provider is not None
-            assert choice.provider.payer == Payer.SHARED
-            assert choice.reading.is_stale
-            assert choice.reading.age_s >= 60 * minutes
+            resolution = await self.service.resolve("extraction")
+            assert resolution.override is not None
+            assert resolution.override.model_id == MINI
+            assert resolution.provider is not None
+            assert resolution.provider.payer == Payer.SHARED
+            assert resolution.freshness.is_stale
+            assert resolution.freshness.age_s >= 60 * minutes
 
     async def test_an_agent_without_an_override_keeps_its_default(self):
         await model_of(self.service)
@@ -213,16 +213,16 @@ class DatabaseDownTest(ResolverTestCase):
         await model_of(self.service)
         self.database.is_down = True
         self.clock.tick(60)
-        assert (await self.service.choose("extraction")).reading.is_stale
+        assert (await self.service.resolve("extraction")).freshness.is_stale
         await by_sql("extraction", GLM)
 
         self.database.is_down = False
         self.clock.tick(DATABASE_LOOK_S)
 
-        choice = await self.service.choose("extraction")
-        assert choice.override is not None
-        assert choice.override.model_id == GLM
-        assert not choice.reading.is_stale
+        resolution = await self.service.resolve("extraction")
+        assert resolution.override is not None
+        assert resolution.override.model_id == GLM
+        assert not resolution.freshness.is_stale
 
     async def test_within_its_60_s_an_unchanged_snapshot_is_not_stale(self):
         await choose("extraction", MINI)
@@ -231,7 +231,7 @@ class DatabaseDownTest(ResolverTestCase):
 
         self.clock.tick(30)
 
-        assert not (await self.service.choose("extraction")).reading.is_stale
+        assert not (await self.service.resolve("extraction")).freshness.is_stale
 
     async def test_a_change_that_cannot_be_read_makes_it_stale_at_once(self):
         await choose("extraction", MINI)
@@ -241,9 +241,9 @@ class DatabaseDownTest(ResolverTestCase):
 
         self.clock.tick(LOOK_S)
 
-        choice = await self.service.choose("extraction")
-        assert choice.override is not None
-        assert (choice.override.model_id, choice.reading.is_stale) == (MINI, True)
+        resolution = await self.service.resolve("extraction")
+        assert resolution.override is not None
+        assert (resolution.override.model_id, resolution.freshness.is_stale) == (MINI, True)
 
     async def test_a_connection_that_died_while_idle_is_no_outage(self):
         """The database restarted overnight; the first look-up of the day must see the change."""
@@ -254,9 +254,9 @@ class DatabaseDownTest(ResolverTestCase):
 
         self.clock.tick(8 * 3600)
 
-        choice = await self.service.choose("extraction")
-        assert choice.override is not None
-        assert (choice.override.model_id, choice.reading.is_stale) == (GLM, False)
+        resolution = await self.service.resolve("extraction")
+        assert resolution.override is not None
+        assert (resolution.override.model_id, resolution.freshness.is_stale) == (GLM, False)
 
 
 class DatabaseHangsTest(ResolverTestCase):
@@ -273,11 +273,11 @@ class DatabaseHangsTest(ResolverTestCase):
         waiting = await self._look_up_that_hangs(self.service)
 
         self.clock.tick(3)
-        choice = await self.service.choose("extraction")
+        resolution = await self.service.resolve("extraction")
 
-        assert choice.override is not None
-        assert (choice.override.model_id, choice.reading.is_stale) == (MINI, True)
-        assert (await asyncio.to_thread(self.service.read)).is_stale
+        assert resolution.override is not None
+        assert (resolution.override.model_id, resolution.freshness.is_stale) == (MINI, True)
+        assert (await asyncio.to_thread(self.service.freshness)).is_stale
         self.thaw.set()
         assert await waiting == MINI
 
@@ -297,7 +297,7 @@ class DatabaseHangsTest(ResolverTestCase):
 
             assert await model_of(self.service) == GLM
         assert [record.levelno for record in said.records] == [logging.ERROR, logging.INFO]
-        assert not (await self.service.choose("extraction")).reading.is_stale
+        assert not (await self.service.resolve("extraction")).freshness.is_stale
 
     async def test_a_process_that_never_saw_the_overrides_is_told_so(self):
         waiting = await self._look_up_that_hangs(self.service)
@@ -334,7 +334,7 @@ class ColdStartTest(ResolverTestCase):
         with pytest.raises(OverridesUnknown):
             await self.service.get_all()
         with pytest.raises(OverridesUnknown):
-            await asyncio.to_thread(self.service.read)
+            await asyncio.to_thread(self.service.freshness)
 
     async def test_it_recovers_when_the_database_is_back(self):
         await choose("extraction", MINI)

@@ -90,16 +90,16 @@ class OrmThreadTest(ResolverTestCase):
         holder.start()
         assert await asyncio.to_thread(is_held.wait, 20)
 
-        during = await self.service.choose("extraction")
+        during = await self.service.resolve("extraction")
         may_end.set()
         await asyncio.to_thread(holder.join, 20)
         self.clock.tick(1.01)
-        after = await self.service.choose("extraction")
+        after = await self.service.resolve("extraction")
 
         assert during.override is not None
-        assert (during.override.model_id, during.reading.is_stale) == (MINI, True)
+        assert (during.override.model_id, during.freshness.is_stale) == (MINI, True)
         assert after.override is not None
-        assert (after.override.model_id, after.reading.is_stale) == (GLM, False)
+        assert (after.override.model_id, after.freshness.is_stale) == (GLM, False)
 
 
 class LifeTest(ResolverTestCase):

@@ -175,7 +175,7 @@ class FiguresOnPageTest(UsageCase):
     def page(self, query: str = "") -> str:
         return self.client.get(reverse("admin:index") + query).content.decode()
 
-    def test_the_last_day_of_an_agent_is_summed_by_purse(self):
+    def test_the_last_day_of_an_agent_is_summed_by_payer(self):
         now = timezone.now()
         self.call(self.step(now), cost_usd="0.25")
         self.call(self.step(now, payer="member"), cost_usd="0.0125")

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from agents.llm.base import Payer
 from agents.llm.router import create_provider, create_shared_provider
-from agents.model_config import Choice, Reading
+from agents.model_config import Freshness, Resolution
 from agents.snapshot import Override
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.old_sentences import columns_of
@@ -49,10 +49,10 @@ def choices(seed: int) -> list[ModelChoice]:
         )
         override_or_none = chance.choice((override, override, None))
         has_key = override_or_none is not None and chance.random() < 0.7
-        seen = Choice(
+        seen = Resolution(
             override=override_or_none,
             provider=shared if has_key else None,
-            reading=Reading(
+            freshness=Freshness(
                 version="v41·3fa9",
                 age_s=chance.random() * 60,
                 is_stale=chance.random() < 0.2,

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from agents.base import AgentContext, AgentInput, AgentOutput
 from agents.llm.base import Attempt, Payer
-from agents.model_config import Choice, ModelConfigService, Reading
+from agents.model_config import Freshness, ModelConfigService, Resolution
 from agents.models import OnFailure
 from agents.snapshot import Override
 from pipeline.journal.fencing import RunLease
@@ -430,7 +430,7 @@ OVERRIDE = Override(
     set_at=datetime(2026, 11, 24, 12, 3, tzinfo=UTC),
     version=41,
 )
-READING = Reading(version="v43·3fa9", age_s=0.24, is_stale=False)
+FRESHNESS = Freshness(version="v43·3fa9", age_s=0.24, is_stale=False)
 ON_SHARED_KEY = replace(member_llm("anthropic/claude-sonnet-4.5", SHARED_KEY), payer=Payer.SHARED)
 
 
@@ -439,9 +439,11 @@ class FixedService(ModelConfigService):
 
     def __init__(self, **choice: Any) -> None:
         super().__init__(None)
-        self._choice = Choice(**{"override": None, "provider": None, "reading": READING, **choice})
+        self._choice = Resolution(
+            **{"override": None, "provider": None, "freshness": FRESHNESS, **choice}
+        )
 
-    async def choose(self, agent_name: str) -> Choice:
+    async def resolve(self, agent_name: str) -> Resolution:
         return self._choice
 
 
@@ -449,7 +451,7 @@ class DecisionTests(SimpleTestCase):
     async def test_the_sentence_names_model_reason_payer_and_evidence(self):
         chosen: dict[str, Any] = {"override": OVERRIDE, "provider": ON_SHARED_KEY}
         team = replace(member_llm("openai/gpt-5-mini", SHARED_KEY), payer=Payer.SHARED)
-        stale = replace(READING, age_s=71.0, is_stale=True)
+        stale = replace(FRESHNESS, age_s=71.0, is_stale=True)
         table = [
             (
                 "override",
@@ -489,7 +491,7 @@ class DecisionTests(SimpleTestCase):
             ),
             (
                 "stale",
-                FixedService(**chosen, reading=stale),
+                FixedService(**chosen, freshness=stale),
                 member_llm(),
                 "ran anthropic/claude-sonnet-4.5 because override v41 by olga on 2026-11-24 12:03"
                 " UTC; shared key; snapshot v43·3fa9 71.0 s old,"
@@ -523,7 +525,7 @@ class DecisionTests(SimpleTestCase):
 
         assert versions == [41, None, None]
 
-    async def test_without_a_purse_there_is_no_decision_but_the_reason(self):
+    async def test_without_a_payer_there_is_no_decision_but_the_reason(self):
         for service, why in (
             (FixedService(), "no override is set"),
             (

@@ -64,7 +64,7 @@ class AskingTests(TestCase):
     def setUp(self) -> None:
         self.ana = operator("ana", *MAY)
 
-    def test_it_asks_first_with_todays_models_the_purse_and_what_it_cost(self):
+    def test_it_asks_first_with_todays_models_the_payer_and_what_it_cost(self):
         AgentModelConfig.objects.upsert("strategist", CLAUDE, "olga")
 
         page = self.ana.get(again_url(a_question())).content.decode()

@@ -278,7 +278,7 @@ class RefusalTests(RunPipelineCase):
 
         assert words == "--image: the pipeline support takes no picture"
 
-    def test_a_member_without_a_purse_is_refused_before_anything_is_paid(self):
+    def test_a_member_without_a_payer_is_refused_before_anything_is_paid(self):
         member("Dana", 42)
         AgentModelConfig.objects.upsert("extraction", "openai/gpt-5-mini", "olga")
 

@@ -37,7 +37,7 @@ class MeterTests(TelemetryCase):
             ("output", sum(row.output_tokens or 0 for row in rows)),
         }
 
-    async def test_cost_is_counted_by_purse(self):
+    async def test_cost_is_counted_by_payer(self):
         await override("one", "anthropic/claude-sonnet-4.5")
 
         await self.play(pipeline(step("one"), step("two")), [asking("one"), asking("two")])

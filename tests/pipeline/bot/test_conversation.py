@@ -153,7 +153,7 @@ class RefusalTests(BotCase):
         assert calls == []
         assert not await TextBlob.objects.filter(text__contains=pasted).aexists()
 
-    async def test_without_a_purse_nothing_is_called_and_the_member_is_told(self):
+    async def test_without_a_payer_nothing_is_called_and_the_member_is_told(self):
         async with self.bot(SHARED_KEY_FOR_MEMBERS=False) as chat:
             await chat.say(TOM, QUESTION)
             await chat.sees_text(TOM, "no API key")
