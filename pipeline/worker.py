@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 0.6  # for what was cancelled
 MAX_WORKERS = 64  # on one machine
-PLACE = "runbot.lock"  # the name of runbot's place among the workers of its installation
+LOCK_NAME = "runbot.lock"  # also the worker name of runbot in the queue
 
 
 async def run_bot(*, take_over: bool = False) -> None:
@@ -85,17 +85,17 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
         try:
             # A runbot of the release before takes it alone; those of this one do not mind each
             # other.
-            stack.enter_context(locked(settings.DATA_DIR / PLACE, is_shared=True))
+            stack.enter_context(locked(settings.DATA_DIR / LOCK_NAME, is_shared=True))
             for name in _only_ones():
                 stack.enter_context(locked_name(name))
             if (file := _sqlite_file()) is not None:  # which containers may share
-                stack.enter_context(locked(file.with_name(f"{file.name}.{PLACE}")))
+                stack.enter_context(locked(file.with_name(f"{file.name}.{LOCK_NAME}")))
         except LockTaken as error:
             raise BotRefused(
                 "Another runbot is at work for this bot or on this database "
                 f"({error}): stop it first."
             ) from None
-        process = _Process("bot", PLACE, polls=polls, works=works)
+        process = _Process("bot", LOCK_NAME, polls=polls, works=works)
         await process.live(stopping, take_over=take_over)
 
 
@@ -112,8 +112,8 @@ async def work(stopping: asyncio.Event) -> None:
         )
     _require_token()
     with ExitStack() as stack:
-        place = _own_place(stack)
-        await _Process("worker", place.name, polls=False, works=True).live(stopping)
+        lock_path = _own_lock_path(stack)
+        await _Process("worker", lock_path.name, polls=False, works=True).live(stopping)
 
 
 def _only_ones() -> Iterator[str]:
@@ -143,13 +143,16 @@ def _require_token() -> None:
         )
 
 
-def _own_place(stack: ExitStack) -> Path:
-    """Return the first free place of this machine: who takes it goes on with what is left there."""
+def _own_lock_path(stack: ExitStack) -> Path:
+    """Lock and return the first free lock file of this machine.
+
+    Its name is the worker's name in the queue, so a worker resumes the tasks of its predecessor.
+    """
     for number in range(1, MAX_WORKERS + 1):
-        place: Path = settings.DATA_DIR / f"worker-{number}.lock"
+        lock_path: Path = settings.DATA_DIR / f"worker-{number}.lock"
         with contextlib.suppress(LockTaken):
-            stack.enter_context(locked(place))
-            return place
+            stack.enter_context(locked(lock_path))
+            return lock_path
     raise BotRefused(f"{MAX_WORKERS} workers are at work from {settings.DATA_DIR}: enough of them.")
 
 
@@ -169,11 +172,11 @@ def _installation() -> str:
 class _Process:
     """What a process of the bot's consists of, from its start to its end."""
 
-    def __init__(self, role: str, place: str, *, polls: bool, works: bool) -> None:
+    def __init__(self, role: str, lock_name: str, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
         self._chores = Chores(self._alerts.tell)
-        self._queue = create_queue(f"{_installation()}:{place}")
+        self._queue = create_queue(f"{_installation()}:{lock_name}")
         self._service = RunService(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._service, self._alerts, self._queue.add)
 

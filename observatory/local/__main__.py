@@ -24,8 +24,8 @@ from django.db.migrations.executor import MigrationExecutor
 from observatory.local.environment import prepare_environment
 from observatory.local.errors import CannotStart
 from observatory.local.operator import ensure_operator
-from observatory.local.place import only_one, refuse_taken_port
 from observatory.local.programs import STOP_SIGNALS, Console, Program, Supervisor
+from observatory.local.single_instance import only_one, refuse_taken_port
 
 HOST = "127.0.0.1"
 BASE_DIR = Path(__file__).resolve().parent.parent.parent

@@ -37,15 +37,15 @@ from pipeline.bot.handlers.start import show_start
 from pipeline.bot.handlers.support import Support
 from pipeline.bot.intake import AddTasks, PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter, Rank
-from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import LAST_WORD, Outbox
-from pipeline.bot.parsing import Unreadable, parse, place_of, query_id_of
+from pipeline.bot.parsing import Unreadable, parse, query_id_of, reply_target_of
 from pipeline.bot.patience import patiently, wait_before_next
 from pipeline.bot.placeholders import Found
 from pipeline.bot.polling import Poller
 from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
+from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.transport import tls_context
 from pipeline.bot.turn import Turn, begin
 from pipeline.journal import rows
@@ -192,7 +192,7 @@ class BotSide:
             return TaskStatus.IGNORED
         welcome = await show_start(turn, member)
         said = texts.LET_IN.format(welcome=welcome.text)
-        await turn.outbox.say_later(Line(said, welcome.buttons))
+        await turn.outbox.say_later(StaticReply(said, welcome.buttons))
         return TaskStatus.DONE
 
     async def give_up(self, claim: Claim, why: str) -> None:
@@ -257,7 +257,7 @@ class BotSide:
         if message is not None and row.chat_id == message.chat.id and row.chat_id > 0:
             self._limiter.note(message.message_id)
         lease = TaskLease(claim.task_id, claim.token)
-        outbox = Outbox(self._application.bot, row, place_of(row), lease, found=self._found)
+        outbox = Outbox(self._application.bot, row, reply_target_of(row), lease, found=self._found)
         original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
         return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
@@ -286,8 +286,8 @@ class BotSide:
                 return
         sent = await patiently(
             lambda: where_it_can(
-                place_of(row),
-                lambda **place: bot.send_message(chat_id, line, reply_markup=button, **place),
+                reply_target_of(row),
+                lambda **target: bot.send_message(chat_id, line, reply_markup=button, **target),
             )
         )
         # Without a row it would be taken for a lost message of the next attempt in this chat.

@@ -31,7 +31,7 @@ GROUP = (15, 20 / 60)
 UNLIMITED = frozenset({"answerCallbackQuery", "sendChatAction", "deleteMessage"})
 KEPT_CHATS = 10_000
 DROPPED_AFTER_S = 0.3
-HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a place of all chats
+HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a slot of all chats
 SOON_S = 0.001
 MAX_PLACEHOLDERS = 6  # on their way at once: a process that is killed loses no more of them
 ALONE_SHARE = 3  # the part of the rate that a process has when it cannot ask what others do
@@ -69,7 +69,7 @@ class Ticket:
 
 
 class Bucket:
-    """Hands out a chat's places: a burst at once, then one after the other at a steady rate."""
+    """A chat's rate slots: a burst at once, then one after the other at a steady rate."""
 
     def __init__(self, burst: int, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -78,11 +78,11 @@ class Bucket:
         self.held_until = now
 
     def wait_s(self, now: float) -> float:
-        """Return how long a place would have to be waited for, without taking it."""
+        """Return how long the wait for the next slot would be, without taking it."""
         return max(self._next_at + 1 / self._per_s, self.held_until) - now
 
-    def place(self, now: float) -> float:
-        """Take the next place and return when it comes up."""
+    def take(self, now: float) -> float:
+        """Take the next slot and return when it is due."""
         self._next_at = max(self._next_at, now - self._burst_s) + 1 / self._per_s
         return max(self._next_at, now, self.held_until)
 
@@ -243,7 +243,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             if chat_s > SOON_S:
                 next_s = min(next_s, chat_s)
             elif not waiter.turn.done():
-                bucket.place(now)
+                bucket.take(now)
                 self._window.enter()
                 self._placeholders += waiter.is_placeholder
                 self._waiters.remove(waiter)
@@ -298,7 +298,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
     # --- among all processes --------------------------------------------------------------------
 
     async def _is_turn_of_all(self, chat_id: Any, ticket: Ticket, until: float, call: str) -> bool:
-        """Wait for a place among all processes' calls; False if this chat must wait longer."""
+        """Wait for a slot shared by all processes; False if this chat must wait longer."""
         chat, most = str(chat_id), IN_ANY_SECOND[ticket.rank]
         while self._shared is not None:
             wait_s = await self._shared.take(chat, _rate_of(chat), most, call)

@@ -28,11 +28,11 @@ from telegram.error import BadRequest, Forbidden, NetworkError, TelegramError
 from pipeline import crashpoints
 from pipeline.bot import texts
 from pipeline.bot.limiter import Ticket
-from pipeline.bot.lines import Buttons, Line, as_lists, keyboard
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
 from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
+from pipeline.bot.static_reply import Buttons, StaticReply, as_lists, keyboard
 from pipeline.journal.fencing import progressed
 from pipeline.journal.text_store import clean
 from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
@@ -55,15 +55,15 @@ class Outbox(Placeholders):
         """Tell whether it was decided before what to say."""
         return bool(await self._decided().aexists())
 
-    async def say(self, line: Line | str) -> None:
-        """Reply by a line, in place of the placeholder if there is one."""
-        line = line if isinstance(line, Line) else Line(line)
-        await sync_to_async(self._keep)([(line.text, [])], line)
+    async def say(self, reply: StaticReply | str) -> None:
+        """Send a static reply, in place of the placeholder if there is one."""
+        reply = reply if isinstance(reply, StaticReply) else StaticReply(reply)
+        await sync_to_async(self._keep)([(reply.text, [])], reply)
         await self.deliver()
 
-    async def say_later(self, line: Line) -> None:
-        """Say something on an occasion of its own, once, after whatever was said in reply."""
-        await sync_to_async(self._keep_later)(line)
+    async def say_later(self, reply: StaticReply) -> None:
+        """Send a separate message once, after the reply itself."""
+        await sync_to_async(self._keep_later)(reply)
         await self._deliver_all(self._rows().filter(number=LATER))
 
     async def keep(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
@@ -71,7 +71,7 @@ class Outbox(Placeholders):
 
         The buttons go beneath the last chunk.
         """
-        await sync_to_async(self._keep)(chunks, Line("", buttons, kind=ReplyKind.ANSWER))
+        await sync_to_async(self._keep)(chunks, StaticReply("", buttons, kind=ReplyKind.ANSWER))
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
@@ -174,12 +174,12 @@ class Outbox(Placeholders):
         incident = uuid4().hex[:8]
         chat_id = self._update.chat_id
         logger.error("incident=%s chat=%s: a reply was refused: %s", incident, chat_id, error)
-        line = (texts.REST_REFUSED if row.number else texts.REFUSED).format(incident=incident)
+        reply = (texts.REST_REFUSED if row.number else texts.REFUSED).format(incident=incident)
         try:
             if row.message_id is not None:
-                await self._edit(row.message_id, line, [])
+                await self._edit(row.message_id, reply, [])
             elif not isinstance(error, Forbidden):  # the member has blocked the bot
-                await self._send(line, [])
+                await self._send(reply, [])
         except (TelegramError, MessageGone) as unreachable:
             logger.warning("chat=%s: no line could be shown: %s", chat_id, unreachable)
 
@@ -212,24 +212,26 @@ class Outbox(Placeholders):
         if file_name:
             content = InputFile(text.encode(), filename=file_name)
             file = await where_it_can(
-                self._place,
-                lambda **place: self._bot.send_document(self._chat_id, content, **place, **options),
+                self._target,
+                lambda **target: self._bot.send_document(
+                    self._chat_id, content, **target, **options
+                ),
             )
             return file.message_id
         if picture:
             photo = InputFile(base64.b64decode(picture), filename="picture.png")
             shown = await where_it_can(
-                self._place,
-                lambda **place: self._bot.send_photo(
-                    self._chat_id, photo, caption=text, **place, **options
+                self._target,
+                lambda **target: self._bot.send_photo(
+                    self._chat_id, photo, caption=text, **target, **options
                 ),
             )
             return shown.message_id
         try:
             message = await where_it_can(
-                self._place,
-                lambda **place: self._bot.send_message(
-                    self._chat_id, text, entities=entities, **place, **options
+                self._target,
+                lambda **target: self._bot.send_message(
+                    self._chat_id, text, entities=entities, **target, **options
                 ),
             )
         except BadRequest as error:
@@ -291,19 +293,19 @@ class Outbox(Placeholders):
         return self._rows().exclude(text="").exclude(number__gte=LATER)
 
     @transaction.atomic
-    def _keep(self, chunks: Sequence[Chunk], line: Line) -> None:
+    def _keep(self, chunks: Sequence[Chunk], reply: StaticReply) -> None:
         self._lease.assert_held()
         if self._decided().exists():
             return
-        if line.also is not None:
-            line.also()
+        if reply.also is not None:
+            reply.also()
         for number, (text, entities) in enumerate(chunks):
             kept: dict[str, Any] = {
                 "text": clean(text),
                 "entities": [entity.to_dict() for entity in entities],
-                "buttons": as_lists(line.buttons) if number == len(chunks) - 1 else [],
-                "picture": line.picture,
-                "kind": line.kind,
+                "buttons": as_lists(reply.buttons) if number == len(chunks) - 1 else [],
+                "picture": reply.picture,
+                "kind": reply.kind,
             }
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
@@ -321,7 +323,7 @@ class Outbox(Placeholders):
                 number=len(chunks),
                 text=whole,
                 file_name=FILE_NAME,
-                kind=line.kind,
+                kind=reply.kind,
             )
         progressed(self._lease.token)
 
@@ -333,15 +335,15 @@ class Outbox(Placeholders):
         row.save(update_fields=["file_name", "status", "changed_at"])
 
     @transaction.atomic
-    def _keep_later(self, line: Line) -> None:
+    def _keep_later(self, reply: StaticReply) -> None:
         self._lease.assert_held()
         self._rows().get_or_create(
             update=self._update,
             number=LATER,
             defaults={
-                "text": clean(line.text),
-                "buttons": as_lists(line.buttons),
-                "kind": line.kind,
+                "text": clean(reply.text),
+                "buttons": as_lists(reply.buttons),
+                "kind": reply.kind,
             },
         )
 

@@ -24,7 +24,7 @@ from telegram import (
 from telegram.constants import ChatType
 
 from pipeline.bot.intake import ALLOWED_UPDATES
-from pipeline.bot.lines import Place
+from pipeline.bot.static_reply import ReplyTarget
 from pipeline.models import TelegramUpdate
 
 logger = logging.getLogger(__name__)
@@ -89,18 +89,18 @@ def _parsed(kind: type[ObjectT], content: Json, bot: Bot | None) -> ObjectT | No
         return None
 
 
-def place_of(row: TelegramUpdate) -> Place:
+def reply_target_of(row: TelegramUpdate) -> ReplyTarget:
     """Return where the reply to an update goes, also to one that cannot be parsed."""
     update = json.loads(row.raw)
     query = update.get("callback_query")
     message = query.get("message") if _is_object(query) else update.get("message")
     if not _is_object(message):
-        return Place()
+        return ReplyTarget()
     topic = message.get("message_thread_id") if message.get("is_topic_message") is True else None
     # Of a press the message is the bot's own; who pressed knows what they pressed.
     replies = query is None and row.chat_id is not None and row.chat_id < 0
     number = message.get("message_id") if replies else None
-    return Place(
+    return ReplyTarget(
         topic=topic if _is_id(topic) else None, message_id=number if _is_id(number) else None
     )
 

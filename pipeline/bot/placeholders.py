@@ -29,7 +29,7 @@ from telegram.error import BadRequest, RetryAfter, TelegramError
 
 from pipeline import crashpoints
 from pipeline.bot.limiter import DROPPED_AFTER_S, Rank, Ticket
-from pipeline.bot.lines import Place
+from pipeline.bot.static_reply import ReplyTarget
 from pipeline.journal.fencing import Lease, Superseded, progressed
 from pipeline.models.inbox import (
     OutgoingMessage,
@@ -70,7 +70,7 @@ class Placeholders(ABC):
         self,
         bot: Bot,
         update: TelegramUpdate,
-        place: Place,
+        target: ReplyTarget,
         lease: Lease,
         *,
         found: Found | None = None,
@@ -78,7 +78,7 @@ class Placeholders(ABC):
         """`found` is what this process has found of lost messages: other updates pass it over."""
         self._bot = bot
         self._update = update
-        self._place = place
+        self._target = target
         self._lease = lease
         self._ticket = Ticket(rank=Rank.PROGRESS, is_placeholder=True)
         self._found: Found = {} if found is None else found
@@ -202,7 +202,7 @@ class Placeholders(ABC):
         A message gets one of the first ids after the one that was newest when it was sent, because
         few others are in flight at that moment.
         """
-        after, chat_id = row.sent_after or self._place.message_id or 0, self._chat_id
+        after, chat_id = row.sent_after or self._target.message_id or 0, self._chat_id
         if not 0 < after < before:
             return [], False
         sent = OutgoingMessage.objects.filter(message_id__gt=after, message_id__lt=before)

@@ -33,7 +33,7 @@ LOST_AFTER_S = 30.0  # a call whose end is not told counts for so long: its proc
 LONGEST_S = 600  # what others wrote there silences the bot for no longer than a long queue would
 POLL_INTERVAL_S = 0.1  # a call of another process may end sooner than it counts
 
-# A place as `Bucket.place` and `Window` hand it out, by the clock of Redis: 0 if it was taken, else
+# A slot as `Bucket.take` and `Window` hand it out, by the clock of Redis: 0 if it was taken, else
 # how long to wait before asking again. KEYS: the hold of the chat, its bucket, the window. ARGV:
 # burst in seconds and interval of the bucket, the most calls in the window, this call, and for how
 # long a call counts whose end is not told.
@@ -44,8 +44,8 @@ local kept = redis.pcall('GET', KEYS[2])
 kept = type(kept) == 'string' and tonumber(kept) or 0
 if kept ~= kept then kept = 0 end
 kept = math.min(kept, now + {LONGEST_S})
-local place = math.max(kept, now - tonumber(ARGV[1])) + tonumber(ARGV[2])
-local wait = math.max(0, redis.call('PTTL', KEYS[1]) / 1000, place - now)
+local slot = math.max(kept, now - tonumber(ARGV[1])) + tonumber(ARGV[2])
+local wait = math.max(0, redis.call('PTTL', KEYS[1]) / 1000, slot - now)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 local excess = redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[3])
 if excess >= 0 then
@@ -53,7 +53,7 @@ if excess >= 0 then
   wait = math.max(wait, math.min(ends - now, {POLL_INTERVAL_S}), 0.001)
 end
 if wait > 0 then return string.format('%.6f', wait) end
-redis.call('SET', KEYS[2], string.format('%.6f', place), 'EX', math.ceil(ARGV[1] + 60))
+redis.call('SET', KEYS[2], string.format('%.6f', slot), 'EX', math.ceil(ARGV[1] + 60))
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[4])
 redis.call('EXPIRE', KEYS[3], 60)
 return '0'
@@ -71,7 +71,7 @@ class RateSlots:
     """Places in one Redis."""
 
     def __init__(self, url: str, bot_id: int, identity: Callable[[], str] = read_identity) -> None:
-        """`identity` asks for the database's; it is called once, when the first place is taken."""
+        """`identity` asks for the database's; it is called once, when the first slot is taken."""
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
         )
@@ -89,7 +89,7 @@ class RateSlots:
         return self._is_away
 
     async def take(self, chat: str, rate: Rate, most: int, call: str) -> float:
-        """Take a place for a call if fewer than `most` count; else return how long to wait.
+        """Take a slot for a call if fewer than `most` count; else return how long to wait.
 
         Without Redis it is as if it were taken.
         """

@@ -13,7 +13,7 @@ from django.conf import settings
 from telegram import Message
 from telegram.error import BadRequest, TelegramError
 
-from pipeline.bot.lines import Place
+from pipeline.bot.static_reply import ReplyTarget
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +43,16 @@ def is_too_long(error: BadRequest) -> bool:
     return bool(_IS_TOO_LONG.search(str(error)))
 
 
-async def where_it_can(place: Place, send: Callable[..., Awaitable[Message]]) -> Message:
+async def where_it_can(target: ReplyTarget, send: Callable[..., Awaitable[Message]]) -> Message:
     """Send to a topic and as a reply; should the topic be closed or gone, without it."""
-    *wanted, last = place.options
+    *wanted, last = target.options
     for options in wanted:
         try:
             return await send(**options)
         except BadRequest as error:
             if not is_about_the_topic(error):
                 raise
-            logger.info("topic %s takes no messages: %s", place.topic, error)
+            logger.info("topic %s takes no messages: %s", target.topic, error)
     return await send(**last)
 
 

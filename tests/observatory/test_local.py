@@ -19,8 +19,8 @@ from django.test import SimpleTestCase, TestCase
 from observatory.local.environment import prepare_environment
 from observatory.local.errors import CannotStart
 from observatory.local.operator import ensure_operator
-from observatory.local.place import only_one, refuse_taken_port
 from observatory.local.programs import Console, Program, Supervisor
+from observatory.local.single_instance import only_one, refuse_taken_port
 
 
 class FolderTestCase(SimpleTestCase):

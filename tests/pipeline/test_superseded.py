@@ -19,8 +19,8 @@ from agents.base import AgentOutput
 from agents.llm.base import Attempt, Payer
 from pipeline.bot.handlers import message_grouping
 from pipeline.bot.limiter import ChatRateLimiter, Rank
-from pipeline.bot.lines import Line, Place
 from pipeline.bot.outbox import Outbox
+from pipeline.bot.static_reply import ReplyTarget, StaticReply
 from pipeline.journal import call_rows, resumption, rows
 from pipeline.journal.facts import StepEnd
 from pipeline.journal.fencing import RunLease, Superseded, TaskLease
@@ -191,10 +191,10 @@ class SupersededTests(TransactionTestCase):
             address, limiter = f"{base_url}/telegram/bot", ChatRateLimiter()
             async with ExtBot(BOT_TOKEN, base_url=address, rate_limiter=limiter) as bot:
                 lease = TaskLease(self.task.pk, self.late)
-                outbox = Outbox(bot, self.update, Place(), lease)
+                outbox = Outbox(bot, self.update, ReplyTarget(), lease)
                 speaks: dict[str, Callable[[], Any]] = {
                     "say": lambda: outbox.say("late"),
-                    "say_later": lambda: outbox.say_later(Line("late")),
+                    "say_later": lambda: outbox.say_later(StaticReply("late")),
                     "keep": lambda: outbox.keep([("late", [])]),
                     "show_placeholder": lambda: outbox.show_placeholder("late"),
                     "edit_placeholder": lambda: outbox.edit_placeholder("late"),

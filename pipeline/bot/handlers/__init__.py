@@ -51,24 +51,24 @@ def add_handlers(
     # Only what a person has just written: no edits, no posts of channels.
     new = filters.UpdateType.MESSAGE
     picture = filters.PHOTO | filters.Document.IMAGE
-    lines = {
-        "help": support.line(show_help),
-        "cancel": support.line(cancel),
-        "model": support.line(mine.show_models),
-        "why": support.line(show_why),
-        "stats": support.private_line(show_stats),
-        "start": support.private_line(show_start),
-        "memory": support.private_line(show_memory),
-        "settings": support.private_line(show_settings),
-        "forget": support.private_line(offer_to_forget),
+    static_replies = {
+        "help": support.reply_with(show_help),
+        "cancel": support.reply_with(cancel),
+        "model": support.reply_with(mine.show_models),
+        "why": support.reply_with(show_why),
+        "stats": support.reply_privately_with(show_stats),
+        "start": support.reply_privately_with(show_start),
+        "memory": support.reply_privately_with(show_memory),
+        "settings": support.reply_privately_with(show_settings),
+        "forget": support.reply_privately_with(offer_to_forget),
     }
     application.add_handlers(
         [
-            *(CommandHandler(name, callback, new) for name, callback in lines.items()),
+            *(CommandHandler(name, callback, new) for name, callback in static_replies.items()),
             CommandHandler("support", support.run(in_command), new),
             CommandHandler("learn", support.run(read_learn), new),
             CommandHandler("train", support.run(read_train), new),
-            MessageHandler(new & ADDRESSED & filters.COMMAND, support.line(show_unknown)),
+            MessageHandler(new & ADDRESSED & filters.COMMAND, support.reply_with(show_unknown)),
             MessageHandler(
                 new & ADDRESSED & (picture | filters.TEXT), support.run(in_message_or_answer)
             ),

@@ -8,7 +8,7 @@ from telegram import Message, User
 
 from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
-from pipeline.bot.lines import Line
+from pipeline.bot.static_reply import StaticReply
 from pipeline.bot.turn import Turn
 from pipeline.journal.records import Alert
 from pipeline.models import Member
@@ -24,7 +24,7 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
     if who.refusal:
         tell_operators(who, alert)
         forget = partial(forget_pasted, turn.row)
-        await turn.outbox.say(Line(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
+        await turn.outbox.say(StaticReply(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
         return None
     if turn.row.holds_key:
         await take_key(turn, message, who.member)

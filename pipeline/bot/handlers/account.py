@@ -12,7 +12,7 @@ from agents.llm.router import PROVIDERS
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
-from pipeline.bot.lines import Line
+from pipeline.bot.static_reply import StaticReply
 from pipeline.bot.turn import Turn
 from pipeline.models import Member
 from pipeline.people import erasure, memory
@@ -30,7 +30,7 @@ class Mine:
     def __init__(self, service: RunService) -> None:
         self._service = service
 
-    async def show_models(self, turn: Turn, member: Member) -> Line:
+    async def show_models(self, turn: Turn, member: Member) -> StaticReply:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._service.decisions(member)
         choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPayer)}
@@ -39,10 +39,10 @@ class Mine:
             f"• {agent}: {found.member_line}" if isinstance(found, NoPayer) else f"• {said[agent]}"
             for agent, found in decisions.items()
         ]
-        return Line("\n".join([texts.MODELS_NOW, *lines]))
+        return StaticReply("\n".join([texts.MODELS_NOW, *lines]))
 
 
-async def show_why(turn: Turn, member: Member) -> Line:
+async def show_why(turn: Turn, member: Member) -> StaticReply:
     """Say why the models of an answer answered: of the one replied to, or the last."""
     row = turn.row
     run = None
@@ -51,46 +51,46 @@ async def show_why(turn: Turn, member: Member) -> Line:
     elif row.chat_id is not None:
         run = await sync_to_async(last_run)(row.chat_id, member)
     if run is None:
-        return Line(texts.NO_ANSWER_TO_EXPLAIN)
-    return Line(await sync_to_async(reasons)(run, today=timezone.localdate()))
+        return StaticReply(texts.NO_ANSWER_TO_EXPLAIN)
+    return StaticReply(await sync_to_async(reasons)(run, today=timezone.localdate()))
 
 
-async def show_settings(turn: Turn, member: Member) -> Line:
+async def show_settings(turn: Turn, member: Member) -> StaticReply:
     """Say who pays, with which model, and offer to change it."""
     own_model = member.model_id or texts.DEFAULT_MODEL
     text = texts.SETTINGS.format(payer=payer_of(member), model=own_model)
     if member.key_ciphertext:
         title = PROVIDERS[member.provider].title
-        return Line(text, [[(texts.FORGET_KEY.format(provider=title), FORGET_KEY)]])
-    return Line(text, payers(member))
+        return StaticReply(text, [[(texts.FORGET_KEY.format(provider=title), FORGET_KEY)]])
+    return StaticReply(text, payers(member))
 
 
-async def show_memory(turn: Turn, member: Member) -> Line:
+async def show_memory(turn: Turn, member: Member) -> StaticReply:
     """Show all that is remembered of a member, and offer to erase it."""
     facts = await sync_to_async(memory.holding)(member)
     if not facts:
-        return Line(texts.NOTHING_REMEMBERED)
+        return StaticReply(texts.NOTHING_REMEMBERED)
     lines = [f"• {fact.text} ({fact.kind}, {fact.noted_at:%Y-%m-%d})" for fact in facts]
     text = "\n".join([texts.REMEMBERED.format(version=member.memory_version), *lines])
-    return Line(text, [[(texts.FORGET_MEMORY, FORGET_MEMORY)]])
+    return StaticReply(text, [[(texts.FORGET_MEMORY, FORGET_MEMORY)]])
 
 
-async def offer_to_forget(turn: Turn, member: Member) -> Line:
+async def offer_to_forget(turn: Turn, member: Member) -> StaticReply:
     """Say what /forget erases; only the button does it."""
-    return Line(texts.FORGET, [[(texts.FORGET_ALL, FORGET_ALL)]])
+    return StaticReply(texts.FORGET, [[(texts.FORGET_ALL, FORGET_ALL)]])
 
 
-async def forget(turn: Turn, member: Member, query: CallbackQuery) -> Line:
+async def forget(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
     """Erase what the pressed button says."""
     await answer(query)
     if query.data == FORGET_KEY:
-        return Line(texts.KEY_FORGOTTEN, also=partial(_forget_key, member))
+        return StaticReply(texts.KEY_FORGOTTEN, also=partial(_forget_key, member))
     if query.data == FORGET_MEMORY:
-        return Line(texts.MEMORY_FORGOTTEN, also=partial(memory.erase, member))
+        return StaticReply(texts.MEMORY_FORGOTTEN, also=partial(memory.erase, member))
     if query.data == FORGET_ALL:
         erase = partial(erasure.erase, member, now=timezone.now(), but=turn.claim.task_id)
-        return Line(texts.ALL_FORGOTTEN, also=erase)
-    return Line(texts.NOT_YOURS)
+        return StaticReply(texts.ALL_FORGOTTEN, also=erase)
+    return StaticReply(texts.NOT_YOURS)
 
 
 def _forget_key(member: Member) -> None:

@@ -19,7 +19,7 @@ from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.intake import lane_of
-from pipeline.bot.lines import Buttons
+from pipeline.bot.static_reply import Buttons
 from pipeline.bot.turn import Turn
 from pipeline.journal.resumption import read_back
 from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, TelegramUpdate

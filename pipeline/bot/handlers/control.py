@@ -14,8 +14,8 @@ from telegram.error import BadRequest
 
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
-from pipeline.bot.lines import Line, keyboard
 from pipeline.bot.outbox import AGAIN
+from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
@@ -26,7 +26,7 @@ from pipeline.school import training
 logger = logging.getLogger(__name__)
 
 
-async def cancel(turn: Turn, member: Member) -> Line:
+async def cancel(turn: Turn, member: Member) -> StaticReply:
     """Stop the member's oldest open message in this chat and topic, and leave the open exercise."""
     message = json.loads(turn.row.raw)["message"]
     # The order that any other message of this place keeps.
@@ -36,9 +36,9 @@ async def cancel(turn: Turn, member: Member) -> Line:
     if turn.row.chat_id == turn.row.user_id:
         exercise = await sync_to_async(training.open_exercise)(turn.row, now=timezone.now())
     if exercise is None:
-        return Line(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
+        return StaticReply(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
     said = f"{texts.STOPPING} {texts.EXERCISE_LEFT_TOO}" if is_stopping else texts.EXERCISE_LEFT
-    return Line(said, also=partial(training.leave, member))
+    return StaticReply(said, also=partial(training.leave, member))
 
 
 async def show_again(update: Update, _: Any) -> None:

@@ -20,7 +20,7 @@ from agents.llm.errors import KeyRejected, ProviderUnavailable
 from agents.llm.router import PROVIDERS, create_provider, default_model
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
-from pipeline.bot.lines import Buttons, Line
+from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.turn import Turn
 from pipeline.models import Member, PastedKey, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
@@ -51,20 +51,20 @@ def payers(member: Member) -> Buttons:
     return [*own, [(texts.TEAM_KEY, f"{PAYER}{TEAM}")]] if _may_use_shared() else own
 
 
-async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> Line:
+async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
     """Say what to do next for the payer whose button was pressed."""
     await answer(query)  # at once, or the button keeps waiting
     chosen = (query.data or "").removeprefix(PAYER)
     provider = PROVIDERS.get(chosen)
     if provider is not None:
-        return Line(texts.SEND_KEY.format(provider=provider.title, page=provider.keys_page))
+        return StaticReply(texts.SEND_KEY.format(provider=provider.title, page=provider.keys_page))
     if member.key_ciphertext:
-        return Line(
+        return StaticReply(
             texts.STILL_OWN_KEY.format(
                 provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
             )
         )
-    return Line(texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED)
+    return StaticReply(texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED)
 
 
 async def take_key(turn: Turn, message: Message, member: Member) -> None:
@@ -96,7 +96,7 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
         page=provider.keys_page,
         deleted=deleted,
     )
-    await turn.outbox.say(Line(line, also=settle))
+    await turn.outbox.say(StaticReply(line, also=settle))
 
 
 def forget_pasted(row: TelegramUpdate) -> None:

@@ -1,4 +1,4 @@
-"""What a message asks for: a pipeline and its inputs, or only a line in return."""
+"""What a message asks for: a pipeline and its inputs, or a static reply."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Ask:
 
 
 async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
-    """Read a /support; a line instead of an Ask is all that there is to say."""
+    """Read a /support; a text instead of an Ask is the whole reply."""
     return await _ask(turn, message, [message])
 
 

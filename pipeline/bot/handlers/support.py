@@ -27,9 +27,9 @@ from pipeline.bot.handlers.buttons import (
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_press
-from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply, is_placeholder_due
+from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.cancelling import end
 from pipeline.journal.records import Alert
@@ -45,10 +45,10 @@ from pipeline.running.runner import Origin
 from pipeline.school import training
 
 Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
-Words: TypeAlias = Callable[[Turn, Member], Awaitable[Line]]
-Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Line | None]]
+Words: TypeAlias = Callable[[Turn, Member], Awaitable[StaticReply]]
+Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[StaticReply | None]]
 Wanted: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Ask | str | None]]
-Reader: TypeAlias = Callable[[Turn, Message, Member], Awaitable[Ask | Line | str]]
+Reader: TypeAlias = Callable[[Turn, Message, Member], Awaitable[Ask | StaticReply | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Answer:
 
 
 class Support:
-    """Answers members, by a line or by a pipeline.
+    """Answers members with a static reply or a pipeline.
 
     What goes wrong unexpectedly is not caught here: the queue tries again, and tells the member
     when that has no end.
@@ -71,12 +71,12 @@ class Support:
         self._alert = alert
         self._add_tasks = add_tasks
 
-    def line(self, words: Words) -> Callback:
-        """Return the callback for members' messages that a line answers."""
+    def reply_with(self, words: Words) -> Callback:
+        """Return the callback for members' messages that a static reply answers."""
         return partial(self._handle, partial(self._say, words))
 
-    def private_line(self, words: Words) -> Callback:
-        """Return the same for what is nobody else's business: in a group it says where to ask."""
+    def reply_privately_with(self, words: Words) -> Callback:
+        """Return the same for private content; in a group it says to ask in a private chat."""
         return partial(self._handle, partial(self._say_in_private, words))
 
     def run(self, read: Reader) -> Callback:
@@ -84,7 +84,7 @@ class Support:
         return partial(self._handle, partial(self._read_and_answer, read))
 
     def press(self, words: Press) -> Callback:
-        """Return the callback for members' presses of a button that a line answers."""
+        """Return the callback for members' presses of a button that a static reply answers."""
         return partial(self._pressed, words)
 
     async def press_of_answer(self, update: Update, _: Any) -> None:
@@ -163,7 +163,7 @@ class Support:
         if line is not None:
             await turn.outbox.say(line)
 
-    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> Line | None:
+    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> StaticReply | None:
         """Note a press, tell Telegram that it was heard, and do what needs no run."""
         pressed = await noted(turn.row, member, query.data or "", self._add_tasks)
         if pressed is None or not pressed.is_first:
@@ -171,9 +171,11 @@ class Support:
             return None
         await answer(query, texts.ON_IT if pressed.action in WANTS_A_RUN else "")
         if pressed.action is Action.SAVE:
-            return Line(texts.SAVED, also=partial(save_case, pressed.run, member))
+            return StaticReply(texts.SAVED, also=partial(save_case, pressed.run, member))
         if pressed.action is Action.WHY:
-            return Line(await sync_to_async(reasons)(pressed.run, today=timezone.localdate()))
+            return StaticReply(
+                await sync_to_async(reasons)(pressed.run, today=timezone.localdate())
+            )
         return None
 
     async def _answer_press(self, wanted: Wanted, update: Update) -> None:
@@ -205,7 +207,7 @@ class Support:
         await reply.close(answer.chunks, answer.buttons)
 
     async def _unless_stopped(self, turn: Turn, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Return the result of the work, or a line that it stopped once the member wants that."""
+        """Return the result of the work, or a note that it stopped if the member cancelled it."""
         working = asyncio.create_task(work, name="run of a message")
         stopped = asyncio.create_task(turn.claim.stop.wait(), name="told to stop")
         try:

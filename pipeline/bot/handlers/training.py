@@ -20,8 +20,8 @@ from agents.base import Inputs
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.requests import Ask, in_command, in_message, words_of
-from pipeline.bot.lines import Buttons, Line
 from pipeline.bot.parsing import parse
+from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.turn import Turn
 from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
 from pipeline.models.inbox import TaskKind
@@ -37,7 +37,7 @@ DIFFICULTIES = {"easy": 1, "medium": 2, "hard": 3, "1": 1, "2": 2, "3": 3}
 LEAVE_BUTTON = [(texts.LEAVE_EXERCISE, LEAVE)]
 
 
-async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | Line | str:
+async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | str:
     """Read a /learn: a question for the trainer, or the wish to see the tracks."""
     question = words_of(message)
     if question:
@@ -45,7 +45,7 @@ async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | Line
     return await sync_to_async(_tracks)(member)
 
 
-async def read_train(turn: Turn, message: Message, member: Member) -> Ask | Line | str:
+async def read_train(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | str:
     """Read a /train, with a difficulty or without."""
     word = words_of(message).lower()
     if word and word not in DIFFICULTIES:
@@ -53,14 +53,14 @@ async def read_train(turn: Turn, message: Message, member: Member) -> Ask | Line
     return await sync_to_async(_scenario)(turn.row, member, DIFFICULTIES.get(word))
 
 
-async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | Line | None:
+async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | None:
     """Return the run that judges an exercise's answer, a line that asks if unsure, or None."""
     if not message.text or message.forward_origin is not None:
         return None
     return await sync_to_async(_read_answer)(turn, words_of(message))
 
 
-def _read_answer(turn: Turn, words: str) -> Ask | Line | None:
+def _read_answer(turn: Turn, words: str) -> Ask | StaticReply | None:
     row = turn.row
     exercise = training.answered_by(row)  # kept by an earlier attempt
     if exercise is None:
@@ -69,7 +69,7 @@ def _read_answer(turn: Turn, words: str) -> Ask | Line | None:
         if open_one is None or verdict is training.Answers.NO:
             return None
         if verdict is training.Answers.PERHAPS:
-            return Line(texts.WHICH.format(title=_title(open_one)), _which_buttons(row))
+            return StaticReply(texts.WHICH.format(title=_title(open_one)), _which_buttons(row))
         exercise = training.keep_answer(open_one.pk, row)
     return _judging(exercise, words) if exercise is not None else None
 
@@ -95,7 +95,7 @@ def _which_buttons(row: TelegramUpdate) -> Buttons:
 
 async def press_which(
     turn: Turn, member: Member, query: CallbackQuery, add_tasks: AddTasks
-) -> Line | None:
+) -> StaticReply | None:
     """Have a message answered as what its member says it is; it lines up in the chat once more."""
     data = query.data or ""
     is_first = await sync_to_async(_note_which)(turn.row, member, data, add_tasks)
@@ -143,7 +143,7 @@ def _answer_pressed(row: TelegramUpdate, words: str) -> Ask | None:
     return _judging(exercise, words) if exercise is not None else None
 
 
-async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> Line:
+async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
     """Put the next lesson of the track whose button was pressed."""
     await answer(query)
     number = (query.data or "").removeprefix(LEARN)
@@ -151,20 +151,22 @@ async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> Line:
     return await sync_to_async(_lesson)(turn.row, member, track_id)
 
 
-async def press_training(turn: Turn, member: Member, query: CallbackQuery) -> Line:
+async def press_training(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
     """Put another scenario, or leave the exercise that is open."""
     await answer(query)
     if query.data == LEAVE:
-        return Line(texts.EXERCISE_LEFT, also=partial(training.leave, member))
+        return StaticReply(texts.EXERCISE_LEFT, also=partial(training.leave, member))
     return await sync_to_async(_scenario)(turn.row, member, None)
 
 
-async def show_stats(turn: Turn, member: Member) -> Line:
+async def show_stats(turn: Turn, member: Member) -> StaticReply:
     """Show XP, level, streak and weak areas, with the last scores as a picture."""
     return await sync_to_async(_stats)(member)
 
 
-async def in_message_or_answer(turn: Turn, message: Message, member: Member) -> Ask | Line | str:
+async def in_message_or_answer(
+    turn: Turn, message: Message, member: Member
+) -> Ask | StaticReply | str:
     """Read a message as the answer to an open exercise, else as a question."""
     if message.chat.type == ChatType.PRIVATE:
         judged = await read_answer(turn, message, member)
@@ -173,7 +175,7 @@ async def in_message_or_answer(turn: Turn, message: Message, member: Member) -> 
     return await in_message(turn, message, member)
 
 
-def verdict_of(update_id: int) -> Line | None:
+def verdict_of(update_id: int) -> StaticReply | None:
     """Return what is said beneath the judgement of an exercise; None where there is none."""
     exercise = (
         Exercise.objects.filter(answer_id=update_id, score__isnull=False)
@@ -184,45 +186,45 @@ def verdict_of(update_id: int) -> Line | None:
         return None
     earned = texts.EARNED.format(score=exercise.score, xp=exercise.xp)
     if exercise.lesson is None:
-        return Line(earned, [[(texts.ANOTHER_SCENARIO, ANOTHER)]])
+        return StaticReply(earned, [[(texts.ANOTHER_SCENARIO, ANOTHER)]])
     lesson, again = exercise.lesson, f"{LEARN}{exercise.lesson.track_id}"
     if (exercise.score or 0) < training.PASSES_AT:
         line = texts.NOT_PASSED.format(earned=earned, passes_at=training.PASSES_AT)
-        return Line(line, [[(texts.TRY_LESSON_AGAIN, again)]])
+        return StaticReply(line, [[(texts.TRY_LESSON_AGAIN, again)]])
     following = lesson.track.lessons.filter(level__gt=lesson.level).order_by("level").first()
     if following is None:
-        return Line(texts.TRACK_DONE.format(earned=earned, track=lesson.track.title))
+        return StaticReply(texts.TRACK_DONE.format(earned=earned, track=lesson.track.title))
     line = texts.UNLOCKED.format(earned=earned, level=following.level, title=following.title)
-    return Line(line, [[(texts.NEXT_LESSON, again)]])
+    return StaticReply(line, [[(texts.NEXT_LESSON, again)]])
 
 
-def _tracks(member: Member) -> Line:
+def _tracks(member: Member) -> StaticReply:
     tracks = list(Track.objects.filter(is_active=True, lessons__isnull=False).distinct())
     if not tracks:
-        return Line(texts.NO_TRACKS)
+        return StaticReply(texts.NO_TRACKS)
     lines, buttons = [texts.TRACKS], []
     for track in tracks:
         passed, count = training.levels_passed(track, member), track.lessons.count()
         lines.append(texts.TRACK.format(track=track, summary=track.summary, n=passed, of=count))
         buttons.append([(track.title[:40], f"{LEARN}{track.pk}")])
-    return Line("\n\n".join(lines), buttons)
+    return StaticReply("\n\n".join(lines), buttons)
 
 
-def _lesson(row: TelegramUpdate, member: Member, track_id: int) -> Line:
+def _lesson(row: TelegramUpdate, member: Member, track_id: int) -> StaticReply:
     track = Track.objects.filter(pk=track_id, is_active=True).first()
     lesson = training.next_lesson(track, member) if track is not None else None
     if track is None or lesson is None:
-        return Line(texts.NO_TRACKS)
+        return StaticReply(texts.NO_TRACKS)
     text = texts.LESSON.format(
         track=track, level=lesson.level, title=lesson.title, text=lesson.text, task=lesson.task
     )
     return _put(row, member, lesson, text, [LEAVE_BUTTON])
 
 
-def _scenario(row: TelegramUpdate, member: Member, difficulty: int | None) -> Line:
+def _scenario(row: TelegramUpdate, member: Member, difficulty: int | None) -> StaticReply:
     scenario = training.next_scenario(member, difficulty)
     if scenario is None:
-        return Line(texts.NO_SCENARIOS)
+        return StaticReply(texts.NO_SCENARIOS)
     stars = "★" * scenario.difficulty + "☆" * (3 - scenario.difficulty)
     text = texts.SCENARIO.format(title=scenario.title, stars=stars, text=scenario.text)
     buttons = [[(texts.ANOTHER_SCENARIO, ANOTHER), *LEAVE_BUTTON]]
@@ -231,14 +233,14 @@ def _scenario(row: TelegramUpdate, member: Member, difficulty: int | None) -> Li
 
 def _put(
     row: TelegramUpdate, member: Member, task: Lesson | Scenario, text: str, buttons: Buttons
-) -> Line:
-    return Line(text, buttons, also=partial(training.put, member, task, row))
+) -> StaticReply:
+    return StaticReply(text, buttons, also=partial(training.put, member, task, row))
 
 
-def _stats(member: Member) -> Line:
+def _stats(member: Member) -> StaticReply:
     stands = training.standing(member, today=timezone.localdate())
     if not stands.answered:
-        return Line(texts.NO_STATS)
+        return StaticReply(texts.NO_STATS)
     weak = ", ".join(f"{name} ({average:.0f}/10)" for name, average in stands.weak)
     text = texts.STATS.format(
         level=stands.level,
@@ -252,4 +254,4 @@ def _stats(member: Member) -> Line:
     )
     title = texts.STATS_TITLE.format(level=stands.level, xp=stands.xp)
     chart = progress(stands.scores, title=title, passes_at=training.PASSES_AT)
-    return Line(text, picture=chart)
+    return StaticReply(text, picture=chart)

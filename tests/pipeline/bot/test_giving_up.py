@@ -10,9 +10,9 @@ from asgiref.sync import sync_to_async
 from django.test import SimpleTestCase
 
 from pipeline.bot.intake import store
-from pipeline.bot.lines import Place
 from pipeline.bot.outbox import Outbox
-from pipeline.bot.parsing import place_of, query_id_of
+from pipeline.bot.parsing import query_id_of, reply_target_of
+from pipeline.bot.static_reply import ReplyTarget
 from pipeline.models import Member, TelegramUpdate
 from pipeline.models.members import Access
 from pipeline.queue import dispatcher
@@ -156,21 +156,21 @@ class PressTests(BotCase):
 
 
 class PlaceTests(SimpleTestCase):
-    def place(self, **update: Any) -> Place:
+    def target(self, **update: Any) -> ReplyTarget:
         content = update.get("message") or update["callback_query"]["message"]
         chat_id = content["chat"]["id"] if isinstance(content, dict) else None
-        return place_of(TelegramUpdate(raw=json.dumps(update), chat_id=chat_id))
+        return reply_target_of(TelegramUpdate(raw=json.dumps(update), chat_id=chat_id))
 
     def test_a_line_goes_to_the_topic_and_in_a_group_to_the_message(self):
         in_topic = message(chat=GROUP, message_thread_id=7, is_topic_message=True)
 
-        assert self.place(message=message(chat=PRIVATE)) == Place()
-        assert self.place(message=message(chat=GROUP)) == Place(message_id=50)
-        assert self.place(message=in_topic) == Place(topic=7, message_id=50)
-        assert self.place(callback_query={"message": in_topic}) == Place(topic=7)
+        assert self.target(message=message(chat=PRIVATE)) == ReplyTarget()
+        assert self.target(message=message(chat=GROUP)) == ReplyTarget(message_id=50)
+        assert self.target(message=in_topic) == ReplyTarget(topic=7, message_id=50)
+        assert self.target(callback_query={"message": in_topic}) == ReplyTarget(topic=7)
 
     def test_an_update_of_any_shape_has_a_place(self):
         for raw in ("{}", '{"message": 5}', '{"callback_query": []}'):
             with self.subTest(raw):
                 row = TelegramUpdate(raw=raw)
-                assert (place_of(row), query_id_of(row)) == (Place(), "")
+                assert (reply_target_of(row), query_id_of(row)) == (ReplyTarget(), "")

@@ -185,20 +185,20 @@ class BucketTests(SimpleTestCase):
     def test_a_burst_goes_at_once_and_the_rest_at_the_steady_rate(self):
         bucket = Bucket(burst=3, per_s=2.0, now=100.0)
 
-        assert [bucket.place(100.0) for _ in range(5)] == [100.0, 100.0, 100.0, 100.5, 101.0]
+        assert [bucket.take(100.0) for _ in range(5)] == [100.0, 100.0, 100.0, 100.5, 101.0]
 
     def test_a_pause_gives_the_burst_back_and_no_more(self):
         bucket = Bucket(burst=2, per_s=1.0, now=0.0)
         for _ in range(2):
-            bucket.place(0.0)
+            bucket.take(0.0)
 
-        assert [bucket.place(1000.0) for _ in range(3)] == [1000.0, 1000.0, 1001.0]
+        assert [bucket.take(1000.0) for _ in range(3)] == [1000.0, 1000.0, 1001.0]
 
     def test_what_it_would_have_to_wait_is_told_without_taking_the_place(self):
         bucket = Bucket(burst=1, per_s=1.0, now=0.0)
-        bucket.place(0.0)
+        bucket.take(0.0)
 
-        assert (bucket.wait_s(0.0), bucket.wait_s(0.0), bucket.place(0.0)) == (1.0, 1.0, 1.0)
+        assert (bucket.wait_s(0.0), bucket.wait_s(0.0), bucket.take(0.0)) == (1.0, 1.0, 1.0)
 
     def test_a_group_is_slower_than_a_private_chat(self):
         burst, private_per_s = limiter.PRIVATE

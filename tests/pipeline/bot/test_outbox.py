@@ -14,10 +14,10 @@ from telegram.ext import ExtBot
 
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.limiter import ChatRateLimiter
-from pipeline.bot.lines import Place
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.placeholders import MAX_TRIES
+from pipeline.bot.static_reply import ReplyTarget
 from pipeline.journal.fencing import Superseded, TaskLease
 from pipeline.models import Member, OutgoingMessage, SentAlert, Task, TelegramUpdate
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
@@ -39,15 +39,15 @@ class OutboxCase(BotCase):
 
     @asynccontextmanager
     async def outbox(
-        self, place: Place | None = None, *, through: str = ""
+        self, target: ReplyTarget | None = None, *, through: str = ""
     ) -> AsyncIterator[tuple[Outbox, Chat]]:
         with running_sandbox() as base_url:
-            async with self.outbox_at(base_url, through or base_url, place) as both:
+            async with self.outbox_at(base_url, through or base_url, target) as both:
                 yield both
 
     @asynccontextmanager
     async def outbox_at(
-        self, base_url: str, telegram: str, place: Place | None = None
+        self, base_url: str, telegram: str, target: ReplyTarget | None = None
     ) -> AsyncIterator[tuple[Outbox, Chat]]:
         await TelegramUpdate.objects.all().adelete()  # of an earlier subtest
         update = await TelegramUpdate.objects.acreate(
@@ -63,7 +63,7 @@ class OutboxCase(BotCase):
             # Telegram lets a bot write to those who have written to it.
             limiter.note(await chat.say(MAYA, "hello"))
             lease = TaskLease(self.task.pk, self.task.token)
-            yield Outbox(bot, update, place or Place(), lease), chat
+            yield Outbox(bot, update, target or ReplyTarget(), lease), chat
         await chat.aclose()
 
 
@@ -172,7 +172,7 @@ class TopicTests(OutboxCase):
             )
         ):
             with self.subTest(description):
-                async with self.outbox(Place(topic=7, message_id=1)) as (outbox, chat):
+                async with self.outbox(ReplyTarget(topic=7, message_id=1)) as (outbox, chat):
                     await chat.fault(method="sendMessage", error_code=400, description=description)
                     await outbox.say(f"The answer {number}")
                     (answer,) = await chat.messages_of_the_bot(MAYA)
@@ -181,7 +181,7 @@ class TopicTests(OutboxCase):
                 assert answer["reply_to_message"]["message_id"] == 1
 
     async def test_a_reply_that_leads_back_to_a_closed_topic_is_sent_without_it(self):
-        async with self.outbox(Place(topic=7, message_id=1)) as (outbox, chat):
+        async with self.outbox(ReplyTarget(topic=7, message_id=1)) as (outbox, chat):
             await chat.fault(
                 method="sendMessage", error_code=400, description="TOPIC_CLOSED", count=2
             )
@@ -191,7 +191,7 @@ class TopicTests(OutboxCase):
         assert "reply_to_message" not in answer
 
     async def test_a_placeholder_in_a_closed_topic_is_followed_by_the_answer(self):
-        async with self.outbox(Place(topic=7)) as (outbox, chat):
+        async with self.outbox(ReplyTarget(topic=7)) as (outbox, chat):
             await outbox.show_placeholder("One moment")
             for method in ("editMessageText", "sendMessage"):
                 await chat.fault(method=method, error_code=400, description="TOPIC_CLOSED")
@@ -200,7 +200,7 @@ class TopicTests(OutboxCase):
             assert await chat.replies(MAYA) == ["One moment", "The answer"]
 
     async def test_any_other_refusal_stays_one(self):
-        async with self.outbox(Place(topic=7)) as (outbox, chat):
+        async with self.outbox(ReplyTarget(topic=7)) as (outbox, chat):
             await chat.fault(method="sendMessage", error_code=400, description="CHAT_RESTRICTED")
             await outbox.say("The answer")
 
@@ -464,7 +464,7 @@ class LostTests(OutboxCase):
         update = await TelegramUpdate.objects.acreate(
             bot_id=1, update_id=2_000 + number, kind="message", raw="{}", chat_id=person
         )
-        return Outbox(outbox._bot, update, Place(), outbox._lease, found=outbox._found)
+        return Outbox(outbox._bot, update, ReplyTarget(), outbox._lease, found=outbox._found)
 
     async def alert(self, outbox: Outbox) -> None:
         """Alert the operators by the outbox's bot."""

@@ -54,11 +54,11 @@ class PlaceTests(SimpleTestCase):
             ExitStack() as one,
             ExitStack() as two,
         ):
-            places = [worker._own_place(one).name, worker._own_place(two).name]
+            names = [worker._own_lock_path(one).name, worker._own_lock_path(two).name]
             one.close()
-            successor = worker._own_place(two).name
+            successor = worker._own_lock_path(two).name
 
-        assert places == ["worker-1.lock", "worker-2.lock"]
+        assert names == ["worker-1.lock", "worker-2.lock"]
         assert successor == "worker-1.lock"
 
     def test_the_same_folder_is_the_same_installation_and_another_one_is_not(self):

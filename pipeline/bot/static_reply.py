@@ -1,4 +1,4 @@
-"""What the bot says without a run: a line with its buttons, and where in a chat it goes."""
+"""Fixed reply texts with their buttons, and the chat topic and message that a reply goes to."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Also: TypeAlias = Callable[[], object] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What the bot says without a run, and what goes with it."""
+class StaticReply:
+    """A reply that needs no run: text, buttons, picture."""
 
     text: str
     buttons: Buttons = ()
-    also: Also = None  # done once, in the transaction that decides on the line
+    also: Also = None  # called once, in the transaction that stores the reply
     picture: str = ""  # a PNG in base64, whose caption is the text
     kind: ReplyKind = ReplyKind.LINE
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a chat a reply goes: its topic, and in a group the message that it is a reply to."""
+class ReplyTarget:
+    """The topic that a reply goes to, and in a group the message that it is a reply to."""
 
     topic: int | None = None
     message_id: int | None = None
 
     @property
     def options(self) -> list[dict[str, Any]]:
-        """Return the options of a call that sends, the wanted ones first.
+        """Return the options of a sending call, the preferred ones first.
 
-        The others are for a topic that has been closed or deleted since: as a reply without the
-        topic, then without either.
+        The others are for a topic that has been closed or deleted since: a reply without the topic,
+        then neither.
         """
         reply = None
         if self.message_id is not None:
@@ -51,7 +51,7 @@ class Place:
 
 
 def as_lists(buttons: Buttons) -> list[list[list[str]]]:
-    """Return the buttons as a row of the database keeps them."""
+    """Return the buttons as the database stores them."""
     return [[list(button) for button in row] for row in buttons]
 
 

@@ -1,4 +1,4 @@
-"""Whether there is room: one `make run` a checkout, and a port that nobody else listens on."""
+"""One `make run` a checkout, on a free port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refuse_taken_port(host: str, port: int) -> None:
     """Do nothing when the port is free.
 
     Raises:
-        CannotStart: somebody listens there, or this user may not.
+        CannotStart: another program listens there, or this user may not.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web's own socket
