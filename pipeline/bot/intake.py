@@ -41,7 +41,7 @@ ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset(  # they do not wait for a run
     {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
 )
-TOLD_EVERY = timedelta(minutes=1)  # so often at most is a chat told that a message is in line
+NOTICE_EVERY = timedelta(minutes=1)  # so often at most is a chat told that a message is in line
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
@@ -149,37 +149,37 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
     known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)
     for update_id in known.values_list("update_id", flat=True):
         del by_id[update_id]
-    letters = [_opened(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
-    TelegramUpdate.objects.bulk_create(letter.row for letter in letters)
-    PastedKey.objects.bulk_create(letter.pasted for letter in letters if letter.pasted)
-    add_tasks(_tasks_for(letters))
+    parsed = [_parse(bot_id, by_id[update_id]) for update_id in sorted(by_id)]
+    TelegramUpdate.objects.bulk_create(stored.row for stored in parsed)
+    PastedKey.objects.bulk_create(stored.pasted for stored in parsed if stored.pasted)
+    add_tasks(_tasks_for(parsed))
     crashpoints.reach("storing updates")
-    return len(letters)
+    return len(parsed)
 
 
-def _tasks_for(letters: Sequence[_Letter]) -> list[Task]:
-    """Return what is to be done about updates, and who is to be told that they wait.
+def _tasks_for(parsed: Sequence[StoredUpdate]) -> list[Task]:
+    """Return the tasks for updates, including notices to chats whose messages must wait.
 
-    One notice a chat at a time, and none while the parts of a paste come in: they are one message.
-    A paste that waits for its parts and for nothing else has its placeholder meanwhile.
+    One notice a chat at a time, and none while the parts of a paste arrive: they are one message. A
+    paste that waits for nothing but its parts gets its placeholder meanwhile.
     """
     now = timezone.now()
-    busy, told = _standing({letter.lane for letter in letters if letter.lane}, now - TOLD_EVERY)
+    busy, told = _standing({stored.lane for stored in parsed if stored.lane}, now - NOTICE_EVERY)
     tasks = []
-    for letter in letters:
-        lane = letter.lane
+    for stored in parsed:
+        lane = stored.lane
         if not lane:
-            tasks.append(Task(kind=TaskKind.CONTROL, update=letter.row))
+            tasks.append(Task(kind=TaskKind.CONTROL, update=stored.row))
             continue
-        due_at = now + pastes.WAIT if letter.is_paste else None
-        is_paste, kind = letter.is_paste, TaskKind.MESSAGE
+        due_at = now + pastes.WAIT if stored.is_paste else None
+        is_paste, kind = stored.is_paste, TaskKind.MESSAGE
         tasks.append(
-            Task(kind=kind, lane=lane, update=letter.row, is_paste=is_paste, due_at=due_at)
+            Task(kind=kind, lane=lane, update=stored.row, is_paste=is_paste, due_at=due_at)
         )
         is_first, is_part = lane not in busy, busy.get(lane, False)
         is_due = is_paste if is_first else lane not in told
-        if letter.may_be_told and is_due and not is_part:
-            tasks.append(Task(kind=TaskKind.NOTICE, lane=lane, update=letter.row))
+        if stored.may_get_notice and is_due and not is_part:
+            tasks.append(Task(kind=TaskKind.NOTICE, lane=lane, update=stored.row))
             told.add(lane)
         busy[lane] = is_paste or is_part
     return tasks
@@ -205,33 +205,33 @@ def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[st
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    """An update as it is stored, and where it lines up."""
+class StoredUpdate:
+    """A parsed update as its row, and the lane of its task."""
 
     row: TelegramUpdate
     lane: str = ""
-    may_be_told: bool = False
+    may_get_notice: bool = False
     is_paste: bool = False
     pasted: PastedKey | None = None
 
 
-def _opened(bot_id: int, update: Json) -> _Letter:
-    """Return what to store of an update; of one of no sensible shape its id, for a dead letter.
+def _parse(bot_id: int, update: Json) -> StoredUpdate:
+    """Return what to store of an update; of a malformed one only its id, for a dead letter.
 
-    Whatever strange thing comes: it must not keep the others of its batch from being stored.
+    A malformed update must not keep the others of its batch from being stored.
     """
     try:
         row, lane = _row(bot_id, update), lane_of(update)
-        return _Letter(
+        return StoredUpdate(
             row,
             lane,
-            may_be_told=bool(lane) and _may_be_told(update),
+            may_get_notice=bool(lane) and _may_get_notice(update),
             is_paste=bool(lane) and pastes.may_go_on(update["message"]),
             pasted=_pasted(update, row),
         )
     except UNREADABLE:
         logger.exception("update %s cannot be kept as it is", update["update_id"])
-        return _Letter(TelegramUpdate(bot_id=bot_id, update_id=update["update_id"], raw="{}"))
+        return StoredUpdate(TelegramUpdate(bot_id=bot_id, update_id=update["update_id"], raw="{}"))
 
 
 def lane_of(update: Json) -> str:
@@ -244,14 +244,14 @@ def lane_of(update: Json) -> str:
     return f"{chat_id}:{topic or ''}"
 
 
-def _may_be_told(update: Json) -> bool:
-    """Tell whether whoever sent this may hear that it waits: every such message gets an answer.
+def _may_get_notice(update: Json) -> bool:
+    """Tell whether the sender may get a notice that the message waits.
 
-    Not who sent it long ago, while the bot was away.
+    True for messages that always get an answer, unless sent long ago while the bot was down.
     """
     message = update["message"]
     is_one = message["chat"].get("type") == "private" and not message.get("media_group_id")
-    return is_one and not _is_older(message, TOLD_EVERY)
+    return is_one and not _is_older(message, NOTICE_EVERY)
 
 
 def _is_older(message: Json, than: timedelta) -> bool:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from telegram import Bot
 from telegram.error import NetworkError
 
-from pipeline.bot.intake import TOLD_EVERY, PersistingRequest, lane_of, store, updates_in
+from pipeline.bot.intake import NOTICE_EVERY, PersistingRequest, lane_of, store, updates_in
 from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue import pastes
@@ -93,7 +93,7 @@ class StoreTests(TransactionTestCase):
         assert kinds()[2:] == ["message", "notice", "message", "message"]
 
         notices = Task.objects.filter(kind="notice")
-        notices.update(created_at=timezone.now() - 2 * TOLD_EVERY, status=TaskStatus.DONE)
+        notices.update(created_at=timezone.now() - 2 * NOTICE_EVERY, status=TaskStatus.DONE)
         store(BOT_ID, [said(6, "words"), said(7, "words", chat_id=1002)], add)
         assert kinds()[6:] == ["message"] * 2  # the line about the third still stands there
 
@@ -106,7 +106,7 @@ class StoreTests(TransactionTestCase):
         tasks = Task.objects.all()
         tasks.filter(kind="message").update(status=TaskStatus.RUNNING, worker="w")
         tasks.filter(kind="notice").update(
-            status=TaskStatus.DONE, created_at=timezone.now() - 2 * TOLD_EVERY
+            status=TaskStatus.DONE, created_at=timezone.now() - 2 * NOTICE_EVERY
         )
         store(BOT_ID, [said(2, "words")], add)
 
