@@ -36,7 +36,7 @@ from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
 from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.operations.chores import Chores
+from pipeline.operations.periodic_jobs import PeriodicJobs
 from pipeline.queue.backends import create_queue, has_workers_of_its_own
 from pipeline.queue.base import Claim
 from pipeline.running.run_service import RunService
@@ -175,7 +175,7 @@ class _Process:
     def __init__(self, role: str, lock_name: str, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
-        self._chores = Chores(self._alerts.tell)
+        self._periodic_jobs = PeriodicJobs(self._alerts.tell)
         self._queue = create_queue(f"{_installation()}:{lock_name}")
         self._service = RunService(role, self._alerts.post, self._queue.add)
         self._bot = BotSide(self._service, self._alerts, self._queue.add)
@@ -199,7 +199,7 @@ class _Process:
             # Here the token is known to be good, and no run of this process can have begun.
             await _close_orphans()
             await self._queue.start(self._perform, self._given_up)
-            self._chores.start()
+            self._periodic_jobs.start()
 
     async def _perform(self, claim: Claim) -> TaskStatus:
         """Do one task of the queue's."""
@@ -234,7 +234,7 @@ class _Process:
     async def _finish(self, within_s: float) -> None:
         """Finish or hand back what was begun, then close everything, within one deadline."""
         ends_at = time.monotonic() + within_s
-        await self._chores.close()
+        await self._periodic_jobs.close()
         await self._queue.close(_left(ends_at))
         await _until(ends_at, self._alerts.drain())
         await self._bot.close()

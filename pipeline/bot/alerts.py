@@ -20,7 +20,7 @@ from agents.llm.secrets import scrub
 from pipeline.bot.refusals import never_arrived
 from pipeline.models.inbox import SentAlert
 
-TOLD_WITHIN_S = 20.0  # sooner than its chore is due again, and another process might tell it too
+TOLD_WITHIN_S = 20.0  # less than its periodic job's interval: another process must not send it too
 MAX_CHARACTERS = 4000  # Telegram takes 4,096
 NOTED_WITHIN_S = 2.0
 KEPT_FOR = timedelta(days=30)

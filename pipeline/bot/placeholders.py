@@ -167,7 +167,7 @@ class Placeholders(ABC):
         earlier sends. Also returns whether the search was complete.
         """
         ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
-        # An alert that was lost here is taken for the bot's own, too; a chore tells it again.
+        # An alert that was lost here counts as the bot's own, too; a periodic job sends it again.
         alerts = SentAlert.objects.filter(chat_id=str(self._chat_id), message_id=None)
         again = row.sent_again_after
         most = MAX_IDS if again is None else len(again) + await alerts.acount()

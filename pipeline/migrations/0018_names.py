@@ -29,6 +29,14 @@ class Migration(migrations.Migration):
                     table='pipeline_closedspan',
                 ),
                 migrations.RenameModel(
+                    old_name='Chore',
+                    new_name='PeriodicJob',
+                ),
+                migrations.AlterModelTable(
+                    name='periodicjob',
+                    table='pipeline_chore',
+                ),
+                migrations.RenameModel(
                     old_name='PromptText',
                     new_name='TextBlob',
                 ),
@@ -129,6 +137,16 @@ class Migration(migrations.Migration):
                 migrations.AddConstraint(
                     model_name='usagerollup',
                     constraint=models.UniqueConstraint(fields=('period', 'starts_at', 'agent', 'model_id', 'payer'), name='figures_once'),
+                ),
+                migrations.AlterField(
+                    model_name='periodicjob',
+                    name='found',
+                    field=models.JSONField(db_column='found', default=dict),
+                ),
+                migrations.RenameField(
+                    model_name='periodicjob',
+                    old_name='found',
+                    new_name='last_result',
                 ),
             ],
         ),

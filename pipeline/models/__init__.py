@@ -14,7 +14,7 @@ from pipeline.models.inbox import (
 )
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
-from pipeline.models.operations import Chore, ClosedPeriod, ToldConcern, UsageRollup
+from pipeline.models.operations import ClosedPeriod, PeriodicJob, ToldConcern, UsageRollup
 from pipeline.models.readings import TextsRead
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
@@ -22,7 +22,6 @@ from pipeline.models.training import Exercise, Lesson, Scenario, Track
 __all__ = [
     "Action",
     "CasebookEntry",
-    "Chore",
     "ClosedPeriod",
     "Exercise",
     "Fact",
@@ -33,6 +32,7 @@ __all__ = [
     "MovedChat",
     "OutgoingMessage",
     "PastedKey",
+    "PeriodicJob",
     "PipelineRun",
     "PlaybookPage",
     "Poller",

@@ -76,12 +76,15 @@ class ClosedPeriod(models.Model):
         return f"{self.get_period_display()} of {self.starts_at}"
 
 
-class Chore(models.Model):
-    """What one process of all does now and then: when it is due again, and what it last found."""
+class PeriodicJob(models.Model):
+    """A periodic job, run by one process of all: when it is due, and its last result."""
 
     name = models.CharField(primary_key=True, max_length=40)
     due_at = models.DateTimeField()
-    found = models.JSONField(default=dict)
+    last_result = models.JSONField(default=dict, db_column="found")
+
+    class Meta:
+        db_table = "pipeline_chore"
 
     def __str__(self) -> str:
         return self.name

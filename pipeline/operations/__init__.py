@@ -1,1 +1,1 @@
-"""What operators look at, and what is done now and then: usage, attention, chores, pruning."""
+"""Usage, alerts, periodic jobs and pruning."""

@@ -20,7 +20,15 @@ from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
-from pipeline.models import CasebookEntry, Chore, LLMCall, Member, MovedChat, Task, ToldConcern
+from pipeline.models import (
+    CasebookEntry,
+    LLMCall,
+    Member,
+    MovedChat,
+    PeriodicJob,
+    Task,
+    ToldConcern,
+)
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
@@ -29,8 +37,8 @@ from pipeline.operations import usage
 MAX_COUNTED = 1000  # "1000 or more" says enough
 CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
 LOW_CREDIT_USD = Decimal(1)
-CREDIT = "credit"  # the chore that asks for it
-CATALOGUE = "catalogue"  # the chore that syncs it
+CREDIT = "credit"  # the periodic job that asks for it
+CATALOGUE = "catalogue"  # the periodic job that syncs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +136,9 @@ def _processes() -> Iterator[Concern]:
 
 def credit() -> dict[str, str | None]:
     """Return what was last heard of the shared key: `remaining_usd`, `problem`; {} before that."""
-    chore = Chore.objects.filter(name=CREDIT).first()
+    job = PeriodicJob.objects.filter(name=CREDIT).first()
     is_asked_for = settings.OPENROUTER_API_KEY and settings.SHARED_SERVER == "openrouter"
-    return chore.found if chore is not None and is_asked_for else {}
+    return job.last_result if job is not None and is_asked_for else {}
 
 
 def _spending(now: datetime) -> Iterator[Concern]:
@@ -151,8 +159,8 @@ def _spending(now: datetime) -> Iterator[Concern]:
 
 
 def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
-    chore = Chore.objects.filter(name=CATALOGUE).first()
-    if chore is not None and (problem := chore.found.get("problem")):
+    job = PeriodicJob.objects.filter(name=CATALOGUE).first()
+    if job is not None and (problem := job.last_result.get("problem")):
         yield Concern(
             key="catalogue", text=f"{problem}. Prices and retirement dates may be out of date."
         )

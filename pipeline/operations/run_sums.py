@@ -1,7 +1,7 @@
 """What the calls of a run came to, made anew where its row says otherwise.
 
 `call_rows.complete_call` keeps the sums from call to call. A process of an earlier release beside
-this one may not, during an upgrade or after one was taken back: then a chore comes by here.
+this one may not, during an upgrade or after one was taken back: then a periodic job corrects them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce, TruncHour
 from django.utils import timezone
 
 from pipeline.journal import hooks
-from pipeline.models import Chore, ClosedPeriod, LLMCall, PipelineRun, StepRun, UsageRollup
+from pipeline.models import ClosedPeriod, LLMCall, PeriodicJob, PipelineRun, StepRun, UsageRollup
 from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, StepStatus
 from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, from_json
@@ -170,9 +170,11 @@ def _line_up() -> None:
     Otherwise a late call could find its hour still open while another transaction sums and closes
     it without that call.
     """
-    if not Chore.objects.select_for_update().filter(name=LOCK).exists():
-        Chore.objects.bulk_create([Chore(name=LOCK, due_at=timezone.now())], ignore_conflicts=True)
-        list(Chore.objects.select_for_update().filter(name=LOCK))
+    if not PeriodicJob.objects.select_for_update().filter(name=LOCK).exists():
+        PeriodicJob.objects.bulk_create(
+            [PeriodicJob(name=LOCK, due_at=timezone.now())], ignore_conflicts=True
+        )
+        list(PeriodicJob.objects.select_for_update().filter(name=LOCK))
 
 
 def _keep(period: Period, starts: list[datetime], found: Rollups) -> None:

@@ -15,7 +15,7 @@ from agents.models import AgentModelConfig, OverrideVersion, ResolverProcess
 from agents.snapshot import read_snapshot
 from observatory.dashboard import views
 from observatory.dashboard.recent import Recent
-from pipeline.models import Chore
+from pipeline.models import PeriodicJob
 from pipeline.operations import attention
 from tests.forms import send
 from tests.pipeline.test_usage import UsageCase
@@ -79,8 +79,8 @@ class EffectTest(FirstPageCase):
 
 class CreditTest(FirstPageCase):
     def test_what_the_shared_key_has_left_is_shown(self):
-        Chore.objects.create(
-            name=attention.CREDIT, due_at=timezone.now(), found={"remaining_usd": "74.5"}
+        PeriodicJob.objects.create(
+            name=attention.CREDIT, due_at=timezone.now(), last_result={"remaining_usd": "74.5"}
         )
 
         assert "$74.50 left on the team key" in self.page()

@@ -17,9 +17,9 @@ from agents.llm.keys import PlainKey
 from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
 from pipeline.models import (
     CasebookEntry,
-    Chore,
     LLMCall,
     Member,
+    PeriodicJob,
     PipelineRun,
     StepRun,
     Task,
@@ -29,7 +29,7 @@ from pipeline.models import (
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import UNFIT_CAUSES, StepStatus
-from pipeline.operations import attention, chores
+from pipeline.operations import attention, periodic_jobs
 from tests.sandbox.serving import running_sandbox
 
 
@@ -76,8 +76,8 @@ class ConcernTest(TestCase):
 
     def test_little_credit_is_told_before_it_is_gone(self):
         process()
-        Chore.objects.create(
-            name=attention.CREDIT, due_at=timezone.now(), found={"remaining_usd": "0.40"}
+        PeriodicJob.objects.create(
+            name=attention.CREDIT, due_at=timezone.now(), last_result={"remaining_usd": "0.40"}
         )
 
         found = attention.concerns(timezone.now())
@@ -264,7 +264,7 @@ class NewsTest(TestCase):
         assert attention.news(attention.concerns(timezone.now())) == []
 
 
-class ChoreTest(TestCase):
+class PeriodicJobTest(TestCase):
     def setUp(self):
         self.now = timezone.now()
         self.times = 0
@@ -274,10 +274,10 @@ class ChoreTest(TestCase):
         return {"times": self.times}
 
     def look(self, seconds: float) -> None:
-        duty = chores.Duty("count", timedelta(minutes=1), self.count)
-        async_to_sync(chores.do_if_due)(duty, self.now + timedelta(seconds=seconds), told)
+        spec = periodic_jobs.JobSpec("count", timedelta(minutes=1), self.count)
+        async_to_sync(periodic_jobs.run_if_due)(spec, self.now + timedelta(seconds=seconds), told)
 
-    def test_a_chore_is_done_when_it_is_due_and_by_one_process_only(self):
+    def test_a_job_runs_when_it_is_due_and_by_one_process_only(self):
         for seconds in (0, 0, 30, 59):
             self.look(seconds)
         assert self.times == 1
@@ -285,7 +285,7 @@ class ChoreTest(TestCase):
         self.look(61)
 
         assert self.times == 2
-        assert Chore.objects.get(name="count").found == {"times": 2}
+        assert PeriodicJob.objects.get(name="count").last_result == {"times": 2}
 
     def test_a_clock_that_is_set_back_a_day_delays_nothing(self):
         self.look(0)
@@ -294,9 +294,9 @@ class ChoreTest(TestCase):
         assert self.times == 2
 
 
-class ConcernsChoreTest(TestCase):
+class AlertsJobTest(TestCase):
     def test_what_did_not_reach_the_operators_is_told_again_until_it_does(self):
-        (duty,) = (duty for duty in chores.DUTIES if duty.name == "concerns")
+        (spec,) = (spec for spec in periodic_jobs.JOBS if spec.name == "concerns")
         process(is_stale=True)
         now, texts = timezone.now(), []
         arrives = [False, False, True]
@@ -306,23 +306,23 @@ class ConcernsChoreTest(TestCase):
             return arrives[len(texts) - 1]
 
         for turn in range(5):
-            async_to_sync(chores.do_if_due)(duty, now + turn * duty.every, tell)
+            async_to_sync(periodic_jobs.run_if_due)(spec, now + turn * spec.every, tell)
 
         assert len(texts) == 3
         assert len(set(texts)) == 1
 
 
-class CatalogueChoreTest(TestCase):
+class CatalogJobTest(TestCase):
     """The catalogue is synced daily, by whichever process finds it due."""
 
     def test_it_is_taken_in_once_a_day_and_tried_again_after_an_hour(self):
-        (duty,) = (duty for duty in chores.DUTIES if duty.name == attention.CATALOGUE)
+        (spec,) = (spec for spec in periodic_jobs.JOBS if spec.name == attention.CATALOGUE)
         now = timezone.now()
 
         def look(hours: float) -> dict[str, str]:
             at = now + timedelta(hours=hours)
-            async_to_sync(_closing)(chores.do_if_due(duty, at, told))
-            found: dict[str, str] = Chore.objects.get(name=duty.name).found
+            async_to_sync(_closing)(periodic_jobs.run_if_due(spec, at, told))
+            found: dict[str, str] = PeriodicJob.objects.get(name=spec.name).last_result
             return found
 
         with override_settings(OPENROUTER_BASE_URL="http://127.0.0.1:9/api/v1"):

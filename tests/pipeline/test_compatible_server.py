@@ -25,9 +25,9 @@ from agents.llm.http import close_clients
 from agents.llm.router import create_provider, create_shared_provider, provider_of_key
 from agents.models import AgentModelConfig, CatalogModel, ServedName
 from agents.retirement import retirements
-from pipeline.models import Chore, LLMCall, PipelineRun
+from pipeline.models import LLMCall, PeriodicJob, PipelineRun
 from pipeline.models.runs import CallStatus
-from pipeline.operations import attention, chores
+from pipeline.operations import attention, periodic_jobs
 from pipeline.running.briefing import default_provider
 from tests.canaries import MEMBER_KEY, OPENAI_KEY, SHARED_KEY
 from tests.llm.bare_server import GGUF, BareServer, bare_server
@@ -250,10 +250,10 @@ class ChoosingTests(TestCase):
             AgentModelConfig.objects.upsert("strategist", MODEL, "olga")
             assert retirements(attention.uses(), today=timezone.now().date()) == []
             assert attention.credit() == {}
-            for duty in chores.DUTIES:
-                if duty.name in (attention.CREDIT, attention.CATALOGUE):
-                    async_to_sync(chores.do_if_due)(duty, timezone.now(), _silent)
-                    assert Chore.objects.get(name=duty.name).found == {}
+            for spec in periodic_jobs.JOBS:
+                if spec.name in (attention.CREDIT, attention.CATALOGUE):
+                    async_to_sync(periodic_jobs.run_if_due)(spec, timezone.now(), _silent)
+                    assert PeriodicJob.objects.get(name=spec.name).last_result == {}
 
     def test_no_text_is_taken_for_a_key_of_the_teams_server(self):
         assert create_shared_provider(SHARED_KEY, "a/b").name == "openrouter"

@@ -20,7 +20,7 @@ from pipeline.journal.facts import ModelChoice
 from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.sentences import sentence
 from pipeline.models import LLMCall, StepRun
-from pipeline.operations import chores, old_decisions
+from pipeline.operations import old_decisions, periodic_jobs
 from pipeline.running.decisions import decided, given
 from tests.pipeline.recorded import a_run
 
@@ -148,17 +148,17 @@ class FillingTests(TestCase):
         }
         assert set(LLMCall.objects.values_list("error_type", flat=True)) == {"RateLimited"}
 
-    def test_the_chore_rests_between_passes_and_then_looks_at_what_came_since(self):
-        (duty,) = (duty for duty in chores.DUTIES if duty.name == chores.OLD_DECISIONS)
-        now, do = timezone.now(), async_to_sync(chores.do_if_due)
+    def test_the_job_rests_between_passes_and_then_looks_at_what_came_since(self):
+        (spec,) = (spec for spec in periodic_jobs.JOBS if spec.name == periodic_jobs.OLD_DECISIONS)
+        now, do = timezone.now(), async_to_sync(periodic_jobs.run_if_due)
         said = {"decision": "ran a/b because no override is set; shared key; snapshot v1 0.0 s old"}
         step = said | {"requested_model": "a/b", "snapshot_version": "v1"}
-        do(duty, now, told)
+        do(spec, now, told)
         a_run(step)
 
         filled = []
         for minutes in (1, 59, 61):
-            do(duty, now + timedelta(minutes=minutes), told)
+            do(spec, now + timedelta(minutes=minutes), told)
             filled.append(StepRun.objects.filter(decision_source="default").count())
 
         assert filled == [0, 0, 1]

@@ -9,8 +9,8 @@ from asgiref.sync import async_to_sync
 from django.test import TestCase
 from django.utils import timezone
 
-from pipeline.models import Chore, LLMCall, PipelineRun
-from pipeline.operations import chores, run_sums
+from pipeline.models import LLMCall, PeriodicJob, PipelineRun
+from pipeline.operations import periodic_jobs, run_sums
 from tests.pipeline.recorded import a_run
 
 FIGURES = ("cost_usd", "has_mismatch", "has_fallback")
@@ -40,18 +40,18 @@ class RunSumsTests(TestCase):
         assert self.figures_of(free) == (None, False, False)
         assert run_sums.mend(timezone.now() - HOUR) == 0
 
-    def test_the_chore_looks_back_to_its_last_turn_and_an_hour_before(self):
-        (duty,) = (duty for duty in chores.DUTIES if duty.name == chores.RUN_SUMS)
+    def test_the_job_looks_back_to_its_last_turn_and_an_hour_before(self):
+        (spec,) = (spec for spec in periodic_jobs.JOBS if spec.name == periodic_jobs.RUN_SUMS)
         now = timezone.now()
-        async_to_sync(chores.do_if_due)(duty, now - 5 * HOUR, told)
+        async_to_sync(periodic_jobs.run_if_due)(spec, now - 5 * HOUR, told)
         older, newer = a_run(hours_ago=7), a_run(hours_ago=5.5)
         for run in (older, newer):
             LLMCall.objects.filter(step__run=run).update(
                 cost_usd=Decimal("0.3"), started_at=run.started_at
             )
             PipelineRun.objects.filter(pk=run.pk).update(cost_usd=None)
-        with self.assertLogs("pipeline.operations.chores", "WARNING"):
-            async_to_sync(chores.do_if_due)(duty, now, told)
+        with self.assertLogs("pipeline.operations.periodic_jobs", "WARNING"):
+            async_to_sync(periodic_jobs.run_if_due)(spec, now, told)
 
         assert [self.figures_of(run)[0] for run in (older, newer)] == [None, Decimal("0.3")]
-        assert Chore.objects.get(name=duty.name).found["mended"] == 1
+        assert PeriodicJob.objects.get(name=spec.name).last_result["mended"] == 1

@@ -14,7 +14,7 @@ from telegram import Bot
 
 from pipeline.bot.alerts import Alerts
 from pipeline.models import SentAlert
-from pipeline.operations.chores import DUTIES
+from pipeline.operations.periodic_jobs import JOBS
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, Chat
 from tests.sandbox.serving import running_sandbox
@@ -24,7 +24,7 @@ TEXT = "The shared key has $0.10 left."
 
 
 class TellTests(TestCase):
-    lost_alerts = next(duty for duty in DUTIES if duty.name == "lost alerts")
+    lost_alerts = next(spec for spec in JOBS if spec.name == "lost alerts")
 
     @asynccontextmanager
     async def alerts(self) -> AsyncIterator[tuple[Alerts, Chat]]:

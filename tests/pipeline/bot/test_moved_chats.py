@@ -16,7 +16,7 @@ from pipeline.bot.alerts import Alerts
 from pipeline.bot.limiter import Ticket
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.models import MovedChat
-from pipeline.operations import attention, chores
+from pipeline.operations import attention, periodic_jobs
 from tests.canaries import BOT_TOKEN
 from tests.pipeline.bot.chatting import MAYA, BotCase, Chat
 from tests.pipeline.bot.test_groups import NAME, QUESTION, add_group, mention
@@ -100,8 +100,8 @@ class AlertTests(TransactionTestCase):
             (concern,) = [one for one in found if one.key == "operators-chat-moved"]
             for minute in range(2):
                 now = timezone.now() + timedelta(minutes=minute)
-                (duty,) = [duty for duty in chores.DUTIES if duty.name == "concerns"]
-                await chores.do_if_due(duty, now, alerts.tell)
+                (spec,) = [spec for spec in periodic_jobs.JOBS if spec.name == "concerns"]
+                await periodic_jobs.run_if_due(spec, now, alerts.tell)
             seen = await chat.replies(new_id)
 
         assert f"OPERATOR_CHAT_ID from {old_id} to {new_id}" in concern.text

@@ -1,7 +1,7 @@
-"""What has to be done now and then, by one process of all: figures, credit, catalogue, concerns.
+"""Periodic jobs, each run by one process of all: usage, credit, catalog, alerts, repairs.
 
-A chore is claimed by a conditional UPDATE that also says when it is due again, so it needs neither
-a scheduler nor a leader; one that fails is done again at its next turn.
+A job is claimed by a conditional UPDATE that also sets when it is due again, so there is neither a
+scheduler nor a leader. A job that fails runs again when it is next due.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agents import catalog, credit
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline.cancelling import end
-from pipeline.models import Chore, Member, SentAlert
+from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
 
 logger = logging.getLogger(__name__)
@@ -34,33 +34,33 @@ ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
 OLD_DECISIONS = "old decisions"
-BATCHES = 10  # of old decisions, a turn
+BATCHES = 10  # of old decisions, each time
 REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
 ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
 ALERT_IS_NEWS = timedelta(days=1)  # for so long it is told again
 SUMS_FIRST_BACK = timedelta(days=2)
 
-Found = dict[str, Any]
+Result = dict[str, Any]
 Tell = Callable[[str], Awaitable[bool]]  # the operators; False: they were not reached
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
-    """One chore: its name, how often it is due, and what is done."""
+class JobSpec:
+    """A periodic job: its name, its interval and its function."""
 
     name: str
     every: timedelta
-    perform: Callable[[datetime, Tell], Awaitable[Found]]
+    perform: Callable[[datetime, Tell], Awaitable[Result]]
 
 
-async def _close_hours(now: datetime, tell: Tell) -> Found:
+async def _close_hours(now: datetime, tell: Tell) -> Result:
     closed = 0
     while done := await sync_to_async(usage.close_hours)(now):
         closed += done
     return {"closed_hours": closed}
 
 
-async def _ask_for_credit(now: datetime, tell: Tell) -> Found:
+async def _ask_for_credit(now: datetime, tell: Tell) -> Result:
     if not settings.OPENROUTER_API_KEY or settings.SHARED_SERVER != "openrouter":
         return {}
     heard = await credit.ask(PlainKey(settings.OPENROUTER_API_KEY))
@@ -68,14 +68,14 @@ async def _ask_for_credit(now: datetime, tell: Tell) -> Found:
     return {"remaining_usd": left, "problem": heard.problem, "asked_at": now.isoformat()}
 
 
-async def _sync_catalogue(now: datetime, tell: Tell) -> Found:
+async def _sync_catalogue(now: datetime, tell: Tell) -> Result:
     """Sync once a day, and every hour after it could not be done.
 
     With a server of the team's own, only for members who have an OpenRouter key.
     """
     if settings.SHARED_SERVER != "openrouter" and not await _is_openrouter_in_use():
         return {}
-    last: Found = (await Chore.objects.aget(name=attention.CATALOGUE)).found
+    last: Result = (await PeriodicJob.objects.aget(name=attention.CATALOGUE)).last_result
     synced_at = last.get("synced_at", "")
     if synced_at and now - datetime.fromisoformat(synced_at) < SYNCED_FOR:
         return last
@@ -92,7 +92,7 @@ async def _is_openrouter_in_use() -> bool:
     return await own.aexists()
 
 
-async def _tell_concerns(now: datetime, tell: Tell) -> Found:
+async def _tell_concerns(now: datetime, tell: Tell) -> Result:
     found = await sync_to_async(attention.concerns)(now)
     for concern in await sync_to_async(attention.news)(found):
         if not await tell(concern.text):
@@ -101,7 +101,7 @@ async def _tell_concerns(now: datetime, tell: Tell) -> Found:
     return {}
 
 
-async def _repeat_alerts(now: datetime, tell: Tell) -> Found:
+async def _repeat_alerts(now: datetime, tell: Tell) -> Result:
     """Tell once more what was being told when a process was killed: rather twice than never."""
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
     lost = lost.exclude(text="")
@@ -112,9 +112,9 @@ async def _repeat_alerts(now: datetime, tell: Tell) -> Found:
     return {}
 
 
-async def _mend_sums(now: datetime, tell: Tell) -> Found:
+async def _mend_sums(now: datetime, tell: Tell) -> Result:
     """Mend the sums of runs that processes of another release worked on since the last time."""
-    last: Found = (await Chore.objects.aget(name=RUN_SUMS)).found
+    last: Result = (await PeriodicJob.objects.aget(name=RUN_SUMS)).last_result
     looked_at = last.get("looked_at", "")
     before = datetime.fromisoformat(looked_at) if looked_at else now - SUMS_FIRST_BACK
     # The hour before, too: a call that was under way then has ended by now.
@@ -124,9 +124,9 @@ async def _mend_sums(now: datetime, tell: Tell) -> Found:
     return {"looked_at": now.isoformat(), "mended": mended}
 
 
-async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
+async def _fill_old_decisions(now: datetime, tell: Tell) -> Result:
     """Fill the columns of steps that processes of another release wrote, some batches at a time."""
-    last: Found = (await Chore.objects.aget(name=OLD_DECISIONS)).found
+    last: Result = (await PeriodicJob.objects.aget(name=OLD_DECISIONS)).last_result
     if "rests_until" in last and now < datetime.fromisoformat(last["rests_until"]):
         return last
     since, before = last.get("since"), None
@@ -145,59 +145,63 @@ async def _fill_old_decisions(now: datetime, tell: Tell) -> Found:
     return {"since": since, "before": ended_at, "began_at": began_at}
 
 
-DUTIES = (
-    Duty(usage.LOCK, timedelta(minutes=1), _close_hours),
-    Duty(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
-    Duty(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
-    Duty(RUN_SUMS, timedelta(minutes=5), _mend_sums),
-    Duty(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
-    Duty("concerns", timedelta(seconds=30), _tell_concerns),
-    Duty("lost alerts", timedelta(minutes=1), _repeat_alerts),
+JOBS = (
+    JobSpec(usage.LOCK, timedelta(minutes=1), _close_hours),
+    JobSpec(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
+    JobSpec(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
+    JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),
+    JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
+    JobSpec("concerns", timedelta(seconds=30), _tell_concerns),
+    JobSpec("lost alerts", timedelta(minutes=1), _repeat_alerts),
 )
 
 
-class Chores:
-    """Does what is due, in one process of the bot's, until it is closed."""
+class PeriodicJobs:
+    """Runs due jobs in one of the bot's processes, until it is closed."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look for what is due."""
-        self._task = asyncio.create_task(self._run(), name="chores")
+        """Start polling for due jobs."""
+        self._task = asyncio.create_task(self._run(), name="periodic jobs")
 
     async def close(self) -> None:
-        """Leave what is not done to its next turn."""
+        """Stop; an unfinished job runs again when it is next due."""
         if self._task is not None:
             await end([self._task], ENDED_WITHIN_S)
 
     async def _run(self) -> None:
         while True:
-            for duty in DUTIES:
-                await self._do(duty)
+            for spec in JOBS:
+                await self._do(spec)
             await asyncio.sleep(POLL_INTERVAL_S)
 
-    async def _do(self, duty: Duty) -> None:
+    async def _do(self, spec: JobSpec) -> None:
         try:
-            await do_if_due(duty, timezone.now(), self._tell)
-        except DatabaseError as error:  # back at the next look, as the rest of the process is
-            logger.warning("chore %s waits for the database: %s", duty.name, type(error).__name__)
-        except Exception:  # an edge: one chore's mistake must not end the others
-            logger.exception("chore %s failed; it is done again at its next turn", duty.name)
+            await run_if_due(spec, timezone.now(), self._tell)
+        except DatabaseError as error:  # the next poll reconnects, as the rest of the process does
+            logger.warning(
+                "periodic job %s waits for the database: %s", spec.name, type(error).__name__
+            )
+        except Exception:  # an edge: one job's failure must not end the others
+            logger.exception("periodic job %s failed; it runs again when it is next due", spec.name)
 
 
-async def do_if_due(duty: Duty, now: datetime, tell: Tell) -> None:
-    """Do a chore if it is due and no other process has claimed it."""
-    if await sync_to_async(_claim)(duty, now):
-        found = await duty.perform(now, tell)
-        await Chore.objects.filter(name=duty.name).aupdate(found=found)
+async def run_if_due(spec: JobSpec, now: datetime, tell: Tell) -> None:
+    """Run a job if it is due and no other process has claimed it."""
+    if await sync_to_async(_claim)(spec, now):
+        result = await spec.perform(now, tell)
+        await PeriodicJob.objects.filter(name=spec.name).aupdate(last_result=result)
 
 
-def _claim(duty: Duty, now: datetime) -> bool:
-    chores = Chore.objects.filter(name=duty.name)
-    # The second: a clock that was set back must not make a minute's wait a day's.
-    due = chores.filter(Q(due_at__lte=now) | Q(due_at__gt=now + duty.every))
-    if not chores.exists():
-        Chore.objects.bulk_create([Chore(name=duty.name, due_at=now)], ignore_conflicts=True)
-    return bool(due.update(due_at=now + duty.every))
+def _claim(spec: JobSpec, now: datetime) -> bool:
+    jobs = PeriodicJob.objects.filter(name=spec.name)
+    # The second condition: after a clock was set back, a minute's wait must not become a day's.
+    due = jobs.filter(Q(due_at__lte=now) | Q(due_at__gt=now + spec.every))
+    if not jobs.exists():
+        PeriodicJob.objects.bulk_create(
+            [PeriodicJob(name=spec.name, due_at=now)], ignore_conflicts=True
+        )
+    return bool(due.update(due_at=now + spec.every))
