@@ -175,9 +175,9 @@ class _Process:
     def __init__(self, role: str, lock_name: str, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
-        self._periodic_jobs = PeriodicJobs(self._alerts.tell)
+        self._periodic_jobs = PeriodicJobs(self._alerts.send)
         self._queue = create_queue(f"{_installation()}:{lock_name}")
-        self._service = RunService(role, self._alerts.post, self._queue.add)
+        self._service = RunService(role, self._alerts.send_soon, self._queue.add)
         self._bot = BotSide(self._service, self._alerts, self._queue.add)
 
     async def live(self, stopping: asyncio.Event, *, take_over: bool = False) -> None:
@@ -224,10 +224,10 @@ class _Process:
         """Close what belongs to a task that was given up, and tell whom it concerns."""
         if claim.step_id is not None:
             await sync_to_async(rows.give_step_up)(claim.step_id)
-            self._alerts.post(f"Background step {claim.step_id} was given up: {why}")
+            self._alerts.send_soon(f"Background step {claim.step_id} was given up: {why}")
         elif claim.run_id is not None:
             await sync_to_async(rows.give_run_up)(claim.run_id)
-            self._alerts.post(f"Run {claim.run_id}, run again, was given up: {why}")
+            self._alerts.send_soon(f"Run {claim.run_id}, run again, was given up: {why}")
         else:
             await self._bot.give_up(claim, why)
 

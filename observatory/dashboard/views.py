@@ -42,7 +42,7 @@ class _Rights:
 
     sees: bool
     changes: bool
-    pages: frozenset[str]  # of those that concerns lead to
+    pages: frozenset[str]  # that alerts link to
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Rights:
@@ -107,7 +107,7 @@ def _body(rights: _Rights) -> str:
     context = {
         "rows": rows,
         "since": since(at),
-        "concerns": [(one, _link(one, rights)) for one in attention.concerns(at)],
+        "alerts": [(one, _link(one, rights)) for one in attention.alerts(at)],
         "remaining_usd": attention.credit().get("remaining_usd"),
         "may_change": rights.changes,
         "has_overrides": bool(snapshot.overrides),
@@ -116,7 +116,7 @@ def _body(rights: _Rights) -> str:
     return render_to_string("dashboard/agents.html", context)
 
 
-def _link(concern: attention.Concern, rights: _Rights) -> str:
-    if concern.page not in rights.pages:
+def _link(alert: attention.Alert, rights: _Rights) -> str:
+    if alert.page not in rights.pages:
         return ""
-    return f"{reverse(f'admin:{concern.page}')}{f'?{concern.query}' if concern.query else ''}"
+    return f"{reverse(f'admin:{alert.page}')}{f'?{alert.query}' if alert.query else ''}"

@@ -1,4 +1,4 @@
-"""What the operators have to hear, in their chat or at least in the log."""
+"""Sends alerts to the operators' chat, and writes them to the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agents.llm.secrets import scrub
 from pipeline.bot.refusals import never_arrived
 from pipeline.models.inbox import SentAlert
 
-TOLD_WITHIN_S = 20.0  # less than its periodic job's interval: another process must not send it too
+SENT_WITHIN_S = 20.0  # less than its periodic job's interval: another process must not send it too
 MAX_CHARACTERS = 4000  # Telegram takes 4,096
 NOTED_WITHIN_S = 2.0
 KEPT_FOR = timedelta(days=30)
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Alerts:
-    """Tells the operators' chat, or at least the log."""
+    """Sends alerts to the operators' chat; each is in the log in any case."""
 
     def __init__(self) -> None:
         self._bot: Bot | None = None
@@ -40,19 +40,19 @@ class Alerts:
         """Send alerts by this bot from now on."""
         self._bot = bot
 
-    def post(self, text: str) -> None:
-        """Alert; returns at once."""
+    def send_soon(self, text: str) -> None:
+        """Send an alert in the background."""
         logger.error("alert: %s", text)
-        task = asyncio.create_task(self._send(text), name="alert")
+        task = asyncio.create_task(self._send_to_chat(text), name="alert")
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def tell(self, text: str) -> bool:
+    async def send(self, text: str) -> bool:
         """Send an alert. True: it was sent, or never can be; False: try again later."""
         logger.error("alert: %s", text)
         try:
-            async with asyncio.timeout(TOLD_WITHIN_S):
-                return await self._send(text)
+            async with asyncio.timeout(SENT_WITHIN_S):
+                return await self._send_to_chat(text)
         except TimeoutError:
             return False
 
@@ -60,7 +60,7 @@ class Alerts:
         """Wait for alerts that are being sent."""
         await asyncio.gather(*self._sending)
 
-    async def _send(self, text: str) -> bool:
+    async def _send_to_chat(self, text: str) -> bool:
         if self._bot is None or not settings.OPERATOR_CHAT_ID:
             return True  # the log has it
         text = scrub(text)[:MAX_CHARACTERS]
@@ -68,7 +68,7 @@ class Alerts:
         try:
             message = await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {text}")
         except TelegramError as error:
-            logger.warning("the operators' chat could not be told: %s", error)
+            logger.warning("the operators' chat could not be reached: %s", error)
             if note is not None and never_arrived(error):
                 await _noted(note.delete)
             return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # it never can
@@ -80,15 +80,15 @@ class Alerts:
 
 
 def _note(text: str) -> SentAlert:
-    """Note that an alert leaves: anew, or if an earlier try may have been lost, in its row.
+    """Record that an alert is sent now: in a new row, or in that of an earlier, lost attempt.
 
-    A row without its text is not told again: a server that takes alerts and answers none would get
-    them for ever.
+    The row of a second attempt has no text, so there is no third: a server that accepts alerts and
+    never answers would get them forever.
     """
     now, chat_id = timezone.now(), str(settings.OPERATOR_CHAT_ID)
     SentAlert.objects.filter(left_at__lt=now - KEPT_FOR).delete()
     lost = SentAlert.objects.filter(chat_id=chat_id, message_id=None, text=text)
-    row = lost.filter(left_at__lt=now - timedelta(seconds=TOLD_WITHIN_S)).first()
+    row = lost.filter(left_at__lt=now - timedelta(seconds=SENT_WITHIN_S)).first()
     if row is None:
         return SentAlert.objects.create(chat_id=chat_id, text=text, left_at=now)
     row.text, row.left_at = "", now
@@ -97,7 +97,7 @@ def _note(text: str) -> SentAlert:
 
 
 async def _noted(write: Callable[[], Result]) -> Result | None:
-    """Write to the database if possible: the alert may be about the database, and does not wait."""
+    """Write to the database if possible; the alert may be about the database and must not wait."""
     try:
         async with asyncio.timeout(NOTED_WITHIN_S):
             return await sync_to_async(write)()

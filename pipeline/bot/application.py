@@ -93,7 +93,7 @@ class BotSide:
         self._limiter = ChatRateLimiter(shared=shared)
         self._found: Found = {}  # of messages that were lost at kills
         self._application = _application(self.bot_id, add_tasks, self._limiter)
-        support = Support(service, alerts.post, add_tasks)
+        support = Support(service, alerts.send_soon, add_tasks)
         add_handlers(self._application, support, Mine(service))
         self._poller = Poller(self._application.bot, self.bot_id)
 
@@ -204,7 +204,7 @@ class BotSide:
         await sync_to_async(forget_pasted)(row)
         incident = uuid4().hex[:8]
         logger.error("incident=%s task=%s was given up: %s", incident, claim.task_id, why)
-        self._alerts.post(f"Update {row.update_id} was given up (incident {incident}): {why}")
+        self._alerts.send_soon(f"Update {row.update_id} was given up (incident {incident}): {why}")
         if claim.kind not in (TaskKind.MESSAGE, TaskKind.CONTROL):
             return
         # One that has killed its workers is handed out once more, and given up without a try.

@@ -38,12 +38,12 @@ from pipeline.models.runs import RunStatus, StepMode
 
 logger = logging.getLogger(__name__)
 
-Alert = Callable[[str], None]
+NotifyOperators = Callable[[str], None]
 T = TypeVar("T")
 
 
 def log_alert(text: str) -> None:
-    """Alert whoever reads the log; the bot alerts the operators' chat as well."""
+    """Log an alert; the bot sends it to the operators' chat as well."""
     logger.error("alert: %s", text)
 
 
@@ -51,7 +51,7 @@ class StepRecorder:
     """The record of one step run: told of every attempt, it writes rows and keeps the tally."""
 
     def __init__(
-        self, run_id: UUID, step_id: UUID, token: UUID, place: StepPlace, alert: Alert
+        self, run_id: UUID, step_id: UUID, token: UUID, place: StepPlace, alert: NotifyOperators
     ) -> None:
         self.step_id = step_id
         self.served_model = ""

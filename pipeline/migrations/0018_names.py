@@ -37,6 +37,14 @@ class Migration(migrations.Migration):
                     table='pipeline_chore',
                 ),
                 migrations.RenameModel(
+                    old_name='ToldConcern',
+                    new_name='AlertNotification',
+                ),
+                migrations.AlterModelTable(
+                    name='alertnotification',
+                    table='pipeline_toldconcern',
+                ),
+                migrations.RenameModel(
                     old_name='PromptText',
                     new_name='TextBlob',
                 ),
@@ -147,6 +155,16 @@ class Migration(migrations.Migration):
                     model_name='periodicjob',
                     old_name='found',
                     new_name='last_result',
+                ),
+                migrations.AlterField(
+                    model_name='alertnotification',
+                    name='told_at',
+                    field=models.DateTimeField(auto_now_add=True, db_column='told_at'),
+                ),
+                migrations.RenameField(
+                    model_name='alertnotification',
+                    old_name='told_at',
+                    new_name='sent_at',
                 ),
             ],
         ),

@@ -14,13 +14,14 @@ from pipeline.models.inbox import (
 )
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
-from pipeline.models.operations import ClosedPeriod, PeriodicJob, ToldConcern, UsageRollup
+from pipeline.models.operations import AlertNotification, ClosedPeriod, PeriodicJob, UsageRollup
 from pipeline.models.readings import TextsRead
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
 
 __all__ = [
     "Action",
+    "AlertNotification",
     "CasebookEntry",
     "ClosedPeriod",
     "Exercise",
@@ -44,7 +45,6 @@ __all__ = [
     "TelegramUpdate",
     "TextBlob",
     "TextsRead",
-    "ToldConcern",
     "Track",
     "UsageRollup",
 ]

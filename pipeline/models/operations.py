@@ -90,11 +90,14 @@ class PeriodicJob(models.Model):
         return self.name
 
 
-class ToldConcern(models.Model):
-    """Something that operators were alerted of, kept for as long as it lasts: alerts come once."""
+class AlertNotification(models.Model):
+    """An alert that the operators' chat has; kept for as long as it lasts, so it is sent once."""
 
     key = models.CharField(primary_key=True, max_length=300)
-    told_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(auto_now_add=True, db_column="told_at")
+
+    class Meta:
+        db_table = "pipeline_toldconcern"
 
     def __str__(self) -> str:
         return self.key

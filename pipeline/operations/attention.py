@@ -1,7 +1,8 @@
-"""What needs an operator's attention now: shown on the first page, and told to the operators' chat.
+"""What needs an operator's attention now: alerts for the overview and for the operators' chat.
 
-Each concern has a key that stays the same for as long as it lasts, so that it is told once. What is
-told at the moment it happens (a mismatch, a given-up task, a waiting member) is only shown here.
+An alert's key stays the same for as long as it lasts, so it is sent to the chat once. Alerts that
+other code sends when they happen (a wrong model, a failed task, a waiting member) are only shown
+here.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
 from pipeline.models import (
+    AlertNotification,
     CasebookEntry,
     LLMCall,
     Member,
     MovedChat,
     PeriodicJob,
     Task,
-    ToldConcern,
 )
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
@@ -42,18 +43,18 @@ CATALOGUE = "catalogue"  # the periodic job that syncs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Concern:
-    """One thing to look at, and the admin page where it can be dealt with."""
+class Alert:
+    """Something operators must know, and the admin page where they can act on it."""
 
     key: str
     text: str
     page: str = ""  # name of an admin page, e.g. "pipeline_task_changelist"
     query: str = ""
-    is_told: bool = False  # by a message of its own; others were told when they happened
+    is_for_chat: bool = False  # sent once while it lasts; others were sent when they happened
 
 
-def concerns(now: datetime) -> list[Concern]:
-    """Return what needs attention, what endangers answers first."""
+def alerts(now: datetime) -> list[Alert]:
+    """Return what needs attention now, what endangers answers first."""
     by_agents = uses_by_agents()
     return [
         *_key(),
@@ -80,22 +81,22 @@ def _uses_by_members() -> list[Use]:
 
 
 @transaction.atomic
-def news(found: Iterable[Concern]) -> list[Concern]:
-    """Return what has not been told yet; forget what is over."""
-    to_tell = {concern.key: concern for concern in found if concern.is_told}
-    ToldConcern.objects.exclude(key__in=to_tell).delete()
-    known = set(ToldConcern.objects.values_list("key", flat=True))
-    return [concern for key, concern in to_tell.items() if key not in known]
+def unsent(found: Iterable[Alert]) -> list[Alert]:
+    """Return the alerts that the chat does not have yet; forget the notifications of past ones."""
+    to_send = {alert.key: alert for alert in found if alert.is_for_chat}
+    AlertNotification.objects.exclude(key__in=to_send).delete()
+    known = set(AlertNotification.objects.values_list("key", flat=True))
+    return [alert for key, alert in to_send.items() if key not in known]
 
 
-def keep_told(concern: Concern) -> None:
-    """Keep that a concern has been told."""
-    ToldConcern.objects.bulk_create([ToldConcern(key=concern.key)], ignore_conflicts=True)
+def mark_sent(alert: Alert) -> None:
+    """Record that an alert was sent."""
+    AlertNotification.objects.bulk_create([AlertNotification(key=alert.key)], ignore_conflicts=True)
 
 
-def _key() -> Iterator[Concern]:
+def _key() -> Iterator[Alert]:
     if not settings.OPENROUTER_API_KEY:
-        yield Concern(
+        yield Alert(
             key="no-shared-key",
             text="No team key: overrides are inactive, and every agent uses the member's own "
             "model. Set OPENROUTER_API_KEY.",
@@ -103,77 +104,77 @@ def _key() -> Iterator[Concern]:
         )
 
 
-def _operators_chat() -> Iterator[Concern]:
+def _operators_chat() -> Iterator[Alert]:
     chat_id = str(settings.OPERATOR_CHAT_ID or "")
     if not chat_id.removeprefix("-").isdecimal():
         return
     moved = MovedChat.objects.filter(old_id=int(chat_id)).first()
     if moved is not None:
-        yield Concern(
+        yield Alert(
             key="operators-chat-moved",
             text=f"The operators' group is now a supergroup. Alerts still arrive, but change "
             f"OPERATOR_CHAT_ID from {moved.old_id} to {moved.new_id}.",
-            is_told=True,
+            is_for_chat=True,
         )
 
 
-def _processes() -> Iterator[Concern]:
+def _processes() -> Iterator[Alert]:
     processes = living()
     for process in processes:
         if process.is_stale:
-            yield Concern(
+            yield Alert(
                 key=f"stale {process.process_id}",
                 text=f"{process} can't reach the cache or the database, so it still uses "
                 f"version {process.version} of the overrides.",
-                is_told=True,
+                is_for_chat=True,
             )
     if not processes:
-        yield Concern(
+        yield Alert(
             key="no-process",
             text="The bot isn't running, so messages are waiting. Start runbot or runworker.",
         )
 
 
 def credit() -> dict[str, str | None]:
-    """Return what was last heard of the shared key: `remaining_usd`, `problem`; {} before that."""
+    """Return the shared key's last known credit: `remaining_usd`, `problem`; {} if unknown."""
     job = PeriodicJob.objects.filter(name=CREDIT).first()
     is_asked_for = settings.OPENROUTER_API_KEY and settings.SHARED_SERVER == "openrouter"
     return job.last_result if job is not None and is_asked_for else {}
 
 
-def _spending(now: datetime) -> Iterator[Concern]:
+def _spending(now: datetime) -> Iterator[Alert]:
     heard = credit()
     if problem := heard.get("problem"):
-        yield Concern(key="credit-unknown", text=f"Team key: {problem}.", is_told=True)
+        yield Alert(key="credit-unknown", text=f"Team key: {problem}.", is_for_chat=True)
     if (remaining := heard.get("remaining_usd")) is None:
         return
     week = usage.rollups(now - timedelta(days=7), now=now, in_days=True)
     spent = sum((t.cost_usd for key, t in week if key.payer == Payer.SHARED), Decimal(0))
     if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
-        yield Concern(
+        yield Alert(
             key="credit-low",
             text=f"The team key has ${Decimal(remaining):.2f} left and paid ${spent:.2f} last "
             "week. Add credit or raise its limit.",
-            is_told=True,
+            is_for_chat=True,
         )
 
 
-def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
+def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Alert]:
     job = PeriodicJob.objects.filter(name=CATALOGUE).first()
     if job is not None and (problem := job.last_result.get("problem")):
-        yield Concern(
+        yield Alert(
             key="catalogue", text=f"{problem}. Prices and retirement dates may be out of date."
         )
     for warning in retirements([*by_agents, *_uses_by_members()], today=now.date()):
-        yield Concern(
+        yield Alert(
             key=warning.event_key,
             text=f"{warning.sentence} Used by {', '.join(warning.used_by)}. {warning.advice}",
             page="agents_agentmodelconfig_changelist",
-            is_told=True,
+            is_for_chat=True,
         )
 
 
-def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
+def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Alert]:
     """Yield the overrides whose model cannot do what its agent needs.
 
     By the catalogue, and where that says nothing by what providers refused in the last 24 hours.
@@ -189,12 +190,12 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Concern]:
         why = cannot(model, use.needs) if model is not None else []
         why = why or [_UNFIT_WORDS[cause] for cause in refused.get((agent, model_id), ())]
         if why:
-            yield Concern(
+            yield Alert(
                 key=f"unfit {agent} {model_id}",
                 text=f"{model_id} isn't suitable for {agent}: {', '.join(why)}. "
                 "Choose another model.",
                 page="agents_agentmodelconfig_changelist",
-                is_told=True,
+                is_for_chat=True,
             )
 
 
@@ -216,10 +217,10 @@ def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
     return found
 
 
-def _answers(now: datetime) -> Iterator[Concern]:
+def _answers(now: datetime) -> Iterator[Alert]:
     day = usage.total(usage.rollups(now - timedelta(hours=23), now=now))
     if day.mismatches:
-        yield Concern(
+        yield Alert(
             key="mismatch",
             text="Wrong model: in the last 24 hours, "
             f"{_times(day.mismatches, 'call was', 'calls were')} answered by a model other than "
@@ -229,17 +230,17 @@ def _answers(now: datetime) -> Iterator[Concern]:
         )
     dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MAX_COUNTED].count()
     if dead:
-        yield Concern(
+        yield Alert(
             key="dead",
             text=f"{_times(dead, 'failed task', 'failed tasks')}. See why, or try again.",
             page="pipeline_task_changelist",
         )
 
 
-def _people() -> Iterator[Concern]:
+def _people() -> Iterator[Alert]:
     waiting = Member.objects.filter(access=Access.WAITING).values("pk")[:MAX_COUNTED].count()
     if waiting:
-        yield Concern(
+        yield Alert(
             key="waiting",
             text=f"{_times(waiting, 'person is', 'people are')} waiting for approval.",
             page="pipeline_member_changelist",
@@ -247,11 +248,11 @@ def _people() -> Iterator[Concern]:
         )
 
 
-def _cases() -> Iterator[Concern]:
+def _cases() -> Iterator[Alert]:
     unread = CasebookEntry.objects.filter(is_approved=False, is_active=True)
     waiting = unread.values("pk")[:MAX_COUNTED].count()
     if waiting:
-        yield Concern(
+        yield Alert(
             key="cases",
             text=f"{_times(waiting, 'saved case is', 'saved cases are')} waiting for approval. "
             "Until then, only the member who saved a case gets answers that use it.",

@@ -37,11 +37,11 @@ OLD_DECISIONS = "old decisions"
 BATCHES = 10  # of old decisions, each time
 REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
 ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
-ALERT_IS_NEWS = timedelta(days=1)  # for so long it is told again
+RESENT_FOR = timedelta(days=1)
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Result = dict[str, Any]
-Tell = Callable[[str], Awaitable[bool]]  # the operators; False: they were not reached
+Send = Callable[[str], Awaitable[bool]]  # to the operators' chat; False: it did not arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class JobSpec:
 
     name: str
     every: timedelta
-    perform: Callable[[datetime, Tell], Awaitable[Result]]
+    perform: Callable[[datetime, Send], Awaitable[Result]]
 
 
-async def _close_hours(now: datetime, tell: Tell) -> Result:
+async def _close_hours(now: datetime, send: Send) -> Result:
     closed = 0
     while done := await sync_to_async(usage.close_hours)(now):
         closed += done
     return {"closed_hours": closed}
 
 
-async def _ask_for_credit(now: datetime, tell: Tell) -> Result:
+async def _ask_for_credit(now: datetime, send: Send) -> Result:
     if not settings.OPENROUTER_API_KEY or settings.SHARED_SERVER != "openrouter":
         return {}
     heard = await credit.ask(PlainKey(settings.OPENROUTER_API_KEY))
@@ -68,7 +68,7 @@ async def _ask_for_credit(now: datetime, tell: Tell) -> Result:
     return {"remaining_usd": left, "problem": heard.problem, "asked_at": now.isoformat()}
 
 
-async def _sync_catalogue(now: datetime, tell: Tell) -> Result:
+async def _sync_catalogue(now: datetime, send: Send) -> Result:
     """Sync once a day, and every hour after it could not be done.
 
     With a server of the team's own, only for members who have an OpenRouter key.
@@ -92,27 +92,27 @@ async def _is_openrouter_in_use() -> bool:
     return await own.aexists()
 
 
-async def _tell_concerns(now: datetime, tell: Tell) -> Result:
-    found = await sync_to_async(attention.concerns)(now)
-    for concern in await sync_to_async(attention.news)(found):
-        if not await tell(concern.text):
+async def _send_alerts(now: datetime, send: Send) -> Result:
+    found = await sync_to_async(attention.alerts)(now)
+    for alert in await sync_to_async(attention.unsent)(found):
+        if not await send(alert.text):
             break  # the others would not arrive either
-        await sync_to_async(attention.keep_told)(concern)  # afterwards: rather twice than never
+        await sync_to_async(attention.mark_sent)(alert)  # afterwards: at least once
     return {}
 
 
-async def _repeat_alerts(now: datetime, tell: Tell) -> Result:
-    """Tell once more what was being told when a process was killed: rather twice than never."""
+async def _resend_lost_alerts(now: datetime, send: Send) -> Result:
+    """Resend the alerts that were being sent when a process was killed: at least once."""
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
     lost = lost.exclude(text="")
-    recent = lost.filter(left_at__gt=now - ALERT_IS_NEWS, left_at__lt=now - ALERT_ARRIVES_WITHIN)
+    recent = lost.filter(left_at__gt=now - RESENT_FOR, left_at__lt=now - ALERT_ARRIVES_WITHIN)
     for text in [row.text async for row in recent.order_by("pk")]:
-        if not await tell(text):
+        if not await send(text):
             break  # the others would not arrive either
     return {}
 
 
-async def _mend_sums(now: datetime, tell: Tell) -> Result:
+async def _mend_sums(now: datetime, send: Send) -> Result:
     """Mend the sums of runs that processes of another release worked on since the last time."""
     last: Result = (await PeriodicJob.objects.aget(name=RUN_SUMS)).last_result
     looked_at = last.get("looked_at", "")
@@ -124,7 +124,7 @@ async def _mend_sums(now: datetime, tell: Tell) -> Result:
     return {"looked_at": now.isoformat(), "mended": mended}
 
 
-async def _fill_old_decisions(now: datetime, tell: Tell) -> Result:
+async def _fill_old_decisions(now: datetime, send: Send) -> Result:
     """Fill the columns of steps that processes of another release wrote, some batches at a time."""
     last: Result = (await PeriodicJob.objects.aget(name=OLD_DECISIONS)).last_result
     if "rests_until" in last and now < datetime.fromisoformat(last["rests_until"]):
@@ -151,16 +151,16 @@ JOBS = (
     JobSpec(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
-    JobSpec("concerns", timedelta(seconds=30), _tell_concerns),
-    JobSpec("lost alerts", timedelta(minutes=1), _repeat_alerts),
+    JobSpec("concerns", timedelta(seconds=30), _send_alerts),
+    JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
 )
 
 
 class PeriodicJobs:
     """Runs due jobs in one of the bot's processes, until it is closed."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -180,7 +180,7 @@ class PeriodicJobs:
 
     async def _do(self, spec: JobSpec) -> None:
         try:
-            await run_if_due(spec, timezone.now(), self._tell)
+            await run_if_due(spec, timezone.now(), self._send)
         except DatabaseError as error:  # the next poll reconnects, as the rest of the process does
             logger.warning(
                 "periodic job %s waits for the database: %s", spec.name, type(error).__name__
@@ -189,10 +189,10 @@ class PeriodicJobs:
             logger.exception("periodic job %s failed; it runs again when it is next due", spec.name)
 
 
-async def run_if_due(spec: JobSpec, now: datetime, tell: Tell) -> None:
+async def run_if_due(spec: JobSpec, now: datetime, send: Send) -> None:
     """Run a job if it is due and no other process has claimed it."""
     if await sync_to_async(_claim)(spec, now):
-        result = await spec.perform(now, tell)
+        result = await spec.perform(now, send)
         await PeriodicJob.objects.filter(name=spec.name).aupdate(last_result=result)
 
 

@@ -44,7 +44,7 @@ class RunService:
     def __init__(
         self,
         role: str,
-        alert: records.Alert = records.log_alert,
+        alert: records.NotifyOperators = records.log_alert,
         add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
         self.model_config = service_from_settings()

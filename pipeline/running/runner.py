@@ -65,7 +65,7 @@ class PipelineRunner:
         *,
         step_deadline_s: float,
         run_deadline_s: float = math.inf,
-        alert: records.Alert = records.log_alert,
+        alert: records.NotifyOperators = records.log_alert,
         add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
         """With `add_tasks` the background steps of updates' runs are left to a queue."""

@@ -16,6 +16,7 @@ from agents.llm.http import close_clients
 from agents.llm.keys import PlainKey
 from agents.models import AgentModelConfig, CatalogModel, ResolverProcess
 from pipeline.models import (
+    AlertNotification,
     CasebookEntry,
     LLMCall,
     Member,
@@ -24,7 +25,6 @@ from pipeline.models import (
     StepRun,
     Task,
     TelegramUpdate,
-    ToldConcern,
 )
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
@@ -34,7 +34,7 @@ from tests.sandbox.serving import running_sandbox
 
 
 def keys() -> set[str]:
-    return {concern.key.split()[0] for concern in attention.concerns(timezone.now())}
+    return {alert.key.split()[0] for alert in attention.alerts(timezone.now())}
 
 
 def process(**fields) -> ResolverProcess:
@@ -80,7 +80,7 @@ class ConcernTest(TestCase):
             name=attention.CREDIT, due_at=timezone.now(), last_result={"remaining_usd": "0.40"}
         )
 
-        found = attention.concerns(timezone.now())
+        found = attention.alerts(timezone.now())
 
         assert "has $0.40 left" in found[0].text
 
@@ -108,24 +108,24 @@ class RetiringTest(TestCase):
     def test_a_model_in_use_that_retires_is_told_with_a_successor(self):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4-old", "ada")
 
-        (concern,) = attention.concerns(self.now)
+        (alert,) = attention.alerts(self.now)
 
-        assert "openai/gpt-4-old" in concern.text
-        assert "Used by trainer" in concern.text
-        assert "Possible replacement: openai/gpt-5-mini" in concern.text
-        assert concern.is_told
+        assert "openai/gpt-4-old" in alert.text
+        assert "Used by trainer" in alert.text
+        assert "Possible replacement: openai/gpt-5-mini" in alert.text
+        assert alert.is_for_chat
 
     def test_a_members_own_model_counts_too(self):
         Member.objects.create(
             telegram_id=1, access=Access.APPROVED, provider="openrouter", model_id="gone/model"
         )
 
-        (concern,) = attention.concerns(self.now)
+        (alert,) = attention.alerts(self.now)
 
-        assert "gone/model" in concern.text
+        assert "gone/model" in alert.text
 
     def test_a_model_that_nobody_uses_may_retire_in_peace(self):
-        assert attention.concerns(self.now) == []
+        assert attention.alerts(self.now) == []
 
 
 @override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")
@@ -174,8 +174,8 @@ class UnfitTest(TestCase):
         assert set(UNFIT_CAUSES) == set(UNFIT)
 
     def unfit(self) -> list[str]:
-        found = attention.concerns(self.now)
-        return [concern.text for concern in found if concern.key.startswith("unfit ")]
+        found = attention.alerts(self.now)
+        return [alert.text for alert in found if alert.key.startswith("unfit ")]
 
     def test_what_the_list_says_that_a_model_cannot_is_told_at_once(self):
         self.listed("a/blind", input_modalities=["text"])
@@ -233,35 +233,35 @@ class UnfitTest(TestCase):
 
         assert self.unfit() == []
 
-    def test_it_is_told_to_the_operators_once(self):
+    def test_it_is_sent_to_the_operators_once(self):
         self.listed("a/blind", input_modalities=["text"])
         AgentModelConfig.objects.upsert("extraction", "a/blind", "ada")
 
-        concerns = [one for one in attention.concerns(self.now) if one.key.startswith("unfit")]
-        (concern,) = attention.news(concerns)
-        attention.keep_told(concern)
-        assert attention.news(concerns) == []
+        alerts = [one for one in attention.alerts(self.now) if one.key.startswith("unfit")]
+        (alert,) = attention.unsent(alerts)
+        attention.mark_sent(alert)
+        assert attention.unsent(alerts) == []
 
 
-class NewsTest(TestCase):
-    def test_a_concern_is_told_once_for_as_long_as_it_lasts(self):
+class UnsentTest(TestCase):
+    def test_an_alert_is_sent_once_for_as_long_as_it_lasts(self):
         stale = process(is_stale=True)
 
-        (concern,) = attention.news(attention.concerns(timezone.now()))
-        attention.keep_told(concern)
-        assert attention.news(attention.concerns(timezone.now())) == []
+        (alert,) = attention.unsent(attention.alerts(timezone.now()))
+        attention.mark_sent(alert)
+        assert attention.unsent(attention.alerts(timezone.now())) == []
 
         ResolverProcess.objects.update(is_stale=False)
-        assert attention.news(attention.concerns(timezone.now())) == []
-        assert not ToldConcern.objects.exists()
+        assert attention.unsent(attention.alerts(timezone.now())) == []
+        assert not AlertNotification.objects.exists()
         ResolverProcess.objects.filter(pk=stale.pk).update(is_stale=True)
-        assert len(attention.news(attention.concerns(timezone.now()))) == 1
+        assert len(attention.unsent(attention.alerts(timezone.now()))) == 1
 
-    def test_what_was_told_when_it_happened_is_not_told_again(self):
+    def test_what_was_sent_when_it_happened_is_not_sent_again(self):
         process()
         given_up()
 
-        assert attention.news(attention.concerns(timezone.now())) == []
+        assert attention.unsent(attention.alerts(timezone.now())) == []
 
 
 class PeriodicJobTest(TestCase):
@@ -295,7 +295,7 @@ class PeriodicJobTest(TestCase):
 
 
 class AlertsJobTest(TestCase):
-    def test_what_did_not_reach_the_operators_is_told_again_until_it_does(self):
+    def test_what_did_not_reach_the_operators_is_sent_again_until_it_does(self):
         (spec,) = (spec for spec in periodic_jobs.JOBS if spec.name == "concerns")
         process(is_stale=True)
         now, texts = timezone.now(), []

@@ -10,19 +10,21 @@ from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
 from pipeline.bot.static_reply import StaticReply
 from pipeline.bot.turn import Turn
-from pipeline.journal.records import Alert
+from pipeline.journal.records import NotifyOperators
 from pipeline.models import Member
 from pipeline.models.inbox import ReplyKind
 
 
-async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Member | None:
+async def admitted(
+    turn: Turn, message: Message, user: User, alert: NotifyOperators
+) -> Member | None:
     """Return the member whose message may be handled; None when all has been said already.
 
     Strangers get one line, and a message that holds a key is not read.
     """
     who = await visitor(user, _invite_in(message))
     if who.refusal:
-        tell_operators(who, alert)
+        notify_operators(who, alert)
         forget = partial(forget_pasted, turn.row)
         await turn.outbox.say(StaticReply(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
         return None
@@ -32,7 +34,7 @@ async def admitted(turn: Turn, message: Message, user: User, alert: Alert) -> Me
     return who.member
 
 
-def tell_operators(who: Visitor, alert: Alert) -> None:
+def notify_operators(who: Visitor, alert: NotifyOperators) -> None:
     """Alert the operators of a person who has not been here before and waits for them."""
     if who.is_new:
         alert(

@@ -15,7 +15,7 @@ from telegram.constants import ChatType
 
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
-from pipeline.bot.handlers.access_gate import admitted, tell_operators
+from pipeline.bot.handlers.access_gate import admitted, notify_operators
 from pipeline.bot.handlers.buttons import (
     WANTS_A_RUN,
     AddTasks,
@@ -32,7 +32,7 @@ from pipeline.bot.reply import LiveReply, is_placeholder_due
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.cancelling import end
-from pipeline.journal.records import Alert
+from pipeline.journal.records import NotifyOperators
 from pipeline.journal.reports import RunReport
 from pipeline.models import Action, Member
 from pipeline.models.inbox import TaskKind
@@ -66,7 +66,7 @@ class Support:
     when that has no end.
     """
 
-    def __init__(self, service: RunService, alert: Alert, add_tasks: AddTasks) -> None:
+    def __init__(self, service: RunService, alert: NotifyOperators, add_tasks: AddTasks) -> None:
         self._service = service
         self._alert = alert
         self._add_tasks = add_tasks
@@ -156,7 +156,7 @@ class Support:
         turn.was_handled = True
         who = await visitor(query.from_user)
         if who.refusal:
-            tell_operators(who, self._alert)
+            notify_operators(who, self._alert)
             await answer(query, who.refusal)
             return
         line = await words(turn, who.member, query)

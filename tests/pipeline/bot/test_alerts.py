@@ -41,7 +41,7 @@ class TellTests(TestCase):
     async def test_what_the_chat_has_is_told(self):
         async with self.alerts() as (alerts, chat):
             with override_settings(OPERATOR_CHAT_ID=MAYA):
-                assert await alerts.tell(TEXT)
+                assert await alerts.send(TEXT)
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
             (message,) = await chat.messages_of_the_bot(MAYA)
@@ -56,7 +56,7 @@ class TellTests(TestCase):
 
         async with self.alerts() as (alerts, chat):
             with override_settings(OPERATOR_CHAT_ID=MAYA), connection.execute_wrapper(refuse):
-                assert await alerts.tell(TEXT)
+                assert await alerts.send(TEXT)
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
 
@@ -68,7 +68,7 @@ class TellTests(TestCase):
         async with self.alerts() as (alerts, chat):
             with override_settings(OPERATOR_CHAT_ID=MAYA):
                 for _ in range(2):
-                    await self.lost_alerts.perform(now, alerts.tell)
+                    await self.lost_alerts.perform(now, alerts.send)
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
 
@@ -80,7 +80,7 @@ class TellTests(TestCase):
         async with self.alerts() as (alerts, chat):
             with override_settings(OPERATOR_CHAT_ID=MAYA):
                 for minute in range(3):
-                    await self.lost_alerts.perform(now + timedelta(minutes=minute), alerts.tell)
+                    await self.lost_alerts.perform(now + timedelta(minutes=minute), alerts.send)
                     await SentAlert.objects.aupdate(message_id=None)  # the answer gets lost
 
             assert await chat.replies(MAYA) == [f"🔔 {TEXT}"]
@@ -91,17 +91,17 @@ class TellTests(TestCase):
         alerts.use(Bot(BOT_TOKEN, base_url=f"{NOBODY}/bot"))
 
         with override_settings(OPERATOR_CHAT_ID=MAYA), self.assertLogs("pipeline.bot") as said:
-            assert not await alerts.tell(TEXT)
+            assert not await alerts.send(TEXT)
 
         assert TEXT in said.output[0]
 
     async def test_a_chat_that_is_not_there_is_not_tried_again(self):
         async with self.alerts() as (alerts, _):
             with override_settings(OPERATOR_CHAT_ID=404):
-                assert await alerts.tell(TEXT)
+                assert await alerts.send(TEXT)
 
     async def test_without_a_chat_the_log_is_told(self):
         with self.assertLogs("pipeline.bot") as said:
-            assert await Alerts().tell(TEXT)
+            assert await Alerts().send(TEXT)
 
         assert TEXT in said.output[0]

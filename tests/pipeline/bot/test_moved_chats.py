@@ -76,9 +76,9 @@ class AlertTests(TransactionTestCase):
         async with self.alerts() as (alerts, chat, _, new_id):
             for number in range(ALERTS):
                 if number % 2:
-                    alerts.post(f"alert {number}")
+                    alerts.send_soon(f"alert {number}")
                 else:
-                    assert await alerts.tell(f"alert {number}")
+                    assert await alerts.send(f"alert {number}")
             await alerts.drain()
 
             arrived = sorted(await chat.replies(new_id))
@@ -86,23 +86,23 @@ class AlertTests(TransactionTestCase):
 
     async def test_the_old_id_is_tried_once_a_process(self):
         async with self.alerts() as (alerts, _chat, old_id, _):
-            await alerts.tell("one")
+            await alerts.send("one")
             with self.assertNoLogs("pipeline.bot.moved_chats"):
-                await alerts.tell("two")
+                await alerts.send("two")
 
             moved = await MovedChat.objects.aget()
         assert moved.old_id == old_id
 
     async def test_the_page_and_the_group_hear_that_the_setting_is_old(self):
         async with self.alerts() as (alerts, chat, old_id, new_id):
-            await alerts.tell("one")
-            found = await sync_to_async(attention.concerns)(timezone.now())
-            (concern,) = [one for one in found if one.key == "operators-chat-moved"]
+            await alerts.send("one")
+            found = await sync_to_async(attention.alerts)(timezone.now())
+            (alert,) = [one for one in found if one.key == "operators-chat-moved"]
             for minute in range(2):
                 now = timezone.now() + timedelta(minutes=minute)
                 (spec,) = [spec for spec in periodic_jobs.JOBS if spec.name == "concerns"]
-                await periodic_jobs.run_if_due(spec, now, alerts.tell)
+                await periodic_jobs.run_if_due(spec, now, alerts.send)
             seen = await chat.replies(new_id)
 
-        assert f"OPERATOR_CHAT_ID from {old_id} to {new_id}" in concern.text
-        assert sum(concern.text in line for line in seen) == 1
+        assert f"OPERATOR_CHAT_ID from {old_id} to {new_id}" in alert.text
+        assert sum(alert.text in line for line in seen) == 1

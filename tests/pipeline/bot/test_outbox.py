@@ -470,7 +470,7 @@ class LostTests(OutboxCase):
         """Alert the operators by the outbox's bot."""
         alerts = Alerts()
         alerts.use(outbox._bot)
-        assert await alerts.tell("Look at this.")
+        assert await alerts.send("Look at this.")
 
     async def test_a_reply_that_was_lost_in_the_operators_chat_is_found_beside_an_alert(self):
         async with self.outbox() as (outbox, chat):
