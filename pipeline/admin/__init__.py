@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.admin.access_log import AccessLogAdmin
 from pipeline.admin.content import (
     CasebookEntryAdmin,
     PlaybookPageAdmin,
@@ -9,11 +10,11 @@ from pipeline.admin.content import (
     TrackAdmin,
 )
 from pipeline.admin.members import InviteAdmin, MemberAdmin
-from pipeline.admin.readings import TextsReadAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
 
 __all__ = [
+    "AccessLogAdmin",
     "CasebookEntryAdmin",
     "InviteAdmin",
     "MemberAdmin",
@@ -21,6 +22,5 @@ __all__ = [
     "PlaybookPageAdmin",
     "ScenarioAdmin",
     "TaskAdmin",
-    "TextsReadAdmin",
     "TrackAdmin",
 ]

@@ -15,8 +15,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from agents.llm.base import Payer
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task
+from pipeline.models.access_log import AccessKind
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus
-from pipeline.models.readings import How
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
 
 register = template.Library()
@@ -78,10 +78,10 @@ SOURCE = {
     Source.AGAIN.value: "Re-run by an operator",
     Source.TRIAL.value: "Model test",
 }
-HOW = {
-    How.PAGE.value: "Page",
-    How.EXPORT.value: "Export",
-    How.AGAIN.value: "Comparison with a re-run",
+ACCESS_KIND = {
+    AccessKind.PAGE.value: "Page",
+    AccessKind.EXPORT.value: "Export",
+    AccessKind.AGAIN.value: "Comparison with a re-run",
 }
 PAYER = {Payer.SHARED.value: "Team key", Payer.MEMBER.value: "Member's key"}
 
@@ -144,10 +144,10 @@ class SourceFilter(LabelDropdownFilter):
     labels = SOURCE
 
 
-class HowFilter(LabelDropdownFilter):
+class AccessKindFilter(LabelDropdownFilter):
     """Logged accesses by the way in which texts were read."""
 
-    labels = HOW
+    labels = ACCESS_KIND
 
 
 class TaskKindFilter(admin.ChoicesFieldListFilter):

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from agents.llm.base import Payer
 from pipeline.admin.run_rows import Totals, are_over, dollars, steps_of, totals_of
-from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
+from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.models import PipelineRun, StepRun
-from pipeline.models.readings import How
+from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import RunStatus
 from pipeline.running.again import RerunRefused, request_rerun, rerun_plan
 
@@ -102,7 +102,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     # Texts are sent once, at the end, and not with every reload: each time is written down.
     shows_texts = is_over and may_read_texts(request)
     if shows_texts:
-        note_reading(request, How.AGAIN, runs=[old, new])
+        log_access(request, AccessKind.AGAIN, runs=[old, new])
         now_steps = steps_of(new, with_texts=True)
     old_steps = steps_of(old, with_texts=shows_texts)
     reloads = not is_over and "still" not in request.GET

@@ -14,9 +14,9 @@ from django.http.response import HttpResponseBase
 
 from pipeline.admin.downloads import csv_response, json_response
 from pipeline.admin.run_rows import TEXTS_OF_A_CALL, TEXTS_OF_A_STEP
-from pipeline.admin.text_pages import may_read_texts, note_reading
+from pipeline.admin.text_pages import log_access, may_read_texts
 from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
-from pipeline.models.readings import How
+from pipeline.models.access_log import AccessKind
 
 MAX_RUNS = 10_000
 MAX_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
@@ -72,7 +72,7 @@ def exported(request: HttpRequest, runs: QuerySet[PipelineRun], form: str) -> Ht
     if form == "csv":
         return csv_response(f"{name}.csv", HEADER, _lines(ids, cut if is_cut else ""))
     if form == "texts":
-        note_reading(request, How.EXPORT, runs=[PipelineRun(pk=pk) for pk in ids])
+        log_access(request, AccessKind.EXPORT, runs=[PipelineRun(pk=pk) for pk in ids])
         name = f"{name}-with-texts"
     items = _items(ids, cut if is_cut else "", with_texts=form == "texts")
     return json_response(f"{name}.json", items)

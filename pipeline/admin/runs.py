@@ -39,10 +39,10 @@ from pipeline.admin.run_filters import (
     with_name,
 )
 from pipeline.admin.run_rows import dollars, steps_of, totals_of
-from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
+from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
-from pipeline.models.readings import How
+from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import RunStatus, Source
 
 MAX_REPEATS = 20  # on the page of one run
@@ -196,7 +196,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         may_read = may_read_texts(request) or _may_read_trial(request, run)
         steps = steps_of(run, with_texts=may_read)
         if may_read:
-            note_reading(request, How.PAGE, runs=[run])
+            log_access(request, AccessKind.PAGE, runs=[run])
         context = {
             "run": run,
             "steps": steps,

@@ -26,10 +26,10 @@ from unfold.decorators import display
 from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.labels import TASK_STATUS, TaskKindFilter, kind_label, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
-from pipeline.admin.text_pages import may_read_texts, note_reading, text_page
+from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
+from pipeline.models.access_log import AccessKind
 from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
-from pipeline.models.readings import How
 from pipeline.queue import task_store
 
 KIND_LENGTH = 80  # characters
@@ -188,7 +188,7 @@ class TaskAdmin(GuardedModelAdmin):
         task = self._task(request, object_id)
         may_read = may_read_texts(request)
         if may_read:
-            note_reading(request, How.PAGE, task=task)
+            log_access(request, AccessKind.PAGE, task=task)
         may_revive = task.status == TaskStatus.DEAD and self.has_change_permission(request, task)
         context = {
             **_story(task, may_read=may_read),

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from pipeline.models import PipelineRun, Task, TextsRead
-from pipeline.models.readings import How
+from pipeline.models.access_log import AccessKind
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
@@ -25,10 +25,14 @@ def may_read_texts(request: HttpRequest) -> bool:
     return request.user.has_perm("pipeline.view_texts")
 
 
-def note_reading(
-    request: HttpRequest, how: How, *, runs: Iterable[PipelineRun] = (), task: Task | None = None
+def log_access(
+    request: HttpRequest,
+    how: AccessKind,
+    *,
+    runs: Iterable[PipelineRun] = (),
+    task: Task | None = None,
 ) -> None:
-    """Record who reads which texts; call it before they are sent, so that no reading is missed."""
+    """Log who accesses which texts; call it before they are sent, so that no access is missed."""
     user: Any = request.user
     who = {"operator_id": user.pk, "operator_name": user.get_username(), "how": how}
     rows = [TextsRead(run=run, **who) for run in runs]

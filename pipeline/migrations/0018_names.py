@@ -1,5 +1,6 @@
 # Names change in Python only: tables, columns, indexes and constraints stay as they are.
 
+import django.db.models.deletion
 from django.db import migrations, models
 
 
@@ -165,6 +166,20 @@ class Migration(migrations.Migration):
                     model_name='alertnotification',
                     old_name='told_at',
                     new_name='sent_at',
+                ),
+                migrations.AlterModelOptions(
+                    name='textsread',
+                    options={'ordering': ['-at'], 'verbose_name': 'text access', 'verbose_name_plural': 'access log'},
+                ),
+                migrations.AlterField(
+                    model_name='textsread',
+                    name='run',
+                    field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='accesses', to='pipeline.pipelinerun'),
+                ),
+                migrations.AlterField(
+                    model_name='textsread',
+                    name='task',
+                    field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='accesses', to='pipeline.task'),
                 ),
             ],
         ),

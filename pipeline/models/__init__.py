@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.models.access_log import TextsRead
 from pipeline.models.inbox import (
     Action,
     MovedChat,
@@ -15,7 +16,6 @@ from pipeline.models.inbox import (
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
 from pipeline.models.members import Fact, Invite, Member, PastedKey
 from pipeline.models.operations import AlertNotification, ClosedPeriod, PeriodicJob, UsageRollup
-from pipeline.models.readings import TextsRead
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
 

@@ -129,8 +129,8 @@ class ExportTests(TestCase):
         assert export(self.ana, "texts").status_code == 403
         answer = export(self.reader, "texts")
 
-        reading = TextsRead.objects.get()
-        assert (reading.operator_name, reading.how) == ("rae", "export")
+        access = TextsRead.objects.get()
+        assert (access.operator_name, access.how) == ("rae", "export")
         (run,) = json.loads(content(answer))
         assert (run["answer"], run["steps"][0]["calls"][0]["output"]) == (SECRET, f"{SECRET} said")
 

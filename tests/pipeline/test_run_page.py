@@ -16,7 +16,7 @@ from pipeline.models.inbox import TaskKind
 from tests.pipeline.recorded import a_call, a_run, a_step, text
 from tests.pipeline.test_admin import operator, page_of, run_with_texts
 
-READINGS = reverse("admin:pipeline_textsread_changelist")
+ACCESS_LOG = reverse("admin:pipeline_textsread_changelist")
 
 
 def boss() -> Client:
@@ -144,16 +144,16 @@ class ReadingTests(TestCase):
     def test_readings_are_listed_for_who_may_see_them_and_changed_by_nobody(self):
         run = run_with_texts()
         operator("ana", "view_pipelinerun", "view_texts").get(page_of(run))
-        reading, everything = TextsRead.objects.get(), boss()
+        access, everything = TextsRead.objects.get(), boss()
 
-        page = everything.get(READINGS).content.decode()
+        page = everything.get(ACCESS_LOG).content.decode()
 
         assert "ana" in page
         assert str(run) in page
-        assert operator("cy", "view_pipelinerun", "view_texts").get(READINGS).status_code == 403
-        assert operator("eve", "view_textsread").get(READINGS).status_code == 200
+        assert operator("cy", "view_pipelinerun", "view_texts").get(ACCESS_LOG).status_code == 403
+        assert operator("eve", "view_textsread").get(ACCESS_LOG).status_code == 200
         for action in ("change", "delete"):
-            url = reverse(f"admin:pipeline_textsread_{action}", args=[reading.pk])
+            url = reverse(f"admin:pipeline_textsread_{action}", args=[access.pk])
             assert everything.post(url, {"post": "yes"}).status_code == 403
         assert everything.get(reverse("admin:pipeline_textsread_add")).status_code == 403
 
@@ -163,7 +163,7 @@ class ReadingTests(TestCase):
         User.objects.get(username="ana").delete()
         run.delete()
 
-        page = boss().get(READINGS).content.decode()
+        page = boss().get(ACCESS_LOG).content.decode()
 
         assert "ana" in page
         assert "no longer stored" in page
@@ -175,7 +175,7 @@ class ReadingTests(TestCase):
             for _ in range(times):
                 client.get(page_of(run))
             with CaptureQueriesContext(connection) as seen:
-                client.get(READINGS)
+                client.get(ACCESS_LOG)
             counts.append(len(seen))
 
         assert counts[0] == counts[1]

@@ -1,4 +1,4 @@
-"""Who read what members and models wrote: a list to look at, which nobody changes."""
+"""The access log: who read what members and models wrote; read-only."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from agents.guarded_admin import GuardedModelAdmin
-from pipeline.admin.labels import HOW, HowFilter
+from pipeline.admin.labels import ACCESS_KIND, AccessKindFilter
 from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.run_filters import DaysFilter
 from pipeline.models import TextsRead
 
 
 @admin.register(TextsRead)
-class TextsReadAdmin(GuardedModelAdmin):
-    """Readings of texts: read only, for who has the permission to see them."""
+class AccessLogAdmin(GuardedModelAdmin):
+    """The access log, for operators with permission to view it."""
 
     list_title = "Access log"
     empty_title = "No entries yet"
     empty_text = "Each view and export of members' and models' texts is logged here."
     list_display = ["at", "operator_name", "what", "how_label"]
     list_display_links = None
-    list_filter = [("how", HowFilter), ("at", DaysFilter)]
+    list_filter = [("how", AccessKindFilter), ("at", DaysFilter)]
     list_filter_submit = True
     search_fields = ["=operator_name"]
     search_help_text = "Operator's name"
@@ -39,14 +39,14 @@ class TextsReadAdmin(GuardedModelAdmin):
     paginator = BoundedPaginator
 
     @display(description="what", empty_value="no longer stored")
-    def what(self, reading: TextsRead) -> str | None:
-        if reading.run is not None:
-            return f"run {reading.run}"
-        return f"task {reading.task_id}" if reading.task_id else None
+    def what(self, access: TextsRead) -> str | None:
+        if access.run is not None:
+            return f"run {access.run}"
+        return f"task {access.task_id}" if access.task_id else None
 
     @display(description="how", ordering="how")
-    def how_label(self, reading: TextsRead) -> str:
-        return HOW.get(reading.how, reading.how)
+    def how_label(self, access: TextsRead) -> str:
+        return ACCESS_KIND.get(access.how, access.how)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TextsRead]:
         return (

@@ -1,4 +1,4 @@
-"""Who read what members and models wrote: one row each time a page or a file with texts is sent."""
+"""The access log: one row each time a page or a file with members' or models' texts is sent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from django.db import models
 from django.utils import timezone
 
 
-class How(models.TextChoices):
-    """In which way texts were read."""
+class AccessKind(models.TextChoices):
+    """How texts were accessed."""
 
     PAGE = "page", "Page"
     EXPORT = "export", "Export"
@@ -16,24 +16,27 @@ class How(models.TextChoices):
 
 
 class TextsRead(models.Model):
-    """One reading: written before the texts are sent, and never changed."""
+    """One access to texts, written before they are sent and never changed.
+
+    The class keeps its name because the roles' permission does: `view_textsread`.
+    """
 
     operator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     operator_name = models.CharField("operator", max_length=150)  # also once the account is gone
     run = models.ForeignKey(
-        "pipeline.PipelineRun", null=True, on_delete=models.SET_NULL, related_name="readings"
+        "pipeline.PipelineRun", null=True, on_delete=models.SET_NULL, related_name="accesses"
     )
     task = models.ForeignKey(
-        "pipeline.Task", null=True, on_delete=models.SET_NULL, related_name="readings"
+        "pipeline.Task", null=True, on_delete=models.SET_NULL, related_name="accesses"
     )
-    how = models.CharField(max_length=8, choices=How)
+    how = models.CharField(max_length=8, choices=AccessKind)
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        verbose_name = "reading of texts"
-        verbose_name_plural = "readings of texts"
+        verbose_name = "text access"
+        verbose_name_plural = "access log"
         ordering = ["-at"]
         indexes = [
             models.Index(fields=["-at"], name="reading_at"),
