@@ -208,7 +208,7 @@ class _Process:
             await self._service.run_background_step(claim.step_id, lease)
             return TaskStatus.DONE
         if claim.run_id is not None:
-            await self._service.run_again(claim.run_id, TaskLease(claim.task_id, claim.token))
+            await self._service.rerun(claim.run_id, TaskLease(claim.task_id, claim.token))
             return TaskStatus.DONE
         speak = self._bot.handle
         if claim.kind is TaskKind.NOTICE:

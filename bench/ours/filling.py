@@ -72,7 +72,7 @@ def _add_runs(count: int) -> None:
         for step in steps
     ]
     tasks = [
-        Task(kind=TaskKind.AGAIN, run=run, status=TaskStatus.DONE, attempts=1, ended_at=now)
+        Task(kind=TaskKind.RERUN, run=run, status=TaskStatus.DONE, attempts=1, ended_at=now)
         for run in runs
     ]
     TextBlob.objects.bulk_create(texts)

@@ -70,18 +70,18 @@ TASK_KIND = {
     TaskKind.NOTICE.value: "Queue notice to a member",
     TaskKind.GREETING.value: "Welcome message to a member",
     TaskKind.STEP.value: "Background step",
-    TaskKind.AGAIN.value: "Re-run for an operator",
+    TaskKind.RERUN.value: "Re-run for an operator",
 }
 SOURCE = {
     Source.TELEGRAM.value: "Telegram",
     Source.SHELL.value: "Shell",
-    Source.AGAIN.value: "Re-run by an operator",
+    Source.RERUN.value: "Re-run by an operator",
     Source.TRIAL.value: "Model test",
 }
 ACCESS_KIND = {
     AccessKind.PAGE.value: "Page",
     AccessKind.EXPORT.value: "Export",
-    AccessKind.AGAIN.value: "Comparison with a re-run",
+    AccessKind.RERUN.value: "Comparison with a re-run",
 }
 PAYER = {Payer.SHARED.value: "Team key", Payer.MEMBER.value: "Member's key"}
 

@@ -23,7 +23,7 @@ MAX_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
 AT_ONCE = 100  # runs that are read together
 
 RUN_FIGURES = (
-    *("id", "pipeline", "source", "status", "again_of_id", "cost_usd"),
+    *("id", "pipeline", "source", "status", "rerun_of_id", "cost_usd"),
     *("has_mismatch", "has_fallback", "started_at", "ended_at"),
 )
 STEP_FIGURES = (
@@ -38,7 +38,8 @@ CALL_FIGURES = (
     *("generation_id", "http_status", "latency_ms", "started_at", "upstream"),
     *("cause", "is_cut"),
 )
-NAMES_IN_FILES = {"payer": "purse"}  # spreadsheets and scripts of operators go by these
+# Operators' spreadsheets and scripts use these names.
+NAMES_IN_FILES = {"payer": "purse", "rerun_of_id": "again_of_id"}
 TEXTS_OF_A_RUN = ("definition", "user_message", "background", "answer")
 
 
@@ -47,7 +48,7 @@ def _in_files(figures: Sequence[str]) -> list[str]:
 
 
 HEADER = (
-    *(f"run_{name}" for name in (*RUN_FIGURES, "member")),
+    *(f"run_{name}" for name in (*_in_files(RUN_FIGURES), "member")),
     *(f"step_{name}" for name in (*_in_files(STEP_FIGURES), "error")),
     *(f"call_{name}" for name in (*_in_files(CALL_FIGURES), "error")),
 )

@@ -23,7 +23,7 @@ from unfold.decorators import display
 from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.labels import RUN_STATUS, RunStatusFilter, SourceFilter, payer, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
-from pipeline.admin.run_again import begin, beside, may_run_again, question
+from pipeline.admin.rerun import begin, beside, may_rerun, question
 from pipeline.admin.run_export import MAX_RUNS, MAX_WITH_TEXTS, exported, may_export
 from pipeline.admin.run_filters import (
     AgentFilter,
@@ -45,7 +45,7 @@ from pipeline.models import PipelineRun, StepRun
 from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import RunStatus, Source
 
-MAX_REPEATS = 20  # on the page of one run
+MAX_RERUNS = 20  # on the page of one run
 _OF_A_RUN = (
     *("pipeline", "status", "source", "cost_usd", "has_mismatch", "has_fallback"),
     *("started_at", "ended_at", "member__name", "member__username", "member__telegram_id"),
@@ -166,7 +166,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         view = self.admin_site.admin_view
         of_a_run = [
             path(f"<path:object_id>/{name}/", view(page), name=f"pipeline_pipelinerun_{name}")
-            for name, page in (("again", self.again_view), ("beside", self.beside_view))
+            for name, page in (("again", self.rerun_view), ("beside", self.beside_view))
         ]
         export = path(
             "export/<str:form>/", view(self.export_view), name="pipeline_pipelinerun_export"
@@ -203,18 +203,18 @@ class PipelineRunAdmin(GuardedModelAdmin):
             "waterfall": waterfall(run, steps, now=timezone.now()),
             "cost": dollars(run.cost_usd),
             "totals": totals_of(steps),
-            "repeats": run.repeats.order_by("-started_at")[:MAX_REPEATS],
+            "reruns": run.reruns.order_by("-started_at")[:MAX_RERUNS],
             "may_read": may_read,
-            "may_run_again": may_run_again(request) and run.source != Source.TRIAL,
+            "may_rerun": may_rerun(request) and run.source != Source.TRIAL,
         }
         return text_page(request, "pipeline/run.html", context)
 
-    def again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask whether a run is to be run again, and have it run."""
         if request.method not in {"GET", "POST"}:
             return HttpResponseNotAllowed(["GET", "POST"])
         run = self._run(request, object_id)
-        if not may_run_again(request):
+        if not may_rerun(request):
             raise PermissionDenied
         if request.method == "GET":
             return question(request, run)
@@ -225,7 +225,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
 
     def beside_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show a run that was run again beside the old one."""
-        return beside(request, self._run(request, object_id, "again_of"))
+        return beside(request, self._run(request, object_id, "rerun_of"))
 
     def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
         """Return the runs of the list, as it is filtered, as a file."""
@@ -238,7 +238,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
             raise PermissionDenied
         try:
             return get_object_or_404(
-                PipelineRun.objects.select_related("member", "again_of", *related), pk=object_id
+                PipelineRun.objects.select_related("member", "rerun_of", *related), pk=object_id
             )
         except ValidationError:
             raise Http404("A run ID is a UUID.") from None

@@ -39,7 +39,7 @@ from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
 
 logger = logging.getLogger(__name__)
 
-AGAIN = "again:"  # begins the data of the button that shows a message
+RESEND = "again:"  # prefix of the data of the button that sends a lost message again
 ARRIVES_WITHIN = timedelta(seconds=2)  # if at all, when the process that sent it has been killed
 MAX_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
 FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
@@ -158,7 +158,7 @@ class Outbox(Placeholders):
             await self._remove([marker])  # its messages are there
             await self._mark(row, SendStatus.AMBIGUOUS)
         elif not (is_certain and is_over):
-            button = keyboard([[(texts.SHOW_AGAIN, f"{AGAIN}{row.pk}")]])
+            button = keyboard([[(texts.SHOW_AGAIN, f"{RESEND}{row.pk}")]])
             await self._persistently_edit(marker, texts.CUT_OFF, [], reply_markup=button)
             await self._mark(row, SendStatus.AMBIGUOUS, message_id=marker)
         elif row.picture or row.file_name:

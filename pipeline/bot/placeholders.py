@@ -169,7 +169,7 @@ class Placeholders(ABC):
         ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
         # An alert that was lost here counts as the bot's own, too; a periodic job sends it again.
         alerts = SentAlert.objects.filter(chat_id=str(self._chat_id), message_id=None)
-        again = row.sent_again_after
+        again = row.resent_after
         most = MAX_IDS if again is None else len(again) + await alerts.acount()
         counted_in = min(self._chat_id, 0)  # all private chats have their ids together
         found: list[int] = []
@@ -221,7 +221,7 @@ class Placeholders(ABC):
         unknown = (number for number in range(after + 1, before) if number not in taken)
         ids = list(islice(unknown, MAX_IDS + 1))
         # The last time is that of the message with the id `before`.
-        left_at = [after, *(row.sent_again_after or [])[:-1]]
+        left_at = [after, *(row.resent_after or [])[:-1]]
         return _likely_first(ids[:MAX_IDS], left_at), len(ids) <= MAX_IDS
 
     async def _remove(self, message_ids: Sequence[int]) -> None:
@@ -276,7 +276,7 @@ class Placeholders(ABC):
         defaults: dict[str, Any] = {
             "status": SendStatus.SENDING,
             "sent_after": newest_id or None,
-            "sent_again_after": [],
+            "resent_after": [],
         }
         return OutgoingMessage.objects.get_or_create(
             update=self._update, number=0, defaults=defaults
@@ -285,11 +285,11 @@ class Placeholders(ABC):
     def _note_that_it_leaves(self, row: OutgoingMessage, newest_id: int) -> None:
         """Mark a message as on its way; one that may be lost is looked for from where it was."""
         if row.status != SendStatus.SENDING:
-            row.sent_after, row.sent_again_after = newest_id or None, []
-        elif row.sent_again_after is not None:
-            row.sent_again_after = [*row.sent_again_after, newest_id]
+            row.sent_after, row.resent_after = newest_id or None, []
+        elif row.resent_after is not None:
+            row.resent_after = [*row.resent_after, newest_id]
         row.status = SendStatus.SENDING
-        row.save(update_fields=["status", "sent_after", "sent_again_after", "changed_at"])
+        row.save(update_fields=["status", "sent_after", "resent_after", "changed_at"])
 
     @transaction.atomic
     def _show(self, message_id: int) -> bool:

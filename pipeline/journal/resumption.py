@@ -31,7 +31,7 @@ from pipeline.models.runs import (
 )
 from pipeline.models.runs import StepStatus as S
 
-ENDED = (S.OK, S.FAILED, S.SKIPPED)  # what was cancelled or interrupted is run again
+ENDED = (S.OK, S.FAILED, S.SKIPPED)  # cancelled and interrupted steps run once more
 REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
 
 
@@ -46,8 +46,8 @@ def take_over(update_id: int, lease: TaskLease) -> KeptRun | None:
 
 
 @transaction.atomic
-def take_over_again(run_id: UUID, lease: TaskLease) -> KeptRun | None:
-    """Return a run that an operator asked for again, now the holder's; raises as `take_over`."""
+def take_over_rerun(run_id: UUID, lease: TaskLease) -> KeptRun | None:
+    """Return an operator's rerun, now the holder's; raises as `take_over`."""
     return _taken(PipelineRun.objects.filter(pk=run_id), lease)
 
 

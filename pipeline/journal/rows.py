@@ -64,22 +64,22 @@ def write_run(lease: RunLease, opening: RunOpening) -> None:
 
 
 @transaction.atomic
-def write_run_again(
+def write_rerun(
     run_id: UUID,
     old: PipelineRun,
     opening: RunOpening,
     add: Callable[[Sequence[Task]], None],
 ) -> None:
-    """Write a run of today's pipeline on what an old run was given, with the task that begins it.
+    """Write a rerun: today's pipeline on the inputs of an old run, with the task that starts it.
 
-    It is its member's as the old one is, so that whoever has everything erased has it erased too.
+    It belongs to the old run's member, so an erasure of that member includes it.
     """
     run = PipelineRun.objects.create(
         id=run_id,
         pipeline=opening.pipeline,
         member_id=old.member_id,
         source=opening.source,
-        again_of=old,
+        rerun_of=old,
         status=RunStatus.WAITING,
         definition_id=text_store.put(opening.definition),
         user_message_id=old.user_message_id,
@@ -87,7 +87,7 @@ def write_run_again(
         image_id=old.image_id,
         started_at=timezone.now(),
     )
-    add([Task(kind=TaskKind.AGAIN, run=run)])
+    add([Task(kind=TaskKind.RERUN, run=run)])
 
 
 @grouped
@@ -252,7 +252,7 @@ def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
     hooks.changed(started_at)
     if status is StepStatus.OK and (learn := hooks.learner_of(agent)) is not None:
         step = StepRun.objects.select_related("run").get(pk=step_id)
-        if step.run.source != Source.AGAIN:  # an operator's, and not the member's
+        if step.run.source != Source.RERUN:  # an operator's, and not the member's
             learn(step, output.data)
     progressed(token)
     traces.step_ended(step_id)

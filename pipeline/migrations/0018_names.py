@@ -181,6 +181,26 @@ class Migration(migrations.Migration):
                     name='task',
                     field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='accesses', to='pipeline.task'),
                 ),
+                migrations.AlterField(
+                    model_name='outgoingmessage',
+                    name='sent_again_after',
+                    field=models.JSONField(blank=True, db_column='sent_again_after', editable=False, null=True),
+                ),
+                migrations.RenameField(
+                    model_name='outgoingmessage',
+                    old_name='sent_again_after',
+                    new_name='resent_after',
+                ),
+                migrations.AlterField(
+                    model_name='pipelinerun',
+                    name='again_of',
+                    field=models.ForeignKey(blank=True, db_column='again_of_id', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='reruns', to='pipeline.pipelinerun'),
+                ),
+                migrations.RenameField(
+                    model_name='pipelinerun',
+                    old_name='again_of',
+                    new_name='rerun_of',
+                ),
             ],
         ),
     ]

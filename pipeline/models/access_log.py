@@ -12,7 +12,7 @@ class AccessKind(models.TextChoices):
 
     PAGE = "page", "Page"
     EXPORT = "export", "Export"
-    AGAIN = "again", "Beside a run again"
+    RERUN = "again", "Beside a run again"
 
 
 class TextsRead(models.Model):

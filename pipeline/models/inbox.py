@@ -48,7 +48,7 @@ class TaskKind(models.TextChoices):
     NOTICE = "notice", "Telling a member that a message is in line"
     GREETING = "greeting", "Telling a member that they are let in"
     STEP = "step", "Background step"
-    AGAIN = "again", "Run again for an operator"
+    RERUN = "again", "Run again for an operator"
 
 
 class TaskStatus(models.TextChoices):
@@ -148,7 +148,9 @@ class OutgoingMessage(models.Model):
     sent_after = models.BigIntegerField(null=True, blank=True, editable=False)
     # The same of each further time that it left while it was not known to have arrived; None: the
     # release before 0017 sent it, which kept no count.
-    sent_again_after = models.JSONField(null=True, blank=True, editable=False)
+    resent_after = models.JSONField(
+        null=True, blank=True, editable=False, db_column="sent_again_after"
+    )
     status = models.CharField(max_length=9, choices=SendStatus, default=SendStatus.PENDING)
     changed_at = models.DateTimeField(auto_now=True)
 
@@ -178,7 +180,7 @@ class SentAlert(models.Model):
 class Action(models.TextChoices):
     """What a button beneath an answer does."""
 
-    AGAIN = "again", "🔄 Regenerate"
+    REGENERATE = "again", "🔄 Regenerate"
     SHORTER = "shorter", "✂️ Shorter"
     SAVE = "save", "📌 Save to casebook"
     WHY = "why", "❔ Why this model?"

@@ -77,7 +77,7 @@ class Source(models.TextChoices):
 
     TELEGRAM = "telegram", "Telegram"
     SHELL = "shell", "Shell"
-    AGAIN = "again", "Run again by an operator"
+    RERUN = "again", "Run again by an operator"
     TRIAL = "trial", "Trial of a model"
 
 
@@ -129,9 +129,14 @@ class PipelineRun(models.Model):
         on_delete=models.SET_NULL,
         related_name="run",
     )
-    # The run whose inputs this one was given, on the configuration of a later day.
-    again_of = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="repeats"
+    # The run whose inputs this one has, on the configuration of a later day.
+    rerun_of = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        db_column="again_of_id",
+        on_delete=models.SET_NULL,
+        related_name="reruns",
     )
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
     # Whoever works on the run holds this; a worker that was taken for dead holds an older one.

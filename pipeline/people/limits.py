@@ -68,7 +68,7 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
         step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
         started_at__gt=now - DAY,
         payer=Payer.SHARED.value,
-    ).exclude(step__run__source=Source.AGAIN)
+    ).exclude(step__run__source=Source.RERUN)
     spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
     return spent + (member.forgotten_usd if is_recent else 0)
@@ -77,7 +77,7 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
 def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:
     # What an operator runs again is not of the member's asking.
     runs = PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
-    return runs.exclude(source=Source.AGAIN)
+    return runs.exclude(source=Source.RERUN)
 
 
 def _next_run_at(member: Member, *, now: datetime) -> datetime:

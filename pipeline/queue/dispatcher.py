@@ -49,10 +49,10 @@ ROOM = {
     TaskKind.MESSAGE: 0,
     TaskKind.GREETING: 8,
     TaskKind.STEP: 16,
-    TaskKind.AGAIN: 4,
+    TaskKind.RERUN: 4,
     TaskKind.NOTICE: 16,
 }
-AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.AGAIN})  # they ask models
+AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.RERUN})  # they ask models
 # After a crash: few at first, more with every one that ends and every second that passes. If it
 # happens again, those few have got further; all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0

@@ -52,7 +52,7 @@ PRIORITIES = {
     TaskKind.MESSAGE: 0,
     TaskKind.GREETING: -1,
     TaskKind.STEP: -2,
-    TaskKind.AGAIN: -3,
+    TaskKind.RERUN: -3,
     TaskKind.NOTICE: -4,
 }
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction

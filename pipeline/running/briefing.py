@@ -44,10 +44,10 @@ def brief(
     )
 
 
-def brief_again(
+def brief_kept(
     kept: KeptRun, member: Member | None, *, model_config: ModelConfigService | None
 ) -> PipelineContext:
-    """Return the context of a run that is gone on with: what its agents saw before, today's key."""
+    """Return the context of a stored run: the inputs that it was given, with today's key."""
     return PipelineContext(
         default_llm=default_provider(member), model_config=model_config, **kept.inputs.by_name()
     )

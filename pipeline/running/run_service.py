@@ -25,7 +25,7 @@ from pipeline.models import Member, StepRun
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source
 from pipeline.people import limits
-from pipeline.running.briefing import brief, brief_again, default_provider
+from pipeline.running.briefing import brief, brief_kept, default_provider
 from pipeline.running.config import PipelineConfig, load_pipeline
 from pipeline.running.context import PipelineContext
 from pipeline.running.decisions import NoPayer
@@ -124,10 +124,10 @@ class RunService:
                 found[agent.name] = error
         return found
 
-    async def go_on(
+    async def resume(
         self, lease: TaskLease, update_id: int, member: Member, *, on_stage: OnStage
     ) -> RunReport | None:
-        """Return how an update's run went, after running what was left of it; None without one.
+        """Resume an update's run if there is one, and return its report; None without one.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
@@ -136,7 +136,7 @@ class RunService:
         if kept is None or kept.is_over:
             return kept.report if kept else None
         await self._know_overrides()
-        return await self._runner.go_on(
+        return await self._runner.resume(
             kept, await self._context_of(kept, member), lease.token, on_stage=on_stage
         )
 
@@ -158,26 +158,26 @@ class RunService:
         kept = await sync_to_async(resumption.read_back)(step.run_id)
         await self._know_overrides()
         # An operator's action never spends a member's key.
-        member = None if step.run.source == Source.AGAIN else step.run.member
+        member = None if step.run.source == Source.RERUN else step.run.member
         ctx = await self._context_of(kept, member)
         ctx.results.update({kept_step.report.agent: kept_step.output for kept_step in kept.steps})
         pipeline = PipelineConfig.model_validate_json(kept.definition)
         await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, lease)
 
-    async def run_again(self, run_id: UUID, lease: TaskLease) -> None:
-        """Run what an operator has asked for again, or what is left of it, on the shared key.
+    async def rerun(self, run_id: UUID, lease: TaskLease) -> None:
+        """Run a rerun, or the rest of it, on the team key.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
         """
-        kept = await sync_to_async(resumption.take_over_again)(run_id, lease)
+        kept = await sync_to_async(resumption.take_over_rerun)(run_id, lease)
         if kept is None or kept.is_over:
             return
         if kept.inputs == Inputs():  # erased between the question and its turn
             await records.run_ended(RunLease(run_id, lease.token), RunStatus.CANCELLED)
             return
         await self._know_overrides()
-        await self._runner.go_on(kept, await self._context_of(kept, None), lease.token)
+        await self._runner.resume(kept, await self._context_of(kept, None), lease.token)
 
     async def drain(self) -> None:
         """Wait until the background steps that are running now have ended."""
@@ -194,7 +194,7 @@ class RunService:
         await asyncio.to_thread(traces.close, min(left_s, MAX_FOR_TRACES_S))
 
     async def _context_of(self, kept: KeptRun, member: Member | None) -> PipelineContext:
-        return await sync_to_async(brief_again)(kept, member, model_config=self.model_config)
+        return await sync_to_async(brief_kept)(kept, member, model_config=self.model_config)
 
     async def _know_overrides(self) -> None:
         async for attempt in stamina.retry_context(

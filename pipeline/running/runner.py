@@ -111,7 +111,7 @@ class PipelineRunner:
         opening = opening_of(pipeline, ctx, source, member_id=member_id, update_id=update_id)
         return await self._conclude(run, records.run_started(run.lease, opening))
 
-    async def go_on(
+    async def resume(
         self,
         kept: KeptRun,
         ctx: PipelineContext,
@@ -119,7 +119,7 @@ class PipelineRunner:
         *,
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
-        """Run what is left of a run that was cut off; raises as `run`."""
+        """Resume a run that a crash or a restart cut off; raises as `run`."""
         run = RunUnderWay(
             pipeline=PipelineConfig.model_validate_json(kept.definition),
             ctx=ctx,

@@ -66,7 +66,7 @@ ADMIN_SEES = (
     *(
         "pipeline.queue.task_store",
         "pipeline.people.admission",
-        "pipeline.running.again",
+        "pipeline.running.rerun",
         "pipeline.running.config",
     ),
 )

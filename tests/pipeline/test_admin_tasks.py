@@ -128,7 +128,7 @@ class TaskListTests(TestCase):
     def test_a_run_again_is_named_by_its_pipeline_and_leads_to_its_run(self):
         dana = Member.objects.create(telegram_id=PERSON, username="dana_d")
         run = run_of(None, member=dana, source="again")
-        row = Task.objects.create(kind=TaskKind.AGAIN, run=run, status=TaskStatus.DEAD)
+        row = Task.objects.create(kind=TaskKind.RERUN, run=run, status=TaskStatus.DEAD)
         ana = operator("ana", "view_task", "view_pipelinerun", "view_texts")
 
         listed, page = (ana.get(url).content.decode() for url in (LIST, page_of(row)))

@@ -24,7 +24,7 @@ from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_conversation import PIXEL
 from tests.pipeline.bot.test_restarts import until_none_is_open
 from tests.pipeline.test_admin import operator
-from tests.pipeline.test_run_again import MAY, press
+from tests.pipeline.test_rerun import MAY, press
 from tests.sandbox.serving import running_sandbox
 
 STORED = Path(__file__).parents[1] / "data/frozen_rows.json"
@@ -82,7 +82,7 @@ class FrozenTests(BotCase):
                 await self.cancelled(chat)
             await self.resumed(base_url)
             async with self.bot_at(base_url):
-                await self.run_again()
+                await self.rerun()
 
         now = await sync_to_async(frozen.rows)()
         if os.environ.get("OBSERVATORY_FREEZE") == "1":
@@ -120,10 +120,10 @@ class FrozenTests(BotCase):
             await chat.sees_text(TOM, "answered by google/gemini-2.5-flash")
             await until_none_is_open()
 
-    async def run_again(self) -> None:
+    async def rerun(self) -> None:
         first = await PipelineRun.objects.order_by("started_at").afirst()
         assert first is not None
         client = await sync_to_async(operator)("ana", *MAY)
         await sync_to_async(press)(client, first)
         await until_none_is_open()
-        assert await PipelineRun.objects.filter(source=Source.AGAIN, status="ok").aexists()
+        assert await PipelineRun.objects.filter(source=Source.RERUN, status="ok").aexists()

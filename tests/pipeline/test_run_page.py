@@ -97,7 +97,7 @@ class RunPageTests(TestCase):
 
     def test_what_was_run_again_and_what_came_of_it_lead_to_one_another(self):
         old = a_run()
-        new = a_run(again_of=old, source="again")
+        new = a_run(rerun_of=old, source="again")
         beside = reverse("admin:pipeline_pipelinerun_beside", args=[new.pk])
 
         assert beside in self.page(old)

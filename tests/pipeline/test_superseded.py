@@ -147,7 +147,7 @@ class SupersededTests(TransactionTestCase):
             "pipeline.journal.resumption.take_over": lambda: resumption.take_over(
                 self.update.pk, task
             ),
-            "pipeline.journal.resumption.take_over_again": lambda: resumption.take_over_again(
+            "pipeline.journal.resumption.take_over_rerun": lambda: resumption.take_over_rerun(
                 self.of_run.pk, task
             ),
             "pipeline.bot.handlers.message_grouping._join": lambda: message_grouping._join(

@@ -23,7 +23,7 @@ from pipeline.bot.handlers.account import (
 )
 from pipeline.bot.handlers.addressed import ADDRESSED, COMMANDS, CONTENT
 from pipeline.bot.handlers.buttons import RUN
-from pipeline.bot.handlers.control import cancel, press_old_button, show_again
+from pipeline.bot.handlers.control import cancel, press_old_button, resend
 from pipeline.bot.handlers.keys import PAYER, choose_payer
 from pipeline.bot.handlers.requests import in_command, in_other_content
 from pipeline.bot.handlers.start import show_help, show_start, show_unknown
@@ -39,7 +39,7 @@ from pipeline.bot.handlers.training import (
     read_train,
     show_stats,
 )
-from pipeline.bot.outbox import AGAIN
+from pipeline.bot.outbox import RESEND
 
 __all__ = ["COMMANDS", "add_handlers"]
 
@@ -73,7 +73,7 @@ def add_handlers(
                 new & ADDRESSED & (picture | filters.TEXT), support.run(in_message_or_answer)
             ),
             MessageHandler(new & ADDRESSED & CONTENT, support.run(in_other_content)),
-            CallbackQueryHandler(show_again, pattern=f"^{AGAIN}"),
+            CallbackQueryHandler(resend, pattern=f"^{RESEND}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
             CallbackQueryHandler(support.press(press_track), pattern=f"^{LEARN}"),
             CallbackQueryHandler(support.press(press_training), pattern=f"^{TRAIN}"),

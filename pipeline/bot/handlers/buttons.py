@@ -30,7 +30,7 @@ from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipel
 
 RUN = "run:"  # begins the data of these buttons
 FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)
-WANTS_A_RUN = {Action.AGAIN, Action.SHORTER}
+WANTS_A_RUN = {Action.REGENERATE, Action.SHORTER}
 
 AddTasks = Callable[[Sequence[Task]], None]
 
@@ -55,7 +55,7 @@ def buttons_of(run_id: UUID, pipeline: str) -> Buttons:
 
 def retry_of(run_id: UUID) -> Buttons:
     """Return the button beneath a line that says why there is no answer."""
-    return [[(texts.TRY_AGAIN, f"{RUN}{Action.AGAIN}:{run_id.hex}")]]
+    return [[(texts.TRY_AGAIN, f"{RUN}{Action.REGENERATE}:{run_id.hex}")]]
 
 
 async def noted(
@@ -81,7 +81,7 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
     except ValueError:
         return None
     # Of what failed there is nothing to shorten, to save or to explain.
-    endings = (RunStatus.OK, *FAILED) if name == Action.AGAIN else (RunStatus.OK,)
+    endings = (RunStatus.OK, *FAILED) if name == Action.REGENERATE else (RunStatus.OK,)
     run = PipelineRun.objects.filter(
         pk=wanted_id, member=member, update__chat_id=row.chat_id, status__in=endings
     ).first()

@@ -14,7 +14,7 @@ from telegram.error import BadRequest
 
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
-from pipeline.bot.outbox import AGAIN
+from pipeline.bot.outbox import RESEND
 from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.turn import Turn, current_turn
 from pipeline.models import Member
@@ -41,8 +41,8 @@ async def cancel(turn: Turn, member: Member) -> StaticReply:
     return StaticReply(said, also=partial(training.leave, member))
 
 
-async def show_again(update: Update, _: Any) -> None:
-    """Replace the line about a message that was cut off by that message, on every press."""
+async def resend(update: Update, _: Any) -> None:
+    """Replace the note about a lost message by that message, on every press."""
     query = update.callback_query
     if query is None:
         return
@@ -52,7 +52,7 @@ async def show_again(update: Update, _: Any) -> None:
     if row is None:
         return
     if row.file_name:
-        await _send_file_again(query, row)
+        await _resend_file(query, row)
         return
     entities = [MessageEntity.de_json(entity, query.get_bot()) for entity in row.entities]
     try:
@@ -63,8 +63,8 @@ async def show_again(update: Update, _: Any) -> None:
         logger.info("a message could not be shown again: %s", error)
 
 
-async def _send_file_again(query: CallbackQuery, row: OutgoingMessage) -> None:
-    """Send a file beneath the line about it: Telegram makes no file of a text."""
+async def _resend_file(query: CallbackQuery, row: OutgoingMessage) -> None:
+    """Send a lost file beneath the note about it: Telegram cannot edit a text into a file."""
     if not isinstance(query.message, Message):  # too old for Telegram to say where it stands
         return
     content = InputFile(row.text.encode(), filename=row.file_name)
@@ -84,7 +84,7 @@ async def press_old_button(update: Update, _: Any) -> None:
 
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
     """Return the message that a press is about, if it was meant for whoever pressed."""
-    number = (query.data or "").removeprefix(AGAIN)
+    number = (query.data or "").removeprefix(RESEND)
     if query.message is None or not number.isdecimal() or len(number) > 18:
         return None
     return await OutgoingMessage.objects.filter(

@@ -222,7 +222,7 @@ class Support:
     async def _run(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> Answer:
         """Return the answer: of a run that began before a restart, or of a new one."""
         update_id = turn.row.pk
-        report = await self._service.go_on(turn.lease, update_id, member, on_stage=reply.stage)
+        report = await self._service.resume(turn.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
             return await self._told(report, update_id)
         try:

@@ -123,7 +123,7 @@ class TreeTests(TelemetryCase):
         self.report_to(self.receiver.base_url)
         run = await run_row()
         kept = await sync_to_async(resumption.read_back)(run.pk)
-        await self.runner([asking("two")]).go_on(kept, self.context(), origin.token)
+        await self.runner([asking("two")]).resume(kept, self.context(), origin.token)
         await close_clients()
 
         spans = await self.told()

@@ -23,7 +23,7 @@ from tests.pipeline.cases import until
 
 QUESTION = "CFO of a logistics firm, went silent after the price"
 WORDS = "Could you do eleven percent less?"
-AGAIN, SHORTER, SAVE, WHY = (
+REGENERATE, SHORTER, SAVE, WHY = (
     *("🔄 Regenerate", "✂️ Shorter"),
     *("📌 Save to casebook", "❔ Why this model?"),
 )
@@ -178,8 +178,8 @@ class ButtonTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
             await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
-            await chat.press(MAYA, AGAIN)
-            await chat.press(MAYA, AGAIN)
+            await chat.press(MAYA, REGENERATE)
+            await chat.press(MAYA, REGENERATE)
             await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
             await self._all_done()
 
@@ -193,7 +193,7 @@ class ButtonTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
             for count in (2, 3):
-                await chat.press(MAYA, AGAIN)
+                await chat.press(MAYA, REGENERATE)
                 await is_answered(chat, MAYA, count)
 
         assert await PipelineRun.objects.acount() == 3
@@ -283,7 +283,7 @@ class ButtonTests(BotCase):
             await until(_nothing_is_open)
             await until(CatalogModel.objects.aexists)
             await sync_to_async(prune)(timezone.now(), rest=lambda _: None)
-            for label in (AGAIN, SHORTER, SAVE, WHY):
+            for label in (REGENERATE, SHORTER, SAVE, WHY):
                 await chat.press(MAYA, label)
             await chat.sees_text(MAYA, "strategist ran on GPT-5 Mini")
             await self._all_done(presses=4)
@@ -297,7 +297,7 @@ class ButtonTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
             await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "ana")
-            await chat.press(MAYA, AGAIN)
+            await chat.press(MAYA, REGENERATE)
             await chat.sees_calls(lambda calls: any("hang" in call["model"] for call in calls))
             await chat.say(MAYA, "/cancel")
             await chat.sees_text(MAYA, "Stopped. There's no answer")

@@ -45,7 +45,7 @@ class HandingOut(EngineMaker):
 
     async def test_each_kind_of_task_is_worked_on_and_says_what_it_is_about(self):
         hands = Hands()
-        tasks = [await rows.message(), await rows.background_step(), await rows.run_again()]
+        tasks = [await rows.message(), await rows.background_step(), await rows.rerun()]
         async with self.at_work(hands) as queue:
             await self.add(queue, *tasks)
             assert await rows.ended(*tasks) == [DONE] * 3

@@ -162,11 +162,11 @@ async def background_step() -> Task:
     return Task(kind=TaskKind.STEP, step=step)
 
 
-async def run_again() -> Task:
+async def rerun() -> Task:
     run = await PipelineRun.objects.acreate(
-        pipeline="support", source=Source.AGAIN, started_at=timezone.now()
+        pipeline="support", source=Source.RERUN, started_at=timezone.now()
     )
-    return Task(kind=TaskKind.AGAIN, run=run)
+    return Task(kind=TaskKind.RERUN, run=run)
 
 
 async def true(condition: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""A run again: the question before it, and the page that shows the new run beside the old one."""
+"""Reruns: the page that asks first, and the page that compares the two runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import RunStatus
-from pipeline.running.again import RerunRefused, request_rerun, rerun_plan
+from pipeline.running.rerun import RerunRefused, request_rerun, rerun_plan
 
 RELOAD_AFTER_S = 2
 WORKER_WITHIN_S = 20  # else the page asks whether there is one
@@ -50,8 +50,8 @@ class Pair:
         return [("Original", self.then), ("Re-run", self.now)]
 
 
-def may_run_again(request: HttpRequest) -> bool:
-    """Tell whether this operator may spend on a run again, and read what comes of it."""
+def may_rerun(request: HttpRequest) -> bool:
+    """Tell whether this operator may pay for a rerun and read its texts."""
     return request.user.has_perm("pipeline.run_again") and may_read_texts(request)
 
 
@@ -73,7 +73,7 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
         "was_members": any(step.payer == Payer.MEMBER for step in steps),
         "new_id": uuid4(),  # pressed twice, it is run once
     }
-    return text_page(request, "pipeline/run_again.html", context, has_button=not refusal)
+    return text_page(request, "pipeline/rerun.html", context, has_button=not refusal)
 
 
 def _about(cost: Decimal | None) -> str:
@@ -82,7 +82,7 @@ def _about(cost: Decimal | None) -> str:
 
 
 def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
-    """Have a run run again, and go to the page on which one sees it; or say why not."""
+    """Queue a rerun and redirect to its comparison; or ask again with the reason why not."""
     try:
         new = request_rerun(run, UUID(request.POST.get("new_id", "")))
     except ValueError:
@@ -94,7 +94,7 @@ def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
 
 def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     """Show both runs side by side; until the new one has ended, figures that renew themselves."""
-    old = new.again_of
+    old = new.rerun_of
     if old is None:
         raise Http404("This isn't a re-run, or its original is no longer stored.")
     now_steps = steps_of(new, with_texts=False)
@@ -102,7 +102,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
     # Texts are sent once, at the end, and not with every reload: each time is written down.
     shows_texts = is_over and may_read_texts(request)
     if shows_texts:
-        log_access(request, AccessKind.AGAIN, runs=[old, new])
+        log_access(request, AccessKind.RERUN, runs=[old, new])
         now_steps = steps_of(new, with_texts=True)
     old_steps = steps_of(old, with_texts=shows_texts)
     reloads = not is_over and "still" not in request.GET

@@ -74,19 +74,19 @@ class AskingTests(TestCase):
         for words in ("About $0.012 on the team key", "never uses a member", "cost $0.0125"):
             assert words in page, words
         assert not Task.objects.exists()
-        assert not PipelineRun.objects.filter(source=Source.AGAIN).exists()
+        assert not PipelineRun.objects.filter(source=Source.RERUN).exists()
 
     def test_a_yes_adds_a_task_and_a_run_of_the_same_inputs(self):
         old = a_question(image=text("aW1hZ2U="), background=text('{"knowledge_base": "ours"}'))
 
         answer = press(self.ana, old)
 
-        new = PipelineRun.objects.get(source=Source.AGAIN)
+        new = PipelineRun.objects.get(source=Source.RERUN)
         assert answer.url == beside_url(new)
-        assert (new.status, new.again_of, new.member) == (RunStatus.WAITING, old, old.member)
+        assert (new.status, new.rerun_of, new.member) == (RunStatus.WAITING, old, old.member)
         for name in ("user_message_id", "background_id", "image_id"):
             assert getattr(new, name) == getattr(old, name) is not None
-        assert Task.objects.get().kind == TaskKind.AGAIN
+        assert Task.objects.get().kind == TaskKind.RERUN
         assert Task.objects.get().run == new
         assert LogEntry.objects.get().change_message == "Re-run."
 
@@ -141,7 +141,7 @@ class AskingTests(TestCase):
     def test_only_the_question_has_a_form_and_nothing_runs_on_any_of_the_pages(self):
         old = a_question()
         press(self.ana, old)
-        new = PipelineRun.objects.get(source=Source.AGAIN)
+        new = PipelineRun.objects.get(source=Source.RERUN)
 
         for url, form_action in ((again_url(old), "'self'"), (beside_url(new), "'none'")):
             policy = self.ana.get(url)["Content-Security-Policy"]
@@ -159,7 +159,7 @@ class BesideTests(TestCase):
     def again(self, *steps: dict[str, Any], **fields: Any) -> PipelineRun:
         told = {"output": text("What is said now.")}
         steps = tuple(told | step for step in steps or ({}, {"requested_model": CLAUDE}))
-        usual: dict[str, Any] = {"again_of": self.old, "source": Source.AGAIN, "status": "ok"}
+        usual: dict[str, Any] = {"rerun_of": self.old, "source": Source.RERUN, "status": "ok"}
         return a_run(*steps, **(usual | fields))
 
     def test_models_figures_and_texts_of_both_stand_side_by_side(self):
@@ -233,7 +233,7 @@ class RunningAgainTests(BotCase):
 
     async def ended(self) -> PipelineRun:
         await until_none_is_open()
-        return await PipelineRun.objects.select_related("answer").aget(source=Source.AGAIN)
+        return await PipelineRun.objects.select_related("answer").aget(source=Source.RERUN)
 
     async def maya(self) -> Member:
         member = Member(telegram_id=MAYA, name="Maya", access="approved")
@@ -303,14 +303,14 @@ class RunningAgainTests(BotCase):
         old = await sync_to_async(a_question)()
         new = await PipelineRun.objects.acreate(
             pipeline="support",
-            source=Source.AGAIN,
+            source=Source.RERUN,
             status=RunStatus.WAITING,
-            again_of=old,
+            rerun_of=old,
             user_message_id=old.user_message_id,
             definition=await sync_to_async(text)("no pipeline at all"),
             started_at=timezone.now(),
         )
-        task = await Task.objects.acreate(kind=TaskKind.AGAIN, run=new, attempts=4)
+        task = await Task.objects.acreate(kind=TaskKind.RERUN, run=new, attempts=4)
         self.enterContext(patch.object(dispatcher, "CALM_S", 0.01))
         async with self.bot():
             await until_none_is_open()

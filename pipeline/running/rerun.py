@@ -1,8 +1,8 @@
-"""Running a run again: the same inputs, today's pipeline, models and overrides, on the shared key.
+"""Reruns: the inputs of an old run on today's pipeline, models and overrides, on the team key.
 
-An operator asks for it, so no key of a member pays, no limit of theirs is touched, nothing is
-learnt about them and nothing is sent to Telegram. A worker does it: it survives restarts as any run
-does.
+An operator requests it, so no member's key pays, no member's limit counts it, no member's memory
+learns from it, and nothing is sent to Telegram. A worker runs it, so it survives restarts as any
+run does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agents.llm.router import create_shared_provider
 from agents.model_config import Freshness, Resolution
 from agents.snapshot import read_snapshot
 from pipeline.journal.facts import RunOpening
-from pipeline.journal.rows import write_run_again
+from pipeline.journal.rows import write_rerun
 from pipeline.journal.sentences import why
 from pipeline.models import PipelineRun
 from pipeline.models.runs import Source
@@ -28,7 +28,7 @@ from pipeline.running.decisions import decided
 
 
 class RerunRefused(Exception):
-    """A run cannot be run again; the message says why."""
+    """A run cannot be rerun; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
     """Return what the steps of a run's pipeline would run on now, all of it on the shared key.
 
     Raises:
-        RerunRefused: it cannot be run again.
+        RerunRefused: it cannot be rerun.
     """
     pipeline, snapshot, key = _todays_pipeline(run), read_snapshot(), settings.OPENROUTER_API_KEY
     default = create_shared_provider(key, settings.DEFAULT_MODEL)
@@ -71,10 +71,10 @@ def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
 
 
 def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
-    """Have a run run again under this id; asked twice for one id it is run once.
+    """Queue a rerun under this id; a second request for the same id changes nothing.
 
     Raises:
-        RerunRefused: it cannot be run again, or the id is another run's.
+        RerunRefused: it cannot be rerun, or the id is another run's.
     """
     pipeline = _todays_pipeline(old)
     try:
@@ -82,11 +82,11 @@ def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
             opening = RunOpening(
                 pipeline=pipeline.name,
                 definition=pipeline.model_dump_json(),
-                source=Source.AGAIN,
+                source=Source.RERUN,
             )
-            write_run_again(new_id, old, opening, create_queue("web").add)
+            write_rerun(new_id, old, opening, create_queue("web").add)
     except IntegrityError:
-        known = PipelineRun.objects.filter(pk=new_id, again_of=old)
+        known = PipelineRun.objects.filter(pk=new_id, rerun_of=old)
         if not known.exists():
             raise RerunRefused("That ID belongs to another run. Reload the page.") from None
     return PipelineRun.objects.get(pk=new_id)
