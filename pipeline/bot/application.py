@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
 import stamina
@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
 from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
-from telegram.ext import Application, ApplicationBuilder, Defaults
+from telegram.ext import ApplicationBuilder, ContextTypes, Defaults
 from telegram.request import HTTPXRequest
 
 from agents.log_fields import log_as
@@ -47,7 +47,7 @@ from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.transport import tls_context
-from pipeline.bot.turn import Turn, begin
+from pipeline.bot.update_context import UpdateApplication, UpdateContext
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
@@ -73,13 +73,6 @@ class TokenRefused(BotRefused):
 
     def __init__(self) -> None:
         super().__init__("Telegram refused TELEGRAM_BOT_TOKEN: check it.")
-
-
-class StrictApplication(Application[Any, Any, Any, Any, Any, Any]):
-    """Lets a handler's error out: the library would log it and call the update handled."""
-
-    async def process_error(self, update: object, error: Exception, *args: Any, **kw: Any) -> bool:
-        raise error
 
 
 class BotSide:
@@ -147,17 +140,18 @@ class BotSide:
             Superseded: it is in other hands.
         """
         await sync_to_async(reset_queries)()
-        turn, update = await self._turn(claim)
-        if await turn.outbox.has_text():
-            await turn.outbox.deliver()
+        context, update = await self._context_of(claim)
+        if await context.outbox.has_text():
+            await context.outbox.deliver()
             return TaskStatus.DONE
-        begin(turn)
         try:
-            await self._application.process_update(update)
+            await self._application.handle(update, context)
         except Forbidden as error:
-            logger.warning("chat=%s: it wants no messages of the bot: %s", turn.row.chat_id, error)
+            logger.warning(
+                "chat=%s: it wants no messages of the bot: %s", context.row.chat_id, error
+            )
             return TaskStatus.IGNORED
-        return TaskStatus.DONE if turn.was_handled else TaskStatus.IGNORED
+        return TaskStatus.DONE if context.was_handled else TaskStatus.IGNORED
 
     async def announce(self, claim: Claim) -> TaskStatus:
         """Tell a member that their message waits for its turn, if it still does.
@@ -165,18 +159,18 @@ class BotSide:
         A courtesy: where it comes too late, or would stand before what it is about, it is left out.
         A long text that waits for nothing but its next part is shown the usual placeholder.
         """
-        turn, _ = await self._turn(claim)
-        left = COURTESY_LASTS - (timezone.now() - turn.row.received_at)
-        if turn.row.holds_key or left <= timedelta():
+        context, _ = await self._context_of(claim)
+        left = COURTESY_LASTS - (timezone.now() - context.row.received_at)
+        if context.row.holds_key or left <= timedelta():
             return TaskStatus.IGNORED
-        is_first = not await _before(turn.row).aexists()
+        is_first = not await _before(context.row).aexists()
         # Whoever may come in becomes a member with the first message.
-        if not await _are_shown(turn.row) or not await _is_member(turn.row):
+        if not await _are_shown(context.row) or not await _is_member(context.row):
             return TaskStatus.IGNORED
-        await turn.row.arefresh_from_db(fields=["joined_to"])
-        if turn.row.joined_to_id is not None:
+        await context.row.arefresh_from_db(fields=["joined_to"])
+        if context.row.joined_to_id is not None:
             return TaskStatus.IGNORED  # what came before is answered together with it
-        is_told = await turn.outbox.announce(
+        is_told = await context.outbox.announce(
             texts.PLACEHOLDER if is_first else texts.IN_LINE,
             rank=Rank.PROGRESS if is_first else Rank.NOTICE,
             within_s=left.total_seconds(),
@@ -185,14 +179,16 @@ class BotSide:
 
     async def greet(self, claim: Claim) -> TaskStatus:
         """Tell a member that an operator has let them in, unless that has been taken back."""
-        turn, _ = await self._turn(claim)
-        greeted = Member.objects.filter(telegram_id=turn.row.user_id or 0, access=Access.APPROVED)
+        context, _ = await self._context_of(claim)
+        greeted = Member.objects.filter(
+            telegram_id=context.row.user_id or 0, access=Access.APPROVED
+        )
         member = await greeted.afirst()
         if member is None:
             return TaskStatus.IGNORED
-        welcome = await show_start(turn, member)
+        welcome = await show_start(context, member)
         said = texts.LET_IN.format(welcome=welcome.text)
-        await turn.outbox.say_later(StaticReply(said, welcome.buttons))
+        await context.outbox.say_later(StaticReply(said, welcome.buttons))
         return TaskStatus.DONE
 
     async def give_up(self, claim: Claim, why: str) -> None:
@@ -232,8 +228,8 @@ class BotSide:
         # An application whose start failed half-way shuts nothing down; its connections are open.
         await self._application.bot.shutdown()
 
-    async def _turn(self, claim: Claim) -> tuple[Turn, Update]:
-        """Return an update with all that handling it takes.
+    async def _context_of(self, claim: Claim) -> tuple[UpdateContext, Update]:
+        """Return the context of a claim's update, and the update itself.
 
         Raises:
             PermanentFailure: it cannot be read, or came to another bot.
@@ -260,7 +256,10 @@ class BotSide:
         outbox = Outbox(self._application.bot, row, reply_target_of(row), lease, found=self._found)
         original = message.reply_to_message if message else None
         replied_to = original.message_id if original else None
-        return Turn(claim=claim, row=row, outbox=outbox, replied_to=replied_to), update
+        context = UpdateContext(
+            self._application, claim=claim, row=row, outbox=outbox, replied_to=replied_to
+        )
+        return context, update
 
     async def _show_last(self, row: TelegramUpdate, line: str) -> None:
         """Show the last line on a message in its placeholder, or as a message if that is gone."""
@@ -350,11 +349,12 @@ async def _is_member(row: TelegramUpdate) -> bool:
     return await members.aexists()
 
 
-def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> StrictApplication:
+def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> UpdateApplication:
     tls = {"verify": tls_context()}
     application = (
         ApplicationBuilder()
-        .application_class(StrictApplication)
+        .application_class(UpdateApplication)
+        .context_types(ContextTypes(context=UpdateContext))
         .token(settings.TELEGRAM_BOT_TOKEN)
         .base_url(f"{settings.TELEGRAM_API_BASE_URL}/bot")
         .base_file_url(f"{settings.TELEGRAM_FILE_BASE_URL}/bot")
@@ -369,4 +369,4 @@ def _application(bot_id: int, add_tasks: AddTasks, limiter: ChatRateLimiter) -> 
         .updater(None)
         .build()
     )
-    return cast(StrictApplication, application)
+    return cast(UpdateApplication, application)

@@ -128,7 +128,7 @@ class _Waiter:
     number: int
     chat_id: Any = field(compare=False)
     is_placeholder: bool = field(compare=False)
-    turn: asyncio.Future[None] = field(compare=False)
+    context: asyncio.Future[None] = field(compare=False)
 
 
 class ChatRateLimiter(BaseRateLimiter[Ticket]):
@@ -180,7 +180,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         ticket = rate_limit_args or Ticket()
         until = self._clock() + ticket.within_s
         while True:
-            await self._turn(chat_id, ticket, until)
+            await self._context_of(chat_id, ticket, until)
             call = uuid4().hex
             try:
                 if not await self._is_turn_of_all(chat_id, ticket, until, call):
@@ -203,24 +203,24 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
 
     # --- in this process ------------------------------------------------------------------------
 
-    async def _turn(self, chat_id: Any, ticket: Ticket, until: float) -> None:
+    async def _context_of(self, chat_id: Any, ticket: Ticket, until: float) -> None:
         """Return when it is this call's turn; it then counts in the window until it leaves that."""
         wait_s = self._bucket(chat_id).wait_s(self._clock())
         if self._clock() + wait_s > until:
             raise RetryAfter(math.ceil(wait_s))
-        turn = asyncio.get_running_loop().create_future()
+        context = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
-        waiter = _Waiter(ticket.rank, number, chat_id, ticket.is_placeholder, turn)
+        waiter = _Waiter(ticket.rank, number, chat_id, ticket.is_placeholder, context)
         bisect.insort(self._waiters, waiter)
         self._hand_out()
-        if not turn.done():
+        if not context.done():
             ticket.is_held_up.set()
         left_s = until - self._clock()
         try:
             async with asyncio.timeout(left_s if math.isfinite(left_s) else None):
-                await turn
+                await context
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
+            if context.done() and not context.cancelled():
                 self._leave_the_window(ticket)
             else:
                 self._waiters.remove(waiter)
@@ -242,12 +242,12 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             chat_s = bucket.wait_s(now)
             if chat_s > SOON_S:
                 next_s = min(next_s, chat_s)
-            elif not waiter.turn.done():
+            elif not waiter.context.done():
                 bucket.take(now)
                 self._window.enter()
                 self._placeholders += waiter.is_placeholder
                 self._waiters.remove(waiter)
-                waiter.turn.set_result(None)
+                waiter.context.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

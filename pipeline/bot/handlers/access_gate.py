@@ -9,14 +9,14 @@ from telegram import Message, User
 from pipeline.bot.access import Visitor, visitor
 from pipeline.bot.handlers.keys import forget_pasted, take_key
 from pipeline.bot.static_reply import StaticReply
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.journal.records import NotifyOperators
 from pipeline.models import Member
 from pipeline.models.inbox import ReplyKind
 
 
 async def admitted(
-    turn: Turn, message: Message, user: User, alert: NotifyOperators
+    context: UpdateContext, message: Message, user: User, alert: NotifyOperators
 ) -> Member | None:
     """Return the member whose message may be handled; None when all has been said already.
 
@@ -25,11 +25,11 @@ async def admitted(
     who = await visitor(user, _invite_in(message))
     if who.refusal:
         notify_operators(who, alert)
-        forget = partial(forget_pasted, turn.row)
-        await turn.outbox.say(StaticReply(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
+        forget = partial(forget_pasted, context.row)
+        await context.outbox.say(StaticReply(who.refusal, also=forget, kind=ReplyKind.REFUSAL))
         return None
-    if turn.row.holds_key:
-        await take_key(turn, message, who.member)
+    if context.row.holds_key:
+        await take_key(context, message, who.member)
         return None
     return who.member
 

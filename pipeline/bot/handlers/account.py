@@ -13,7 +13,7 @@ from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
 from pipeline.bot.static_reply import StaticReply
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member
 from pipeline.people import erasure, memory
 from pipeline.people.conversation import last_run, reasons, run_behind, todays_models
@@ -30,7 +30,7 @@ class Mine:
     def __init__(self, service: RunService) -> None:
         self._service = service
 
-    async def show_models(self, turn: Turn, member: Member) -> StaticReply:
+    async def show_models(self, context: UpdateContext, member: Member) -> StaticReply:
         """Say for each agent which model would run now, why, and who would pay."""
         decisions = await self._service.decisions(member)
         choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPayer)}
@@ -42,12 +42,12 @@ class Mine:
         return StaticReply("\n".join([texts.MODELS_NOW, *lines]))
 
 
-async def show_why(turn: Turn, member: Member) -> StaticReply:
+async def show_why(context: UpdateContext, member: Member) -> StaticReply:
     """Say why the models of an answer answered: of the one replied to, or the last."""
-    row = turn.row
+    row = context.row
     run = None
-    if turn.replied_to is not None and row.chat_id is not None:
-        run = await sync_to_async(run_behind)(row.chat_id, member.telegram_id, turn.replied_to)
+    if context.replied_to is not None and row.chat_id is not None:
+        run = await sync_to_async(run_behind)(row.chat_id, member.telegram_id, context.replied_to)
     elif row.chat_id is not None:
         run = await sync_to_async(last_run)(row.chat_id, member)
     if run is None:
@@ -55,7 +55,7 @@ async def show_why(turn: Turn, member: Member) -> StaticReply:
     return StaticReply(await sync_to_async(reasons)(run, today=timezone.localdate()))
 
 
-async def show_settings(turn: Turn, member: Member) -> StaticReply:
+async def show_settings(context: UpdateContext, member: Member) -> StaticReply:
     """Say who pays, with which model, and offer to change it."""
     own_model = member.model_id or texts.DEFAULT_MODEL
     text = texts.SETTINGS.format(payer=payer_of(member), model=own_model)
@@ -65,7 +65,7 @@ async def show_settings(turn: Turn, member: Member) -> StaticReply:
     return StaticReply(text, payers(member))
 
 
-async def show_memory(turn: Turn, member: Member) -> StaticReply:
+async def show_memory(context: UpdateContext, member: Member) -> StaticReply:
     """Show all that is remembered of a member, and offer to erase it."""
     facts = await sync_to_async(memory.holding)(member)
     if not facts:
@@ -75,12 +75,12 @@ async def show_memory(turn: Turn, member: Member) -> StaticReply:
     return StaticReply(text, [[(texts.FORGET_MEMORY, FORGET_MEMORY)]])
 
 
-async def offer_to_forget(turn: Turn, member: Member) -> StaticReply:
+async def offer_to_forget(context: UpdateContext, member: Member) -> StaticReply:
     """Say what /forget erases; only the button does it."""
     return StaticReply(texts.FORGET, [[(texts.FORGET_ALL, FORGET_ALL)]])
 
 
-async def forget(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
+async def forget(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
     """Erase what the pressed button says."""
     await answer(query)
     if query.data == FORGET_KEY:
@@ -88,7 +88,7 @@ async def forget(turn: Turn, member: Member, query: CallbackQuery) -> StaticRepl
     if query.data == FORGET_MEMORY:
         return StaticReply(texts.MEMORY_FORGOTTEN, also=partial(memory.erase, member))
     if query.data == FORGET_ALL:
-        erase = partial(erasure.erase, member, now=timezone.now(), but=turn.claim.task_id)
+        erase = partial(erasure.erase, member, now=timezone.now(), but=context.claim.task_id)
         return StaticReply(texts.ALL_FORGOTTEN, also=erase)
     return StaticReply(texts.NOT_YOURS)
 

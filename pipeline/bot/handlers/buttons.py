@@ -20,7 +20,7 @@ from pipeline.bot import texts
 from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.intake import lane_of
 from pipeline.bot.static_reply import Buttons
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.journal.resumption import read_back
 from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind
@@ -65,9 +65,9 @@ async def noted(
     return await sync_to_async(_note)(row, member, data, add_tasks)
 
 
-async def wanted(turn: Turn, member: Member, query: CallbackQuery) -> Ask | None:
+async def wanted(context: UpdateContext, member: Member, query: CallbackQuery) -> Ask | None:
     """Return the run that a press in line asks for; None if it did not count."""
-    press = await Press.objects.select_related("run").filter(update=turn.row).afirst()
+    press = await Press.objects.select_related("run").filter(update=context.row).afirst()
     return await sync_to_async(_ask)(press) if press is not None else None
 
 

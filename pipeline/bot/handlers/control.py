@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from functools import partial
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.utils import timezone
@@ -16,7 +15,7 @@ from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
 from pipeline.bot.outbox import RESEND
 from pipeline.bot.static_reply import StaticReply, keyboard
-from pipeline.bot.turn import Turn, current_turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member
 from pipeline.models.inbox import OutgoingMessage
 from pipeline.models.members import Access
@@ -26,27 +25,27 @@ from pipeline.school import training
 logger = logging.getLogger(__name__)
 
 
-async def cancel(turn: Turn, member: Member) -> StaticReply:
+async def cancel(context: UpdateContext, member: Member) -> StaticReply:
     """Stop the member's oldest open message in this chat and topic, and leave the open exercise."""
-    message = json.loads(turn.row.raw)["message"]
+    message = json.loads(context.row.raw)["message"]
     # The order that any other message of this place keeps.
     lane = lane_of({"message": {**message, "entities": []}})
     is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
     exercise = None
-    if turn.row.chat_id == turn.row.user_id:
-        exercise = await sync_to_async(training.open_exercise)(turn.row, now=timezone.now())
+    if context.row.chat_id == context.row.user_id:
+        exercise = await sync_to_async(training.open_exercise)(context.row, now=timezone.now())
     if exercise is None:
         return StaticReply(texts.STOPPING if is_stopping else texts.NOTHING_TO_STOP)
     said = f"{texts.STOPPING} {texts.EXERCISE_LEFT_TOO}" if is_stopping else texts.EXERCISE_LEFT
     return StaticReply(said, also=partial(training.leave, member))
 
 
-async def resend(update: Update, _: Any) -> None:
+async def resend(update: Update, context: UpdateContext) -> None:
     """Replace the note about a lost message by that message, on every press."""
     query = update.callback_query
     if query is None:
         return
-    current_turn().was_handled = True
+    context.was_handled = True
     row = await _asked_for(query)
     await answer(query, "" if row else texts.NOTHING_TO_SHOW)
     if row is None:
@@ -74,11 +73,11 @@ async def _resend_file(query: CallbackQuery, row: OutgoingMessage) -> None:
         logger.info("a file could not be sent again: %s", error)
 
 
-async def press_old_button(update: Update, _: Any) -> None:
+async def press_old_button(update: Update, context: UpdateContext) -> None:
     """Answer a press on a button that an earlier release put there; unanswered it would spin."""
     query = update.callback_query
     if query is not None:
-        current_turn().was_handled = True
+        context.was_handled = True
         await answer(query, texts.OLD_BUTTON)
 
 

@@ -21,7 +21,7 @@ from agents.llm.router import PROVIDERS, create_provider, default_model
 from pipeline.bot import texts
 from pipeline.bot.handlers.control import answer
 from pipeline.bot.static_reply import Buttons, StaticReply
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member, PastedKey, TelegramUpdate
 from pipeline.models.inbox import TaskStatus
 
@@ -51,7 +51,7 @@ def payers(member: Member) -> Buttons:
     return [*own, [(texts.TEAM_KEY, f"{PAYER}{TEAM}")]] if _may_use_shared() else own
 
 
-async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
+async def choose_payer(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
     """Say what to do next for the payer whose button was pressed."""
     await answer(query)  # at once, or the button keeps waiting
     chosen = (query.data or "").removeprefix(PAYER)
@@ -67,13 +67,13 @@ async def choose_payer(turn: Turn, member: Member, query: CallbackQuery) -> Stat
     return StaticReply(texts.ON_TEAM_KEY if _may_use_shared() else texts.TEAM_KEY_CLOSED)
 
 
-async def take_key(turn: Turn, message: Message, member: Member) -> None:
+async def take_key(context: UpdateContext, message: Message, member: Member) -> None:
     """Have the vendor check a pasted key, keep it if it works, and say how that went."""
-    deleted = await _put_away(turn.row, message)
-    pasted = await PastedKey.objects.filter(update=turn.row).afirst()
+    deleted = await _put_away(context.row, message)
+    pasted = await PastedKey.objects.filter(update=context.row).afirst()
     if pasted is None:
         titles = " or ".join(provider.title for provider in PROVIDERS.values())
-        await turn.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=deleted, providers=titles))
+        await context.outbox.say(texts.LOOKS_LIKE_A_KEY.format(deleted=deleted, providers=titles))
         return
     provider = PROVIDERS[pasted.provider]
     words, settle = texts.KEY_KEPT, partial(_keep, member, pasted)
@@ -86,17 +86,17 @@ async def take_key(turn: Turn, message: Message, member: Member) -> None:
             payer=Payer.MEMBER,
         ).validate_key()
     except KeyRejected:
-        words, settle = texts.KEY_REFUSED, partial(forget_pasted, turn.row)
+        words, settle = texts.KEY_REFUSED, partial(forget_pasted, context.row)
     except ProviderUnavailable as error:
         logger.warning("a pasted key could not be checked: %s", error)
-        words, settle = texts.KEY_UNCHECKED, partial(forget_pasted, turn.row)
+        words, settle = texts.KEY_UNCHECKED, partial(forget_pasted, context.row)
     line = words.format(
         provider=provider.title,
         fingerprint=pasted.fingerprint,
         page=provider.keys_page,
         deleted=deleted,
     )
-    await turn.outbox.say(StaticReply(line, also=settle))
+    await context.outbox.say(StaticReply(line, also=settle))
 
 
 def forget_pasted(row: TelegramUpdate) -> None:

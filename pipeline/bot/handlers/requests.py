@@ -15,7 +15,7 @@ from pipeline.bot import texts
 from pipeline.bot.handlers.addressed import is_addressed, without_mention
 from pipeline.bot.handlers.message_grouping import joined
 from pipeline.bot.patience import patiently
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member
 from pipeline.models.inbox import TelegramUpdate
 from pipeline.people.conversation import conversation_of, run_behind
@@ -48,32 +48,32 @@ class Ask:
         return replace(self.question, image_b64=await aprepared(content))
 
 
-async def in_command(turn: Turn, message: Message, member: Member) -> Ask | str:
+async def in_command(context: UpdateContext, message: Message, member: Member) -> Ask | str:
     """Read a /support; a text instead of an Ask is the whole reply."""
-    return await _ask(turn, message, [message])
+    return await _ask(context, message, [message])
 
 
-async def in_message(turn: Turn, message: Message, member: Member) -> Ask | str:
+async def in_message(context: UpdateContext, message: Message, member: Member) -> Ask | str:
     """Read words, pictures and what was forwarded; "" for what another message answers for.
 
     A picture is sent as a photo or as a file. Of an album the first one that is meant for the bot
     is looked at.
     """
-    if turn.row.joined_to_id is not None:
+    if context.row.joined_to_id is not None:
         return ""
-    number = await _number_in_album(turn.row, message)
+    number = await _number_in_album(context.row, message)
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
     is_private = message.chat.type == ChatType.PRIVATE
-    return await _ask(turn, message, await joined(turn, message) if is_private else [message])
+    return await _ask(context, message, await joined(context, message) if is_private else [message])
 
 
-async def in_other_content(turn: Turn, message: Message, member: Member) -> Ask | str:
+async def in_other_content(context: UpdateContext, message: Message, member: Member) -> Ask | str:
     """Say what can be read, once an album, to a voice message, a file and the like."""
-    return texts.NOT_UNDERSTOOD if await _number_in_album(turn.row, message) == 1 else ""
+    return texts.NOT_UNDERSTOOD if await _number_in_album(context.row, message) == 1 else ""
 
 
-async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | str:
+async def _ask(context: UpdateContext, message: Message, together: list[Message]) -> Ask | str:
     own = [words_of(one) for one in together if one.forward_origin is None]
     passed_on = [_quoted(one) for one in together if one.forward_origin is not None]
     picture = next((found for one in together if (found := _picture(one)) is not None), None)
@@ -82,7 +82,7 @@ async def _ask(turn: Turn, message: Message, together: list[Message]) -> Ask | s
     question = Inputs(
         user_message="\n\n".join(filter(None, own)),
         forwarded="\n\n".join(filter(None, passed_on)),
-        conversation=await _before(turn, message),
+        conversation=await _before(context, message),
     )
     pipeline = _pipeline_for(question, has_picture=picture is not None)
     if not pipeline:
@@ -98,10 +98,10 @@ def _pipeline_for(question: Inputs, *, has_picture: bool) -> str:
     return "support_forwarded" if question.forwarded else ""
 
 
-async def _before(turn: Turn, message: Message) -> str:
+async def _before(context: UpdateContext, message: Message) -> str:
     """Return what a reply continues: a whole conversation with the bot, or only what it quotes."""
     original = message.reply_to_message
-    row = turn.row
+    row = context.row
     if original is None or row.chat_id is None or row.user_id is None:
         return ""
     run = await sync_to_async(run_behind)(row.chat_id, row.user_id, original.message_id)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pipeline.bot import texts
 from pipeline.bot.handlers.keys import payer_of, payers
 from pipeline.bot.static_reply import StaticReply
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member
 
 
-async def show_start(turn: Turn, member: Member) -> StaticReply:
+async def show_start(context: UpdateContext, member: Member) -> StaticReply:
     """Say in three lines what this is, and offer whose key is to pay."""
     name = member.name.split(" ")[0] or "there"
     return StaticReply(texts.WELCOME.format(name=name, payer=payer_of(member)), payers(member))
 
 
-async def show_help(turn: Turn, member: Member) -> StaticReply:
+async def show_help(context: UpdateContext, member: Member) -> StaticReply:
     """Say what can be sent."""
     return StaticReply(texts.HELP)
 
 
-async def show_unknown(turn: Turn, member: Member) -> StaticReply:
+async def show_unknown(context: UpdateContext, member: Member) -> StaticReply:
     """Answer a command that there is not."""
     return StaticReply(texts.UNKNOWN_COMMAND)

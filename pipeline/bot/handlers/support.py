@@ -30,7 +30,7 @@ from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_pr
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.reply import LiveReply, is_placeholder_due
 from pipeline.bot.static_reply import Buttons, StaticReply
-from pipeline.bot.turn import Turn, current_turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.cancelling import end
 from pipeline.journal.records import NotifyOperators
 from pipeline.journal.reports import RunReport
@@ -44,11 +44,11 @@ from pipeline.running.run_service import RunService
 from pipeline.running.runner import Origin
 from pipeline.school import training
 
-Callback: TypeAlias = Callable[[Update, Any], Coroutine[Any, Any, None]]
-Words: TypeAlias = Callable[[Turn, Member], Awaitable[StaticReply]]
-Press: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[StaticReply | None]]
-Wanted: TypeAlias = Callable[[Turn, Member, CallbackQuery], Awaitable[Ask | str | None]]
-Reader: TypeAlias = Callable[[Turn, Message, Member], Awaitable[Ask | StaticReply | str]]
+Callback: TypeAlias = Callable[[Update, UpdateContext], Coroutine[Any, Any, None]]
+Words: TypeAlias = Callable[[UpdateContext, Member], Awaitable[StaticReply]]
+Press: TypeAlias = Callable[[UpdateContext, Member, CallbackQuery], Awaitable[StaticReply | None]]
+Wanted: TypeAlias = Callable[[UpdateContext, Member, CallbackQuery], Awaitable[Ask | str | None]]
+Reader: TypeAlias = Callable[[UpdateContext, Message, Member], Awaitable[Ask | StaticReply | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,85 +87,90 @@ class Support:
         """Return the callback for members' presses of a button that a static reply answers."""
         return partial(self._pressed, words)
 
-    async def press_of_answer(self, update: Update, _: Any) -> None:
+    async def press_of_answer(self, update: Update, context: UpdateContext) -> None:
         """Do what a button beneath an answer says: at once, or in its turn in the chat."""
-        if current_turn().claim.kind is TaskKind.MESSAGE:
-            await self._answer_press(wanted, update)
+        if context.claim.kind is TaskKind.MESSAGE:
+            await self._answer_press(wanted, update, context)
         else:
-            await self._pressed(self._act, update, _)
+            await self._pressed(self._act, update, context)
 
-    async def press_which(self, update: Update, _: Any) -> None:
+    async def press_which(self, update: Update, context: UpdateContext) -> None:
         """Take a message as what a button says it is: an answer to an exercise, or a question."""
-        if current_turn().claim.kind is TaskKind.MESSAGE:
-            await self._answer_press(wanted_by_press, update)
+        if context.claim.kind is TaskKind.MESSAGE:
+            await self._answer_press(wanted_by_press, update, context)
         else:
-            await self._pressed(partial(press_which, add_tasks=self._add_tasks), update, _)
+            await self._pressed(partial(press_which, add_tasks=self._add_tasks), update, context)
 
     # --- messages -----------------------------------------------------------------------------
 
     async def _handle(
         self,
-        reply: Callable[[Turn, Message, Member], Awaitable[None]],
+        reply: Callable[[UpdateContext, Message, Member], Awaitable[None]],
         update: Update,
-        _: Any,
+        context: UpdateContext,
     ) -> None:
-        message, user, turn = update.effective_message, update.effective_user, current_turn()
+        message, user = update.effective_message, update.effective_user
         if message is None or message.is_automatic_forward:
             return  # a channel's post in the group of its discussions
         if message.sender_chat is not None:  # an anonymous admin, or somebody as their channel
-            turn.was_handled = True
-            await turn.outbox.say(texts.ANONYMOUS)
+            context.was_handled = True
+            await context.outbox.say(texts.ANONYMOUS)
             return
         if user is None or user.is_bot:
             return
-        turn.was_handled = True
-        member = await admitted(turn, message, user, self._alert)
+        context.was_handled = True
+        member = await admitted(context, message, user, self._alert)
         if member is None:
-            await self._service.stop(turn.lease, turn.row.pk)  # a run from before they were blocked
+            # A run from before they were blocked.
+            await self._service.stop(context.lease, context.row.pk)
             return
-        await reply(turn, message, member)
+        await reply(context, message, member)
 
-    async def _say(self, words: Words, turn: Turn, message: Message, member: Member) -> None:
-        await turn.outbox.say(await words(turn, member))
+    async def _say(
+        self, words: Words, context: UpdateContext, message: Message, member: Member
+    ) -> None:
+        await context.outbox.say(await words(context, member))
 
     async def _say_in_private(
-        self, words: Words, turn: Turn, message: Message, member: Member
+        self, words: Words, context: UpdateContext, message: Message, member: Member
     ) -> None:
         if message.chat.type == ChatType.PRIVATE:
-            await self._say(words, turn, message, member)
+            await self._say(words, context, message, member)
         else:
-            await turn.outbox.say(texts.ONLY_IN_PRIVATE)
+            await context.outbox.say(texts.ONLY_IN_PRIVATE)
 
     async def _read_and_answer(
-        self, read: Reader, turn: Turn, message: Message, member: Member
+        self, read: Reader, context: UpdateContext, message: Message, member: Member
     ) -> None:
-        ask = await read(turn, message, member)
+        ask = await read(context, message, member)
         if isinstance(ask, Ask):
-            await self._answer(ask, turn, member, message.chat)
+            await self._answer(ask, context, member, message.chat)
         elif ask:
-            await turn.outbox.say(ask)
+            await context.outbox.say(ask)
         else:
-            await turn.outbox.take_back_placeholder(texts.PLACEHOLDER)
+            await context.outbox.take_back_placeholder(texts.PLACEHOLDER)
 
     # --- presses ------------------------------------------------------------------------------
 
-    async def _pressed(self, words: Press, update: Update, _: Any) -> None:
-        query, turn = update.callback_query, current_turn()
+    async def _pressed(self, words: Press, update: Update, context: UpdateContext) -> None:
+        query = update.callback_query
         if query is None:
             return
-        turn.was_handled = True
+        context.was_handled = True
         who = await visitor(query.from_user)
         if who.refusal:
             notify_operators(who, self._alert)
             await answer(query, who.refusal)
             return
-        line = await words(turn, who.member, query)
+        line = await words(context, who.member, query)
         if line is not None:
-            await turn.outbox.say(line)
+            await context.outbox.say(line)
 
-    async def _act(self, turn: Turn, member: Member, query: CallbackQuery) -> StaticReply | None:
+    async def _act(
+        self, context: UpdateContext, member: Member, query: CallbackQuery
+    ) -> StaticReply | None:
         """Note a press, tell Telegram that it was heard, and do what needs no run."""
-        pressed = await noted(turn.row, member, query.data or "", self._add_tasks)
+        pressed = await noted(context.row, member, query.data or "", self._add_tasks)
         if pressed is None or not pressed.is_first:
             await answer(query, texts.NOT_YOURS if pressed is None else texts.DONE_BEFORE)
             return None
@@ -178,51 +183,55 @@ class Support:
             )
         return None
 
-    async def _answer_press(self, wanted: Wanted, update: Update) -> None:
-        query, turn = update.callback_query, current_turn()
+    async def _answer_press(self, wanted: Wanted, update: Update, context: UpdateContext) -> None:
+        query = update.callback_query
         if query is None or query.message is None:
             return
-        turn.was_handled = True
+        context.was_handled = True
         who = await visitor(query.from_user)
-        ask = await wanted(turn, who.member, query)
+        ask = await wanted(context, who.member, query)
         if who.refusal or ask is None:
-            await self._service.stop(turn.lease, turn.row.pk)
+            await self._service.stop(context.lease, context.row.pk)
             return
         if isinstance(ask, str):
-            await turn.outbox.say(ask)
+            await context.outbox.say(ask)
             return
-        await self._answer(ask, turn, who.member, query.message.chat)
+        await self._answer(ask, context, who.member, query.message.chat)
 
     # --- runs ---------------------------------------------------------------------------------
 
-    async def _answer(self, ask: Ask, turn: Turn, member: Member, chat: Chat) -> None:
+    async def _answer(self, ask: Ask, context: UpdateContext, member: Member, chat: Chat) -> None:
         """Show that the message is being worked on, work on it, and reply."""
         is_due = is_placeholder_due(
-            timezone.now() - turn.row.received_at, is_rush=turn.claim.is_rush
+            timezone.now() - context.row.received_at, is_rush=context.claim.is_rush
         )
         is_private = chat.type == ChatType.PRIVATE
-        reply = LiveReply(turn.outbox, is_private=is_private, has_placeholder=is_due)
+        reply = LiveReply(context.outbox, is_private=is_private, has_placeholder=is_due)
         async with reply.shown():
-            answer = await self._unless_stopped(turn, self._run(turn, member, ask, reply))
+            answer = await self._unless_stopped(context, self._run(context, member, ask, reply))
         await reply.close(answer.chunks, answer.buttons)
 
-    async def _unless_stopped(self, turn: Turn, work: Coroutine[Any, Any, Answer]) -> Answer:
+    async def _unless_stopped(
+        self, context: UpdateContext, work: Coroutine[Any, Any, Answer]
+    ) -> Answer:
         """Return the result of the work, or a note that it stopped if the member cancelled it."""
         working = asyncio.create_task(work, name="run of a message")
-        stopped = asyncio.create_task(turn.claim.stop.wait(), name="told to stop")
+        stopped = asyncio.create_task(context.claim.stop.wait(), name="told to stop")
         try:
             await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
         finally:
             await end([working, stopped])
-        await self._service.stop(turn.lease, turn.row.pk)
+        await self._service.stop(context.lease, context.row.pk)
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
 
-    async def _run(self, turn: Turn, member: Member, ask: Ask, reply: LiveReply) -> Answer:
+    async def _run(
+        self, context: UpdateContext, member: Member, ask: Ask, reply: LiveReply
+    ) -> Answer:
         """Return the answer: of a run that began before a restart, or of a new one."""
-        update_id = turn.row.pk
-        report = await self._service.resume(turn.lease, update_id, member, on_stage=reply.stage)
+        update_id = context.row.pk
+        report = await self._service.resume(context.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
             return await self._told(report, update_id)
         try:
@@ -230,7 +239,7 @@ class Support:
                 ask.pipeline,
                 member,
                 await ask.whole_question(),
-                origin=Origin(update_id=update_id, token=turn.claim.token),
+                origin=Origin(update_id=update_id, token=context.claim.token),
                 on_stage=reply.stage,
             )
         except PictureRefused as refusal:

@@ -22,7 +22,7 @@ from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.requests import Ask, in_command, in_message, words_of
 from pipeline.bot.parsing import parse
 from pipeline.bot.static_reply import Buttons, StaticReply
-from pipeline.bot.turn import Turn
+from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
 from pipeline.models.inbox import TaskKind
 from pipeline.school import training
@@ -37,7 +37,9 @@ DIFFICULTIES = {"easy": 1, "medium": 2, "hard": 3, "1": 1, "2": 2, "3": 3}
 LEAVE_BUTTON = [(texts.LEAVE_EXERCISE, LEAVE)]
 
 
-async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | str:
+async def read_learn(
+    context: UpdateContext, message: Message, member: Member
+) -> Ask | StaticReply | str:
     """Read a /learn: a question for the trainer, or the wish to see the tracks."""
     question = words_of(message)
     if question:
@@ -45,27 +47,31 @@ async def read_learn(turn: Turn, message: Message, member: Member) -> Ask | Stat
     return await sync_to_async(_tracks)(member)
 
 
-async def read_train(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | str:
+async def read_train(
+    context: UpdateContext, message: Message, member: Member
+) -> Ask | StaticReply | str:
     """Read a /train, with a difficulty or without."""
     word = words_of(message).lower()
     if word and word not in DIFFICULTIES:
         return texts.TRAIN_WORDS
-    return await sync_to_async(_scenario)(turn.row, member, DIFFICULTIES.get(word))
+    return await sync_to_async(_scenario)(context.row, member, DIFFICULTIES.get(word))
 
 
-async def read_answer(turn: Turn, message: Message, member: Member) -> Ask | StaticReply | None:
+async def read_answer(
+    context: UpdateContext, message: Message, member: Member
+) -> Ask | StaticReply | None:
     """Return the run that judges an exercise's answer, a line that asks if unsure, or None."""
     if not message.text or message.forward_origin is not None:
         return None
-    return await sync_to_async(_read_answer)(turn, words_of(message))
+    return await sync_to_async(_read_answer)(context, words_of(message))
 
 
-def _read_answer(turn: Turn, words: str) -> Ask | StaticReply | None:
-    row = turn.row
+def _read_answer(context: UpdateContext, words: str) -> Ask | StaticReply | None:
+    row = context.row
     exercise = training.answered_by(row)  # kept by an earlier attempt
     if exercise is None:
         open_one = training.open_exercise(row, now=timezone.now())
-        verdict = training.answers(row, open_one, turn.replied_to)
+        verdict = training.answers(row, open_one, context.replied_to)
         if open_one is None or verdict is training.Answers.NO:
             return None
         if verdict is training.Answers.PERHAPS:
@@ -94,11 +100,11 @@ def _which_buttons(row: TelegramUpdate) -> Buttons:
 
 
 async def press_which(
-    turn: Turn, member: Member, query: CallbackQuery, add_tasks: AddTasks
+    context: UpdateContext, member: Member, query: CallbackQuery, add_tasks: AddTasks
 ) -> StaticReply | None:
     """Have a message answered as what its member says it is; it lines up in the chat once more."""
     data = query.data or ""
-    is_first = await sync_to_async(_note_which)(turn.row, member, data, add_tasks)
+    is_first = await sync_to_async(_note_which)(context.row, member, data, add_tasks)
     await answer(query, texts.ON_IT if is_first else texts.NOT_YOURS)
     return None
 
@@ -120,19 +126,21 @@ def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTa
     return True
 
 
-async def wanted_by_press(turn: Turn, member: Member, query: CallbackQuery) -> Ask | str | None:
+async def wanted_by_press(
+    context: UpdateContext, member: Member, query: CallbackQuery
+) -> Ask | str | None:
     """Return what a press in line asks for about the message that it was pressed for."""
-    original = await turn.row.joined.afirst()
+    original = await context.row.joined.afirst()
     if original is None:
         return None
     message = parse(json.loads(original.raw), query.get_bot()).message
     if message is None:
         return None
     if (query.data or "").startswith(ANSWER):
-        judged = await sync_to_async(_answer_pressed)(turn.row, words_of(message))
+        judged = await sync_to_async(_answer_pressed)(context.row, words_of(message))
         if judged is not None:
             return judged
-    return await in_command(turn, message, member)
+    return await in_command(context, message, member)
 
 
 def _answer_pressed(row: TelegramUpdate, words: str) -> Ask | None:
@@ -143,36 +151,38 @@ def _answer_pressed(row: TelegramUpdate, words: str) -> Ask | None:
     return _judging(exercise, words) if exercise is not None else None
 
 
-async def press_track(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
+async def press_track(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
     """Put the next lesson of the track whose button was pressed."""
     await answer(query)
     number = (query.data or "").removeprefix(LEARN)
     track_id = int(number) if number.isdecimal() and len(number) < 18 else 0
-    return await sync_to_async(_lesson)(turn.row, member, track_id)
+    return await sync_to_async(_lesson)(context.row, member, track_id)
 
 
-async def press_training(turn: Turn, member: Member, query: CallbackQuery) -> StaticReply:
+async def press_training(
+    context: UpdateContext, member: Member, query: CallbackQuery
+) -> StaticReply:
     """Put another scenario, or leave the exercise that is open."""
     await answer(query)
     if query.data == LEAVE:
         return StaticReply(texts.EXERCISE_LEFT, also=partial(training.leave, member))
-    return await sync_to_async(_scenario)(turn.row, member, None)
+    return await sync_to_async(_scenario)(context.row, member, None)
 
 
-async def show_stats(turn: Turn, member: Member) -> StaticReply:
+async def show_stats(context: UpdateContext, member: Member) -> StaticReply:
     """Show XP, level, streak and weak areas, with the last scores as a picture."""
     return await sync_to_async(_stats)(member)
 
 
 async def in_message_or_answer(
-    turn: Turn, message: Message, member: Member
+    context: UpdateContext, message: Message, member: Member
 ) -> Ask | StaticReply | str:
     """Read a message as the answer to an open exercise, else as a question."""
     if message.chat.type == ChatType.PRIVATE:
-        judged = await read_answer(turn, message, member)
+        judged = await read_answer(context, message, member)
         if judged is not None:
             return judged
-    return await in_message(turn, message, member)
+    return await in_message(context, message, member)
 
 
 def verdict_of(update_id: int) -> StaticReply | None:

@@ -1,0 +1,65 @@
+"""What handlers get beside the update: the claim on its task, its row and its outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telegram import Update
+from telegram.ext import Application, CallbackContext
+
+from pipeline.bot.outbox import Outbox
+from pipeline.journal.fencing import TaskLease
+from pipeline.models.inbox import TelegramUpdate
+from pipeline.queue.base import Claim
+
+
+class UpdateContext(CallbackContext[Any, Any, Any, Any]):
+    """One attempt at one update."""
+
+    def __init__(
+        self,
+        application: UpdateApplication,
+        *,
+        claim: Claim,
+        row: TelegramUpdate,
+        outbox: Outbox,
+        replied_to: int | None,
+    ) -> None:
+        super().__init__(application)
+        self.claim = claim
+        self.row = row
+        self.outbox = outbox
+        self.replied_to = replied_to  # the message that this one is a reply to
+        self.was_handled = False
+
+    @property
+    def lease(self) -> TaskLease:
+        return TaskLease(self.claim.task_id, self.claim.token)
+
+    @classmethod
+    def from_update(cls, update: object, application: Any) -> UpdateContext:
+        """Return the context that `UpdateApplication.handle` was given; the library calls this."""
+        context: UpdateContext = application.contexts[id(update)]
+        return context
+
+
+class UpdateApplication(Application[Any, UpdateContext, Any, Any, Any, Any]):
+    """Passes handlers a context made beforehand, and raises their errors.
+
+    The library would log an error and count the update as handled.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.contexts: dict[int, UpdateContext] = {}  # by the id of the update's object
+
+    async def handle(self, update: Update, context: UpdateContext) -> None:
+        """Call the update's handler with this context."""
+        self.contexts[id(update)] = context
+        try:
+            await self.process_update(update)
+        finally:
+            del self.contexts[id(update)]
+
+    async def process_error(self, update: object, error: Exception, *args: Any, **kw: Any) -> bool:
+        raise error
