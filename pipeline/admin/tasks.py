@@ -29,10 +29,9 @@ from pipeline.admin.paging import BoundedPaginator, without_show_all
 from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
 from pipeline.models.access_log import AccessKind
-from pipeline.models.inbox import OPEN, TaskKind, TaskStatus
+from pipeline.models.inbox import OPEN, PermanentFailureKind, TaskKind, TaskStatus
+from pipeline.models.runs import kind_of
 from pipeline.queue import task_store
-
-KIND_LENGTH = 80  # characters
 
 # A member as `Member.__str__` names them, if the table knows the Telegram id.
 _NAME = Coalesce(NullIf("name", Value("")), NullIf("username", Value("")))
@@ -140,7 +139,7 @@ class TaskAdmin(GuardedModelAdmin):
 
     @display(description="error", empty_value="")
     def failure(self, task: Task) -> str:
-        return _kind_of(task.error)
+        return _failure(task)
 
     @admin.action(description="Try again", permissions=["change"])
     def try_again(self, request: HttpRequest, tasks: QuerySet[Task]) -> Acted:
@@ -194,7 +193,7 @@ class TaskAdmin(GuardedModelAdmin):
             **_story(task, may_read=may_read),
             "task": task,
             "what": _what(task),
-            "error": task.error if may_read else _kind_of(task.error),
+            "error": task.error if may_read else _failure(task),
             "may_read": may_read,
             "may_revive": may_revive,
             "may_see_run": request.user.has_perm("pipeline.view_pipelinerun"),
@@ -232,13 +231,10 @@ def _what(task: Any) -> str:
     return str(task.agent or task.pipeline or came_in or "unreadable update")
 
 
-def _kind_of(error: str) -> str:
-    """Return what the queue says of a failure, without what the failure itself says.
-
-    The queue writes "TypeName: text" or a sentence of its own: before the first colon stand our
-    own words only.
-    """
-    return error.partition(":")[0][:KIND_LENGTH]
+def _failure(task: Task) -> str:
+    """Return what everyone may see of a task's failure: its type, of older tasks its class."""
+    labels = dict(PermanentFailureKind.choices)
+    return str(labels.get(task.error_type, task.error_type)) or kind_of(task.error)
 
 
 def _story(task: Task, *, may_read: bool) -> dict[str, Any]:

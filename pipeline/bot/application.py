@@ -51,7 +51,14 @@ from pipeline.bot.update_context import UpdateApplication, UpdateContext
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
 from pipeline.models import Member, OutgoingMessage, PipelineRun, Task, TelegramUpdate
-from pipeline.models.inbox import OPEN, ReplyKind, SendStatus, TaskKind, TaskStatus
+from pipeline.models.inbox import (
+    OPEN,
+    PermanentFailureKind,
+    ReplyKind,
+    SendStatus,
+    TaskKind,
+    TaskStatus,
+)
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
 from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, PermanentFailure
@@ -236,17 +243,25 @@ class BotSide:
             NotForUs: there is nothing in it to answer.
         """
         if claim.update_id is None:
-            raise PermanentFailure("it is about no update")
+            raise PermanentFailure("it is about no update", PermanentFailureKind.UNREADABLE)
         row = await TelegramUpdate.objects.aget(pk=claim.update_id)
         log_as(chat=row.chat_id)
         if row.bot_id != self.bot_id:
-            raise PermanentFailure("it came to another bot, whose token is not in use any more")
+            raise PermanentFailure(
+                "it came to another bot, whose token is not in use any more",
+                PermanentFailureKind.OTHER_BOT,
+            )
         if not row.kind:
-            raise PermanentFailure("it cannot be read: it was of no shape that can be kept")
+            raise PermanentFailure(
+                "it cannot be read: it was of no shape that can be kept",
+                PermanentFailureKind.UNREADABLE,
+            )
         try:
             update = parse(json.loads(row.raw), self._application.bot)
         except Unreadable as error:
-            raise PermanentFailure(f"it cannot be read: {error}") from error
+            raise PermanentFailure(
+                f"it cannot be read: {error}", PermanentFailureKind.UNREADABLE
+            ) from error
         message = update.effective_message
         # A press may be about a message that Telegram hands out no more.
         message = message if isinstance(message, Message) else None

@@ -62,6 +62,15 @@ class TaskStatus(models.TextChoices):
     DEAD = "dead", "Given up"
 
 
+class PermanentFailureKind(models.TextChoices):
+    """Why a task can never be done; other failures are told by the class of their exception."""
+
+    WORKER_DIED = "worker_died", "Its worker died every time"
+    UNREADABLE = "unreadable", "Unreadable"
+    OTHER_BOT = "other_bot", "Came to another bot"
+    PERMANENT = "permanent", "Can't be done"
+
+
 OPEN = (TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
@@ -93,6 +102,8 @@ class Task(models.Model):
     # A text so long that its next part may be on its way; see `pipeline.queue.pastes`.
     is_paste = models.BooleanField(default=False, db_default=False)
     error = models.TextField(blank=True)
+    # A `PermanentFailureKind` or the class of an exception: unlike the text, everyone may see it.
+    error_type = models.CharField(max_length=100, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -15,7 +15,8 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from agents.llm.secrets import scrub
+from pipeline.models.inbox import PermanentFailureKind, Task, TaskKind, TaskStatus
 
 MAX_ATTEMPTS = 5
 SUSPECT_AFTER = 2  # workers that died: from then on it has a worker to itself for a moment
@@ -51,6 +52,28 @@ class Claimed(NamedTuple):
 
 class PermanentFailure(Exception):
     """Trying again cannot help; the message says why."""
+
+    def __init__(
+        self, why: str, kind: PermanentFailureKind = PermanentFailureKind.PERMANENT
+    ) -> None:
+        super().__init__(why)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task was not done: in words, which may quote a message, and as a type."""
+
+    error: str = ""
+    error_type: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Return what is kept of an exception, without the secrets in its text."""
+        if isinstance(error, PermanentFailure):
+            return cls(scrub(str(error)), error.kind)
+        name = type(error).__name__
+        return cls(scrub(f"{name}: {error}"), name)
 
 
 Perform = Callable[[Claim], Awaitable[TaskStatus]]  # DONE or IGNORED; raises to be tried again

@@ -27,13 +27,14 @@ from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
 from pipeline.cancelling import end
 from pipeline.journal.fencing import Superseded
-from pipeline.models.inbox import Task, TaskKind, TaskStatus
+from pipeline.models.inbox import PermanentFailureKind, Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
 from pipeline.queue.base import (
     MAX_ATTEMPTS,
     SUSPECT_AFTER,
     Claim,
     Claimed,
+    Failure,
     GivenUp,
     Perform,
     PermanentFailure,
@@ -258,7 +259,7 @@ class Dispatcher:
         log_as(task=claim.task_id)
         try:
             if claim.attempt > MAX_ATTEMPTS:
-                raise PermanentFailure(claim_died(claim))
+                raise PermanentFailure(claim_died(claim), PermanentFailureKind.WORKER_DIED)
             status = await self._perform(claim)
             await self._surely(self._store.end, claim, status)
         except asyncio.CancelledError:
@@ -268,39 +269,43 @@ class Dispatcher:
         except Superseded as error:
             logger.warning("task=%s: too late, %s", claim.task_id, error)
         except PermanentFailure as error:
-            await self._bury(claim, str(error))
+            await self._bury(claim, Failure.of(error))
         except Exception as error:  # noqa: BLE001 - the worker's edge: `_failed` logs it
             await self._failed(claim, error)
 
     async def _failed(self, claim: Claim, error: Exception) -> None:
-        words = scrub(f"{type(error).__name__}: {error}")
+        failure = Failure.of(error)
         if isinstance(error, OUTAGES):  # away or full: no task is given up for that
-            logger.warning("task=%s waits for the database: %s", claim.task_id, words)
+            logger.warning("task=%s waits for the database: %s", claim.task_id, failure.error)
             put_back = partial(self._store.put_back, counts=False)
-            await self._surely(put_back, claim, words, OUTAGE_PAUSE)
+            await self._surely(put_back, claim, failure, OUTAGE_PAUSE)
             return
         attempts = await self._surely(self._store.attempts_of, claim) or claim.attempt
         logger.error(
-            "task=%s attempt=%s failed: %s", claim.task_id, attempts, words, exc_info=error
+            "task=%s attempt=%s failed: %s",
+            claim.task_id,
+            attempts,
+            failure.error,
+            exc_info=error,
         )
         if attempts >= MAX_ATTEMPTS:
-            await self._bury(claim, words)
+            await self._bury(claim, failure)
             return
         pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (attempts - 1))
-        await self._surely(self._store.put_back, claim, words, pause)
+        await self._surely(self._store.put_back, claim, failure, pause)
 
-    async def _bury(self, claim: Claim, why: str) -> None:
+    async def _bury(self, claim: Claim, failure: Failure) -> None:
         """Tell whom it concerns before giving a task up, so that a kill in between repeats it."""
         if await self._surely(self._store.attempts_of, claim) is None:
             return
-        logger.error("task=%s is given up: %s", claim.task_id, why)
+        logger.error("task=%s is given up: %s", claim.task_id, failure.error)
         try:
-            await self._given_up(claim, why)
+            await self._given_up(claim, failure.error)
         except OUTAGES:
             put_back = partial(self._store.put_back, counts=False)
-            await self._surely(put_back, claim, why, OUTAGE_PAUSE)
+            await self._surely(put_back, claim, failure, OUTAGE_PAUSE)
             return
-        await self._surely(self._store.end, claim, TaskStatus.DEAD, why)
+        await self._surely(self._store.end, claim, TaskStatus.DEAD, failure)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         claim = self._running.pop(task)

@@ -32,9 +32,16 @@ from procrastinate.manager import JobManager
 from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
-from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim, Claimed
+from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim, Claimed, Failure
 from pipeline.queue.dispatcher import Dispatcher
-from pipeline.queue.task_store import TaskStore, free, is_out_of_place, is_suspect, too_many
+from pipeline.queue.task_store import (
+    NO_FAILURE,
+    TaskStore,
+    free,
+    is_out_of_place,
+    is_suspect,
+    too_many,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -165,19 +172,19 @@ class JobClaims(TaskStore):
         return kind, claimed
 
     @transaction.atomic
-    def end(self, held: Claim, status: TaskStatus, error: str = "") -> bool:
+    def end(self, held: Claim, status: TaskStatus, failure: Failure = NO_FAILURE) -> bool:
         """Close a task and its job for good; False when it is somebody else's by now."""
-        is_ours = super().end(held, status, error)
+        is_ours = super().end(held, status, failure)
         if is_ours:
             _finish(held.job_id)
         return is_ours
 
     @transaction.atomic
     def put_back(
-        self, held: Claim, error: str, pause: timedelta, *, counts: bool = True
+        self, held: Claim, failure: Failure, pause: timedelta, *, counts: bool = True
     ) -> datetime | None:
         """Have a task tried again after a pause; see `TaskStore.put_back`."""
-        due_at = super().put_back(held, error, pause, counts=counts)
+        due_at = super().put_back(held, failure, pause, counts=counts)
         if due_at is not None:
             _retry(held.job_id, pause)
         return due_at

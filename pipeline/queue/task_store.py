@@ -24,12 +24,14 @@ from pipeline.queue.base import (
     SUSPECT_AFTER,
     Claim,
     Claimed,
+    Failure,
 )
 
 LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
 MAX_SMALL_INT = 2**15
-MAX_ERROR = 2000  # characters of an error that are kept
+MAX_ERROR, MAX_ERROR_TYPE = 2000, 100  # characters of an error that are kept
+NO_FAILURE = Failure()
 
 
 # What is ready, in one statement: of each kind the oldest, and beside them the oldest suspects.
@@ -167,12 +169,12 @@ class TaskStore:
         """Return how many attempts a task has had since it got further; None if it is not ours."""
         return _held(held).values_list("attempts", flat=True).first()
 
-    def end(self, held: Claim, status: TaskStatus, error: str = "") -> bool:
+    def end(self, held: Claim, status: TaskStatus, failure: Failure = NO_FAILURE) -> bool:
         """Close a task for good; False when it is somebody else's by now."""
-        return _change(held, status=status, error=_kept(error), token=None, ended_at=self._clock())
+        return _change(held, status=status, **_columns(failure), token=None, ended_at=self._clock())
 
     def put_back(
-        self, held: Claim, error: str, pause: timedelta, *, counts: bool = True
+        self, held: Claim, failure: Failure, pause: timedelta, *, counts: bool = True
     ) -> datetime | None:
         """Have a task tried again after a pause; return when, None if it is somebody else's by now.
 
@@ -182,7 +184,7 @@ class TaskStore:
         is_ours = _change(
             held,
             status=TaskStatus.WAITING,
-            error=_kept(error),
+            **_columns(failure),
             token=None,
             due_at=due_at,
             attempts=F("attempts") - (0 if counts else 1),
@@ -307,5 +309,6 @@ def request_stop(chat_id: int, user_id: int, lane: str) -> bool:
     return Task.objects.filter(pk=oldest.pk, status__in=OPEN).update(stop_requested=True) == 1
 
 
-def _kept(error: str) -> str:
-    return scrub(error).replace("\x00", "")[:MAX_ERROR]
+def _columns(failure: Failure) -> dict[str, str]:
+    words = scrub(failure.error).replace("\x00", "")
+    return {"error": words[:MAX_ERROR], "error_type": failure.error_type[:MAX_ERROR_TYPE]}

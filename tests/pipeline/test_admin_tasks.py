@@ -19,7 +19,7 @@ from django.utils import timezone
 from observatory.navigation import sidebar
 from pipeline.admin import paging
 from pipeline.models import Member, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
-from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.inbox import PermanentFailureKind, TaskKind, TaskStatus
 from tests.pipeline.test_admin import operator
 
 LIST = reverse("admin:pipeline_task_changelist")
@@ -41,6 +41,7 @@ def task(number: int = 1, status: str = TaskStatus.DEAD, **fields: Any) -> Task:
         "kind": TaskKind.MESSAGE,
         "attempts": 5,
         "error": f"ValueError: cannot read {SECRET_PROSPECT}",
+        "error_type": "ValueError",
         "ended_at": timezone.now(),
     }
     return Task.objects.create(update=update, status=status, **(defaults | fields))
@@ -105,14 +106,15 @@ class TaskListTests(TestCase):
             assert word in page, word
         assert "SECRET-PROSPECT" not in page
 
-    def test_what_the_queue_itself_says_of_a_failure_is_shown(self):
-        task(1, error="its worker died 5 times while working on it")
-        task(2, error=f"it cannot be read: KeyError: {SECRET_PROSPECT}")
+    def test_a_permanent_failure_is_named_by_its_kind_and_one_without_a_type_by_its_class(self):
+        task(1, error="its worker died 5 times", error_type=PermanentFailureKind.WORKER_DIED)
+        task(2, error=f"KeyError: {SECRET_PROSPECT}", error_type=PermanentFailureKind.UNREADABLE)
+        task(3, error_type="", error=f"LookupError: {SECRET_PROSPECT}")
 
         page = operator("ana", "view_task").get(LIST).content.decode()
 
-        assert "its worker died 5 times while working on it" in page
-        assert "it cannot be read" in page
+        for words in ("Its worker died every time", "Unreadable", "LookupError"):
+            assert words in page, words
         assert "SECRET-PROSPECT" not in page
 
     def test_a_background_step_is_named_by_its_agent_and_its_runs_member(self):

@@ -27,7 +27,7 @@ from pipeline.journal.fencing import RunLease, Superseded, TaskLease
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.runs import CallStatus, RunStatus, StepMode, StepStatus
-from pipeline.queue.base import Claim
+from pipeline.queue.base import Claim, Failure
 from pipeline.queue.task_store import TaskStore
 from pipeline.running.config import StepConfig
 from tests.architecture.source import functions, product_modules
@@ -154,7 +154,9 @@ class SupersededTests(TransactionTestCase):
                 self.update, task
             ),
             "pipeline.queue.task_store.end": lambda: store.end(held, TaskStatus.DONE),
-            "pipeline.queue.task_store.put_back": lambda: store.put_back(held, "late", timedelta()),
+            "pipeline.queue.task_store.put_back": lambda: store.put_back(
+                held, Failure("late"), timedelta()
+            ),
             "pipeline.queue.task_store.hand_back": lambda: store.hand_back(held),
         }
 

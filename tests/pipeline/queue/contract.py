@@ -171,6 +171,24 @@ class Failing(EngineMaker):
 
         assert (len(hands.began), hands.given_up) == (2, [])
 
+    async def test_what_a_task_failed_by_is_kept_in_words_and_as_a_type(self):
+        hands, task, event = Hands(), await rows.message(), asyncio.Event()
+
+        async def second_time(claim):
+            if claim.attempt == 1:
+                raise ValueError("the first time")
+            await event.wait()
+            return DONE
+
+        hands.play(task, second_time)
+        async with self.at_work(hands, clock=Clock(rate=100)) as queue:
+            await self.add(queue, task)
+            await hands.has_begun(task, times=2)
+            await task.arefresh_from_db()
+            assert (task.error, task.error_type) == ("ValueError: the first time", "ValueError")
+            event.set()
+            assert await rows.ended(task) == [DONE]
+
     async def test_a_task_that_always_raises_is_dead_in_the_end_and_that_is_told_once(self):
         hands, task, behind = Hands(), await rows.message(), await rows.message()
         hands.play(task, rows.raising(ValueError("every time")))
@@ -191,6 +209,8 @@ class Failing(EngineMaker):
 
         assert hands.began == [subject(task)]
         assert hands.given_up == [(subject(task), "it cannot be read")]
+        await task.arefresh_from_db()
+        assert (task.error, task.error_type) == ("it cannot be read", "permanent")
 
     async def test_a_dead_task_can_be_given_a_new_life(self):
         hands, task = Hands(), await rows.message()
