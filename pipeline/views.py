@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 
 from agents.llm.secrets import scrub
 from pipeline.bot.intake import Json, store
-from pipeline.queue.backends import create_queue
+from pipeline.queue.backends import add_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413)
     bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
     try:
-        store(bot_id, [_update_in(request.body)], create_queue("web").add)
+        store(bot_id, [_update_in(request.body)], add_tasks)
     except DatabaseError as error:
         logger.error("an update cannot be stored: %s", scrub(str(error)))  # noqa: TRY400 - no bug
         return HttpResponse(status=503, headers={"Retry-After": str(RETRY_AFTER_S)})

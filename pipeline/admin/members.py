@@ -20,6 +20,7 @@ from agents.guarded_admin import Acted, GuardedModelAdmin, Question
 from pipeline.models import Fact, Invite, Member
 from pipeline.models.members import Access
 from pipeline.people.admission import approve, greet, invite, link_of
+from pipeline.queue.backends import add_tasks
 
 
 class FactInline(TabularInline):
@@ -114,7 +115,7 @@ class MemberAdmin(GuardedModelAdmin):
 
     @admin.action(description="Approve selected members", permissions=["change"])
     def approve_selected(self, request: HttpRequest, members: QuerySet[Member]) -> Acted:
-        approved = [member for member in members if approve(member)]
+        approved = [member for member in members if approve(member, add_tasks)]
         said = f"Approved: {len(approved)}. The bot is sending a welcome message."
         return Acted(rows=approved, log="Approved.", then=partial(self.message_user, request, said))
 
@@ -130,7 +131,7 @@ class MemberAdmin(GuardedModelAdmin):
     def save_model(self, request: HttpRequest, obj: Member, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change and "access" in form.changed_data and obj.access == Access.APPROVED:
-            greet(obj)
+            greet(obj, add_tasks)
 
     # --- the key --------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
 from pipeline.bot.handlers.start import show_start
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.intake import AddTasks, PersistingRequest
+from pipeline.bot.intake import PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import LAST_WORD, Outbox
@@ -61,7 +61,7 @@ from pipeline.models.inbox import (
 )
 from pipeline.models.members import Access
 from pipeline.models.runs import RunStatus
-from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, Claim, PermanentFailure
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, AddTasks, Claim, PermanentFailure
 from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
@@ -33,6 +33,7 @@ from pipeline.journal.text_store import clean
 from pipeline.models.inbox import OPEN, Task, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.members import PastedKey, owner_of
 from pipeline.queue import pastes
+from pipeline.queue.base import AddTasks
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ _RESULT = re.compile(r'\s*\{[^\[{]*"result"\s*:\s*\[')
 _UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 
 Json = dict[str, Any]
-AddTasks = Callable[[Sequence[Task]], None]
 
 
 class NotTheBotApi(TelegramError):

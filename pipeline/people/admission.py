@@ -16,7 +16,7 @@ from django.db import transaction
 from pipeline.models import Invite, Member, Poller, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind
 from pipeline.models.members import Access
-from pipeline.queue.backends import create_queue
+from pipeline.queue.base import AddTasks
 
 INVITE_LASTS = timedelta(days=7)
 SECRET_BYTES = 16  # 128 bits: nobody guesses it
@@ -24,16 +24,16 @@ MAX_SECRET = 64  # characters; Telegram hands over no more with /start
 
 
 @transaction.atomic
-def approve(member: Member) -> bool:
+def approve(member: Member, add_tasks: AddTasks) -> bool:
     """Let a member in and have the bot tell them; False when they were in already."""
     was_out = Member.objects.filter(pk=member.pk).exclude(access=Access.APPROVED)
     if not was_out.update(access=Access.APPROVED):
         return False
-    greet(member)
+    greet(member, add_tasks)
     return True
 
 
-def greet(member: Member) -> None:
+def greet(member: Member, add_tasks: AddTasks) -> None:
     """Have the bot tell a member that they are in, where they have written to it themselves."""
     last = (
         TelegramUpdate.objects.filter(
@@ -44,7 +44,7 @@ def greet(member: Member) -> None:
     )
     if last is None or last.tasks.filter(kind=TaskKind.GREETING).exists():
         return
-    create_queue("web").add([Task(kind=TaskKind.GREETING, update=last)])
+    add_tasks([Task(kind=TaskKind.GREETING, update=last)])
 
 
 def invite(note: str = "", created_by: str = "", *, now: datetime) -> tuple[Invite, str]:

@@ -76,6 +76,7 @@ class Failure:
         return cls(scrub(f"{name}: {error}"), name)
 
 
+AddTasks = Callable[[Sequence[Task]], None]  # in the caller's transaction
 Perform = Callable[[Claim], Awaitable[TaskStatus]]  # DONE or IGNORED; raises to be tried again
 # Told why, before the task is marked dead: again should that fail, for nobody must be left without.
 GivenUp = Callable[[Claim, str], Awaitable[None]]

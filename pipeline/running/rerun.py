@@ -22,7 +22,7 @@ from pipeline.journal.rows import write_rerun
 from pipeline.journal.sentences import why
 from pipeline.models import PipelineRun
 from pipeline.models.runs import Source
-from pipeline.queue.backends import create_queue
+from pipeline.queue.backends import add_tasks
 from pipeline.running.config import PipelineConfig, PipelineInvalid, UnknownPipeline, load_pipeline
 from pipeline.running.decisions import decided
 
@@ -84,7 +84,7 @@ def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
                 definition=pipeline.model_dump_json(),
                 source=Source.RERUN,
             )
-            write_rerun(new_id, old, opening, create_queue("web").add)
+            write_rerun(new_id, old, opening, add_tasks)
     except IntegrityError:
         known = PipelineRun.objects.filter(pk=new_id, rerun_of=old)
         if not known.exists():

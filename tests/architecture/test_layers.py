@@ -43,7 +43,7 @@ PIPELINE_ORDER = (
     {"models", "migrations"},
     {"cancelling", "crashpoints", "locks"},
 )
-MAX_ROOMS, MAX_ARROWS = 20, 55
+MAX_ROOMS, MAX_ARROWS, MAX_CHAIN = 20, 55, 12
 ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}
 BENEATH = {"agents": (), "pipeline": ("agents",), "observatory": ("pipeline", "agents")}
 
@@ -65,6 +65,7 @@ ADMIN_SEES = (
     *("pipeline.admin", "pipeline.models", "pipeline.running.runner"),
     *(
         "pipeline.queue.task_store",
+        "pipeline.queue.backends",
         "pipeline.people.admission",
         "pipeline.running.rerun",
         "pipeline.running.config",
@@ -182,6 +183,21 @@ def circle(modules: list[Module]) -> list[str]:
     return []
 
 
+def longest_chain(modules: list[Module]) -> list[str]:
+    """Return the modules of the longest way along their imports, those for types too."""
+    names = {source.name for source in modules if ".migrations." not in source.name}
+    graph = {
+        source.name: _known_targets(source, names) - {source.name}
+        for source in modules
+        if source.name in names
+    }
+    longest: dict[str, list[str]] = {}
+    for name in TopologicalSorter(graph).static_order():
+        below = max((longest[target] for target in graph[name]), key=len, default=[])
+        longest[name] = [name, *below]
+    return max(longest.values(), key=len)
+
+
 def reached_from(modules: list[Module], start: Iterator[Module]) -> dict[str, list[str]]:
     """Return what these modules load, theirs and others', each with the way that leads to it."""
     by_name = {source.name: source for source in modules}
@@ -250,6 +266,11 @@ class LayerTest(SimpleTestCase):
         assert {("bot", "journal"), ("running", "people")} <= arrows
         assert len(rooms) <= MAX_ROOMS
         assert len(arrows) <= MAX_ARROWS
+
+    def test_no_chain_of_imports_in_pipeline_is_long(self):
+        chain = longest_chain([one for one in product_modules() if one.app == "pipeline"])
+
+        assert len(chain) <= MAX_CHAIN, " → ".join(chain)
 
     def test_the_checker_reads_the_whole_product(self):
         names = {source.name for source in product_modules()}

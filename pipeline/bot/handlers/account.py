@@ -10,8 +10,8 @@ from telegram import CallbackQuery
 
 from agents.llm.router import PROVIDERS
 from pipeline.bot import texts
-from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.keys import payer_of, payers
+from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import StaticReply
 from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member

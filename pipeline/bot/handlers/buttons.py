@@ -7,7 +7,6 @@ another run lines up in its chat like a message, so that two answers never mix.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,13 +25,12 @@ from pipeline.models import Action, Exercise, Member, PipelineRun, Press, Task, 
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus
 from pipeline.people.conversation import conversation_of
+from pipeline.queue.base import AddTasks
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline
 
 RUN = "run:"  # begins the data of these buttons
 FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)
 WANTS_A_RUN = {Action.REGENERATE, Action.SHORTER}
-
-AddTasks = Callable[[Sequence[Task]], None]
 
 
 @dataclass(frozen=True, slots=True)

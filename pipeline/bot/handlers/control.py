@@ -14,6 +14,7 @@ from telegram.error import BadRequest
 from pipeline.bot import texts
 from pipeline.bot.intake import lane_of
 from pipeline.bot.outbox import RESEND
+from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member
@@ -92,11 +93,3 @@ async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
         update__user_id=query.from_user.id,
         update__user_id__in=Member.objects.filter(access=Access.APPROVED).values("telegram_id"),
     ).afirst()
-
-
-async def answer(query: CallbackQuery, toast: str = "") -> None:
-    """Tell Telegram that a press has been heard, with a line that shows for a moment."""
-    try:
-        await query.answer(toast or None)
-    except BadRequest as error:  # pressed more than 150 s ago; the edit still helps
-        logger.info("a press is too old to be answered: %s", error)

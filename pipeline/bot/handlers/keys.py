@@ -19,7 +19,7 @@ from agents.llm.base import Payer
 from agents.llm.errors import KeyRejected, ProviderUnavailable
 from agents.llm.router import PROVIDERS, create_provider, default_model
 from pipeline.bot import texts
-from pipeline.bot.handlers.control import answer
+from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Member, PastedKey, TelegramUpdate

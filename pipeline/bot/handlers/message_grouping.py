@@ -18,7 +18,6 @@ from django.db import transaction
 from django.utils import timezone
 from telegram import Message
 
-from pipeline.bot.update_context import UpdateContext
 from pipeline.journal.fencing import Lease
 from pipeline.models import PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
@@ -29,12 +28,11 @@ MAX_WAIT_S = 2.0
 MOST = 20
 
 
-async def joined(context: UpdateContext, message: Message) -> list[Message]:
+async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Message]:
     """Return a message and those that were sent together with it, in their order."""
-    row = context.row
     if not await PipelineRun.objects.filter(update=row).aexists():
         await _wait_for_more(row)
-        await sync_to_async(_join)(row, context.lease)
+        await sync_to_async(_join)(row, lease)
     # The parts of a paste are in the message already.
     others = row.joined.exclude(tasks__status=TaskStatus.MERGED)
     raws = [other.raw async for other in others.order_by("pk")]

@@ -65,7 +65,8 @@ async def in_message(context: UpdateContext, message: Message, member: Member) -
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
     is_private = message.chat.type == ChatType.PRIVATE
-    return await _ask(context, message, await joined(context, message) if is_private else [message])
+    together = await joined(context.row, context.lease, message) if is_private else [message]
+    return await _ask(context, message, together)
 
 
 async def in_other_content(context: UpdateContext, message: Message, member: Member) -> Ask | str:

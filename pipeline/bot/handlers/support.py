@@ -18,16 +18,15 @@ from pipeline.bot.access import visitor
 from pipeline.bot.handlers.access_gate import admitted, notify_operators
 from pipeline.bot.handlers.buttons import (
     WANTS_A_RUN,
-    AddTasks,
     buttons_of,
     noted,
     retry_of,
     wanted,
 )
-from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_press
 from pipeline.bot.messages import Chunk, formatted
+from pipeline.bot.presses import answer
 from pipeline.bot.reply import LiveReply, is_placeholder_due
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.update_context import UpdateContext
@@ -40,6 +39,7 @@ from pipeline.models.runs import RunStatus, StepStatus
 from pipeline.people.conversation import reasons, save_case
 from pipeline.people.pictures import PictureRefused
 from pipeline.people.refusals import NotRun
+from pipeline.queue.base import AddTasks
 from pipeline.running.run_service import RunService
 from pipeline.running.runner import Origin
 from pipeline.school import training

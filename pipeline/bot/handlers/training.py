@@ -7,7 +7,6 @@ asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from asgiref.sync import sync_to_async
@@ -18,17 +17,17 @@ from telegram.constants import ChatType
 
 from agents.base import Inputs
 from pipeline.bot import texts
-from pipeline.bot.handlers.control import answer
 from pipeline.bot.handlers.requests import Ask, in_command, in_message, words_of
 from pipeline.bot.parsing import parse
+from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.update_context import UpdateContext
 from pipeline.models import Exercise, Lesson, Member, Scenario, Task, TelegramUpdate, Track
 from pipeline.models.inbox import TaskKind
+from pipeline.queue.base import AddTasks
 from pipeline.school import training
 from pipeline.school.charts import progress
 
-AddTasks = Callable[[Sequence[Task]], None]
 LEARN, TRAIN = "learn:", "train:"  # begin the data of these buttons
 ANOTHER, LEAVE = f"{TRAIN}another", f"{TRAIN}leave"
 WHICH = "which:"  # begins the data of the buttons that say what a message is

@@ -15,6 +15,7 @@ from pipeline.models import Invite, LLMCall, Member, PastedKey, PipelineRun, Tas
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.people.admission import approve, greet, invite
+from pipeline.queue.backends import add_tasks
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY, canary
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase
 from tests.pipeline.cases import until
@@ -50,11 +51,11 @@ class WayInTests(BotCase):
             await chat.sees_text(NOOR, "asked an admin")
             noor = await member(NOOR)
 
-            assert await sync_to_async(approve)(noor)
+            assert await sync_to_async(approve)(noor, add_tasks)
             await chat.sees_text(NOOR, "You're in")
 
-            assert not await sync_to_async(approve)(noor)
-            await sync_to_async(greet)(noor)
+            assert not await sync_to_async(approve)(noor, add_tasks)
+            await sync_to_async(greet)(noor, add_tasks)
             await chat.say(NOOR, QUESTION)
             seen = await chat.sees(NOOR, lambda replies: "Draft to send" in replies[-1])
 
@@ -67,7 +68,7 @@ class WayInTests(BotCase):
             noor = await member(NOOR)
             noor.access = Access.BLOCKED
             await noor.asave()
-            await sync_to_async(greet)(noor)
+            await sync_to_async(greet)(noor, add_tasks)
             await chat.say(NOOR, QUESTION)
             seen = await chat.sees(NOOR, lambda replies: "can't use" in replies[-1])
             greeting = Task.objects.filter(kind=TaskKind.GREETING, status=TaskStatus.IGNORED)
