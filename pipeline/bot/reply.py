@@ -46,14 +46,17 @@ class LiveReply:
     """The reply to one message."""
 
     def __init__(
-        self, outbox: Outbox, *, is_private: bool = True, has_placeholder: bool = True
+        self,
+        outbox: Outbox,
+        *,
+        edit_every_s: float = PRIVATE_EDIT_EVERY_S,
+        has_placeholder: bool = True,
     ) -> None:
-        """See `is_placeholder_due`."""
+        """`edit_every_s` lies between two stages; for a placeholder see `is_placeholder_due`."""
         self._outbox = outbox
         self._has_placeholder = has_placeholder
-        self._edit_every_s = PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S
+        self._edit_every_s = edit_every_s
         self._next_edit_at = 0.0
-        self._has_edited = False
         self._stages: list[str] = []
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -86,11 +89,11 @@ class LiveReply:
         self._changed.set()
 
     async def close(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
-        """Turn the placeholder into the answer and send what does not fit into it."""
+        """Turn the placeholder into the answer and send what does not fit into it.
+
+        The answer keeps no distance from the last stage: the limiter knows what Telegram takes.
+        """
         await self._outbox.keep(chunks, buttons)
-        if self._has_edited:
-            pause_s = self._next_edit_at - time.monotonic()
-            await asyncio.sleep(min(pause_s, self._edit_every_s))
         await self._outbox.deliver()
 
     async def _shown_or_held_up(self, showing: asyncio.Task[None]) -> None:
@@ -135,7 +138,7 @@ class LiveReply:
             self._changed.clear()
             with contextlib.suppress(TelegramError, MessageGone, Superseded, DatabaseError):
                 try:
-                    self._has_edited |= await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
+                    await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
                 except RetryAfter as error:
                     wait_s = max(wait_s, seconds(error))  # this chat only
             self._next_edit_at = time.monotonic() + wait_s

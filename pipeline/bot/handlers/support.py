@@ -27,7 +27,12 @@ from pipeline.bot.handlers.requests import Ask
 from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_press
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.presses import answer
-from pipeline.bot.reply import LiveReply, is_placeholder_due
+from pipeline.bot.reply import (
+    GROUP_EDIT_EVERY_S,
+    PRIVATE_EDIT_EVERY_S,
+    LiveReply,
+    is_placeholder_due,
+)
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.update_context import UpdateContext
 from pipeline.cancelling import end
@@ -206,7 +211,11 @@ class Support:
             timezone.now() - context.row.received_at, is_rush=context.claim.is_rush
         )
         is_private = chat.type == ChatType.PRIVATE
-        reply = LiveReply(context.outbox, is_private=is_private, has_placeholder=is_due)
+        reply = LiveReply(
+            context.outbox,
+            edit_every_s=PRIVATE_EDIT_EVERY_S if is_private else GROUP_EDIT_EVERY_S,
+            has_placeholder=is_due,
+        )
         async with reply.shown():
             answer = await self._unless_stopped(context, self._run(context, member, ask, reply))
         await reply.close(answer.chunks, answer.buttons)
