@@ -1,4 +1,4 @@
-"""The overrides' revision tokens in Django's caches, read without trusting what is stored there.
+"""The overrides' revision tokens in Django's file cache, read without trusting what is stored.
 
 Others may be able to write to a cache. What they wrote must not run as code, as a pickle does, nor
 cost more than a token does. So a value is read only as far as a token can reach, and what is no
@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from django.core.cache.backends.filebased import FileBasedCache
-from django.core.cache.backends.redis import RedisCache, RedisCacheClient
-from redis.exceptions import ResponseError
 
 MAX_BYTES = 256  # of a stored value; a token has 32 characters
 
@@ -44,37 +41,6 @@ class TextFileCache(FileBasedCache):
 
     def touch(self, *args: Any, **kwargs: Any) -> bool:
         raise NotImplementedError("what lies in this cache never expires")
-
-
-class TextRedisClient(RedisCacheClient):
-    """Django's client, which reads no more than the beginning of a value, in one round trip."""
-
-    def get(self, key: Any, default: Any) -> Any:
-        return self.get_many([key]).get(key, default)
-
-    def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
-        keys = list(keys)
-        with self.get_client(None).pipeline(transaction=False) as pipeline:
-            for key in keys:
-                pipeline.getrange(key, 0, MAX_BYTES)
-            values = pipeline.execute(raise_on_error=False)
-        loaded = zip(keys, map(self._loaded, values), strict=True)
-        return {key: value for key, value in loaded if value is not None}
-
-    def _loaded(self, value: bytes | Exception) -> Any:
-        if isinstance(value, ResponseError) and str(value).startswith("WRONGTYPE"):
-            return None  # a list or a set: no token
-        if isinstance(value, Exception):
-            raise value
-        return self._serializer.loads(value)  # type: ignore[attr-defined]
-
-
-class TextRedisCache(RedisCache):
-    """Django's Redis cache with that client."""
-
-    def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
-        self._class = TextRedisClient
 
 
 def _text_in(data: bytes) -> str | None:

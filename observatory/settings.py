@@ -222,7 +222,7 @@ CACHES = {
         CACHE_URL,
         "overrides",
         in_files="observatory.caches.TextFileCache",
-        in_redis="observatory.caches.TextRedisCache",
+        in_redis="observatory.redis_cache.TextRedisCache",
     ),
 }
 

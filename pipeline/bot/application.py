@@ -35,7 +35,6 @@ from pipeline.bot.handlers.buttons import retry_of
 from pipeline.bot.handlers.keys import forget_pasted
 from pipeline.bot.handlers.start import show_start
 from pipeline.bot.handlers.support import Support
-from pipeline.bot.intake import PersistingRequest
 from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.moved_chats import FollowsMovedChats
 from pipeline.bot.outbox import LAST_WORD, Outbox
@@ -46,7 +45,7 @@ from pipeline.bot.polling import Poller
 from pipeline.bot.rate_slots import RateSlots
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
 from pipeline.bot.static_reply import StaticReply, keyboard
-from pipeline.bot.transport import tls_context
+from pipeline.bot.transport import PersistingRequest, tls_context
 from pipeline.bot.update_context import UpdateApplication, UpdateContext
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease

@@ -1,11 +1,32 @@
-"""The TLS settings of the requests to Telegram."""
+"""Requests to Telegram: their TLS, and updates that are stored before they are acknowledged.
+
+The next `getUpdates` acknowledges what the last one brought. So its answer is stored inside the
+request, raw and before anything parses it, and the library gets hollow updates. If storing fails,
+nothing is acknowledged and the same updates come again: to the library that is a network error.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import ssl
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import httpx
+from asgiref.sync import sync_to_async
+from telegram.error import TelegramError
+from telegram.request import HTTPXRequest, RequestData
+
+from agents.connections import close_broken
+from pipeline import crashpoints
+from pipeline.bot.intake import UNREADABLE, Json, store
+from pipeline.queue.base import AddTasks
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
+_RESULT = re.compile(r'\s*\{[^\[{]*"result"\s*:\s*\[')
+_UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 
 
 @cache
@@ -15,3 +36,92 @@ def tls_context() -> ssl.SSLContext:
     `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment are used, as python-telegram-bot does.
     """
     return httpx.create_ssl_context()
+
+
+class NotTheBotApi(TelegramError):
+    """What answers is not Telegram's Bot API, or something stands before it."""
+
+
+class PersistingRequest(HTTPXRequest):
+    """Requests for updates, whose answers are stored before the library sees them."""
+
+    def __init__(self, bot_id: int, add_tasks: AddTasks, **options: Any) -> None:
+        super().__init__(**options)
+        self._bot_id = bot_id
+        self._add_tasks = add_tasks
+
+    async def do_request(
+        self,
+        url: str,
+        method: str,
+        request_data: RequestData | None = None,
+        *timeouts: Any,
+        **more: Any,
+    ) -> tuple[int, bytes]:
+        """Make the request; reduce an answer to getUpdates to the updates' ids.
+
+        Raises:
+            NotTheBotApi: the answer is not a list of updates. Whatever else this raises is a
+                NetworkError to the library's callers.
+        """
+        code, payload = await super().do_request(url, method, request_data, *timeouts, **more)
+        if code != 200 or not url.endswith("/getUpdates"):
+            return code, payload
+        try:
+            updates = updates_in(payload.decode("utf-8", "replace"))
+        except UNREADABLE as error:
+            raise NotTheBotApi(f"an answer to getUpdates of another shape: {error!r}") from error
+        if updates:
+            await sync_to_async(_store_afresh)(self._bot_id, updates, self._add_tasks)
+            crashpoints.reach("updates stored")
+        hollow = [{"update_id": update["update_id"]} for update in updates]
+        return code, json.dumps({"ok": True, "result": hollow}).encode()
+
+
+def updates_in(answer: str) -> list[Json]:
+    """Return the updates in an answer; of one that cannot be read nothing but its id.
+
+    Raises:
+        One of UNREADABLE: it is no list of updates.
+    """
+    try:
+        updates = json.loads(answer)["result"]
+    except (RecursionError, ValueError):
+        # A thousand deep, or a number of 5,000 digits: in one of them.
+        found = _RESULT.match(answer)
+        if found is None:
+            raise
+        updates = [_read(text) for text in _parts_of(answer[found.end() - 1 :])]
+    if not isinstance(updates, list) or any(type(one["update_id"]) is not int for one in updates):
+        raise TypeError("no list of updates")
+    return updates
+
+
+def _parts_of(array: str) -> Iterator[str]:
+    """Yield the elements of an array of objects, however deep they are."""
+    depth, start = 0, 0
+    for token in _BRACKETS.finditer(array):
+        if token[0] in ("[", "{"):
+            depth += 1
+            if depth == 2:
+                start = token.start()
+        elif token[0] in ("]", "}"):
+            depth -= 1
+            if depth == 1:
+                yield array[start : token.end()]
+            if depth == 0:
+                return
+
+
+def _read(text: str) -> Json:
+    try:
+        update: Json = json.loads(text)
+    except (RecursionError, ValueError):
+        found = _UPDATE_ID.search(text)
+        return {"update_id": int(found[1]) if found else 0}
+    return update
+
+
+def _store_afresh(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> None:
+    close_broken()
+    store(bot_id, updates, add_tasks)

@@ -11,13 +11,13 @@ from pipeline.queue.base import Queue
 from pipeline.queue.inprocess import InProcessQueue
 from pipeline.queue.procrastinate import ProcrastinateQueue
 
-ENGINES = {"inprocess": InProcessQueue, "procrastinate": ProcrastinateQueue}
+BACKENDS = {"inprocess": InProcessQueue, "procrastinate": ProcrastinateQueue}
 NEEDS_WORKERS = frozenset({"procrastinate"})  # the bot's process only takes updates in
 
 
 def create_queue(worker: str) -> Queue:
     """Return the queue as that worker sees it; until it is started it only takes tasks in."""
-    return ENGINES[settings.QUEUE](worker)
+    return BACKENDS[settings.QUEUE](worker)
 
 
 def add_tasks(tasks: Sequence[Task]) -> None:

@@ -105,7 +105,7 @@ class InstallationsTest(TransactionTestCase):
     def test_on_one_redis(self):
         redis = self.enterContext(redis_server())
         backend = {
-            "BACKEND": "observatory.caches.TextRedisCache",
+            "BACKEND": "observatory.redis_cache.TextRedisCache",
             "LOCATION": redis.url,
             "KEY_PREFIX": "observatory:overrides",
             "OPTIONS": {"serializer": "observatory.serializers.JsonSerializer"},

@@ -11,7 +11,8 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.redis import RedisCache
 from django.test import SimpleTestCase
 
-from observatory.caches import TextFileCache, TextRedisCache
+from observatory.caches import TextFileCache
+from observatory.redis_cache import TextRedisCache
 from tests.agents.forging import RunsCode, as_file, poisons
 from tests.servers import redis_server
 

@@ -16,7 +16,8 @@ from django.utils import timezone
 from telegram import Bot
 from telegram.error import NetworkError
 
-from pipeline.bot.intake import NOTICE_EVERY, PersistingRequest, lane_of, store, updates_in
+from pipeline.bot.intake import NOTICE_EVERY, lane_of, store
+from pipeline.bot.transport import PersistingRequest, updates_in
 from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue import pastes
