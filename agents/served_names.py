@@ -21,7 +21,7 @@ class Seen:
     """What is known of a name under which a server answered."""
 
     is_same: bool  # an operator says that it is the model that was asked for
-    is_new: bool  # it was never seen before, so somebody should look
+    is_new: bool  # never seen before, so an operator should look
 
 
 def note(provider: str, requested: str, served: str) -> Seen:

@@ -1,7 +1,7 @@
 """Addresses that cannot mean anything are refused before a page reads them.
 
 A page that trusts its parameters must not fail on them: PostgreSQL takes no NUL, databases have a
-largest number, and a filter of 100 kB is nobody's question.
+largest number, and no one filters by 100 kB.
 """
 
 from __future__ import annotations

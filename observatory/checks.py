@@ -16,7 +16,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 @register(Tags.security, deploy=True)
 def check_debug(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Refuse DEBUG, which shows settings and code to whoever causes an error."""
+    """Refuse DEBUG, which shows settings and code to anyone who causes an error."""
     if not settings.DEBUG:
         return []
     return [Error("DEBUG is on.", hint="Set DJANGO_DEBUG=false.", id="observatory.E001")]

@@ -40,7 +40,7 @@ ANY_MODEL_ID = r"[^\s\x00-\x1f]{1,200}"
 
 @dataclass(frozen=True, slots=True)
 class SecretHeaders:
-    """HTTP headers that are shown to nobody by accident."""
+    """HTTP headers that cannot be shown by accident."""
 
     _values: Mapping[str, str] = field(default_factory=dict, repr=False)
 

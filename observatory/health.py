@@ -120,7 +120,7 @@ def _queue(now: datetime) -> Part:
 
 def _bot(now: datetime) -> Part:
     if settings.TELEGRAM_WEBHOOK_URL:
-        return {"state": OK, "delivery": "webhook"}  # nobody polls
+        return {"state": OK, "delivery": "webhook"}  # there is no poller
     # A bot of a former token has a row, too: the one that was heard last is the one in use.
     poller = Poller.objects.order_by("-heard_at").first()
     if poller is None:

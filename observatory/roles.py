@@ -30,7 +30,7 @@ def create(name: str, permissions: Iterable[str]) -> migrations.RunPython:
             group.permissions.set(_found(apps, alias, wanted))
 
     def backwards(apps: Any, schema_editor: Any) -> None:
-        """Remove the role if it is as it was made and nobody has it."""
+        """Remove the role if it is unchanged and no user has it."""
         alias = schema_editor.connection.alias
         unused = apps.get_model("auth", "Group").objects.using(alias).filter(name=name, user=None)
         for group in unused:

@@ -357,7 +357,7 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
         # uvicorn gives itself consoles before it loads the application. Its access log has whole
-        # addresses, and somebody may have searched for a key.
+        # addresses, and a search in one may have been for a key.
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {
             "handlers": [],

@@ -1,7 +1,7 @@
-"""Sign-in, throttled: whose attempts are counted together, and what is said to who made too many.
+"""Throttled sign-in: which attempts count together, and the page after too many of them.
 
-django-axes counts and locks. Counted are failures of one name from one address, so that nobody who
-guesses a password locks out its owner, who comes from elsewhere.
+django-axes counts and locks. It counts failures of one name from one address, so that guessing a
+password does not lock out its owner, who comes from another address.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-MAX_CHARACTERS = 150  # of a name; whoever has one has no longer one
+MAX_CHARACTERS = 150  # of a name; no user has a longer one
 CLEANED_AT_ONCE = 500
 SITE_BITS = 64  # of an IPv6 address: the rest is its owner's to choose
 
@@ -41,7 +41,7 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]
 
 
 def name_of(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """Return the name that somebody tries to sign in with, as long as a name can be."""
+    """Return the name of a sign-in attempt, cut to the longest a name can be."""
     given = (credentials or request.POST).get("username") or ""
     return str(given)[:MAX_CHARACTERS]
 

@@ -1,7 +1,7 @@
 """Ending tasks for good: one cancellation may get lost.
 
 `sync_to_async` swallows a cancellation that comes while its thread is just about to be done
-(asgiref 3.13, `SyncToAsync.__call__`), and the coroutine goes on as if nobody had asked.
+(asgiref 3.13, `SyncToAsync.__call__`), and the coroutine goes on uncancelled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ASK_AGAIN_AFTER_S = 0.3  # what was cancelled may still write down that it was
 async def end(tasks: Collection[asyncio.Task[Any]], within_s: float = math.inf) -> None:
     """Cancel tasks until they have ended; what does not in time is left alone.
 
-    What they come to in place of ending is nobody's any more, and only said in the log.
+    Their later results and errors are only logged.
     """
     ends_at = time.monotonic() + within_s
     cut_off = [task for task in tasks if not task.done()]

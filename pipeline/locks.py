@@ -20,9 +20,9 @@ class LockTaken(Exception):
 
 @contextmanager
 def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[None]:
-    """Hold the lock of a file, with a note for whoever finds it taken.
+    """Hold the lock of a file, with a note for processes that find it taken.
 
-    One that is shared shuts out those only that want it alone.
+    A shared lock excludes only exclusive ones.
 
     Raises:
         LockTaken: another process holds it.

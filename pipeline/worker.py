@@ -3,8 +3,8 @@
     Telegram → intake (stored, then acknowledged) → queue → handlers → pipeline → outbox → Telegram
 
 On one machine `runbot` does all of it. With QUEUE=procrastinate it only takes updates in, and any
-number of `runworker` do the rest; with a webhook the web process takes them in, and nobody polls.
-Whatever kills a process, the next one finds in the database what was stored and not yet done.
+number of `runworker` do the rest; with a webhook the web process takes them in without polling.
+If a process is killed, the next one finds what was stored and not yet done in the database.
 """
 
 from __future__ import annotations

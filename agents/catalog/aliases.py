@@ -39,7 +39,7 @@ ListedAs = Callable[[str], Sequence[Listed]]
 def is_served(requested: str, served: str) -> bool | None:
     """Return whether the served model is the requested one, by the catalogue and else by name.
 
-    None = nobody can tell, as in `agents.llm.model_match.is_same_model`: also for a router, and for
+    None = unknown, as in `agents.llm.model_match.is_same_model`: also for a router, and for
     the newest model of a family when what answered is newer than the catalogue. The catalogue is
     not asked where the very name that was requested answered, or none.
     """

@@ -220,7 +220,7 @@ def _text(value: object) -> str:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; None for 0, which is said where nobody knows."""
+    """Return a number of tokens; None for 0, which the list says for unknown."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
@@ -307,7 +307,7 @@ def _price_overrides(value: object) -> list[dict[str, Any]]:
 def _price_rule(override: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rule as it is stored, prices as strings; nothing if it is beyond what we know.
 
-    A rule under a condition that nobody here understands must not be taken for one without it.
+    A rule under an unknown condition must not be taken for one without a condition.
     """
     if not all(name in (*_PRICES, *_CONDITIONS) or _is_price(override[name]) for name in override):
         return {}

@@ -1,4 +1,4 @@
-"""Finding models: by id, with or without a variant, and by the words that somebody types."""
+"""Finding models: by id, with or without a variant, and by search words."""
 
 from __future__ import annotations
 

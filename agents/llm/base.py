@@ -148,7 +148,7 @@ class LLMProvider:
 
         Raises:
             KeyRejected: it does not.
-            ProviderUnavailable: nobody can tell right now.
+            ProviderUnavailable: the key cannot be checked right now.
         """
         raise NotImplementedError
 

@@ -1,7 +1,7 @@
 """The bytes of a response as a value: decompressed within a bound, events put together.
 
-Nobody asks for compression or for a stream; some servers send them all the same, and an answer
-that was paid is not lost for it.
+Requests ask for neither compression nor a stream; some servers send them all the same, and an
+answer that was paid for must not be lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""READ FIRST: how one `complete` becomes HTTP attempts, whoever the provider is.
+"""How one `complete` becomes HTTP requests, for every provider.
 
     complete            the chosen model, then at most once the fallback model
       _ask_model        as it should be asked, then as its refusals say (agents.llm.second_tries)
@@ -6,13 +6,12 @@
           _attempt      told to the observer before it leaves and after it ended
             _exchange   one request and what its reply means
 
-Nobody pays twice for one answer: once a request may have been worked on, it is not sent again, and
-what it cost is asked for where the vendor tells (`VendorAdapter.settled`). Where it does not, the
-record says that the outcome is unknown. The one exception is an answer that came and was cut: it is
-no answer, and is asked for at most once more, with a larger limit. If the override allows a
-fallback, that is asked, too, when the second answer is cut, and by `agents.llm.answers` when the
-model gives no JSON of the schema twice. All of it shares one deadline. What differs
-between vendors is a `VendorAdapter`, and lives in their files.
+No answer is paid for twice: a request that may have been processed is not sent again, and its cost
+is looked up where the vendor reports it (`VendorAdapter.settled`); otherwise the record says that
+the outcome is unknown. The one exception is a truncated answer, which is requested at most once
+more, with a larger limit. If the override allows a fallback, it is asked when the second answer is
+truncated, too, and by `agents.llm.answers` when the model returns no JSON of the schema twice. All
+of it shares one deadline. What differs between vendors is a `VendorAdapter` in the vendor's file.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from agents.llm.second_tries import Trial
 from agents.llm.signs import Sent
 from agents.llm.terms import Model, Terms
 
-SETTLING_S = 3.0  # for the question what a call cost; nobody should wait long for a price
+SETTLING_S = 3.0  # for looking up what a call cost: a member waits meanwhile
 # That a request can do without: all but these.
 _NEEDED = ("model", "messages", "system")
 
@@ -125,7 +124,7 @@ class _Call:
 def _may_fall_back(call: _Call, error: LLMError) -> bool:
     if not error.handling.may_fall_back:
         return False
-    # Nobody knows whether a lost answer was paid; one that came and was no good is on record.
+    # Whether a lost answer was charged is unknown; the cost of an unusable one is recorded.
     if error.maybe_charged and error.http_status is None:
         return False
     fallback_model = call.provider.fallback_model
@@ -262,8 +261,8 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
 def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Request:
     """Return the request with what leads from the vendor's log back to our record.
 
-    Every vendor gets these headers: an id that we made up and the name of an agent tell nobody who
-    the member is or what was said.
+    Every vendor gets these headers: a random id and an agent's name reveal neither the member nor
+    the text.
     """
     headers = {
         **request.headers,

@@ -2,7 +2,7 @@
 
 Such as Ollama, llama.cpp, vLLM or LiteLLM: what `SHARED_SERVER=compatible` says stands behind
 OPENROUTER_BASE_URL. None of OpenRouter's extras are sent to it, and it is asked nothing but models:
-it has no price list that we know, so a call costs what its answer says, or nobody knows.
+it has no price list that we know, so a call's cost is what its answer says, or unknown.
 """
 
 from __future__ import annotations

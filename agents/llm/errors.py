@@ -2,7 +2,7 @@
 
     LLMError                        .retryable decides whether the same call may be tried again
     ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: the next try may succeed;
-    │   │                           a connection lost later: nobody knows, .maybe_charged
+    │   │                           a connection lost later: unknown, .maybe_charged
     │   └── RateLimited             429; .retry_after_s when the provider named a time
     ├── ProviderRejected            the provider refused; the same request again is pointless
     │   ├── KeyRejected             401
@@ -15,7 +15,7 @@
     │   ├── ModelUnavailable        unknown, retired or nowhere served; .fallback_models
     │   │   ├── PictureUnsupported  it takes no pictures
     │   │   └── PriceRefused        nowhere served at the price that was named
-    │   ├── SchemaUnsupported       nobody holds this model to this JSON schema
+    │   ├── SchemaUnsupported       no host enforces this JSON schema for this model
     │   ├── RoleUnsupported         the model takes no system role
     │   ├── ParameterUnsupported    the model does not take .parameter
     │   ├── LimitRefused            the model gives fewer tokens; .most_tokens
@@ -137,7 +137,7 @@ class RegionForbidden(RequestForbidden):
 
 
 class ModelUnavailable(ProviderRejected):
-    """The model is unknown, retired, or served by nobody who can take this request."""
+    """The model is unknown, retired, or no host of it can take this request."""
 
     cause = Cause.UNKNOWN_MODEL
 
@@ -149,13 +149,13 @@ class PictureUnsupported(ModelUnavailable):
 
 
 class PriceRefused(ModelUnavailable):
-    """Nobody serves the model at the price that was named."""
+    """No host serves the model at the given maximum price."""
 
     cause = Cause.PRICE
 
 
 class SchemaUnsupported(ProviderRejected):
-    """Nobody who serves the model can hold it to this JSON schema."""
+    """No host of the model can enforce this JSON schema."""
 
     cause = Cause.SCHEMA
 

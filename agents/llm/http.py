@@ -245,7 +245,7 @@ def _unavailable(error: Exception, key: str) -> ProviderUnavailable:
         f"the connection failed: {type(cause).__name__}: {scrub(str(cause), key)[:300]}"
     )
     failure.maybe_charged = not isinstance(cause, _NOTHING_WAS_SENT)
-    # Nobody can tell what became of a request that had left: a second one may be a second charge.
+    # The outcome of a request that was sent is unknown: a second one may be a second charge.
     failure.retryable = not failure.maybe_charged
     return failure
 

@@ -20,13 +20,13 @@ from agents.llm.errors import KeyRejected
 
 
 class KeyUnreadable(KeyRejected):
-    """A stored key cannot be decrypted, or belongs to somebody else; it must be entered again."""
+    """A stored key cannot be decrypted, or belongs to another person; it must be entered again."""
 
     member_line = "Your stored API key can't be read any more. Please send it again."
 
 
 class ApiKey(Protocol):
-    """A key that is shown to nobody by accident."""
+    """A key that cannot be shown by accident."""
 
     @property
     def fingerprint(self) -> str:

@@ -19,7 +19,7 @@ _PRESET = "@preset/"  # OpenRouter's settings kept under a name, alone or behind
 
 
 def is_same_model(requested: str, served: str, *, has_variants: bool = True) -> bool | None:
-    """Return whether the served model is the requested one by its name; None = nobody can tell.
+    """Return whether the served model is the requested one by its name; None = unknown.
 
     None stands for a response that names no model, and for a request that names none: a preset, or
     the newest model of a family. Only `is False` is a mismatch. Two different dates are two models;

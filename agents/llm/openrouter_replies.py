@@ -130,7 +130,7 @@ def _understood(status: int, error: Mapping[str, Any], sent: Sent) -> LLMError:
 
 
 def _status_of(error: Mapping[str, Any]) -> int:
-    """Return the HTTP status that an error object stands for; 0 = nobody knows."""
+    """Return the HTTP status that an error object stands for; 0 = unknown."""
     for value in (error.get("code"), error.get("http_status")):
         status = (
             int(value) if isinstance(value, str) and re.fullmatch("[1-5][0-9]{2}", value) else value

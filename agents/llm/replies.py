@@ -1,4 +1,4 @@
-"""Reading what a vendor sent without trusting its shape, and what it means whoever sent it.
+"""Reads vendors' responses without trusting their shape; the rules common to all vendors.
 
 The readers return None, "" or an empty mapping for whatever is not what it should be: a response
 with a strange `usage` is still an answer. What makes an answer whole is the same for all vendors,

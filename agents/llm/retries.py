@@ -1,9 +1,9 @@
 """When a failed request is sent again, and how long to wait before.
 
-Only errors that say `.retryable` are tried again: those after which surely nobody is charged,
-because the provider refused by its status or nothing had been sent. It is done a few times, with
-jitter, and never beyond the deadline of the whole call: a wait that does not fit ends the call at
-once with the last error, so that there is time left for something better.
+Only `.retryable` errors are retried: those that certainly charged nothing, because the provider
+refused by its status or nothing had been sent. There are a few retries, with jitter, and never
+beyond the deadline of the whole call: a wait that does not fit ends the call at once with the last
+error, which leaves time for a fallback.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The end of a call, on the clock that nobody sets."""
+    """The deadline of a call, on the monotonic clock."""
 
     at: float
 

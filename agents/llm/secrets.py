@@ -180,7 +180,7 @@ def _found(text: str, *, alone: bool) -> Iterator[Span]:
             done = max(done, last)
             yield first, last
             count += 1
-        if count > _MOST_KEYS:  # nobody's message: it is made to take long
+        if count > _MOST_KEYS:  # no real message: it is built to take long
             yield 0, len(text)
             return
     if alone:

@@ -20,7 +20,7 @@ from agents.llm.retries import Deadline, retrying
 from agents.llm.secrets import scrub
 
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(/|\Z)")
-KEY_CHECK_S = 15.0  # somebody is waiting in front of a form or a chat
+KEY_CHECK_S = 15.0  # a person waits at a form or in a chat
 
 
 @dataclass(frozen=True, kw_only=True)

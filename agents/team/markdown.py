@@ -1,4 +1,4 @@
-"""Markdown for Telegram, built from texts that a model wrote and nobody may trust.
+"""Markdown for Telegram, built from a model's untrusted texts.
 
 A model's text can neither hide a link, nor swallow what follows it in an open code fence, nor
 break out of the fence that it is put into.

@@ -14,7 +14,7 @@ from django.utils import timezone
 from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
-MAX_SERIES = 7  # more colours nobody tells apart; what is left is added up as "others"
+MAX_SERIES = 7  # more colours are hard to tell apart; the rest is summed as "others"
 OTHERS = "others"
 NONE = "no model"
 # Okabe and Ito's, told apart by people with any colour vision, on white and on black.

@@ -1,4 +1,4 @@
-"""Sends to the receiver through a bounded queue and its own thread; nobody waits for either.
+"""Sends to the receiver through a bounded queue and its own thread; no caller waits for it.
 
 A receiver that is away, slow or hostile costs spans, never an answer: a full queue drops the oldest
 not yet sent. Both threads are daemons, so that a process may end while a receiver hangs.
@@ -163,7 +163,7 @@ class _Ids(IdGenerator):
 
 
 class _Session(requests.Session):
-    """Asks nobody but the receiver, reads no more than its answer's head, and says how it fares.
+    """Talks to the receiver only, reads only its response's head, and reports its state.
 
     The environment's proxies and .netrc stay out: the latter would replace our Authorization.
     """

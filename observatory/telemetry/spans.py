@@ -116,7 +116,7 @@ def of_call(call: LLMCall, *, with_content: bool) -> Told:
     attributes = content | _of_step(call.step) | _of_call(call)
     if call.latency_ms is not None:
         ended_ns = started_ns + call.latency_ms * 1_000_000
-    else:  # nobody saw its end
+    else:  # its end was not seen
         ended_ns = max(started_ns, _ns(call.step.ended_at or call.started_at))
     return Told(
         name=f"{names.CHAT} {call.requested_model}",
@@ -282,7 +282,7 @@ def _span_id(row_id: UUID) -> int:
 
 
 def _pseudonym(of: str) -> str:
-    """Return what tells members apart, and tells nobody without our secret key who they are."""
+    """Return a pseudonym that tells members apart; only our secret key can link it to them."""
     return salted_hmac("observatory.telemetry", of, algorithm="sha256").hexdigest()[:32]
 
 

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 from unfold.views import ChangeList
 
-COUNTED = 2000  # rows: nobody pages further, and a large table is not counted to its end
+COUNTED = 2000  # rows: paging further is of no use, and counting a large table is slow
 
 
 class BoundedPaginator(Paginator):

@@ -63,7 +63,7 @@ class RunList(ChangeList):
             if isinstance(spec, StepFilter) and (value := spec.value())
         }
         if str(runs.query.order_by[0]).endswith("cost_usd"):
-            runs = runs.exclude(cost_usd=None)  # what nobody knows has no place in the order
+            runs = runs.exclude(cost_usd=None)  # unknown costs cannot be ordered
         return with_steps_like(runs, wanted) if wanted else runs
 
 

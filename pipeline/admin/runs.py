@@ -1,7 +1,7 @@
 """Runs, as they were: which model ran each step, why, on which payer, and the exact texts.
 
 The list needs no call and one query for all its steps. A run's page shows what members and models
-wrote, so it is one of `pipeline.admin.text_pages`, and whoever reads it is written down.
+wrote, so it is one of `pipeline.admin.text_pages`, and each view is logged.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _MEMBER = Member.objects.filter(telegram_id=OuterRef("person")).values_list(_NAM
 
 
 class Standing(admin.SimpleListFilter):
-    """What needs somebody's attention, unless asked for more."""
+    """Tasks that need attention, unless another filter is chosen."""
 
     title = "status"
     parameter_name = "show"

@@ -11,7 +11,7 @@ from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, StepStatus
 
 MAX_TICKS = 5
-SHORTEST = 0.35  # percent of the axis: shorter than that nobody sees a bar
+SHORTEST = 0.35  # percent of the axis: a shorter bar is invisible
 MILLISECONDS_BELOW = 2000  # of the whole axis; longer ones are told in seconds
 
 
@@ -168,7 +168,7 @@ def _end_of_step(step: StepRun, now: datetime) -> datetime:
 def _end_of_call(call: LLMCall, step: StepRun, now: datetime) -> datetime:
     if call.latency_ms is not None:
         return call.started_at + timedelta(milliseconds=call.latency_ms)
-    # Of one that was cut off nobody knows more than that its step had ended.
+    # Of a call that was cut off only the end of its step is known.
     return now if call.status == CallStatus.RUNNING else _end_of_step(step, now)
 
 

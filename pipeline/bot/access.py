@@ -21,7 +21,7 @@ class Visitor:
 
     member: Member
     refusal: str = ""
-    is_new: bool = False  # an operator has to hear of them
+    is_new: bool = False  # the operators are to be notified
 
 
 async def visitor(user: User, invite: str = "") -> Visitor:

@@ -170,7 +170,7 @@ class BotSide:
         if context.row.holds_key or left <= timedelta():
             return TaskStatus.IGNORED
         is_first = not await _before(context.row).aexists()
-        # Whoever may come in becomes a member with the first message.
+        # An admitted person becomes a member with their first message.
         if not await _are_shown(context.row) or not await _is_member(context.row):
             return TaskStatus.IGNORED
         await context.row.arefresh_from_db(fields=["joined_to"])

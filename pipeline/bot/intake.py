@@ -181,8 +181,8 @@ def _row(bot_id: int, update: Json) -> TelegramUpdate:
 def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
     """Return the key that is all of a message to the bot, sealed; None for any other message.
 
-    Not one that stands among words, which may be about anything, nor one that was forwarded, which
-    is somebody else's. A bent key is straightened; whether that was right, its vendor will say.
+    Neither a key among other words, which may mean anything, nor a forwarded one, which belongs to
+    another person. A garbled key is repaired; whether correctly, the vendor's check shows.
     """
     message = update.get("message")
     if not row.holds_key or not _is_object(message) or "forward_origin" in message:

@@ -83,7 +83,7 @@ def _husk(message: Json) -> Json:
         kept = {name: original[name] for name in _KEPT_OF_ORIGINAL if name in original}
         husk["reply_to_message"] = _blotted(kept)
     if "pinned_message" in message:
-        return husk  # said by nobody, so there is nobody to answer
+        return husk  # without a sender there is no one to answer
     text, entities = "", []
     for kind, word in _addresses(message):
         entities.append({"type": kind, "offset": len(text), "length": len(word)})

@@ -256,7 +256,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             self._timer = loop.call_later(max(next_s, SOON_S), self._hand_out)
 
     def _most(self, rank: Rank) -> int:
-        """Return how many calls may count for one more; few while nobody knows of the others'."""
+        """Return how many calls may count for one more; few while other processes' are unknown."""
         is_away = self._shared is not None and self._shared.is_away
         return IN_ANY_SECOND[rank] // (ALONE_SHARE if is_away else 1)
 

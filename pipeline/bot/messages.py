@@ -1,8 +1,8 @@
 """From an agent's Markdown to messages that Telegram takes: text with entities, in pieces.
 
 Entities instead of a parse mode, because a model's text then can never be refused as broken
-markup. What a model writes is data: its links are shown in full or not at all, and nobody is
-mentioned by it.
+markup. What a model writes is data: its links are shown in full or not at all, and it mentions
+no one.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 RESEND = "again:"  # prefix of the data of the button that sends a lost message again
 ARRIVES_WITHIN = timedelta(seconds=2)  # if at all, when the process that sent it has been killed
-MAX_CHUNKS = 4  # what is longer goes as a file, too: nobody likes to scroll so far
+MAX_CHUNKS = 4  # longer answers are sent as a file, too
 FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
 PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
 LATER = 1000  # the number of what is said on a later occasion

@@ -60,7 +60,7 @@ class MessageGone(Exception):
 
 
 class _Taken(Exception):
-    """The placeholder is another task's by now, or nobody waits for it any more."""
+    """The placeholder belongs to another task by now, or is no longer needed."""
 
 
 class Placeholders(ABC):

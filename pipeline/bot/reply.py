@@ -30,8 +30,8 @@ from pipeline.journal.fencing import Superseded
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included
 STAGE_EDIT_ENDS_WITHIN_S = 10.0  # the library gives up a request before that
-# Whoever has waited for long cannot tell that it is their turn now: a placeholder would only put
-# off an answer, theirs or another's. The shorter time is for while others wait, too.
+# After so long a wait a placeholder tells the member nothing new, and only delays answers. The
+# shorter time is for a rush, while other members wait, too.
 WAITED_IN_A_RUSH, WAITED = timedelta(seconds=5), timedelta(seconds=60)
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ You'll get an analysis, a closing strategy, next steps and a draft you can copy.
 {payer}"""
 PAYS_OWN = "Your own {provider} key ({fingerprint}) pays for your answers."
 PAYS_SHARED = "The team's key pays for your answers. You can also use your own:"
-PAYS_NOBODY = "To get started, choose which API key pays for your answers:"
+NO_PAYER = "To get started, choose which API key pays for your answers:"
 OWN_KEY = "My {provider} key"
 TEAM_KEY = "The team's key"
 SEND_KEY = """Send me your {provider} key in a message of its own.

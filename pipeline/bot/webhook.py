@@ -1,4 +1,4 @@
-"""Where Telegram delivers updates: to this installation's webhook, or to whoever polls."""
+"""Where Telegram delivers updates: to this installation's webhook, or to a poller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def set_webhook() -> WebhookInfo:
 
 
 async def delete_webhook() -> None:
-    """Have updates wait for whoever polls; what waits is kept.
+    """Delete the webhook, so that updates wait for a poller; pending ones are kept.
 
     Raises:
         WebhookRefused: Telegram cannot be reached or refuses.
@@ -58,14 +58,14 @@ async def delete_webhook() -> None:
 
 
 def _remember(bot_id: int, username: str) -> None:
-    """Note the bot's name: invite links need it, and nobody polls who would."""
+    """Note the bot's name: invite links need it, and no poller notes it."""
     known = {"username": username}
     try:
         Poller.objects.update_or_create(
             bot_id=bot_id, defaults=known, create_defaults={**known, "heard_at": timezone.now()}
         )
     finally:
-        connection.close()  # this thread's own: it ends with the command, and nobody else would
+        connection.close()  # this thread's own: only this code can close it
 
 
 def _bot() -> Bot:

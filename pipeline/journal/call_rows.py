@@ -1,7 +1,7 @@
 """The rows of LLM calls, written in the ORM's thread for `pipeline.journal.records`.
 
-Each function is one transaction. A call is written before it leaves, by whoever has the step in
-hand; what it has cost is booked whoever has it by then.
+Each function is one transaction. A call is written before it is sent, under the step's lease; its
+cost is recorded whether or not the lease is still held.
 """
 
 from __future__ import annotations

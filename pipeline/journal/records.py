@@ -78,7 +78,7 @@ class StepRecorder:
             if self._is_closed:  # an agent's own task that outlived its step
                 await finished(_surely(call_rows.retell_decision, self.step_id))
         except asyncio.CancelledError:
-            # Nobody will tell how it ended, because it never began.
+            # It never began, so no end will be reported.
             await finished(_surely(call_rows.withdraw_call, attempt.call_id))
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)

@@ -12,7 +12,7 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 @dataclass(kw_only=True)
 class StepReport:
-    """How one step went, for whoever asked for the run."""
+    """How one step went, for the run's caller."""
 
     agent: str
     mode: StepMode

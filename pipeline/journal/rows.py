@@ -125,9 +125,9 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
 
 @transaction.atomic
 def close_orphans() -> int:
-    """Close the open runs that nobody will go on with; return their number.
+    """Close the open runs that no process will resume; return their number.
 
-    Those from Telegram are gone on with by a task; of others nobody knows more than their age.
+    A task resumes those from Telegram; of others only the age is known.
     """
     is_abandoned = Q(source=Source.TELEGRAM) & ~Q(
         update__tasks__in=Task.objects.filter(ended_at=None)

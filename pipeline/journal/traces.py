@@ -1,8 +1,7 @@
-"""Who is told what came of a run, its steps and its calls: nobody, until a tracer is in use.
+"""The hook for a tracer of runs, steps and calls; without a tracer it does nothing.
 
-Told are rows, after they were committed, in the thread that wrote them: a trace never says what the
-record does not. The tracer comes from above (`observatory.telemetry`); whatever it does or fails to
-do stays here, and reaches no run.
+The tracer gets rows after their commit, in the thread that wrote them, so a trace never differs
+from the record. It comes from `observatory.telemetry`; its errors are logged here and reach no run.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _has_failed = False
 
 
 def use(tracer: Tracer | None) -> None:
-    """Have this tracer told from now on; None: nobody."""
+    """Use this tracer from now on; None: no tracer."""
     global _tracer, _has_failed
     _tracer, _has_failed = tracer, False
 

@@ -1,9 +1,8 @@
-"""Transactions in groups: what gathers while some are being committed is committed together, next.
+"""Group commit: writes queued during a commit share the next transaction.
 
-There is no timer, so a transaction that comes alone is done at once. If one of a group fails,
-nothing of the group is kept and each is done alone, so that none fails of another. Whoever waits
-hears of it when it is durable. All of it is done in Django's ORM thread, in the order in which it
-came.
+There is no timer, so a write that comes alone runs at once. If one of a group fails, the group is
+rolled back and each write runs alone, so that none fails because of another. A future is resolved
+when its write is durable. Writes run in Django's ORM thread, in the order of their submission.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ T = TypeVar("T")
 grouped = transaction.atomic(savepoint=False)
 
 TOGETHER = 32  # others wait for the ORM's thread and for the rows meanwhile
-PAUSE_S = 0.001  # on SQLite, where whoever else wants to write looks only now and then
+PAUSE_S = 0.001  # on SQLite, where other writers poll for the lock
 
 
 def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
-    """Have a function done that is a single statement or `grouped`, also if nobody waits any more.
+    """Queue a function that is a single statement or `grouped`; it runs even if not awaited.
 
-    The future has what it returns or raises.
+    The future has its result or error.
     """
     # A web request has a thread of its own, and so a connection: what it writes is no other's.
     place = SyncToAsync.thread_sensitive_context.get(None) or asyncio.get_running_loop()
@@ -93,7 +92,7 @@ class _Writer:
                     write.tell()
                 if self._waiting and connection.vendor == "sqlite":
                     await asyncio.sleep(PAUSE_S)
-        except BaseException as error:  # such as the loop's end: nobody may go on waiting
+        except BaseException as error:  # such as the loop's end: no future may stay pending
             for write in (*group, *self._waiting):
                 write.error = error
                 write.tell()

@@ -78,7 +78,7 @@ class Task(models.Model):
     """One thing to be done: claimed by one worker at a time, and again if that worker dies."""
 
     kind = models.CharField(max_length=8, choices=TaskKind)
-    lane = models.CharField(max_length=60, blank=True)  # empty: in nobody's order
+    lane = models.CharField(max_length=60, blank=True)  # empty: in no lane's order
     update = models.ForeignKey(
         TelegramUpdate, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks"
     )

@@ -180,7 +180,7 @@ class PastedKey(models.Model):
 
 
 class Invite(models.Model):
-    """A link that lets in whoever opens it first; of its secret only the hash is kept."""
+    """A link that admits the first person to open it; only its secret's hash is stored."""
 
     secret_sha256 = models.CharField(max_length=64, unique=True, editable=False)
     note = models.CharField(max_length=200, blank=True, help_text="For whom it is")

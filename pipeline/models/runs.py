@@ -59,7 +59,7 @@ class StepMode(StrEnum):
 
     SEQUENTIAL = "sequential"  # after all before it
     PARALLEL = "parallel"  # together with the parallel steps next to it
-    BACKGROUND = "background"  # started in its turn; nobody waits for it
+    BACKGROUND = "background"  # started in its turn; the run does not wait for it
 
 
 class CallStatus(models.TextChoices):
@@ -139,7 +139,7 @@ class PipelineRun(models.Model):
         related_name="reruns",
     )
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
-    # Whoever works on the run holds this; a worker that was taken for dead holds an older one.
+    # The fencing token of the current attempt; a worker that was taken for dead has an older one.
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)
     definition = text_field()  # the pipeline as it was when the run began
     user_message = text_field()

@@ -1,8 +1,8 @@
-"""Removes the texts of old runs, raw updates and the bot's replies, and keeps their figures.
+"""Removes the texts of old runs, raw updates and the bot's replies, and keeps their numbers.
 
-It goes from the oldest on in short transactions, passes over what somebody else works on, and holds
-nothing in between; so it may run beside the bot, be ended anywhere, and be started again: what is
-done is not looked at twice. Nothing that is open is touched, nor memory, casebook and playbook.
+It works from the oldest on in short transactions, skips rows that other transactions have locked,
+and holds no lock in between; so it may run beside the bot, be killed anywhere, and be restarted:
+finished rows are not visited twice. It leaves open runs, memory, casebook and playbook alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who is let in, by whom, and how they hear of it: approval by an operator, or an invite.
+"""Admission of members: approval by an operator, or an invite.
 
-An invite's secret is shown once, when it is made; the database has its hash. It lets one person in,
-whoever opens the link first, and nobody after its end.
+An invite's secret is shown once, when it is made; the database has its hash. It admits one
+person, the first to open the link, until it expires.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.models.members import Access
 from pipeline.queue.base import AddTasks
 
 INVITE_LASTS = timedelta(days=7)
-SECRET_BYTES = 16  # 128 bits: nobody guesses it
+SECRET_BYTES = 16  # 128 bits: cannot be guessed
 MAX_SECRET = 64  # characters; Telegram hands over no more with /start
 
 

@@ -1,7 +1,7 @@
-"""Erases everything kept of a member on request; costs remain as figures of nobody.
+"""Erases a member's data on request; costs remain, without a reference to the member.
 
-Kept is only what decides about access and limits: the Telegram id, whether the person is let in,
-and how much they have used today. Whatever runs for them at that moment writes nothing back.
+Only what decides about access and limits is kept: the Telegram id, whether the person is admitted,
+and today's usage. Runs that are under way for them write nothing back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A picture on its way in: decoded in a child process, and sent on without what nobody asked for.
+"""A picture on its way in: decoded in a child process, and sent on without metadata.
 
 What arrives is a stranger's bytes, and a decoder may crash on them, take gigabytes or never end. So
 one child decodes them (`pipeline/people/picture_decoder.py`), one picture at a time for the whole
@@ -64,7 +64,7 @@ class _Job:
 
     content: bytes
     done: Future[bytes] = field(default_factory=Future)
-    was_dropped: bool = False  # nobody waits for it any more
+    was_dropped: bool = False  # its caller no longer waits for it
 
 
 class PictureReader:

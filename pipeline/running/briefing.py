@@ -54,7 +54,7 @@ def brief_kept(
 
 
 def default_provider(member: Member | None) -> LLMProvider | None:
-    """Return what a step uses without an override; None when nobody may pay for it."""
+    """Return what a step uses without an override; None if it has no payer."""
     if member is not None and (key := member.api_key) is not None:
         model_id = member.model_id or default_model(member.provider)
         return create_provider(member.provider, key, model_id, payer=Payer.MEMBER)

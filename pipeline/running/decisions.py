@@ -61,14 +61,14 @@ def decided(seen: Resolution, default: LLMProvider | None) -> Decision:
         is_stale=seen.freshness.is_stale,
     )
     if llm is None:
-        raise NoPayer(f"{why(choice)}, {_NOBODY_PAYS}")
+        raise NoPayer(f"{why(choice)}, {_WHY_NO_PAYER}")
     return Decision(llm=llm, choice=choice)
 
 
 def given(default: LLMProvider | None, because: str) -> Decision:
     """Return the decision for a run whose caller chose the provider; raises as `decided`."""
     if default is None:
-        raise NoPayer(f"{because}, {_NOBODY_PAYS}")
+        raise NoPayer(f"{because}, {_WHY_NO_PAYER}")
     choice = ModelChoice(
         provider=default.name,
         requested_model=default.model_id,
@@ -79,4 +79,4 @@ def given(default: LLMProvider | None, because: str) -> Decision:
     return Decision(llm=default, choice=choice)
 
 
-_NOBODY_PAYS = "the member has no key, and the shared key is not for members"
+_WHY_NO_PAYER = "the member has no key, and the shared key is not for members"

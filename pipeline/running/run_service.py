@@ -32,7 +32,7 @@ from pipeline.running.decisions import NoPayer
 from pipeline.running.runner import Origin, PipelineRunner
 
 OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
-# For the last traces: nobody waits longer for who watches, nor less if there is time or none.
+# At a stop, sending the last traces gets at most and at least so long, whatever time is left.
 MAX_FOR_TRACES_S, MIN_FOR_TRACES_S = 3.0, 0.3
 
 OnStage = Callable[[str], None]

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 class Origin:
     """The update that a run answers, and the token of the attempt at it.
 
-    Such a run is never lost: cut off, it stays open, and is gone on with by whoever takes it over.
+    Such a run is never lost: cut off, it stays open, and the next attempt resumes it.
     """
 
     update_id: int
@@ -220,7 +220,7 @@ class PipelineRunner:
             attempt.error_type = ""
             step.report.member_line = "" if output.success else LLMError.member_line
         except (Superseded, DatabaseError):
-            raise  # no failure of the step's: whoever takes the run over tries it again
+            raise  # no failure of the step: the next attempt at the run repeats it
         except Exception as error:  # noqa: BLE001 - an agent is anybody's code: contain whatever it raises
             attempt.error_type = type(error).__name__
             output, status = self._explain(step, error, attempt.decision)
@@ -298,7 +298,7 @@ class PipelineRunner:
     # --- around it ------------------------------------------------------------------------------
 
     async def _start_background(self, run: RunUnderWay, position: int, config: StepConfig) -> None:
-        """Start a background step; nobody waits for it, so the run's end is not its own."""
+        """Start a background step; the run ends without waiting for it."""
         report = run.open(position, config)
         if self._add_tasks is not None and run.is_kept_open:
             report.status = StepStatus.WAITING

@@ -191,7 +191,7 @@ def keep_answer(exercise_id: int, row: TelegramUpdate) -> Exercise | None:
 
 @transaction.atomic
 def reopen(update_id: int) -> None:
-    """Have an exercise wait for another answer: nobody could judge this one."""
+    """Have an exercise wait for another answer, because this one could not be judged."""
     exercise = Exercise.objects.filter(answer_id=update_id, score=None).first()
     if exercise is None:
         return

@@ -44,6 +44,6 @@ def notify_operators(who: Visitor, alert: NotifyOperators) -> None:
 
 
 def _invite_in(message: Message) -> str:
-    """Return the secret that Telegram hands over with /start when somebody opens an invite link."""
+    """Return the secret that Telegram hands over with /start when a person opens an invite link."""
     command, _, secret = (message.text or "").partition(" ")
     return secret.strip() if command == "/start" else ""

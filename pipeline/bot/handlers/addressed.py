@@ -1,7 +1,7 @@
 """Which messages are meant for the bot: all in a private chat, in a group those that say so.
 
 A message says so by a mention, by a command with the bot's name, in a text or beneath a picture or
-file, or as a reply to the bot. Of those only what Telegram writes itself (somebody joined, a pinned
+file, or as a reply to the bot. Of those only what Telegram writes itself (a person joined, a pinned
 message, a payment) is left without an answer.
 """
 

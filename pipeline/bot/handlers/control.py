@@ -83,7 +83,7 @@ async def press_old_button(update: Update, context: UpdateContext) -> None:
 
 
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
-    """Return the message that a press is about, if it was meant for whoever pressed."""
+    """Return the message that a press is about, if it was meant for the person who pressed."""
     number = (query.data or "").removeprefix(RESEND)
     if query.message is None or not number.isdecimal() or len(number) > 18:
         return None

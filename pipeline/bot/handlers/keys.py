@@ -37,7 +37,7 @@ def payer_of(member: Member) -> str:
         return texts.PAYS_OWN.format(
             provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
         )
-    return texts.PAYS_SHARED if _may_use_shared() else texts.PAYS_NOBODY
+    return texts.PAYS_SHARED if _may_use_shared() else texts.NO_PAYER
 
 
 def payers(member: Member) -> Buttons:

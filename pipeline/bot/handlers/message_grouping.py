@@ -57,7 +57,7 @@ def _newest(row: TelegramUpdate) -> datetime:
 
 @transaction.atomic
 def _join(row: TelegramUpdate, lease: Lease) -> None:
-    """Take along what belongs to a message and nobody has begun to answer."""
+    """Join the messages that belong to a message and that no task has begun to answer."""
     lease.assert_held()
     for follower in _followers(row):
         task = Task.objects.select_for_update().filter(update=follower, kind=TaskKind.MESSAGE)

@@ -117,7 +117,7 @@ class Support:
         message, user = update.effective_message, update.effective_user
         if message is None or message.is_automatic_forward:
             return  # a channel's post in the group of its discussions
-        if message.sender_chat is not None:  # an anonymous admin, or somebody as their channel
+        if message.sender_chat is not None:  # an anonymous admin, or a person as their channel
             context.was_handled = True
             await context.outbox.say(texts.ANONYMOUS)
             return
