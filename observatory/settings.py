@@ -120,7 +120,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"labels": "pipeline.admin.labels"},
+            "libraries": {"labels": "pipeline.admin.labels", "display": "agents.display"},
         },
     }
 ]

@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
 
+from agents.display import dollars
 from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
@@ -96,7 +98,7 @@ MEASURES = (
         title="Cost ($)",
         kind="bar",
         of=lambda totals: float(totals.cost_usd),
-        words=lambda value: f"${value:,.4f}" if value < 1 else f"${value:,.2f}",
+        words=lambda value: dollars(Decimal(value)),
     ),
     _Measure(
         title="p95 latency (s)",

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django import template
 
+from agents.display import NOT_REPORTED, dollars, money
 from observatory.dashboard.agents_now import AgentNow, sum_of
 
 register = template.Library()
@@ -21,17 +22,15 @@ def seconds(ms: int | None) -> str:
 
 
 @register.filter
-def dollars(amount: Decimal) -> str:
-    """Return dollars so that a fraction of a cent is still seen."""
-    if not amount:
-        return "\N{EN DASH}"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+def cost(amount: Decimal) -> str:
+    """Return what something cost; a dash where nothing was paid."""
+    return money(amount) if amount else NOT_REPORTED
 
 
 @register.filter
 def signed_dollars(amount: Decimal) -> str:
     """Return a difference in dollars with its sign."""
-    return f"{'-' if amount < 0 else '+'}{dollars(abs(amount)) if amount else '$0'}"
+    return f"{'-' if amount < 0 else '+'}{dollars(abs(amount))}"
 
 
 @register.filter

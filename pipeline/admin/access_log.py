@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from agents.display import ago
 from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.labels import ACCESS_KIND, AccessKindFilter
 from pipeline.admin.paging import BoundedPaginator, without_show_all
@@ -25,18 +26,22 @@ class AccessLogAdmin(GuardedModelAdmin):
     list_title = "Access log"
     empty_title = "No entries yet"
     empty_text = "Each view and export of members' and models' texts is logged here."
-    list_display = ["at", "operator_name", "what", "how_label"]
+    list_display = ["when", "operator_name", "what", "how_label"]
     list_display_links = None
     list_filter = [("how", AccessKindFilter), ("at", DaysFilter)]
     list_filter_submit = True
     search_fields = ["=operator_name"]
     search_help_text = "Operator's name"
-    sortable_by = ["at"]
+    sortable_by = ["when"]
     list_select_related = ["run", "task"]
     list_per_page = 50
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
+
+    @display(description="at", ordering="at")
+    def when(self, access: TextsRead) -> str:
+        return ago(access.at)
 
     @display(description="what", empty_value="no longer stored")
     def what(self, access: TextsRead) -> str | None:

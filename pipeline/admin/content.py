@@ -9,7 +9,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import StackedInline
+from unfold.decorators import display
 
+from agents.display import ago
 from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.text_pages import may_read_texts
 from pipeline.models import CasebookEntry, Lesson, PlaybookPage, Scenario, Track
@@ -100,13 +102,17 @@ class CasebookEntryAdmin(GuardedModelAdmin):
     list_title = "Casebook"
     empty_title = "No saved cases yet"
     empty_text = "Cases that members save appear here for approval."
-    list_display = ["title", "member", "is_approved", "is_active", "created_at"]
+    list_display = ["title", "member", "is_approved", "is_active", "created"]
     list_filter = [ApprovalFilter, "is_active"]
     actions = ["approve_selected"]
     list_select_related = ["member"]
     search_fields = ["title", "text"]
     fields = ["title", "text", "is_approved", "is_active", "member"]
     readonly_fields = ["member"]
+
+    @display(description="created", ordering="created_at")
+    def created(self, entry: CasebookEntry) -> str:
+        return ago(entry.created_at)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) and may_read_texts(request)

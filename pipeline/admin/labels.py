@@ -21,7 +21,6 @@ from pipeline.models.runs import CallStatus, RunStatus, Source, StepStatus
 
 register = template.Library()
 
-NOT_REPORTED = "\N{EN DASH}"
 
 RUN_STATUS = {
     RunStatus.WAITING.value: "Queued",

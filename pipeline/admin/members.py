@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from agents.display import ago
 from agents.guarded_admin import Acted, GuardedModelAdmin, Question
 from pipeline.models import Fact, Invite, Member
 from pipeline.models.members import Access
@@ -57,7 +58,7 @@ class MemberAdmin(GuardedModelAdmin):
     list_title = "Members"
     empty_title = "No members yet"
     empty_text = "People appear here when they write to the bot. An invite lets them in right away."
-    list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "created_at"]
+    list_display = ["__str__", "username", "telegram_id", "access_label", "payer", "joined"]
     list_filter = ["access", "provider"]
     search_fields = ["name", "username", "telegram_id"]
     list_per_page = 50
@@ -75,6 +76,10 @@ class MemberAdmin(GuardedModelAdmin):
     )
     def access_label(self, member: Member) -> str:
         return member.get_access_display()
+
+    @display(description="joined", ordering="created_at")
+    def joined(self, member: Member) -> str:
+        return ago(member.created_at)
 
     @display(description="billing")
     def payer(self, member: Member) -> str:
@@ -184,7 +189,7 @@ class InviteAdmin(GuardedModelAdmin):
     list_title = "Invites"
     empty_title = "No invites yet"
     empty_text = "Create an invite link to let one person in without approval."
-    list_display = ["__str__", "state", "created_by", "created_at", "expires_at", "used_by"]
+    list_display = ["__str__", "state", "created_by", "created", "expires", "used_by"]
     list_select_related = ["used_by"]
     fields = ["note"]
 
@@ -199,6 +204,14 @@ class InviteAdmin(GuardedModelAdmin):
         if invited.used_at is not None:
             return "Used"
         return "Open" if invited.expires_at > timezone.now() else "Expired"
+
+    @display(description="created", ordering="created_at")
+    def created(self, invited: Invite) -> str:
+        return ago(invited.created_at)
+
+    @display(description="expires", ordering="expires_at")
+    def expires(self, invited: Invite) -> str:
+        return ago(invited.expires_at)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.llm.base import Payer
-from pipeline.admin.run_rows import Totals, are_over, dollars, steps_of, totals_of
+from pipeline.admin.run_rows import Totals, are_over, steps_of, totals_of
 from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.access_log import AccessKind
@@ -66,7 +66,6 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
         refusal = refusal or str(error)
     context = {
         "run": run,
-        "cost": dollars(run.cost_usd),
         "about": _about(run.cost_usd),
         "todays": todays,
         "refusal": refusal,

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db.models import Prefetch
 
-from pipeline.admin.labels import NOT_REPORTED
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import StepStatus
 
@@ -25,10 +24,6 @@ class Totals:
     input_tokens: int
     output_tokens: int
     calls: int
-
-    @property
-    def cost(self) -> str:
-        return dollars(self.cost_usd)
 
 
 def steps_of(run: PipelineRun, *, with_texts: bool) -> list[StepRun]:
@@ -60,11 +55,6 @@ def totals_of(steps: Sequence[StepRun]) -> Totals:
 def are_over(steps: Sequence[StepRun]) -> bool:
     """Tell whether none of these steps is still to come to an end."""
     return all(step.status not in {StepStatus.WAITING, StepStatus.RUNNING} for step in steps)
-
-
-def dollars(cost: Decimal | None) -> str:
-    """Return a cost to its last decimal."""
-    return NOT_REPORTED if cost is None else f"${cost.normalize():f}"
 
 
 def _take_quotes_out(step: StepRun) -> None:

@@ -20,6 +20,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from unfold.decorators import display
 
+from agents.display import ago, money
 from agents.guarded_admin import GuardedModelAdmin
 from pipeline.admin.labels import RUN_STATUS, RunStatusFilter, SourceFilter, payer, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
@@ -38,7 +39,7 @@ from pipeline.admin.run_filters import (
     SinceFilter,
     with_name,
 )
-from pipeline.admin.run_rows import dollars, steps_of, totals_of
+from pipeline.admin.run_rows import steps_of, totals_of
 from pipeline.admin.text_pages import log_access, may_read_texts, text_page
 from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
@@ -61,7 +62,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
     empty_title = "No runs yet"
     empty_text = "A run appears here for each message that the bot answers."
     list_display = [
-        "started_at",
+        "started",
         "pipeline",
         "member",
         "status_label",
@@ -70,7 +71,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         "took",
         "flags",
     ]
-    list_display_links = ["started_at"]
+    list_display_links = ["started"]
     list_select_related = ["member"]
     list_filter = [
         SinceFilter,
@@ -89,7 +90,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
     list_before_template = "pipeline/runs_intro.html"
     search_fields = ["id"]
     search_help_text = "Member's name, or the first 8 characters of a run ID"
-    sortable_by = ["started_at", "cost"]
+    sortable_by = ["started", "cost"]
     list_per_page = 50
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # each of them would count every run there is
@@ -129,6 +130,10 @@ class PipelineRunAdmin(GuardedModelAdmin):
     def status_label(self, run: PipelineRun) -> str:
         return status_label(run)
 
+    @display(description="started", ordering="started_at")
+    def started(self, run: PipelineRun) -> str:
+        return ago(run.started_at)
+
     @display(description="models")
     def models(self, run: PipelineRun) -> str:
         agents: dict[str, dict[str, None]] = {}  # in order, each agent once for all its attempts
@@ -140,7 +145,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
 
     @display(description="cost", ordering="cost_usd")
     def cost(self, run: PipelineRun) -> str:
-        return dollars(run.cost_usd)
+        return money(run.cost_usd)
 
     @display(description="duration", empty_value="")
     def took(self, run: PipelineRun) -> str | None:
@@ -201,7 +206,6 @@ class PipelineRunAdmin(GuardedModelAdmin):
             "run": run,
             "steps": steps,
             "waterfall": waterfall(run, steps, now=timezone.now()),
-            "cost": dollars(run.cost_usd),
             "totals": totals_of(steps),
             "reruns": run.reruns.order_by("-started_at")[:MAX_RERUNS],
             "may_read": may_read,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
+from agents.display import ago
 from agents.guarded_admin import Acted, GuardedModelAdmin
 from pipeline.admin.labels import TASK_STATUS, TaskKindFilter, kind_label, status_label
 from pipeline.admin.paging import BoundedPaginator, without_show_all
@@ -106,9 +106,8 @@ class TaskAdmin(GuardedModelAdmin):
         )
 
     @display(description="received", ordering="pk")
-    def since(self, task: Any) -> datetime:
-        received_at: datetime = task.received_at
-        return received_at
+    def since(self, task: Any) -> str:
+        return ago(task.received_at)
 
     @display(description="what", header=True)
     def what(self, task: Any) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from django.utils import timezone
 
+from agents.display import dollars
 from agents.llm.base import Payer
 from agents.llm.router import PROVIDERS
 from pipeline.models.runs import DecisionSource
@@ -137,7 +138,7 @@ def member_account(
         instead = names.get(step.fell_back_to, step.fell_back_to)
         parts.append(f"That model failed, so {instead} answered instead.")
     if has_called:
-        amount = f" {_money(cost_usd)}" if cost_usd is not None else ""
+        amount = f" {dollars(cost_usd)}" if cost_usd is not None else ""
         parts.append(f"{_payer(step)} paid{amount}.")
     else:
         parts.append("It made no call, so nothing was paid.")
@@ -181,10 +182,3 @@ def _payer(facts: DecisionFacts) -> str:
         return "The team"
     provider = PROVIDERS.get(facts.provider)
     return f"Your {provider.title if provider else facts.provider} key"
-
-
-def _money(amount: Decimal) -> str:
-    """Return dollars with two decimals, and below one dollar with four significant digits."""
-    if amount >= 1:
-        return f"${amount:,.2f}"
-    return f"${Decimal(f'{amount:.4g}'):f}" if amount else "$0"

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import transaction
 
 from agents.catalog.lookup import find_all
+from agents.display import dollars
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.resumption import read_back
@@ -117,7 +118,7 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
 def _account(step: StepRun, names: Mapping[str, str], today: date) -> str:
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
     if not step.decision_source:  # and its sentence could not be read back
-        cost = f"; ${sum(costs):.4f}" if costs else ""
+        cost = f"; {dollars(sum(costs, Decimal(0)))}" if costs else ""
         return f"{step.agent} {step.decision}{cost}"
     cost_usd = sum(costs, Decimal(0)) if costs else None
     return member_account(step, today=today, names=names, cost_usd=cost_usd)

@@ -29,7 +29,7 @@ AGENTS_ORDER = (
     {"snapshot", "team"},
     {"models", "base", "migrations"},
     {"revision", "llm", "passages", "former_states"},
-    {"connections", "database_identity", "log_fields"},
+    {"connections", "database_identity", "display", "log_fields"},
 )
 PIPELINE_ORDER = (
     {"management", "views", "apps"},

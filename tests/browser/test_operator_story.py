@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from agents.display import dollars
 from tests.browser.installation import Installation
 from tests.browser.pages import (
     WIDTHS,
@@ -121,10 +123,10 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
     row = _row(admin, "strategist")
     expect(row.locator("td[data-title='Steps']")).to_have_text("1", timeout=PATIENCE_MS)
     expect(row.locator("td[data-title='Team cost']")).to_have_text(
-        f"${float(paid['strategist']):.4f}"
+        dollars(Decimal(str(paid["strategist"])))
     )
     expect(_row(admin, "extraction").locator("td[data-title='Member cost']")).to_have_text(
-        f"${float(paid['extraction']):.4f}"
+        dollars(Decimal(str(paid["extraction"])))
     )
     canvas = admin.get_by_role("img", name=re.compile(r"Cost \(\$\).*strategist"))
     expect(canvas).to_be_visible()

@@ -71,7 +71,7 @@ class AskingTests(TestCase):
 
         for words in (CLAUDE, "override v1 by olga", "a/b", "no override is set"):
             assert words in page, words
-        for words in ("About $0.012 on the team key", "never uses a member", "cost $0.0125"):
+        for words in ("About $0.012 on the team key", "never uses a member", ">$0.0125<"):
             assert words in page, words
         assert not Task.objects.exists()
         assert not PipelineRun.objects.filter(source=Source.RERUN).exists()

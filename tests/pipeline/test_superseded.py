@@ -57,6 +57,7 @@ NEEDS_NO_CHECK = {
     "pipeline.queue.task_store.renew": "renews the leases that have one of these tokens",
     "pipeline.queue.task_store.free_expired": "frees others' tasks, and none of these",
     "pipeline.queue.task_store.attempts_of": "reads",
+    "pipeline.bot.handlers.message_grouping.joined": "has `_join` write, which is in the table",
     "pipeline.journal.rows.write_run": "opens a run: one of another attempt has the update already",
 }
 

@@ -148,7 +148,7 @@ class PressTests(BotCase):
         async with self.bot() as chat:
             # A refusal of the answer to it leaves a line in the log.
             await chat.fault(method="answerCallbackQuery", error_code=400, description="too old")
-            with self.assertLogs("pipeline.bot.handlers.control", "INFO") as said:
+            with self.assertLogs("pipeline.bot.presses", "INFO") as said:
                 await chat.press_unseen(MAYA, 77, "a button of long ago")
                 await all_handled(1)
 
