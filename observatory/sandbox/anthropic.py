@@ -10,9 +10,8 @@ from observatory.sandbox.catalogue import Model
 from observatory.sandbox.desk import Desk
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS
 from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
-from observatory.sandbox.vendor import Asked, vendor_route
+from observatory.sandbox.vendor import AddedModels, Asked, vendor_route
 from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
 
 MAX_TOKENS = 64_000  # of an answer
@@ -22,11 +21,14 @@ KEY = re.compile(r"sk-ant-(?!.*revoked).{12,}")
 class Anthropic:
     """The routes below `/anthropic/v1`."""
 
-    author = "sandbox-"
-    misbehaviours = MISBEHAVIOURS
+    name = "anthropic"
 
-    def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
-        self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock)
+    def __init__(
+        self, *, ledger: Ledger, latency_s: float, clock: Clock, added_models: AddedModels
+    ) -> None:
+        self._desk = Desk(
+            self, ledger=ledger, latency_s=latency_s, clock=clock, added_models=added_models
+        )
 
     def routes(self) -> list[Route]:
         """Return what Anthropic answers."""

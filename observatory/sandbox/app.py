@@ -28,6 +28,7 @@ from observatory.sandbox.limits import Faults, RateLimit
 from observatory.sandbox.openai import OpenAi
 from observatory.sandbox.openrouter import OpenRouter
 from observatory.sandbox.telegram import BotApi
+from observatory.sandbox.vendor import AddedModels, no_added_models
 from observatory.sandbox.web import (
     Answer,
     ErrorRenderer,
@@ -54,29 +55,31 @@ def create_app(
     journal: Path | None = None,
     latency_s: float = 0.0,
     vendors: Mapping[str, str] | None = None,
+    added_models: AddedModels = no_added_models,
 ) -> Asgi:
     """Return the sandbox, restored from `journal`, with `latency_s` before each model answer.
 
     `vendors` are more of those that speak chat completions: the shape of their keys by their names.
+    `added_models` finds the models that are in no list: those that tests have go wrong.
     """
     feed = Feed()
     chats = Chats(journal=Journal(journal), feed=feed, clock=time.time)
     ledger = Ledger(feed=feed, clock=time.time)
     limit, faults = RateLimit(clock=time.time), Faults()
+    shared: dict[str, Any] = {
+        "ledger": ledger,
+        "latency_s": latency_s,
+        "clock": time.time,
+        "added_models": added_models,
+    }
     routes = [
         *BotApi(chats=chats, limit=limit, faults=faults).routes(),
         *Handles(chats=chats, limit=limit, faults=faults).routes(),
-        *OpenRouter(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
-        *Anthropic(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
-        *OpenAi(ledger=ledger, latency_s=latency_s, clock=time.time).routes(),
+        *OpenRouter(**shared).routes(),
+        *Anthropic(**shared).routes(),
+        *OpenAi(**shared).routes(),
         *chain.from_iterable(
-            OpenAi(
-                ledger=ledger,
-                latency_s=latency_s,
-                clock=time.time,
-                name=name,
-                keys=re.compile(shape),
-            ).routes()
+            OpenAi(**shared, name=name, keys=re.compile(shape)).routes()
             for name, shape in (vendors or {}).items()
         ),
         *ChatApi(chats=chats, ledger=ledger, feed=feed).routes(),

@@ -1,8 +1,7 @@
 """The models that the stand-in for OpenRouter offers, in the shapes of its `/models`.
 
-Prices are decimal strings per token, as on the wire. The models of author `sandbox/` are not
-listed: they misbehave on purpose (`misbehaviours.py`). Models that retire do so in so many days
-from now on, whenever now is. Which of them are on offer: `offers.py`.
+Prices are decimal strings per token, as on the wire. Models that retire do so in so many days from
+now on, whenever now is. Which of them are on offer: `offers.py`.
 """
 
 from __future__ import annotations
@@ -302,15 +301,3 @@ def find_model(model_id: str) -> Model | None:
     if model_id in BY_ID or separator + variant not in VARIANTS:
         return BY_ID.get(model_id)
     return BY_ID.get(base)
-
-
-def sandbox_model(model_id: str) -> Model:
-    """Return a model of author `sandbox/`: able to do everything, at one price."""
-    return Model(
-        id=model_id,
-        name=model_id,
-        prompt="0.000001",
-        completion="0.000002",
-        context_length=200_000,
-        provider="Sandbox",
-    )

@@ -1,4 +1,4 @@
-"""Takes each vendor's chats: writes them into the ledger, then answers or misbehaves."""
+"""Takes each vendor's chats: writes them into the ledger, then answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
 from observatory.sandbox.admission import requested_limit
-from observatory.sandbox.catalogue import Model, sandbox_model
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Call, Ledger
-from observatory.sandbox.misbehaviours import delay_s, misbehaviour
-from observatory.sandbox.vendor import Rejected, Vendor
+from observatory.sandbox.vendor import AddedModel, AddedModels, Rejected, Vendor
 from observatory.sandbox.web import Answer, Clock, Json, Refused, Request, Stream
 
 CLIENT_LEFT = 499
@@ -33,12 +31,14 @@ class Desk:
         ledger: Ledger,
         latency_s: float,
         clock: Clock,
+        added_models: AddedModels,
         stream: Streaming | None = None,
     ) -> None:
         self._vendor = vendor
         self._ledger = ledger
         self._latency_s = latency_s
         self._clock = clock
+        self._added_models = added_models
         self._stream = stream
         self._attempts: OrderedDict[str, int] = OrderedDict()
 
@@ -70,7 +70,8 @@ class Desk:
             raise Refused(400, "the body is not a JSON object")
         if _wants_stream(body) and self._stream is None:
             raise Refused(400, "the sandbox streams only as OpenRouter")
-        model, act = self._requested(body.get("model"))
+        added = self._added(body.get("model"))
+        model = added.model if added else self._vendor.model(body.get("model"))
         asked = self._vendor.asked(body, model)
         exchange = Exchange(
             n=call.n,
@@ -79,20 +80,19 @@ class Desk:
             messages=asked.messages,
             schema=asked.schema,
             at=self._clock(),
-            attempt=self._attempt(call.key, body) if act else 1,
+            attempt=self._attempt(call.key, body) if added else 1,
             max_tokens=requested_limit(body),
         )
-        await _pause(self._latency_s + delay_s(self._vendor, model.id))
-        reply = act(exchange) if act else self._vendor.written(exchange, exchange.answer())
+        await _pause(self._latency_s + (added.delay_s if added else 0.0))
+        reply = (
+            added.answer(exchange) if added else self._vendor.written(exchange, exchange.answer())
+        )
         if _wants_stream(body) and reply.status == 200 and not _has_stream(reply):
             raise Refused(400, f"{model.id} has no streamed form in the sandbox")
         return reply
 
-    def _requested(self, model_id: object) -> tuple[Model, Misbehaviour | None]:
-        act = misbehaviour(self._vendor, model_id) if isinstance(model_id, str) else None
-        if act is None:
-            return self._vendor.model(model_id), None
-        return sandbox_model(str(model_id)), act
+    def _added(self, model_id: object) -> AddedModel | None:
+        return self._added_models(self._vendor, model_id) if isinstance(model_id, str) else None
 
     def _attempt(self, key: str, body: Json) -> int:
         """Return how many times this key has asked exactly this, this time included."""

@@ -15,20 +15,17 @@ from observatory.sandbox.catalogue import CREATED, Model
 from observatory.sandbox.desk import Desk
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS, QUOTA
 from observatory.sandbox.price_lists import OPENAI_MODELS, find_listed
-from observatory.sandbox.vendor import Asked, Rejected, vendor_route
+from observatory.sandbox.vendor import AddedModels, Asked, Rejected, vendor_route
 from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
 
 KEY = re.compile(r"sk-(?!or-|ant-|.*revoked).{12,}")
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
 REASONING_MODELS = ("gpt-5-mini", "o4-mini")
 
 
 class OpenAi:
     """The routes below `/openai/v1`, or below another vendor's name."""
-
-    author = "sandbox-"
-    misbehaviours = MISBEHAVIOURS
 
     def __init__(
         self,
@@ -36,17 +33,20 @@ class OpenAi:
         ledger: Ledger,
         latency_s: float,
         clock: Clock,
+        added_models: AddedModels,
         name: str = "openai",
         keys: re.Pattern[str] = KEY,
     ) -> None:
-        self._name, self._keys = name, keys
-        self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock)
+        self.name, self._keys = name, keys
+        self._desk = Desk(
+            self, ledger=ledger, latency_s=latency_s, clock=clock, added_models=added_models
+        )
 
     def routes(self) -> list[Route]:
         """Return what OpenAI answers."""
         return [
-            vendor_route(self, "POST", f"/{self._name}/v1/chat/completions", self._desk.complete),
-            vendor_route(self, "GET", f"/{self._name}/v1/models", self.list_models),
+            vendor_route(self, "POST", f"/{self.name}/v1/chat/completions", self._desk.complete),
+            vendor_route(self, "GET", f"/{self.name}/v1/models", self.list_models),
         ]
 
     def key(self, request: Request) -> str:
@@ -64,7 +64,7 @@ class OpenAi:
         if not isinstance(model_id, str) or not model_id:
             raise Refused(400, "you must provide a model parameter")
         model = find_listed(OPENAI_MODELS, model_id)
-        if model is None and self._name != "openai":  # whose models are not known here
+        if model is None and self.name != "openai":  # whose models are not known here
             return replace(OPENAI_MODELS[0], id=model_id, alias_target=None)
         if model is None:
             raise Rejected(

@@ -22,9 +22,8 @@ from observatory.sandbox.completions import failure, stream, written
 from observatory.sandbox.desk import Desk
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.misbehaviours.openrouter import LATE_GENERATION, MISBEHAVIOURS
 from observatory.sandbox.offers import Offers
-from observatory.sandbox.vendor import Asked, vendor_route
+from observatory.sandbox.vendor import AddedModels, Asked, vendor_route
 from observatory.sandbox.web import (
     Clock,
     Json,
@@ -41,14 +40,21 @@ FREE_LIMIT_USD = 100
 class OpenRouter:
     """The routes below `/openrouter/api/v1`."""
 
-    author = "sandbox/"
-    misbehaviours = MISBEHAVIOURS
+    name = "openrouter"
 
-    def __init__(self, *, ledger: Ledger, latency_s: float, clock: Clock) -> None:
+    def __init__(
+        self, *, ledger: Ledger, latency_s: float, clock: Clock, added_models: AddedModels
+    ) -> None:
         self._ledger = ledger
-        self._asked_for: set[str] = set()
         self._offers = Offers(clock=clock)
-        self._desk = Desk(self, ledger=ledger, latency_s=latency_s, clock=clock, stream=stream)
+        self._desk = Desk(
+            self,
+            ledger=ledger,
+            latency_s=latency_s,
+            clock=clock,
+            added_models=added_models,
+            stream=stream,
+        )
 
     def routes(self) -> list[Route]:
         """Return what OpenRouter answers."""
@@ -122,16 +128,9 @@ class OpenRouter:
         key = self._checked(request)
         generation_id = request.query.get("id", "")
         found = self._ledger.generation(generation_id, key=key)
-        if found is None or self._is_too_early(found):
+        if found is None:
             raise Refused(404, f"Generation {generation_id} not found")
         return json_response({"data": found})
-
-    def _is_too_early(self, generation: Json) -> bool:
-        """Tell whether this is the first ask for one that is stored late."""
-        if generation["model"] != LATE_GENERATION or generation["id"] in self._asked_for:
-            return False
-        self._asked_for.add(generation["id"])
-        return True
 
     def _checked(self, request: Request) -> str:
         key = bearer(request)

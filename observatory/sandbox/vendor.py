@@ -6,7 +6,7 @@ To add one: a class that fits `Vendor`, with a desk and its routes, and a line i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,12 +35,8 @@ class Vendor(Protocol):
     """How one vendor words requests, answers and errors."""
 
     @property
-    def author(self) -> str:
-        """How the ids of its misbehaving models begin."""
-
-    @property
-    def misbehaviours(self) -> Mapping[str, Misbehaviour]:
-        """What only this vendor's models do wrong, by the rest of the id."""
+    def name(self) -> str:
+        """The first part of the paths below which it answers."""
 
     def key(self, request: Request) -> str:
         """Return the key that a request carries, or nothing."""
@@ -59,6 +55,22 @@ class Vendor(Protocol):
 
     def failure(self, status: int, text: str, **details: Any) -> Reply:
         """Return an error; `headers` among the details go to the HTTP headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedModel:
+    """A model that is in no list: what it costs and can do, how it answers, and after how long."""
+
+    model: Model
+    answer: Misbehaviour
+    delay_s: float = 0.0
+
+
+AddedModels = Callable[[Vendor, str], AddedModel | None]
+
+
+def no_added_models(vendor: Vendor, model_id: str) -> None:
+    """Return nothing: the usual sandbox has only the models of its lists."""
 
 
 def vendor_route(vendor: Vendor, method: str, path: str, handler: Handler) -> Route:

@@ -38,17 +38,17 @@ from agents.llm.errors import (
 from agents.llm.keys import fingerprint
 from agents.llm.model_match import is_same_model
 from agents.llm.secrets import HIDDEN
-from observatory.sandbox.misbehaviours import DELAYS_S
-from observatory.sandbox.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE
-from observatory.sandbox.misbehaviours.openai import MISBEHAVIOURS as OF_OPENAI
-from observatory.sandbox.misbehaviours.openrouter import MISBEHAVIOURS as OF_OPENROUTER
-from observatory.sandbox.misbehaviours.refusals import REFUSALS
-from observatory.sandbox.misbehaviours.texts import TEXTS
-from observatory.sandbox.misbehaviours.wire import WIRE
 from tests.llm.calling import Recorder, everything_logged
 from tests.llm.misbehaving import LONG_S, TABLES, Row
 from tests.llm.sandboxed import SandboxTestCase
 from tests.llm.vendors import OPENROUTER, VENDORS, Vendor
+from tests.misbehaviours import DELAYS_S
+from tests.misbehaviours.anthropic import MISBEHAVIOURS as OF_CLAUDE
+from tests.misbehaviours.openai import MISBEHAVIOURS as OF_OPENAI
+from tests.misbehaviours.openrouter import MISBEHAVIOURS as OF_OPENROUTER
+from tests.misbehaviours.refusals import REFUSALS
+from tests.misbehaviours.texts import TEXTS
+from tests.misbehaviours.wire import WIRE
 
 OFFERED = {"openrouter": OF_OPENROUTER, "claude": OF_CLAUDE, "openai": OF_OPENAI}
 MEMBER_LINES: dict[type[LLMError], str] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
-from observatory.sandbox.app import create_app
+from tests.misbehaviours.app import MisbehavingSandbox
 
 START_TIMEOUT_S = 60.0
 TICK_S = 0.01
@@ -37,7 +37,7 @@ def running_sandbox(
     listener = socket.create_server(("127.0.0.1", port))
     server = _Server(
         uvicorn.Config(
-            create_app(journal=journal, latency_s=latency_s),
+            MisbehavingSandbox(journal=journal, latency_s=latency_s),
             log_level="warning",
             lifespan="off",
             # Else a call that takes up a connection after a pause may find it just being closed.

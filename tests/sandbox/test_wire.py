@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from observatory.sandbox.misbehaviours import wire
+from tests.misbehaviours import wire
 from tests.sandbox.calling import ANTHROPIC, OPENAI, OPENROUTER, chat_request, generation, last_call
 
 VENDORS = (OPENROUTER, ANTHROPIC, OPENAI)

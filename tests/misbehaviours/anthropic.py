@@ -7,8 +7,8 @@ from typing import Any
 
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply, Spoiling
 from observatory.sandbox.messages_api import failure, written
-from observatory.sandbox.misbehaviours.bodies import served_by, spoiled, with_body, without_usage
-from observatory.sandbox.misbehaviours.texts import cut
+from tests.misbehaviours.bodies import served_by, spoiled, with_body, without_usage
+from tests.misbehaviours.texts import cut
 
 REFUSED = {
     "type": "refusal",

@@ -11,24 +11,36 @@ from __future__ import annotations
 import math
 import re
 
+from observatory.sandbox.catalogue import Model
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.misbehaviours.refusals import REFUSALS
-from observatory.sandbox.misbehaviours.texts import TEXTS
-from observatory.sandbox.misbehaviours.wire import WIRE
-from observatory.sandbox.vendor import Vendor
+from observatory.sandbox.vendor import AddedModel, Vendor
+from tests.misbehaviours import anthropic, openai, openrouter
+from tests.misbehaviours.refusals import REFUSALS
+from tests.misbehaviours.texts import TEXTS
+from tests.misbehaviours.wire import WIRE
 
 DELAYS_S = {"slow": 5.0, "hang": math.inf}
 LATENCY = re.compile(r"latency-(\d{1,6})")
 FAIL_THEN_OK = re.compile(r"fail-then-ok-(\d{1,3})")
+OF_VENDOR = {"openrouter": openrouter.MISBEHAVIOURS, "anthropic": anthropic.MISBEHAVIOURS}
 
 
-def misbehaviour(vendor: Vendor, model_id: str) -> Misbehaviour | None:
-    """Return how `model_id` answers, or None if it is none of the vendor's misbehaving models."""
-    if not model_id.startswith(vendor.author):
+def misbehaving_model(vendor: Vendor, model_id: str) -> AddedModel | None:
+    """Return the misbehaving model of that id, or None if it is none of the vendor's."""
+    author = "sandbox/" if vendor.name == "openrouter" else "sandbox-"
+    if not model_id.startswith(author):
         return None
-    name = model_id.removeprefix(vendor.author)
-    if name in vendor.misbehaviours:
-        return vendor.misbehaviours[name]
+    name = model_id.removeprefix(author)
+    act = _misbehaviour(vendor, name)
+    if act is None:
+        return None
+    return AddedModel(model=_model(model_id), answer=act, delay_s=_delay_s(name))
+
+
+def _misbehaviour(vendor: Vendor, name: str) -> Misbehaviour | None:
+    own = OF_VENDOR.get(vendor.name, openai.MISBEHAVIOURS)
+    if name in own:
+        return own[name]
     if name in TEXTS:
         return lambda exchange: vendor.written(exchange, TEXTS[name](exchange))
     if name in REFUSALS:
@@ -42,13 +54,21 @@ def misbehaviour(vendor: Vendor, model_id: str) -> Misbehaviour | None:
     return None
 
 
-def delay_s(vendor: Vendor, model_id: str) -> float:
-    """Return how many seconds `model_id` takes before it answers."""
-    if not model_id.startswith(vendor.author):
-        return 0.0
-    name = model_id.removeprefix(vendor.author)
+def _delay_s(name: str) -> float:
     latency = LATENCY.fullmatch(name)
     return int(latency[1]) / 1000 if latency else DELAYS_S.get(name, 0.0)
+
+
+def _model(model_id: str) -> Model:
+    """Return a model that is able to do everything, at one price."""
+    return Model(
+        id=model_id,
+        name=model_id,
+        prompt="0.000001",
+        completion="0.000002",
+        context_length=200_000,
+        provider="Sandbox",
+    )
 
 
 def _sound(vendor: Vendor, exchange: Exchange) -> Reply:

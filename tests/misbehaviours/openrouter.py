@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from observatory.sandbox.completions import written
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.misbehaviours.bodies import (
+from tests.misbehaviours.bodies import (
     CHOICES,
     served_by,
     spoiled,
@@ -12,9 +12,9 @@ from observatory.sandbox.misbehaviours.bodies import (
     with_choice,
     with_message,
 )
-from observatory.sandbox.misbehaviours.openrouter_costs import COSTS
-from observatory.sandbox.misbehaviours.openrouter_errors import ERRORS
-from observatory.sandbox.misbehaviours.openrouter_streams import BREAKS
+from tests.misbehaviours.openrouter_costs import COSTS
+from tests.misbehaviours.openrouter_errors import ERRORS
+from tests.misbehaviours.openrouter_streams import BREAKS
 
 LATE_GENERATION = "sandbox/late-generation"  # `/generation` knows of it at the second ask
 OTHERS = {

@@ -9,8 +9,8 @@ from typing import Any
 
 from observatory.sandbox.completions import chunk, stream
 from observatory.sandbox.exchange import Reply, Spoiling
-from observatory.sandbox.misbehaviours.bodies import with_body
 from observatory.sandbox.web import Json, Response
+from tests.misbehaviours.bodies import with_body
 
 NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost": 0}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from observatory.sandbox.chat_api import failure, written
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.misbehaviours.bodies import (
+from observatory.sandbox.openai import QUOTA
+from tests.misbehaviours.bodies import (
     CHOICES,
     served_by,
     spoiled,
@@ -16,7 +17,6 @@ from observatory.sandbox.misbehaviours.bodies import (
     with_message,
 )
 
-QUOTA = "You exceeded your current quota, please check your plan and billing details."
 RATE_LIMIT = "Rate limit reached for this model in your organization on requests per min (RPM)"
 SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 OVERLOADED = "The engine is currently overloaded, please try again later"

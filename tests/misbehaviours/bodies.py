@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply, Spoiling
-from observatory.sandbox.misbehaviours.texts import cut
 from observatory.sandbox.web import Json
+from tests.misbehaviours.texts import cut
 
 Writing = Callable[[Exchange, str], Reply]
 

@@ -19,8 +19,8 @@ from observatory.sandbox.completions import (
     text_chunks,
 )
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.misbehaviours.bodies import with_body, with_choice, with_message
 from observatory.sandbox.web import Json, Stream
+from tests.misbehaviours.bodies import with_body, with_choice, with_message
 
 WORDS_BEFORE_BREAK = 3
 DISCONNECTED = {
