@@ -1,4 +1,4 @@
-"""The Bot API's methods around messages: send, edit, delete, react, with Telegram's objections."""
+"""The Bot API's methods around messages: send, edit, delete, with Telegram's objections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from observatory.sandbox.entities import checked, utf16_length
 from observatory.sandbox.files import StoredFile
 from observatory.sandbox.keyboards import checked_keyboard
 from observatory.sandbox.limits import BotError
-from observatory.sandbox.markup import parse
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import Json, Refused
 
@@ -25,23 +24,6 @@ NOT_MODIFIED = (
     "Bad Request: message is not modified: specified new message content and reply markup"
     " are exactly the same as a current content and reply markup of the message"
 )
-CHAT_ACTIONS = frozenset(
-    [
-        "typing",
-        "upload_photo",
-        "record_video",
-        "upload_video",
-        "record_voice",
-        "upload_voice",
-        "upload_document",
-        "choose_sticker",
-        "find_location",
-        "record_video_note",
-        "upload_video_note",
-    ]
-)
-
-
 MAX_TEXT_BYTES = 32_768  # https://github.com/tdlib/telegram-bot-api, get_formatted_text
 
 
@@ -57,13 +39,9 @@ class BotMessages:
             "sendMessage": self.send_message,
             "sendPhoto": self.send_photo,
             "sendDocument": self.send_document,
-            "sendChatAction": self.send_chat_action,
-            "sendMessageDraft": self.send_message_draft,
             "editMessageText": self.edit_message_text,
             "editMessageCaption": self.edit_message_caption,
-            "editMessageReplyMarkup": self.edit_message_reply_markup,
             "deleteMessage": self.delete_message,
-            "setMessageReaction": self.set_message_reaction,
         }
 
     def send_message(self, call: BotCall) -> Json:
@@ -92,23 +70,6 @@ class BotMessages:
             chat, call, {"document": document} | _caption(call), method="sendDocument"
         )
 
-    def send_chat_action(self, call: BotCall) -> bool:
-        """Show that the bot is busy."""
-        chat = self._open_chat(call)
-        action = call.text("action")
-        if action not in CHAT_ACTIONS:
-            raise Refused(400, "Bad Request: wrong parameter action in request")
-        self._chats.show_typing(chat, action)
-        return True
-
-    def send_message_draft(self, call: BotCall) -> bool:
-        """Take the draft of a streamed message; the page shows it as typing."""
-        chat = self._open_chat(call)
-        if not call.integer("draft_id"):
-            raise Refused(400, "Bad Request: draft_id must be non-zero")
-        self._chats.show_typing(chat, "typing")
-        return True
-
     def edit_message_text(self, call: BotCall) -> Json:
         """Replace text, entities and keyboard of a message of the bot."""
         # Looked at before the message is, as the Bot API server does.
@@ -129,38 +90,20 @@ class BotMessages:
         content = {"caption": caption, "reply_markup": _keyboard(call)}
         return self._edit(chat, message, content, method="editMessageCaption")
 
-    def edit_message_reply_markup(self, call: BotCall) -> Json:
-        """Replace the keyboard under a message of the bot."""
-        chat, message = self._own_message(call)
-        content = {"reply_markup": _keyboard(call)}
-        return self._edit(chat, message, content, method="editMessageReplyMarkup")
-
     def delete_message(self, call: BotCall) -> bool:
         """Delete a message of either side."""
         self._chats.delete(self._open_chat(call), call.integer("message_id") or 0)
         return True
 
-    def set_message_reaction(self, call: BotCall) -> bool:
-        """Put reactions on a message, in place of earlier ones."""
-        chat = self._open_chat(call)
-        reactions = call.list("reaction")
-        if not all(isinstance(reaction, dict) for reaction in reactions):
-            raise Refused(400, "Bad Request: can't parse reaction")
-        emoji = [str(reaction.get("emoji", "⭐")) for reaction in reactions]
-        self._chats.react(chat, call.integer("message_id") or 0, emoji)
-        return True
-
     def _post(self, chat: Chat, call: BotCall, content: Json, *, method: str) -> Json:
         keyboard = _keyboard(call)
-        message = self._chats.post(
+        return self._chats.post(
             chat,
             call.bot,
             content | ({"reply_markup": keyboard} if keyboard else {}),
             method=method,
             reply_to=_reply_to(call, chat),
         )
-        self._chats.set_interface(chat, call.object("reply_markup"), message["message_id"])
-        return message
 
     def _edit(self, chat: Chat, message: Json, content: Json, *, method: str) -> Json:
         if all(message.get(name) == value for name, value in content.items()):
@@ -232,9 +175,8 @@ def _caption(call: BotCall) -> Json:
 
 
 def _formatted(call: BotCall, name: str, entities_name: str) -> tuple[str, list[Json]]:
-    mode = call.text("parse_mode")
-    if mode:
-        return checked(*parse(call.text(name), mode))
+    if call.text("parse_mode"):
+        raise Refused(400, "Bad Request: the sandbox takes entities, not parse_mode")
     return checked(call.text(name), call.list(entities_name))
 
 
@@ -244,9 +186,7 @@ def _keyboard(call: BotCall) -> Json | None:
 
 def _reply_to(call: BotCall, chat: Chat) -> int | None:
     parameters = call.object("reply_parameters")
-    message_id = parameters.get("message_id", call.integer("reply_to_message_id"))
-    is_optional = bool(parameters.get("allow_sending_without_reply"))
-    is_optional = is_optional or call.flag("allow_sending_without_reply")
-    if is_optional and message_id not in chat.messages:
+    message_id = parameters.get("message_id")
+    if parameters.get("allow_sending_without_reply") and message_id not in chat.messages:
         return None
     return message_id if isinstance(message_id, int) else None

@@ -119,8 +119,6 @@ class ChatApi:
         return json_response(
             {
                 "messages": newest,
-                "reactions": {str(key): emoji for key, emoji in chat.reactions.items()},
-                "interface": chat.interface,
                 "cursor": self._feed.cursor,
             }
         )
@@ -155,11 +153,9 @@ class ChatApi:
         return json_response(_person(chat.person))
 
     async def commands(self, request: Request, person_id: str) -> Response:
-        """List the commands that the bot offers this person."""
-        chat = self._chat(person_id)
-        scopes = (f"chat:{chat.id}:", "all_private_chats::", "default::")
-        offered = (self._chats.commands(scope) for scope in scopes)
-        return json_response({"commands": next(filter(None, offered), [])})
+        """List the commands that the bot offers."""
+        self._chat(person_id)
+        return json_response({"commands": self._chats.commands})
 
     async def events(self, request: Request, person_id: str) -> Stream:
         """Follow a chat, from `Last-Event-ID` or `?after=` on."""

@@ -17,7 +17,6 @@ from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S,
 from observatory.sandbox.web import Clock, Json, Refused
 
 TWO_DAYS_S = 48 * 3600  # after that a bot can no longer delete
-INTERFACES = ("force_reply", "keyboard", "remove_keyboard")
 
 
 class Chats:
@@ -149,26 +148,6 @@ class Chats:
         self._state.change({"kind": "deleted", "chat_id": chat.id, "message_id": message_id})
         self._feed.publish("deleted", {"message_id": message_id}, person_id=chat.id)
 
-    def react(self, chat: Chat, message_id: int, emoji: list[str]) -> None:
-        """Put the bot's reactions on a message, in place of its earlier ones."""
-        if message_id not in chat.messages:
-            raise Refused(400, "Bad Request: message to react not found")
-        reaction = {"chat_id": chat.id, "message_id": message_id, "emoji": emoji}
-        self._state.change({"kind": "reaction"} | reaction)
-        self._feed.publish("reaction", reaction, person_id=chat.id)
-
-    def set_interface(self, chat: Chat, markup: Json, message_id: int) -> None:
-        """Change what stands in place of the person's plain input field."""
-        if not any(name in markup for name in INTERFACES):
-            return
-        interface = {} if "remove_keyboard" in markup else markup | {"message_id": message_id}
-        self._state.change({"kind": "interface", "chat_id": chat.id, "interface": interface})
-        self._feed.publish("interface", interface, person_id=chat.id)
-
-    def show_typing(self, chat: Chat, action: str) -> None:
-        """Show for a moment that the bot is busy."""
-        self._feed.publish("typing", {"action": action}, person_id=chat.id)
-
     def answer_query(self, query_id: str, toast: Json) -> None:
         """Answer a pressed button.
 
@@ -183,13 +162,14 @@ class Chats:
             )
         self._feed.publish("toast", toast, person_id=person_id)
 
-    def commands(self, scope: str) -> list[Json]:
-        """Return the commands of exactly this scope."""
-        return self._state.commands.get(scope, [])
+    @property
+    def commands(self) -> list[Json]:
+        """The commands that the bot offers."""
+        return self._state.commands
 
-    def set_commands(self, scope: str, commands: list[Json]) -> None:
-        """Replace the commands of one scope; an empty list removes them."""
-        self._state.change({"kind": "commands", "scope": scope, "commands": commands})
+    def set_commands(self, commands: list[Json]) -> None:
+        """Replace the commands; an empty list removes them."""
+        self._state.change({"kind": "commands", "commands": commands})
         self._feed.publish("commands", {}, person_id=None)
 
     def _new(self, chat: Chat, sender: Json, content: Json, reply_to: int | None) -> Json:

@@ -1,16 +1,11 @@
-"""OpenRouter's answers to chat/completions: bodies, usage, cost and the streamed form."""
+"""OpenRouter's answers to chat/completions: bodies, usage and cost."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from observatory.sandbox.exchange import Exchange, Figures, Reply
 from observatory.sandbox.web import Json
-
-COMMENT = b": OPENROUTER PROCESSING\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 def failure(status: int, message: str, **error: Any) -> Reply:
@@ -21,11 +16,6 @@ def failure(status: int, message: str, **error: Any) -> Reply:
         body={"error": {"code": status, "message": message} | error},
         headers=headers,
     )
-
-
-def completion(exchange: Exchange) -> Reply:
-    """Return a sound answer to this exchange."""
-    return written(exchange, exchange.answer())
 
 
 def written(exchange: Exchange, text: str) -> Reply:
@@ -113,41 +103,4 @@ def _generation(body: Json, figures: Figures) -> Json:
         "cancelled": False,
         "session_id": None,
         "external_user": None,
-    }
-
-
-async def stream(body: Json) -> AsyncGenerator[bytes, None]:
-    """Yield a finished answer as OpenRouter streams it, comments included."""
-    choice = body["choices"][0]
-    yield COMMENT
-    for piece in text_chunks(body):
-        yield piece
-    yield chunk(body, choices=[delta("", finish_reason=choice["finish_reason"])])
-    yield chunk(body, choices=[], usage=body["usage"])
-    yield DONE
-
-
-def text_chunks(body: Json) -> Iterator[bytes]:
-    """Yield the answer's text in chunks, a word each."""
-    words = body["choices"][0]["message"]["content"].split(" ")
-    for position, word in enumerate(words):
-        text = word if position == 0 else f" {word}"
-        yield chunk(body, choices=[delta(text, finish_reason=None)])
-
-
-def chunk(body: Json, **values: Any) -> bytes:
-    """Return one chunk of the stream of `body`."""
-    head = {key: body[key] for key in ("id", "provider", "model", "created")}
-    head["object"] = "chat.completion.chunk"
-    return f"data: {json.dumps(head | values)}\n\n".encode()
-
-
-def delta(text: str, *, finish_reason: str | None) -> Json:
-    """Return the choice of a chunk."""
-    return {
-        "index": 0,
-        "delta": {"role": "assistant", "content": text},
-        "finish_reason": finish_reason,
-        "native_finish_reason": finish_reason and "completed",
-        "logprobs": None,
     }

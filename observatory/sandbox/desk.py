@@ -7,22 +7,19 @@ import hashlib
 import json
 import math
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
 
 from observatory.sandbox.admission import requested_limit
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Call, Ledger
 from observatory.sandbox.vendor import AddedModel, AddedModels, Rejected, Vendor
-from observatory.sandbox.web import Answer, Clock, Json, Refused, Request, Stream
+from observatory.sandbox.web import Answer, Clock, Json, Refused, Request
 
 CLIENT_LEFT = 499
 REMEMBERED_PROMPTS = 10_000
 
-Streaming = Callable[[Json], AsyncGenerator[bytes, None]]
-
 
 class Desk:
-    """Answers the chats that come to one vendor; without `stream` none is answered in pieces."""
+    """Answers the chats that come to one vendor, none of them in pieces."""
 
     def __init__(
         self,
@@ -32,14 +29,12 @@ class Desk:
         latency_s: float,
         clock: Clock,
         added_models: AddedModels,
-        stream: Streaming | None = None,
     ) -> None:
         self._vendor = vendor
         self._ledger = ledger
         self._latency_s = latency_s
         self._clock = clock
         self._added_models = added_models
-        self._stream = stream
         self._attempts: OrderedDict[str, int] = OrderedDict()
 
     async def complete(self, request: Request) -> Answer:
@@ -62,14 +57,14 @@ class Desk:
         except Refused as refusal:
             reply = self._vendor.failure(refusal.status, refusal.text)
         self._close(call, reply)
-        return self._answer(reply, is_streamed=_wants_stream(body))
+        return reply.answer()
 
     async def _reply(self, call: Call, request: Request, body: Json | None) -> Reply:
         self._vendor.admit(request)
         if body is None:
             raise Refused(400, "the body is not a JSON object")
-        if _wants_stream(body) and self._stream is None:
-            raise Refused(400, "the sandbox streams only as OpenRouter")
+        if body.get("stream"):
+            raise Refused(400, "the sandbox does not stream")
         added = self._added(body.get("model"))
         model = added.model if added else self._vendor.model(body.get("model"))
         asked = self._vendor.asked(body, model)
@@ -84,12 +79,9 @@ class Desk:
             max_tokens=requested_limit(body),
         )
         await _pause(self._latency_s + (added.delay_s if added else 0.0))
-        reply = (
-            added.answer(exchange) if added else self._vendor.written(exchange, exchange.answer())
-        )
-        if _wants_stream(body) and reply.status == 200 and not _has_stream(reply):
-            raise Refused(400, f"{model.id} has no streamed form in the sandbox")
-        return reply
+        if added:
+            return added.answer(exchange)
+        return self._vendor.written(exchange, exchange.answer())
 
     def _added(self, model_id: object) -> AddedModel | None:
         return self._added_models(self._vendor, model_id) if isinstance(model_id, str) else None
@@ -103,13 +95,6 @@ class Desk:
             self._attempts.popitem(last=False)
         return self._attempts[digest]
 
-    def _answer(self, reply: Reply, *, is_streamed: bool) -> Answer:
-        if not is_streamed or reply.status != 200 or self._stream is None:
-            return reply.answer()
-        if reply.chunks is not None:
-            return Stream(chunks=reply.chunks(), headers=reply.headers)
-        return reply.wire or Stream(chunks=self._stream(reply.body), headers=reply.headers)
-
     def _close(self, call: Call, reply: Reply) -> None:
         self._ledger.close(
             call, status=reply.status, billed=reply.billed, generation=reply.generation
@@ -122,18 +107,6 @@ def _body_or_nothing(request: Request) -> Json | None:
     except Refused:
         return None
     return body if isinstance(body, dict) else None
-
-
-def _wants_stream(body: Json | None) -> bool:
-    return body is not None and body.get("stream") is True
-
-
-def _has_stream(reply: Reply) -> bool:
-    """Tell whether a reply can go out in pieces: it says how, or holds one text to be cut up."""
-    if reply.chunks or reply.wire:
-        return True
-    choices = reply.body.get("choices") or [{}]
-    return isinstance(choices[0].get("message", {}).get("content"), str)
 
 
 async def _pause(seconds: float) -> None:

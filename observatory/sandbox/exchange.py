@@ -5,7 +5,7 @@ Costs are exact: token estimate times the model's price in Decimal, a number onl
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -84,8 +84,7 @@ class Reply:
     """What goes back, what is billed for it, and what was generated.
 
     `generation` is what OpenRouter's `/generation` tells; of it the ledger needs `id`, `model`,
-    `tokens_prompt` and `tokens_completion`. `wire` goes out instead of `body` as JSON, `chunks`
-    when streaming was asked for, each if the usual form is not meant.
+    `tokens_prompt` and `tokens_completion`. `wire` goes out instead of `body` as JSON.
     """
 
     status: int
@@ -94,10 +93,9 @@ class Reply:
     billed: Decimal = Decimal(0)
     generation: Json | None = None
     wire: Answer | None = None
-    chunks: Callable[[], AsyncGenerator[bytes, None]] | None = None
 
     def answer(self) -> Answer:
-        """Return what goes out when no streaming was asked for."""
+        """Return what goes out."""
         return self.wire or json_response(self.body, status=self.status, headers=self.headers)
 
 

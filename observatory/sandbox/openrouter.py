@@ -18,7 +18,7 @@ from observatory.sandbox.admission import (
     requested_schema,
 )
 from observatory.sandbox.catalogue import Model
-from observatory.sandbox.completions import failure, stream, written
+from observatory.sandbox.completions import failure, written
 from observatory.sandbox.desk import Desk
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
@@ -53,7 +53,6 @@ class OpenRouter:
             latency_s=latency_s,
             clock=clock,
             added_models=added_models,
-            stream=stream,
         )
 
     def routes(self) -> list[Route]:

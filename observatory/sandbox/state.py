@@ -22,13 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Chat:
-    """One private chat; `interface` is what the bot last put in place of the plain input field."""
+    """One private chat, or a group."""
 
     person: Person
     messages: dict[int, Json] = field(default_factory=dict)
     last_message_id: int = 0
-    interface: Json = field(default_factory=dict)
-    reactions: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def id(self) -> int:
@@ -45,14 +43,12 @@ class State:
         self.updates = Updates(journal=journal, clock=clock)
         self.sent = SentLog(clock=clock)
         self.chats = {person.id: Chat(person) for person in first_people()}
-        self.commands: dict[str, list[Json]] = {}
+        self.commands: list[Json] = []
         self._last_private_id = 0
         self._appliers: dict[str, Callable[[Json], None]] = {
             "person": self._apply_person,
             "message": self._apply_message,
             "deleted": self._apply_deletion,
-            "reaction": self._apply_reaction,
-            "interface": self._apply_interface,
             "counter": self._apply_counter,
             "commands": self._apply_commands,
             "file": self.files.restore,
@@ -94,14 +90,7 @@ class State:
     def _apply_deletion(self, record: Json) -> None:
         chat_id, message_id = record["chat_id"], record["message_id"]
         self.chats[chat_id].messages.pop(message_id, None)
-        self.chats[chat_id].reactions.pop(message_id, None)
         self.sent.note_deleted(chat_id, message_id)
-
-    def _apply_reaction(self, record: Json) -> None:
-        self.chats[record["chat_id"]].reactions[record["message_id"]] = record["emoji"]
-
-    def _apply_interface(self, record: Json) -> None:
-        self.chats[record["chat_id"]].interface = record["interface"]
 
     def _apply_counter(self, record: Json) -> None:
         self._count(self.chats[record["chat_id"]], record["last_message_id"])
@@ -112,7 +101,7 @@ class State:
             self._last_private_id = max(self._last_private_id, message_id)
 
     def _apply_commands(self, record: Json) -> None:
-        self.commands[record["scope"]] = record["commands"]
+        self.commands = record["commands"]
 
     def _records(self) -> Iterator[Json]:
         """Yield the fewest records that lead to this state, without histories of edits."""
@@ -122,21 +111,12 @@ class State:
             for message in chat.messages.values():
                 method = "sendMessage" if message["from"].get("is_bot") else None
                 yield {"kind": "message", "method": method, "message": message}
-            for message_id, emoji in chat.reactions.items():
-                yield {
-                    "kind": "reaction",
-                    "chat_id": chat.id,
-                    "message_id": message_id,
-                    "emoji": emoji,
-                }
-            yield {"kind": "interface", "chat_id": chat.id, "interface": chat.interface}
             yield {
                 "kind": "counter",
                 "chat_id": chat.id,
                 "last_message_id": chat.last_message_id,
             }
-        for scope, commands in self.commands.items():
-            yield {"kind": "commands", "scope": scope, "commands": commands}
+        yield {"kind": "commands", "commands": self.commands}
         yield from self.updates.records()
 
     def _used_files(self) -> Iterator[str]:

@@ -30,7 +30,7 @@ MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
 LIMITED = frozenset(
     {
         *("sendMessage", "sendPhoto", "sendDocument"),
-        *("editMessageText", "editMessageCaption", "editMessageReplyMarkup"),
+        *("editMessageText", "editMessageCaption"),
     }
 )
 
@@ -48,15 +48,8 @@ class BotApi:
             "deleteWebhook": self._delete_webhook,
             "getWebhookInfo": self._get_webhook_info,
             "setMyCommands": self._set_my_commands,
-            "getMyCommands": self._get_my_commands,
-            "deleteMyCommands": self._delete_my_commands,
-            "setMyDescription": _accept,
-            "setMyShortDescription": _accept,
             "getFile": self._get_file,
-            "getChat": self._get_chat,
             "answerCallbackQuery": self._answer_callback_query,
-            "close": _accept,
-            "logOut": _accept,
         }
         every = methods | BotMessages(chats).methods()
         self._methods = {name.lower(): (name, method) for name, method in every.items()}
@@ -159,14 +152,7 @@ class BotApi:
         commands = call.list("commands")
         if len(commands) > MAX_COMMANDS:
             raise Refused(400, "Bad Request: BOT_COMMANDS_TOO_MUCH")
-        self._chats.set_commands(_scope(call), [_command(command) for command in commands])
-        return True
-
-    def _get_my_commands(self, call: BotCall) -> list[Json]:
-        return self._chats.commands(_scope(call))
-
-    def _delete_my_commands(self, call: BotCall) -> bool:
-        self._chats.set_commands(_scope(call), [])
+        self._chats.set_commands([_command(command) for command in commands])
         return True
 
     def _get_file(self, call: BotCall) -> Json:
@@ -180,22 +166,6 @@ class BotApi:
             "file_unique_id": file.unique_id,
             "file_size": len(file.data),
             "file_path": file.path,
-        }
-
-    def _get_chat(self, call: BotCall) -> Json:
-        chat = self._chats.find(call.chat_id() or 0)
-        if chat is None:
-            raise Refused(400, "Bad Request: chat not found")
-        return chat.person.as_chat() | {
-            "accent_color_id": 0,
-            "max_reaction_count": 11,
-            "accepted_gift_types": {
-                "unlimited_gifts": False,
-                "limited_gifts": False,
-                "unique_gifts": False,
-                "premium_subscription": False,
-                "gifts_from_channels": False,
-            },
         }
 
     def _answer_callback_query(self, call: BotCall) -> bool:
@@ -231,17 +201,6 @@ def _bot(token: str) -> Json:
         "first_name": "Observatory",
         "username": "observatory_sandbox_bot",
     }
-
-
-def _accept(call: BotCall) -> bool:
-    return True
-
-
-def _scope(call: BotCall) -> str:
-    """Return the name under which commands are kept: what they are for, and in which language."""
-    scope = call.object("scope")
-    parts = (scope.get("type", "default"), scope.get("chat_id", ""), call.text("language_code"))
-    return ":".join(str(part) for part in parts)
 
 
 def _command(command: Any) -> Json:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-from observatory.sandbox.completions import chunk, stream
 from observatory.sandbox.exchange import Reply, Spoiling
-from observatory.sandbox.web import Json, Response
+from observatory.sandbox.web import Response
 from tests.misbehaviours.bodies import with_body
 
 NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost": 0}
@@ -64,7 +62,7 @@ def _costing(cost: object) -> Spoiling:
 
 
 def _usage_twice(reply: Reply) -> Reply:
-    """Return a body that says `usage` twice, first of nothing; streamed, a chunk for each."""
+    """Return a body that says `usage` twice, first of nothing."""
     rest = {name: value for name, value in reply.body.items() if name != "usage"}
     parts = [json.dumps({"usage": NOTHING_USED}), json.dumps(rest)]
     parts.append(json.dumps({"usage": reply.body["usage"]}))
@@ -72,13 +70,7 @@ def _usage_twice(reply: Reply) -> Reply:
     wire = Response(
         status=200, body=body.encode(), content_type="application/json", headers=reply.headers
     )
-    return replace(reply, wire=wire, chunks=lambda: _with_two_usages(reply.body))
-
-
-async def _with_two_usages(body: Json) -> AsyncGenerator[bytes, None]:
-    yield chunk(body, choices=[], usage=NOTHING_USED)
-    async for piece in stream(body):
-        yield piece
+    return replace(reply, wire=wire)
 
 
 COSTS: dict[str, Spoiling] = {

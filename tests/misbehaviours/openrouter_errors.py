@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from observatory.sandbox.completions import completion, failure
+from observatory.sandbox.completions import failure, written
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
 from observatory.sandbox.web import Json
 
@@ -44,7 +44,7 @@ def _limited_until_date(exchange: Exchange) -> Reply:
 
 
 def _flaky(exchange: Exchange) -> Reply:
-    return _rate_limited("0") if exchange.attempt == 1 else completion(exchange)
+    return _rate_limited("0") if exchange.attempt == 1 else written(exchange, exchange.answer())
 
 
 def _echo_key(exchange: Exchange) -> Reply:

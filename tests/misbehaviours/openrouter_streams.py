@@ -1,28 +1,20 @@
-"""Answers of OpenRouter that break after they have begun, streamed or not.
-
-Asked without `stream`, each comes in the form that the same break has in one body.
-"""
+"""Answers of OpenRouter that break after they have begun, in the form of one body."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import json
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
-from observatory.sandbox.completions import (
-    COMMENT,
-    DONE,
-    chunk,
-    completion,
-    delta,
-    stream,
-    text_chunks,
-)
+from observatory.sandbox.completions import written
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
 from observatory.sandbox.web import Json, Stream
 from tests.misbehaviours.bodies import with_body, with_choice, with_message
 
-WORDS_BEFORE_BREAK = 3
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+DONE = b"data: [DONE]\n\n"
 DISCONNECTED = {
     "code": 502,
     "message": "Provider disconnected",
@@ -36,6 +28,10 @@ RATE_LIMITED = {
 TOKEN_LIMIT = {"code": 400, "message": "Token limit reached"}
 
 Chunks = AsyncGenerator[bytes, None]
+
+
+def _completion(exchange: Exchange) -> Reply:
+    return written(exchange, exchange.answer())
 
 
 def error_in_choice(reply: Reply, error: Json) -> Reply:
@@ -53,12 +49,12 @@ def unbilled(reply: Reply) -> Reply:
 
 
 def _error_in_200(exchange: Exchange) -> Reply:
-    return error_in_choice(completion(exchange), DISCONNECTED)
+    return error_in_choice(_completion(exchange), DISCONNECTED)
 
 
 def _error_body(exchange: Exchange) -> Reply:
     error = {"code": 502, "message": "Provider returned error"}
-    return with_body(unbilled(completion(exchange)), choices=None, error=error)
+    return with_body(unbilled(_completion(exchange)), choices=None, error=error)
 
 
 def _only_error(exchange: Exchange) -> Reply:
@@ -68,64 +64,71 @@ def _only_error(exchange: Exchange) -> Reply:
 
 def _blank(exchange: Exchange) -> Reply:
     """End without a word and without a reason, at no cost."""
-    whole = unbilled(completion(exchange))
+    whole = unbilled(_completion(exchange))
     blank = with_message(whole, content="")
     return with_choice(blank, finish_reason=None, native_finish_reason=None)
 
 
 def _unasked(exchange: Exchange) -> Reply:
     """Stream the answer although nobody asked for that."""
-    whole = completion(exchange)
-    wire = Stream(chunks=stream(whole.body), headers=whole.headers)
-    return replace(whole, wire=wire, chunks=_streaming(stream, whole.body))
+    whole = _completion(exchange)
+    wire = Stream(chunks=_stream(whole.body), headers=whole.headers)
+    return replace(whole, wire=wire)
 
 
 def _as_documented(exchange: Exchange) -> Reply:
-    """Break with a top-level error and `finish_reason` error; no `[DONE]`, no bill."""
-    whole = completion(exchange)
-    return replace(
-        error_in_choice(whole, RATE_LIMITED), chunks=_streaming(_documented_chunks, whole.body)
-    )
+    """Break with an error in the choice, at no cost."""
+    whole = _completion(exchange)
+    return error_in_choice(whole, RATE_LIMITED)
 
 
 def _as_recorded(exchange: Exchange) -> Reply:
-    """Break after `length` with an error in the usage chunk; `[DONE]` and the bill follow."""
-    whole = completion(exchange)
-    limited = with_body(with_choice(whole, finish_reason="length"), error=TOKEN_LIMIT)
-    return replace(limited, chunks=_streaming(_recorded_chunks, whole.body))
+    """Break after `length` with an error at the top; it is billed."""
+    whole = _completion(exchange)
+    return with_body(with_choice(whole, finish_reason="length"), error=TOKEN_LIMIT)
 
 
 def _cut(exchange: Exchange) -> Reply:
     """End without any terminal signal; the whole answer is billed."""
-    whole = completion(exchange)
-    endless = with_choice(whole, finish_reason=None, native_finish_reason=None)
-    return replace(endless, chunks=_streaming(_cut_chunks, whole.body))
+    whole = _completion(exchange)
+    return with_choice(whole, finish_reason=None, native_finish_reason=None)
 
 
-def _streaming(source: Callable[[Json], Chunks], body: Json) -> Callable[[], Chunks]:
-    return lambda: source(body)
-
-
-async def _documented_chunks(body: Json) -> Chunks:
-    async for piece in _cut_chunks(body):
+async def _stream(body: Json) -> AsyncGenerator[bytes, None]:
+    """Yield a finished answer as OpenRouter streams it, comments included."""
+    choice = body["choices"][0]
+    yield COMMENT
+    for piece in _text_chunks(body):
         yield piece
-    yield chunk(body, error=RATE_LIMITED, choices=[delta("", finish_reason="error")])
-
-
-async def _recorded_chunks(body: Json) -> Chunks:
-    async for piece in _cut_chunks(body):
-        yield piece
-    yield chunk(body, choices=[delta("", finish_reason="length")])
-    last = [delta("", finish_reason=None)]
-    yield chunk(body, error=TOKEN_LIMIT, choices=last, usage=body["usage"])
+    yield _chunk(body, choices=[_delta("", finish_reason=choice["finish_reason"])])
+    yield _chunk(body, choices=[], usage=body["usage"])
     yield DONE
 
 
-async def _cut_chunks(body: Json) -> Chunks:
-    yield COMMENT
-    for piece, _ in zip(text_chunks(body), range(WORDS_BEFORE_BREAK), strict=False):
-        yield piece
-        yield COMMENT
+def _text_chunks(body: Json) -> Iterator[bytes]:
+    """Yield the answer's text in chunks, a word each."""
+    words = body["choices"][0]["message"]["content"].split(" ")
+    for position, word in enumerate(words):
+        text = word if position == 0 else f" {word}"
+        yield _chunk(body, choices=[_delta(text, finish_reason=None)])
+
+
+def _chunk(body: Json, **values: Any) -> bytes:
+    """Return one chunk of the stream of `body`."""
+    head = {key: body[key] for key in ("id", "provider", "model", "created")}
+    head["object"] = "chat.completion.chunk"
+    return f"data: {json.dumps(head | values)}\n\n".encode()
+
+
+def _delta(text: str, *, finish_reason: str | None) -> Json:
+    """Return the choice of a chunk."""
+    return {
+        "index": 0,
+        "delta": {"role": "assistant", "content": text},
+        "finish_reason": finish_reason,
+        "native_finish_reason": finish_reason and "completed",
+        "logprobs": None,
+    }
 
 
 BREAKS: dict[str, Misbehaviour] = {

@@ -152,7 +152,7 @@ def test_a_request_without_version_is_refused(shared_sandbox: httpx.Client) -> N
         ({"output_config": {"format": {"type": "json"}}}, "output_config.format.type"),
         ({"output_config": held_to({"type": "object"})}, "additionalProperties"),
         ({"output_config": held_to({"type": "integer", "minimum": 0})}, "'minimum'"),
-        ({"stream": True}, "streams only as OpenRouter"),
+        ({"stream": True}, "does not stream"),
     ],
 )
 def test_a_malformed_request_is_400_and_says_why(

@@ -95,18 +95,10 @@ def test_it_sends_photos_and_documents(sandbox: httpx.Client) -> None:
     as_bot(sandbox, story)
 
 
-def test_it_sets_commands_reads_chats_and_reacts(sandbox: httpx.Client) -> None:
-    message_id = say(sandbox, "Hello")["message_id"]
-
+def test_it_sets_commands_and_knows_of_no_webhook(sandbox: httpx.Client) -> None:
     async def story(bot: Bot) -> None:
-        scope = telegram.BotCommandScopeAllPrivateChats()
-        await bot.set_my_commands([("help", "What I can do")], scope=scope)
-        (command,) = await bot.get_my_commands(scope=scope)
-        assert command.command == "help"
-        assert (await bot.get_chat(MAYA)).first_name == "Maya"
+        assert await bot.set_my_commands([("help", "What I can do")])
         assert (await bot.get_webhook_info()).url == ""
-        assert await bot.set_message_reaction(MAYA, message_id, "👀")
-        assert await bot.send_chat_action(MAYA, "typing")
 
     as_bot(sandbox, story)
 

@@ -152,14 +152,13 @@ def test_everything_that_happens_in_a_chat_is_an_event(sandbox: httpx.Client) ->
     query = sandbox.post(f"/chat/{MAYA}/press", json=press).json()["callback_query_id"]
     bot(sandbox, "answerCallbackQuery", callback_query_id=query, text="Yes?")
     bot(sandbox, "editMessageText", **target, text="Done")
-    bot(sandbox, "sendChatAction", chat_id=MAYA, action="typing")
     bot(sandbox, "setMyCommands", commands=[])
     bot(sandbox, "deleteMessage", **target)
     bot(sandbox, "sendMessage", chat_id=1002, text="not for Maya")
-    bot(sandbox, "sendMessage", chat_id=MAYA, text="?", reply_markup={"force_reply": True})
+    bot(sandbox, "sendMessage", chat_id=MAYA, text="?")
     complete(sandbox, "openai/gpt-4.1")
 
-    seen = events(sandbox, start, 12)
+    seen = events(sandbox, start, 10)
 
     assert [event["event"] for event in seen] == [
         "message",
@@ -167,31 +166,16 @@ def test_everything_that_happens_in_a_chat_is_an_event(sandbox: httpx.Client) ->
         "message",
         "toast",
         "edited",
-        "typing",
         "commands",
         "deleted",
         "message",
-        "interface",
         "call",
         "call",
     ]
     assert json.loads(seen[3]["data"]) == {"text": "Yes?", "show_alert": False}
-    assert json.loads(seen[9]["data"])["force_reply"] is True
-    assert json.loads(seen[10]["data"])["status"] is None
-    assert json.loads(seen[11]["data"])["status"] == 200
+    assert json.loads(seen[8]["data"])["status"] is None
+    assert json.loads(seen[9]["data"])["status"] == 200
     assert KEY not in str(seen)
-
-
-def test_a_keyboard_in_place_of_the_input_stays_until_it_is_removed(sandbox: httpx.Client) -> None:
-    def interface() -> object:
-        return sandbox.get(f"/chat/{MAYA}/messages").json()["interface"]
-
-    message = send(sandbox, reply_markup={"keyboard": [[{"text": "Yes"}]]})
-    shown = interface()
-    send(sandbox, reply_markup={"remove_keyboard": True})
-
-    assert shown == {"keyboard": [[{"text": "Yes"}]], "message_id": message["message_id"]}
-    assert interface() == {}
 
 
 def test_a_page_that_reconnects_goes_on_where_it_was(sandbox: httpx.Client) -> None:

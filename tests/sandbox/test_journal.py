@@ -30,7 +30,7 @@ def a_life(path: Path) -> Iterator[httpx.Client]:
 
 
 def a_conversation(client: httpx.Client) -> None:
-    """Two updates, the first acknowledged; an edit, a deletion, a reaction, a photo, commands."""
+    """Two updates, the first acknowledged; an edit, a deletion, a photo, commands."""
     say(client, "/support a VP")
     update_ids(client)
     update_ids(client, offset=2)
@@ -39,8 +39,6 @@ def a_conversation(client: httpx.Client) -> None:
     bot(client, "editMessageText", **target, text="Done", reply_markup=KEYBOARD)
     gone = send(client, "gone soon")
     bot(client, "deleteMessage", chat_id=MAYA, message_id=gone["message_id"])
-    reaction = [{"type": "emoji", "emoji": "👀"}]
-    bot(client, "setMessageReaction", chat_id=MAYA, message_id=1, reaction=reaction)
     bot(client, "setMyCommands", commands=[{"command": "help", "description": "Help"}])
     client.post(f"/chat/{MAYA}/messages", files={"photo": ("a.png", png(), "image/png")})
     client.post("/chat/people", json={"first_name": "Ada"})

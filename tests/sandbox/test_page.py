@@ -71,8 +71,6 @@ def a_conversation(sandbox: httpx.Client) -> None:
     sandbox.post(f"/chat/{MAYA}/messages", files={"photo": ("a.png", png(80, 60))})
     send(sandbox, "I see `a chart`", reply_parameters={"message_id": 3})
     say(sandbox, "Thanks, https://example.com/ helps", reply_to_message_id=4)
-    reaction = [{"type": "emoji", "emoji": "👍"}]
-    bot(sandbox, "setMessageReaction", chat_id=MAYA, message_id=5, reaction=reaction)
     complete(sandbox, "openai/gpt-4.1", headers={"x-observatory-agent": "strategist"})
     complete(sandbox, "sandbox/no-credit", key="sk-or-v1-another-key-bb21")
     complete(sandbox, "sandbox/other-model")

@@ -1,7 +1,7 @@
 // The chat page: people, the conversation, live events. Addresses are relative, so it works
 // wherever the sandbox is mounted.
 
-import { resetComposer, setCommands, setInterface, setReply, startComposer } from './composer.js';
+import { resetComposer, setCommands, setReply, startComposer } from './composer.js';
 import { element, messageRow } from './messages.js';
 import { clearCalls, loadCalls, noteCall, startWire } from './wire.js';
 
@@ -10,19 +10,17 @@ const EXAMPLES = [
   'How do I answer “we already have a vendor”?',
   '/help',
 ];
-const TYPING_MS = 5000; // Telegram shows an action this long
+const PRESS_MS = 5000; // a button waits this long for the bot's answer
 const NEAR_BOTTOM_PX = 120;
 
 const byId = (id) => document.getElementById(id);
 const log = byId('log');
 const scroll = byId('scroll');
 const messages = new Map();
-let reactions = {};
 let people = [];
 let bot = null;
 let personId = Number(localStorage.getItem('person')) || 1001;
 let events = null;
-let typingTimer = null;
 let toastTimer = null;
 
 const on = {
@@ -104,12 +102,9 @@ async function openChat() {
   events?.close();
   const chat = await (await fetch(`chat/${personId}/messages`)).json();
   messages.clear();
-  reactions = chat.reactions;
   for (const message of chat.messages) messages.set(message.message_id, message);
   log.replaceChildren(...[...messages.values()].map(row));
   drawDays();
-  setInterface(chat.interface, messages, send);
-  showTyping(false);
   await Promise.all([loadCommands(), loadCalls()]);
   follow(chat.cursor);
   toBottom();
@@ -117,7 +112,7 @@ async function openChat() {
 
 function row(message) {
   const theirs = personId;
-  return messageRow(message, { reactions: reactions[message.message_id], fileUrl: (id) => `chat/${theirs}/files/${id}`, on });
+  return messageRow(message, { fileUrl: (id) => `chat/${theirs}/files/${id}`, on });
 }
 
 async function loadCommands() {
@@ -128,7 +123,6 @@ function add(message) {
   messages.set(message.message_id, message);
   log.append(row(message));
   drawDays();
-  if (message.from.is_bot) showTyping(false);
   if (isPinned || !message.from.is_bot) toBottom();
 }
 
@@ -142,11 +136,6 @@ function remove(messageId) {
   messages.delete(messageId);
   byId(`message-${messageId}`)?.remove();
   drawDays();
-}
-
-function react({ message_id: id, emoji }) {
-  reactions[id] = emoji;
-  if (messages.has(id)) replace(messages.get(id));
 }
 
 function drawDays() {
@@ -201,10 +190,7 @@ function follow(cursor) {
   hear('message', add);
   hear('edited', replace);
   hear('deleted', (gone) => remove(gone.message_id));
-  hear('reaction', react);
-  hear('typing', () => showTyping(true));
   hear('toast', answeredPress);
-  hear('interface', (wanted) => setInterface(wanted, messages, send));
   hear('commands', loadCommands);
   hear('people', loadPeople);
   hear('bot', loadPeople);
@@ -213,13 +199,6 @@ function follow(cursor) {
   hear('reset', openChat);
   events.onopen = () => drawStatus();
   events.onerror = () => drawStatus('reconnecting…');
-}
-
-function showTyping(isTyping) {
-  clearTimeout(typingTimer);
-  if (isTyping) typingTimer = setTimeout(() => showTyping(false), TYPING_MS);
-  byId('status').classList.toggle('is-typing', isTyping);
-  drawStatus(isTyping ? 'typing…' : undefined);
 }
 
 function drawStatus(news) {
@@ -252,7 +231,7 @@ async function press(button, pressed) {
   try {
     await post(`chat/${personId}/press`, JSON.stringify({ message_id: messageId, data: button.callback_data }));
   } finally {
-    setTimeout(() => pressed.classList.remove('is-waiting'), TYPING_MS);
+    setTimeout(() => pressed.classList.remove('is-waiting'), PRESS_MS);
   }
 }
 

@@ -1,4 +1,4 @@
-// The input line: growing text, photo, reply, command menu, the bot's own keyboard.
+// The input line: growing text, photo, reply, command menu.
 
 import { element, preview } from './messages.js';
 
@@ -43,18 +43,6 @@ export function setReply(message) {
   byId('reply').hidden = !message;
   byId('reply-text').textContent = message ? `Reply to ${message.from.first_name}: ${preview(message)}` : '';
   if (message) text.focus();
-}
-
-// What the bot put in place of the plain input: a keyboard of its own, or a question to answer.
-export function setInterface(wanted, messages, send) {
-  const rows = wanted.keyboard ?? [];
-  byId('keyboard').hidden = rows.length === 0;
-  byId('keyboard').replaceChildren(...rows.map((row) => element('div', {}, ...row.map((button) => {
-    const label = button.text ?? button;
-    return element('button', { type: 'button', onclick: () => send({ text: label, replyTo: null }) }, label);
-  }))));
-  text.placeholder = wanted.input_field_placeholder || 'Message';
-  if (wanted.force_reply) setReply(messages.get(wanted.message_id) ?? null);
 }
 
 export function resetComposer() {

@@ -33,7 +33,7 @@ export function clockTime(seconds) {
 
 // The row of one message. `on` = {press(button, element), command(text), copied(), reply(message),
 // find(id)}; `fileUrl(id)` is where a file can be fetched.
-export function messageRow(message, { reactions, fileUrl, on }) {
+export function messageRow(message, { fileUrl, on }) {
   const isOut = !message.from.is_bot;
   const bubble = element('div', { class: 'bubble' },
     message.reply_to_message && answered(message.reply_to_message, on),
@@ -41,7 +41,6 @@ export function messageRow(message, { reactions, fileUrl, on }) {
     message.document && element('a', { class: 'file', href: fileUrl(message.document.file_id), download: message.document.file_name }, message.document.file_name),
     element('span', { class: 'body' }, ...formatted(message, on)),
     meta(message),
-    reactions?.length ? element('div', {}, element('span', { class: 'reactions' }, reactions.join(' '))) : null,
   );
   return element('div', { class: `row ${isOut ? 'out' : 'in'}`, id: `message-${message.message_id}` },
     element('div', { class: 'stack' }, bubble, keys(message, on)),
