@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
+from starlette.requests import Request
+
 from observatory.sandbox.catalogue import Model, find_model
 from observatory.sandbox.exchange import images_in
-from observatory.sandbox.vendor import Rejected
-from observatory.sandbox.web import Json, Refused, Request
+from observatory.sandbox.vendor import requested_limit
+from observatory.sandbox.web import Json, Refused
 
 AFFORDS = re.compile(r"afford(\d{1,6})")
 MAX_TOKENS = 65_536
@@ -74,15 +76,6 @@ def requested_schema(body: Json) -> Json | None:
     return schema
 
 
-def requested_limit(body: Json) -> int | None:
-    """Return the output limit that is asked for, in tokens, by either of its names."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
-
-
 def check_credit(key: str, body: Json) -> None:
     """Raise the 402 for more tokens than a key affords; one with `afford900` in it affords 900."""
     affords = AFFORDS.search(key)
@@ -119,7 +112,7 @@ def check_fit(model: Model, messages: list[Json], body: Json) -> None:
     provider = body.get("provider") or {}
     must_fit = isinstance(provider, dict) and provider.get("require_parameters") is True
     if must_fit and body.get("response_format") and "response_format" not in model.parameters:
-        raise Rejected(
+        raise Refused(
             404,
             "No endpoints found that can handle the requested parameters.",
             availability={

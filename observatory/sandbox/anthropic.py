@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox import messages_api
 from observatory.sandbox.catalogue import Model
-from observatory.sandbox.desk import Desk
-from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
-from observatory.sandbox.vendor import AddedModels, Asked, vendor_route
-from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
+from observatory.sandbox.vendor import Asked, Vendor
+from observatory.sandbox.web import Json, Refused, json_response
 
 MAX_TOKENS = 64_000  # of an answer
 KEY = re.compile(r"sk-ant-(?!.*revoked).{12,}")
 
 
-class Anthropic:
-    """The routes below `/anthropic/v1`."""
+class Anthropic(Vendor):
+    """What answers below `/anthropic/v1`."""
 
     name = "anthropic"
+    chat_path = "/messages"
+    written = staticmethod(messages_api.written)
+    failure = staticmethod(messages_api.failure)
 
-    def __init__(
-        self, *, ledger: Ledger, latency_s: float, clock: Clock, added_models: AddedModels
-    ) -> None:
-        self._desk = Desk(
-            self, ledger=ledger, latency_s=latency_s, clock=clock, added_models=added_models
-        )
-
-    def routes(self) -> list[Route]:
-        """Return what Anthropic answers."""
-        return [
-            vendor_route(self, "POST", "/anthropic/v1/messages", self._desk.complete),
-            vendor_route(self, "GET", "/anthropic/v1/models", self.list_models),
-        ]
+    def routes(self) -> list[BaseRoute]:
+        """Return the list of models."""
+        return [Route("/models", self.list_models)]
 
     def key(self, request: Request) -> str:
         """Return the key of `x-api-key`."""
         return request.headers.get("x-api-key", "").strip()
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, body: Json) -> None:
         """Raise 401 for a bad key, 402 for a key without credit, 400 without a version."""
         self._check_headers(request)
         if "nocredit" in self.key(request):
@@ -68,14 +61,6 @@ class Anthropic:
         return Asked(
             messages=messages_api.conversation(body), schema=messages_api.wanted_schema(body)
         )
-
-    def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response around an answer's text."""
-        return messages_api.written(exchange, text)
-
-    def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return Anthropic's error."""
-        return messages_api.failure(status, text, **details)
 
     async def list_models(self, request: Request) -> Response:
         """List the models: the call that validates keys."""

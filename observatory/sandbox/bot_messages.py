@@ -10,7 +10,6 @@ from observatory.sandbox.chats import Chats, photo_content
 from observatory.sandbox.entities import checked, utf16_length
 from observatory.sandbox.files import StoredFile
 from observatory.sandbox.keyboards import checked_keyboard
-from observatory.sandbox.limits import BotError
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import Json, Refused
 
@@ -47,13 +46,13 @@ class BotMessages:
     def send_message(self, call: BotCall) -> Json:
         """Send a text."""
         chat = self._open_chat(call)
-        return self._post(chat, call, _text(call), method="sendMessage")
+        return self._post(chat, call, _text(call))
 
     def send_photo(self, call: BotCall) -> Json:
         """Send a picture that is uploaded, or known by its id."""
         chat = self._open_chat(call)
         file = self._file(call, "photo", folder="photos", most=MAX_PHOTO_BYTES)
-        return self._post(chat, call, photo_content(file) | _caption(call), method="sendPhoto")
+        return self._post(chat, call, photo_content(file) | _caption(call))
 
     def send_document(self, call: BotCall) -> Json:
         """Send a file that is uploaded, or known by its id."""
@@ -66,9 +65,7 @@ class BotMessages:
             "mime_type": file.mime_type,
             "file_size": len(file.data),
         }
-        return self._post(
-            chat, call, {"document": document} | _caption(call), method="sendDocument"
-        )
+        return self._post(chat, call, {"document": document} | _caption(call))
 
     def edit_message_text(self, call: BotCall) -> Json:
         """Replace text, entities and keyboard of a message of the bot."""
@@ -79,7 +76,7 @@ class BotMessages:
         if "text" not in message:
             raise Refused(400, "Bad Request: there is no text in the message to edit")
         content = {"entities": None} | _text(call) | {"reply_markup": _keyboard(call)}
-        return self._edit(chat, message, content, method="editMessageText")
+        return self._edit(chat, message, content)
 
     def edit_message_caption(self, call: BotCall) -> Json:
         """Replace caption and keyboard of a picture or file of the bot."""
@@ -88,27 +85,26 @@ class BotMessages:
             raise Refused(400, "Bad Request: there is no caption in the message to edit")
         caption = call.text("caption") or None
         content = {"caption": caption, "reply_markup": _keyboard(call)}
-        return self._edit(chat, message, content, method="editMessageCaption")
+        return self._edit(chat, message, content)
 
     def delete_message(self, call: BotCall) -> bool:
         """Delete a message of either side."""
         self._chats.delete(self._open_chat(call), call.integer("message_id") or 0)
         return True
 
-    def _post(self, chat: Chat, call: BotCall, content: Json, *, method: str) -> Json:
+    def _post(self, chat: Chat, call: BotCall, content: Json) -> Json:
         keyboard = _keyboard(call)
         return self._chats.post(
             chat,
             call.bot,
             content | ({"reply_markup": keyboard} if keyboard else {}),
-            method=method,
             reply_to=_reply_to(call, chat),
         )
 
-    def _edit(self, chat: Chat, message: Json, content: Json, *, method: str) -> Json:
+    def _edit(self, chat: Chat, message: Json, content: Json) -> Json:
         if all(message.get(name) == value for name, value in content.items()):
             raise Refused(400, NOT_MODIFIED)
-        return self._chats.edit(chat, message, content, method=method)
+        return self._chats.edit(chat, message, content)
 
     def _open_chat(self, call: BotCall) -> Chat:
         chat_id = call.chat_id()
@@ -118,7 +114,7 @@ class BotMessages:
         if chat is None:
             raise Refused(400, "Bad Request: chat not found")
         if chat.person.moved_to:
-            raise BotError(
+            raise Refused(
                 400,
                 "Bad Request: group chat was upgraded to a supergroup chat",
                 parameters={"migrate_to_chat_id": chat.person.moved_to},

@@ -5,15 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from observatory.sandbox.forms import Upload, parse_form
-from observatory.sandbox.web import Json, Refused, Request, parse_json
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from observatory.sandbox.web import Json, Refused, json_object, parse_json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file that came with a form."""
+
+    filename: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BotCall:
-    """Who calls, with named values (texts in forms, anything in JSON) and uploaded files."""
+    """Who calls what, with named values (texts in forms, anything in JSON) and uploaded files."""
 
     bot: Json
+    method: str
     values: Json
     files: dict[str, Upload]
 
@@ -47,7 +59,21 @@ class BotCall:
         """Return a yes or no, no if absent."""
         return self.text(name).strip().lower() in ("true", "1", "yes")
 
-    def structure(self, name: str) -> Any:
+    def object(self, name: str) -> Json:
+        """Return a nested object, empty if absent."""
+        value = self._structure(name)
+        if not isinstance(value, dict | None):
+            raise Refused(400, f"Bad Request: {name} must be an Object")
+        return value or {}
+
+    def list(self, name: str) -> list[Any]:
+        """Return a nested list, empty if absent."""
+        value = self._structure(name)
+        if not isinstance(value, list | None):
+            raise Refused(400, f"Bad Request: {name} must be an Array")
+        return value or []
+
+    def _structure(self, name: str) -> Any:
         """Return a nested value, which forms carry as JSON text; None if absent."""
         value = self.values.get(name)
         if not isinstance(value, str):
@@ -59,26 +85,31 @@ class BotCall:
         except Refused as error:
             raise Refused(400, f"Bad Request: can't parse {name}: {error.text}") from error
 
-    def object(self, name: str) -> Json:
-        """Return a nested object, empty if absent."""
-        value = self.structure(name)
-        if not isinstance(value, dict | None):
-            raise Refused(400, f"Bad Request: {name} must be an Object")
-        return value or {}
 
-    def list(self, name: str) -> list[Any]:
-        """Return a nested list, empty if absent."""
-        value = self.structure(name)
-        if not isinstance(value, list | None):
-            raise Refused(400, f"Bad Request: {name} must be an Array")
-        return value or []
-
-
-def read_call(bot: Json, request: Request) -> BotCall:
+async def read_call(bot: Json, method: str, request: Request) -> BotCall:
     """Return the call that `bot` makes; parameters in the body win over those in the query."""
-    if request.method == "GET" or not request.body:
-        return BotCall(bot, dict(request.query), {})
+    values: Json = dict(request.query_params)
+    files: dict[str, Upload] = {}
     if request.headers.get("content-type", "").startswith("application/json"):
-        return BotCall(bot, request.query | request.json_object(), {})
-    form = parse_form(request)
-    return BotCall(bot, request.query | form.fields, form.files)
+        values |= await json_object(request)
+    else:
+        fields, files = await read_form(request)
+        values |= fields
+    return BotCall(bot=bot, method=method, values=values, files=files)
+
+
+async def read_form(request: Request) -> tuple[dict[str, str], dict[str, Upload]]:
+    """Return the fields and the files of a form; of equal names the last one counts."""
+    fields: dict[str, str] = {}
+    files: dict[str, Upload] = {}
+    async with request.form() as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files[name] = Upload(
+                    filename=value.filename or "",
+                    content_type=value.content_type or "application/octet-stream",
+                    data=await value.read(),
+                )
+            else:
+                fields[name] = value
+    return fields, files

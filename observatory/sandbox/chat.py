@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from http import HTTPStatus
 from pathlib import Path
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from observatory.sandbox.calls import Upload, read_form
 from observatory.sandbox.chats import Chats, photo_content, text_content
 from observatory.sandbox.entities import utf16_length
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.files import picture_size, picture_type
-from observatory.sandbox.forms import parse_form
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.people import Person
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import (
-    Handler,
     Json,
     Refused,
-    Request,
-    Response,
-    Route,
-    Stream,
+    application,
+    json_object,
     json_response,
     plain_error,
 )
 
 STATIC = Path(__file__).parent / "static"
-MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-}
 PAGE_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
         " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
 }
 SHOWN_MESSAGES = 500
 SHOWN_CALLS = 50
@@ -55,42 +50,30 @@ class ChatApi:
         self._ledger = ledger
         self._feed = feed
 
-    def routes(self) -> list[Route]:
+    def app(self) -> Starlette:
         """Return the page, what it loads and what it calls."""
-        return [
-            _route("GET", "/?", self.page),
-            _route("GET", r"/static/([a-z]+\.(?:css|js))", self.asset),
-            _route("GET", "/chat/people", self.people),
-            _route("POST", "/chat/people", self.add_person),
-            _route("POST", "/chat/groups", self.add_group),
-            _route("POST", r"/chat/(-\d{1,12})/upgrade", self.upgrade_group),
-            _route("GET", "/chat/calls", self.calls),
-            _route("GET", r"/chat/(-?\d{1,12})/messages", self.messages),
-            _route("POST", r"/chat/(\d{1,12})/messages", self.say),
-            _route("POST", r"/chat/(\d{1,12})/press", self.press),
-            _route("POST", r"/chat/(\d{1,12})/block", self.block),
-            _route("GET", r"/chat/(\d{1,12})/commands", self.commands),
-            _route("GET", r"/chat/(\d{1,12})/events", self.events),
-            _route("GET", r"/chat/(\d{1,12})/files/(\w+)", self.file),
-            _route("GET", "/ledger", self.ledger),
-            _route("DELETE", "/ledger", self.clear_ledger),
+        chat = "/chat/{person_id}"
+        routes = [
+            Route("/", self.page),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            Route("/chat/people", self.people),
+            Route("/chat/people", self.add_person, methods=["POST"]),
+            Route("/chat/calls", self.calls),
+            Route(f"{chat}/messages", self.messages),
+            Route(f"{chat}/messages", self.say, methods=["POST"]),
+            Route(f"{chat}/press", self.press, methods=["POST"]),
+            Route(f"{chat}/block", self.block, methods=["POST"]),
+            Route(f"{chat}/commands", self.commands),
+            Route(f"{chat}/events", self.events),
+            Route(chat + "/files/{file_id}", self.file),
+            Route("/ledger", self.ledger),
+            Route("/ledger", self.clear_ledger, methods=["DELETE"]),
         ]
+        return application(routes, plain_error)
 
     async def page(self, request: Request) -> Response:
         """Return the chat page."""
-        if not request.path:
-            # Without the slash the page's relative addresses would miss the mount.
-            return Response(
-                status=HTTPStatus.TEMPORARY_REDIRECT,
-                body=b"",
-                content_type="text/plain",
-                headers={"location": f"{request.mount}/"},
-            )
-        return _asset("chat.html")
-
-    async def asset(self, request: Request, name: str) -> Response:
-        """Return the page's style or script."""
-        return _asset(name)
+        return FileResponse(STATIC / "chat.html", headers=PAGE_HEADERS)
 
     async def people(self, request: Request) -> Response:
         """List the people, and the bot if one is connected."""
@@ -99,22 +82,12 @@ class ChatApi:
 
     async def add_person(self, request: Request) -> Response:
         """Add somebody: `{"first_name", "last_name", "username", "note"}`."""
-        person = self._chats.add_person(request.json_object())
-        return json_response(_person(person), status=HTTPStatus.CREATED)
+        person = self._chats.add_person(await json_object(request))
+        return json_response(_person(person), status=201)
 
-    async def add_group(self, request: Request) -> Response:
-        """Add a group: `{"title"}`. The page does not show it; updates of it are a test's."""
-        group = self._chats.add_group(request.json_object())
-        return json_response(group.as_chat(), status=HTTPStatus.CREATED)
-
-    async def upgrade_group(self, request: Request, group_id: str) -> Response:
-        """Upgrade a group to a supergroup, which gets an id of its own."""
-        group = self._chats.upgrade_group(self._chat(group_id))
-        return json_response(group.as_chat(), status=HTTPStatus.CREATED)
-
-    async def messages(self, request: Request, person_id: str) -> Response:
+    async def messages(self, request: Request) -> Response:
         """Return a chat as it stands, and the cursor from which events go on."""
-        chat = self._chat(person_id)
+        chat = self._chat(request)
         newest = list(chat.messages.values())[-SHOWN_MESSAGES:]
         return json_response(
             {
@@ -123,62 +96,57 @@ class ChatApi:
             }
         )
 
-    async def say(self, request: Request, person_id: str) -> Response:
+    async def say(self, request: Request) -> Response:
         """Write to the bot: a text as JSON, or a photo with a caption as multipart."""
-        chat = self._chat(person_id)
+        chat = self._chat(request)
         if chat.person.is_blocking:
             raise Refused(409, "this person has blocked the bot; unblock it first")
         if request.headers.get("content-type", "").startswith("multipart/"):
-            message = self._say_photo(chat, request)
+            message = self._say_photo(chat, *await read_form(request))
         else:
-            message = self._say_text(chat, request)
-        return json_response(message, status=HTTPStatus.CREATED)
+            message = self._say_text(chat, await json_object(request))
+        return json_response(message, status=201)
 
-    async def press(self, request: Request, person_id: str) -> Response:
+    async def press(self, request: Request) -> Response:
         """Press an inline button: `{"message_id", "data"}`."""
-        body = request.json_object()
+        body = await json_object(request)
         message_id, data = body.get("message_id"), body.get("data")
         if not isinstance(message_id, int) or not isinstance(data, str):
             raise Refused(400, "message_id must be a number and data a text")
-        query = self._chats.press(self._chat(person_id), message_id, data)
-        return json_response({"callback_query_id": query["id"]}, status=HTTPStatus.CREATED)
+        query = self._chats.press(self._chat(request), message_id, data)
+        return json_response({"callback_query_id": query["id"]}, status=201)
 
-    async def block(self, request: Request, person_id: str) -> Response:
+    async def block(self, request: Request) -> Response:
         """Block the bot, or with `{"blocked": false}` let it back in."""
-        chat = self._chat(person_id)
-        is_blocking = request.json_object().get("blocked", True)
+        chat = self._chat(request)
+        is_blocking = (await json_object(request)).get("blocked", True)
         if not isinstance(is_blocking, bool):
             raise Refused(400, "blocked must be true or false")
         self._chats.set_blocking(chat, is_blocking=is_blocking)
         return json_response(_person(chat.person))
 
-    async def commands(self, request: Request, person_id: str) -> Response:
+    async def commands(self, request: Request) -> Response:
         """List the commands that the bot offers."""
-        self._chat(person_id)
+        self._chat(request)
         return json_response({"commands": self._chats.commands})
 
-    async def events(self, request: Request, person_id: str) -> Stream:
+    async def events(self, request: Request) -> Response:
         """Follow a chat, from `Last-Event-ID` or `?after=` on."""
-        chat = self._chat(person_id)
-        cursor = request.headers.get("last-event-id") or request.query.get("after")
-        return Stream(chunks=self._feed.follow(chat.id, cursor))
+        chat = self._chat(request)
+        cursor = request.headers.get("last-event-id") or request.query_params.get("after")
+        return StreamingResponse(self._feed.follow(chat.id, cursor), media_type="text/event-stream")
 
-    async def file(self, request: Request, person_id: str, file_id: str) -> Response:
+    async def file(self, request: Request) -> Response:
         """Return a picture to look at, or any other file as a download."""
-        self._chat(person_id)
-        file = self._chats.files.get(file_id)
+        file = self._chats.files.get(request.path_params["file_id"])
         if file is None:
             raise Refused(404, "this file is gone")
-        if picture_size(file.data) is not None:
-            content_type, disposition = picture_type(file.data), "inline"
-        else:
-            content_type, disposition = "application/octet-stream", "attachment"
+        is_picture = picture_size(file.data) is not None
         return Response(
-            status=200,
-            body=file.data,
-            content_type=content_type,
+            file.data,
+            media_type=picture_type(file.data) if is_picture else "application/octet-stream",
             headers={
-                "content-disposition": disposition,
+                "content-disposition": "inline" if is_picture else "attachment",
                 "content-security-policy": "default-src 'none'; sandbox",
             },
         )
@@ -190,7 +158,7 @@ class ChatApi:
 
     async def ledger(self, request: Request) -> Response:
         """List all model calls in full, optionally `?after=` a number."""
-        after = request.query.get("after", "0")
+        after = request.query_params.get("after", "0")
         calls = self._ledger.after(int(after) if after.isdecimal() else 0)
         return json_response({"calls": [call.as_payload() for call in calls]})
 
@@ -199,14 +167,15 @@ class ChatApi:
         self._ledger.clear()
         return json_response({"ok": True})
 
-    def _chat(self, person_id: str) -> Chat:
-        chat = self._chats.find(int(person_id))
+    def _chat(self, request: Request) -> Chat:
+        person_id: str = request.path_params["person_id"]
+        is_id = person_id.removeprefix("-").isdecimal()
+        chat = self._chats.find(int(person_id)) if is_id else None
         if chat is None:
             raise Refused(404, f"nobody has the id {person_id}")
         return chat
 
-    def _say_text(self, chat: Chat, request: Request) -> Json:
-        body = request.json_object()
+    def _say_text(self, chat: Chat, body: Json) -> Json:
         text, reply_to = body.get("text"), body.get("reply_to_message_id")
         if not isinstance(text, str) or not text.strip():
             raise Refused(400, "text is missing")
@@ -215,16 +184,15 @@ class ChatApi:
             raise Refused(400, "reply_to_message_id must be a number")
         return self._chats.say(chat, text_content(text.strip()), reply_to=reply_to)
 
-    def _say_photo(self, chat: Chat, request: Request) -> Json:
-        form = parse_form(request)
-        upload = form.files.get("photo")
+    def _say_photo(self, chat: Chat, fields: dict[str, str], files: dict[str, Upload]) -> Json:
+        upload = files.get("photo")
         if upload is None or len(upload.data) > MAX_PHOTO_BYTES:
             raise Refused(400, "a photo of at most 10 MB is needed")
         if picture_size(upload.data) is None:
             raise Refused(400, "a photo must be a JPEG, PNG or WebP")
-        caption = form.fields.get("caption", "").strip()
+        caption = fields.get("caption", "").strip()
         _check_length(caption, MAX_CAPTION)
-        reply_to = form.fields.get("reply_to_message_id", "")
+        reply_to = fields.get("reply_to_message_id", "")
         file = self._chats.files.add(
             data=upload.data,
             name=upload.filename,
@@ -239,28 +207,6 @@ class ChatApi:
         return self._chats.say(
             chat, content, reply_to=int(reply_to) if reply_to.isdecimal() else None
         )
-
-
-def _route(method: str, path: str, handler: Handler) -> Route:
-    return Route(
-        methods=(method,),
-        pattern=re.compile(path),
-        handler=handler,
-        render_error=plain_error,
-        own_origin_only=method != "GET",
-    )
-
-
-def _asset(name: str) -> Response:
-    file = STATIC / name
-    if not file.is_file():
-        raise Refused(404, "the page has no such file")
-    return Response(
-        status=200,
-        body=file.read_bytes(),
-        content_type=MEDIA_TYPES[file.suffix],
-        headers=PAGE_HEADERS,
-    )
 
 
 def _person(person: Person) -> Json:

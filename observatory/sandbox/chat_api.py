@@ -19,12 +19,14 @@ OTHER_ERROR = ("invalid_request_error", None)
 LIMITS = {"requests": 10_000, "tokens": 30_000_000}
 
 
-def failure(status: int, text: str, **error: Any) -> Reply:
+def failure(status: int, text: str, **details: Any) -> Reply:
     """Return OpenAI's error; `headers` among the keywords go to the HTTP headers."""
-    headers = error.pop("headers", {})
+    headers = details.pop("headers", {})
     kind, code = ERRORS.get(status, OTHER_ERROR)
     usual = {"message": text, "type": kind, "param": None, "code": code}
-    return Reply(status=status, body={"error": usual | error}, headers=_request_headers() | headers)
+    return Reply(
+        status=status, body={"error": usual | details}, headers=_request_headers() | headers
+    )
 
 
 def written(exchange: Exchange, text: str) -> Reply:

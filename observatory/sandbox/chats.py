@@ -10,8 +10,7 @@ from observatory.sandbox.entities import bot_commands
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.files import Files, StoredFile, picture_size
 from observatory.sandbox.journal import Journal
-from observatory.sandbox.people import Person, group_from, person_from
-from observatory.sandbox.sent import SentLog
+from observatory.sandbox.people import Person, person_from
 from observatory.sandbox.state import Chat, State
 from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
 from observatory.sandbox.web import Clock, Json, Refused
@@ -23,7 +22,7 @@ class Chats:
     """All chats of the sandbox, for both sides."""
 
     def __init__(self, *, journal: Journal, feed: Feed, clock: Clock) -> None:
-        self._state = State(journal=journal, clock=clock)
+        self.state = State(journal=journal, clock=clock)
         self._feed = feed
         self._clock = clock
         self.bot: Json | None = None
@@ -31,43 +30,26 @@ class Chats:
     @property
     def files(self) -> Files:
         """The files in the chats."""
-        return self._state.files
+        return self.state.files
 
     @property
     def updates(self) -> Updates:
         """The updates on their way to the bots."""
-        return self._state.updates
-
-    @property
-    def sent(self) -> SentLog:
-        """What the bots sent."""
-        return self._state.sent
+        return self.state.updates
 
     def people(self) -> list[Person]:
         """Return everybody, in order of their ids."""
-        everybody = [chat.person for _, chat in sorted(self._state.chats.items())]
+        everybody = [chat.person for _, chat in sorted(self.state.chats.items())]
         return [person for person in everybody if not person.is_group]
 
     def find(self, chat_id: int) -> Chat | None:
         """Return the chat with this id."""
-        return self._state.chats.get(chat_id)
-
-    def add_group(self, fields: Json) -> Person:
-        """Add a group, which only tests write to, and return it."""
-        group = group_from(fields, min(0, *self._state.chats) - 1)
-        self._state.change(group.as_record())
-        return group
-
-    def upgrade_group(self, chat: Chat) -> Person:
-        """Make a supergroup of a group, under a new id, and return it; the old id is refused."""
-        group = self.add_group({"title": chat.person.first_name})
-        self._state.change(chat.person.as_record() | {"moved_to": group.id})
-        return group
+        return self.state.chats.get(chat_id)
 
     def add_person(self, fields: Json) -> Person:
         """Add somebody and return them."""
-        person = person_from(fields, max(self._state.chats) + 1)
-        self._state.change(person.as_record())
+        person = person_from(fields, max(self.state.chats) + 1)
+        self.state.change(person.as_record())
         self._feed.publish("people", {}, person_id=None)
         return person
 
@@ -75,7 +57,7 @@ class Chats:
         """Let somebody block the bot, or take it back."""
         if chat.person.is_blocking == is_blocking:
             return
-        self._state.change(chat.person.as_record() | {"is_blocking": is_blocking})
+        self.state.change(chat.person.as_record() | {"is_blocking": is_blocking})
         self._feed.publish("people", {}, person_id=None)
         if self.bot is not None:
             membership = _membership(chat.person, self.bot, int(self._clock()))
@@ -90,7 +72,7 @@ class Chats:
     def say(self, chat: Chat, content: Json, *, reply_to: int | None) -> Json:
         """Let a person send `content` to the bot and return the message."""
         message = self._new(chat, chat.person.as_user(), content, reply_to)
-        self._state.change({"kind": "message", "method": None, "message": message})
+        self.state.change({"kind": "message", "message": message})
         self._feed.publish("message", message, person_id=chat.id)
         self.updates.add("message", message, lifetime_s=MESSAGE_LIFETIME_S)
         return message
@@ -115,22 +97,20 @@ class Chats:
         self.updates.add("callback_query", query, lifetime_s=CALLBACK_LIFETIME_S)
         return query
 
-    def post(
-        self, chat: Chat, bot: Json, content: Json, *, method: str, reply_to: int | None
-    ) -> Json:
+    def post(self, chat: Chat, bot: Json, content: Json, *, reply_to: int | None) -> Json:
         """Let `bot` send `content` and return the message."""
         message = self._new(chat, bot, content, reply_to)
-        self._state.change({"kind": "message", "method": method, "message": message})
+        self.state.change({"kind": "message", "message": message})
         self._feed.publish("message", message, person_id=chat.id)
         return message
 
-    def edit(self, chat: Chat, message: Json, changes: Json, *, method: str) -> Json:
+    def edit(self, chat: Chat, message: Json, changes: Json) -> Json:
         """Replace parts of a message, remove those that become None, and return it."""
         merged = message | changes
         if set(changes) != {"reply_markup"}:
             merged["edit_date"] = int(self._clock())
         edited = {name: value for name, value in merged.items() if value is not None}
-        self._state.change({"kind": "message", "method": method, "message": edited})
+        self.state.change({"kind": "message", "message": edited})
         self._feed.publish("edited", edited, person_id=chat.id)
         return edited
 
@@ -145,7 +125,7 @@ class Chats:
             raise Refused(400, "Bad Request: message to delete not found")
         if message["date"] < self._clock() - TWO_DAYS_S:
             raise Refused(400, "Bad Request: message can't be deleted for everyone")
-        self._state.change({"kind": "deleted", "chat_id": chat.id, "message_id": message_id})
+        self.state.change({"kind": "deleted", "chat_id": chat.id, "message_id": message_id})
         self._feed.publish("deleted", {"message_id": message_id}, person_id=chat.id)
 
     def answer_query(self, query_id: str, toast: Json) -> None:
@@ -165,16 +145,16 @@ class Chats:
     @property
     def commands(self) -> list[Json]:
         """The commands that the bot offers."""
-        return self._state.commands
+        return self.state.commands
 
     def set_commands(self, commands: list[Json]) -> None:
         """Replace the commands; an empty list removes them."""
-        self._state.change({"kind": "commands", "commands": commands})
+        self.state.change({"kind": "commands", "commands": commands})
         self._feed.publish("commands", {}, person_id=None)
 
     def _new(self, chat: Chat, sender: Json, content: Json, reply_to: int | None) -> Json:
         message: Json = {
-            "message_id": self._state.next_message_id(chat),
+            "message_id": self.state.next_message_id(chat),
             "from": sender,
             "chat": chat.person.as_chat(),
             "date": int(self._clock()),

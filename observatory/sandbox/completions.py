@@ -8,12 +8,12 @@ from observatory.sandbox.exchange import Exchange, Figures, Reply
 from observatory.sandbox.web import Json
 
 
-def failure(status: int, message: str, **error: Any) -> Reply:
+def failure(status: int, text: str, **details: Any) -> Reply:
     """Return OpenRouter's error body; `headers` among the keywords go to the HTTP headers."""
-    headers = error.pop("headers", {})
+    headers = details.pop("headers", {})
     return Reply(
         status=status,
-        body={"error": {"code": status, "message": message} | error},
+        body={"error": {"code": status, "message": text} | details},
         headers=headers,
     )
 

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from starlette.responses import Response
+
 from observatory.sandbox.answers import answer
 from observatory.sandbox.catalogue import Model
 from observatory.sandbox.phrases import read_message
-from observatory.sandbox.web import Answer, Json, json_response
+from observatory.sandbox.web import Json, json_response
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 258
@@ -92,9 +94,9 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     billed: Decimal = Decimal(0)
     generation: Json | None = None
-    wire: Answer | None = None
+    wire: Response | None = None
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         """Return what goes out."""
         return self.wire or json_response(self.body, status=self.status, headers=self.headers)
 

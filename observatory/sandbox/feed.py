@@ -7,12 +7,13 @@ that reconnects goes on where it was or is told to load afresh.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from observatory.sandbox.web import Json, event
+from observatory.sandbox.web import Json
 
 KEPT_EVENTS = 5000
 HEARTBEAT_S = 15.0  # below the 30 s and more after which proxies drop silent streams
@@ -58,10 +59,10 @@ class Feed:
         while True:
             if seen is None or seen < self._first - 1:
                 seen = self._last
-                yield event("reset", {}, event_id=self.cursor)
+                yield _event("reset", {}, event_id=self.cursor)
             for entry in self._after(seen):
                 if entry.person_id in (None, person_id):
-                    yield event(entry.name, entry.value, event_id=f"{self._boot}-{entry.n}")
+                    yield _event(entry.name, entry.value, event_id=f"{self._boot}-{entry.n}")
                 seen = entry.n
             if seen == self._last and not await self._news():
                 yield b": still here\n\n"
@@ -94,3 +95,8 @@ class Feed:
         finally:
             self._waiting.discard(waiter)
         return True
+
+
+def _event(name: str, value: Json, *, event_id: str) -> bytes:
+    """Return one server-sent event with a JSON payload."""
+    return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(value)}\n\n".encode()

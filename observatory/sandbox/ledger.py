@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -91,7 +92,9 @@ class Ledger:
         self._prompt_bytes = 0
         self._spent: defaultdict[str, Decimal] = defaultdict(Decimal)
 
-    def open(self, *, path: str, key: str, headers: dict[str, str], body: Json, size: int) -> Call:
+    def open(
+        self, *, path: str, key: str, headers: Mapping[str, str], body: Json, size: int
+    ) -> Call:
         """Note a request of `size` bytes before anybody answers it."""
         self._last += 1
         model = body.get("model")

@@ -29,14 +29,14 @@ REQUESTS_A_MINUTE = 4000
 TOKENS_A_MINUTE = {"input-tokens": 2_000_000, "output-tokens": 400_000, "tokens": 2_400_000}
 
 
-def failure(status: int, text: str, **error: Any) -> Reply:
+def failure(status: int, text: str, **details: Any) -> Reply:
     """Return Anthropic's error; `headers` among the keywords go to the HTTP headers."""
-    headers = error.pop("headers", {})
+    headers = details.pop("headers", {})
     request_id = _new_id("req")
     usual = {"type": ERROR_TYPES.get(status, "api_error"), "message": text}
     return Reply(
         status=status,
-        body={"type": "error", "error": usual | error, "request_id": request_id},
+        body={"type": "error", "error": usual | details, "request_id": request_id},
         headers={"request-id": request_id} | headers,
     )
 

@@ -9,55 +9,46 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
 from observatory.sandbox import chat_api, strictness
 from observatory.sandbox.admission import bearer, requested_messages, requested_schema
 from observatory.sandbox.catalogue import CREATED, Model
-from observatory.sandbox.desk import Desk
-from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.price_lists import OPENAI_MODELS, find_listed
-from observatory.sandbox.vendor import AddedModels, Asked, Rejected, vendor_route
-from observatory.sandbox.web import Clock, Json, Refused, Request, Response, Route, json_response
+from observatory.sandbox.vendor import Asked, Vendor
+from observatory.sandbox.web import Json, Refused, json_response
 
-KEY = re.compile(r"sk-(?!or-|ant-|.*revoked).{12,}")
+KEYS = r"sk-(?!or-|ant-|.*revoked).{12,}"
 QUOTA = "You exceeded your current quota, please check your plan and billing details."
 REASONING_MODELS = ("gpt-5-mini", "o4-mini")
 
 
-class OpenAi:
-    """The routes below `/openai/v1`, or below another vendor's name."""
+class OpenAi(Vendor):
+    """What answers below `/openai/v1`, or below another vendor's name."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        latency_s: float,
-        clock: Clock,
-        added_models: AddedModels,
-        name: str = "openai",
-        keys: re.Pattern[str] = KEY,
-    ) -> None:
-        self.name, self._keys = name, keys
-        self._desk = Desk(
-            self, ledger=ledger, latency_s=latency_s, clock=clock, added_models=added_models
-        )
+    written = staticmethod(chat_api.written)
+    failure = staticmethod(chat_api.failure)
 
-    def routes(self) -> list[Route]:
-        """Return what OpenAI answers."""
-        return [
-            vendor_route(self, "POST", f"/{self.name}/v1/chat/completions", self._desk.complete),
-            vendor_route(self, "GET", f"/{self.name}/v1/models", self.list_models),
-        ]
+    def __init__(self, *, name: str = "openai", keys: str = KEYS, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.name = name
+        self._keys = re.compile(keys)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the list of models."""
+        return [Route("/models", self.list_models)]
 
     def key(self, request: Request) -> str:
         """Return the bearer token."""
         return bearer(request)
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, body: Json) -> None:
         """Raise the 401 for a bad key, the 429 for one without credit."""
         _check_key(bearer(request), self._keys)
         if "nocredit" in bearer(request):
-            raise Rejected(429, QUOTA, type="insufficient_quota", code="insufficient_quota")
+            raise Refused(429, QUOTA, type="insufficient_quota", code="insufficient_quota")
 
     def model(self, model_id: object) -> Model:
         """Return the model, asked for with or without its date."""
@@ -67,7 +58,7 @@ class OpenAi:
         if model is None and self.name != "openai":  # whose models are not known here
             return replace(OPENAI_MODELS[0], id=model_id, alias_target=None)
         if model is None:
-            raise Rejected(
+            raise Refused(
                 404,
                 f"The model `{model_id}` does not exist or you do not have access to it.",
                 code="model_not_found",
@@ -82,14 +73,6 @@ class OpenAi:
         if schema is not None:
             _check_strict(body["response_format"], schema)
         return Asked(messages=messages, schema=schema)
-
-    def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response around an answer's text."""
-        return chat_api.written(exchange, text)
-
-    def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return OpenAI's error."""
-        return chat_api.failure(status, text, **details)
 
     async def list_models(self, request: Request) -> Response:
         """List the models: the call that validates keys."""
@@ -116,7 +99,7 @@ def _check_key(key: str, keys: re.Pattern[str]) -> None:
 
 def _check_reasoning_parameters(body: Json) -> None:
     if body.get("max_tokens") is not None:
-        raise Rejected(
+        raise Refused(
             400,
             "Unsupported parameter: 'max_tokens' is not supported with this model."
             " Use 'max_completion_tokens' instead.",
@@ -124,7 +107,7 @@ def _check_reasoning_parameters(body: Json) -> None:
             code="unsupported_parameter",
         )
     if body.get("temperature") not in (None, 1):
-        raise Rejected(
+        raise Refused(
             400,
             f"Unsupported value: 'temperature' does not support {body['temperature']} with this"
             " model. Only the default (1) value is supported.",
@@ -144,7 +127,7 @@ def _check_strict(response_format: Json, schema: Json) -> None:
     elif name := strictness.optional_property(schema):
         flaw = f"'required' is required to include every key in properties. Missing '{name}'."
     if flaw:
-        raise Rejected(
+        raise Refused(
             400,
             f"Invalid schema for response_format {described.get('name')!r}: In context=(), {flaw}",
             param="response_format",

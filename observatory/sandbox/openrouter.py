@@ -5,7 +5,9 @@ Refuses what the real one refuses, in its words; then lets the requested model a
 
 from __future__ import annotations
 
-from typing import Any
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox.admission import (
     bearer,
@@ -19,66 +21,48 @@ from observatory.sandbox.admission import (
 )
 from observatory.sandbox.catalogue import Model
 from observatory.sandbox.completions import failure, written
-from observatory.sandbox.desk import Desk
-from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.extension import Extension
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.offers import Offers
-from observatory.sandbox.vendor import AddedModels, Asked, vendor_route
-from observatory.sandbox.web import (
-    Clock,
-    Json,
-    Refused,
-    Request,
-    Response,
-    Route,
-    json_response,
-)
+from observatory.sandbox.vendor import Asked, Vendor
+from observatory.sandbox.web import Json, Refused, json_response
 
 FREE_LIMIT_USD = 100
 
 
-class OpenRouter:
-    """The routes below `/openrouter/api/v1`."""
+class OpenRouter(Vendor):
+    """What answers below `/openrouter/api/v1`."""
 
     name = "openrouter"
+    root = "/openrouter/api/v1"
+    written = staticmethod(written)
+    failure = staticmethod(failure)
 
     def __init__(
-        self, *, ledger: Ledger, latency_s: float, clock: Clock, added_models: AddedModels
+        self, *, ledger: Ledger, latency_s: float, extension: Extension, offers: Offers
     ) -> None:
-        self._ledger = ledger
-        self._offers = Offers(clock=clock)
-        self._desk = Desk(
-            self,
-            ledger=ledger,
-            latency_s=latency_s,
-            clock=clock,
-            added_models=added_models,
-        )
+        super().__init__(ledger=ledger, latency_s=latency_s, extension=extension)
+        self._offers = offers
 
-    def routes(self) -> list[Route]:
-        """Return what OpenRouter answers."""
-        root = "/openrouter/api/v1"
+    def routes(self) -> list[BaseRoute]:
+        """Return the catalogue, keys and generations."""
         return [
-            vendor_route(self, "POST", f"{root}/chat/completions", self._desk.complete),
-            vendor_route(self, "GET", f"{root}/models", self.list_models),
-            vendor_route(
-                self, "GET", f"{root}/models/([^/]+/[^/]+)/endpoints", self.list_endpoints
-            ),
-            vendor_route(self, "GET", f"{root}/model/([^/]+/[^/]+)", self.show_model),
-            vendor_route(self, "GET", f"{root}/key", self.show_key),
-            vendor_route(self, "GET", f"{root}/generation", self.show_generation),
-            *self._offers.routes(),
+            Route("/models", self.list_models),
+            Route("/models/{model_id:path}/endpoints", self.list_endpoints),
+            Route("/model/{model_id:path}", self.show_model),
+            Route("/key", self.show_key),
+            Route("/generation", self.show_generation),
         ]
 
     def key(self, request: Request) -> str:
         """Return the bearer token."""
         return bearer(request)
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, body: Json) -> None:
         """Raise the 401 for a bad key, the 402 for one without credit."""
         if "nocredit" in self._checked(request):
             raise Refused(402, "Insufficient credits. Add more and try again.")
-        check_credit(bearer(request), request.json_object())
+        check_credit(bearer(request), body)
 
     def model(self, model_id: object) -> Model:
         """Return the model of the catalogue."""
@@ -94,26 +78,18 @@ class OpenRouter:
         can_follow = "structured_outputs" in model.parameters
         return Asked(messages=messages, schema=schema if can_follow else None)
 
-    def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response around an answer's text."""
-        return written(exchange, text)
-
-    def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return OpenRouter's error."""
-        return failure(status, text, **details)
-
     async def list_models(self, request: Request) -> Response:
         """List the catalogue; needs no key."""
         listed = self._offers.listed()
         return json_response({"data": listed, "total_count": len(listed), "links": {"next": None}})
 
-    async def list_endpoints(self, request: Request, model_id: str) -> Response:
+    async def list_endpoints(self, request: Request) -> Response:
         """List who serves one model; needs no key."""
-        return json_response({"data": self._offers.endpoints(model_id)})
+        return json_response({"data": self._offers.endpoints(request.path_params["model_id"])})
 
-    async def show_model(self, request: Request, model_id: str) -> Response:
+    async def show_model(self, request: Request) -> Response:
         """Show one model; aliases and variants resolve to what stands behind them."""
-        return json_response({"data": self._offers.described(model_id)})
+        return json_response({"data": self._offers.described(request.path_params["model_id"])})
 
     async def show_key(self, request: Request) -> Response:
         """Describe the key that asks: the call that validates keys."""
@@ -125,7 +101,7 @@ class OpenRouter:
     async def show_generation(self, request: Request) -> Response:
         """Tell what one earlier answer cost, to the key that paid for it."""
         key = self._checked(request)
-        generation_id = request.query.get("id", "")
+        generation_id = request.query_params.get("id", "")
         found = self._ledger.generation(generation_id, key=key)
         if found is None:
             raise Refused(404, f"Generation {generation_id} not found")

@@ -60,13 +60,6 @@ def first_people() -> list[Person]:
     ]
 
 
-def group_from(fields: Json, group_id: int) -> Person:
-    """Return the group that a test asks to add; raises Refused as `person_from`."""
-    group = person_from({"first_name": fields.get("title")}, group_id)
-    group.is_group = True
-    return group
-
-
 def person_from(fields: Json, person_id: int) -> Person:
     """Return the person that the page asks to add.
 

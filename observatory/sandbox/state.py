@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from observatory.sandbox.files import Files
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.people import Person, first_people
-from observatory.sandbox.sent import SentLog
 from observatory.sandbox.updates import Updates
 from observatory.sandbox.web import Clock, Json
 
@@ -35,13 +34,12 @@ class Chat:
 
 
 class State:
-    """Chats, files, updates, commands and the log of what bots sent."""
+    """Chats, files, updates and commands."""
 
     def __init__(self, *, journal: Journal, clock: Clock) -> None:
         self._journal = journal
         self.files = Files(journal=journal)
         self.updates = Updates(journal=journal, clock=clock)
-        self.sent = SentLog(clock=clock)
         self.chats = {person.id: Chat(person) for person in first_people()}
         self.commands: list[Json] = []
         self._last_private_id = 0
@@ -84,13 +82,10 @@ class State:
         chat = self.chats[message["chat"]["id"]]
         chat.messages[message["message_id"]] = message
         self._count(chat, message["message_id"])
-        if record["method"]:
-            self.sent.note(record["method"], message)
 
     def _apply_deletion(self, record: Json) -> None:
         chat_id, message_id = record["chat_id"], record["message_id"]
         self.chats[chat_id].messages.pop(message_id, None)
-        self.sent.note_deleted(chat_id, message_id)
 
     def _apply_counter(self, record: Json) -> None:
         self._count(self.chats[record["chat_id"]], record["last_message_id"])
@@ -109,8 +104,7 @@ class State:
         for chat in self.chats.values():
             yield chat.person.as_record()
             for message in chat.messages.values():
-                method = "sendMessage" if message["from"].get("is_bot") else None
-                yield {"kind": "message", "method": method, "message": message}
+                yield {"kind": "message", "message": message}
             yield {
                 "kind": "counter",
                 "chat_id": chat.id,

@@ -6,22 +6,21 @@ Answers as the real server does, errors included. Methods around messages: `bot_
 from __future__ import annotations
 
 import re
+from inspect import isawaitable
 from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from observatory.sandbox.bot_messages import BotMessages, BotMethod
 from observatory.sandbox.calls import BotCall, read_call
 from observatory.sandbox.chats import Chats
-from observatory.sandbox.limits import BotError, Faults, RateLimit
+from observatory.sandbox.extension import Extension
+from observatory.sandbox.limits import RateLimit
 from observatory.sandbox.updates import CONFLICT_WEBHOOK_SET
-from observatory.sandbox.web import (
-    Handler,
-    Json,
-    Refused,
-    Request,
-    Response,
-    Route,
-    json_response,
-)
+from observatory.sandbox.web import Json, Refused, application, json_response, while_connected
 
 TOKEN = re.compile(r"(\d{1,16}):[A-Za-z0-9_-]{30,}")
 COMMAND = re.compile(r"[a-z0-9_]{1,32}")
@@ -38,11 +37,12 @@ LIMITED = frozenset(
 class BotApi:
     """The routes below `/telegram`."""
 
-    def __init__(self, *, chats: Chats, limit: RateLimit, faults: Faults) -> None:
+    def __init__(self, *, chats: Chats, limit: RateLimit, extension: Extension) -> None:
         self._chats = chats
         self._limit = limit
-        self._faults = faults
+        self._extension = extension
         methods: dict[str, BotMethod] = {
+            "getUpdates": self._get_updates,
             "getMe": self._get_me,
             "setWebhook": self._set_webhook,
             "deleteWebhook": self._delete_webhook,
@@ -54,44 +54,42 @@ class BotApi:
         every = methods | BotMessages(chats).methods()
         self._methods = {name.lower(): (name, method) for name, method in every.items()}
 
-    def routes(self) -> list[Route]:
-        """Return what the Bot API answers."""
-        return [
-            _bot_route("bot([^/]*)/([^/]*)", self.call),
-            _bot_route("file/bot([^/]*)/(.+)", self.download),
+    def app(self) -> Starlette:
+        """Return what answers below `/telegram`."""
+        routes = [
+            Route("/bot{token}/{method}", self.call, methods=["GET", "POST"]),
+            Route("/file/bot{token}/{path:path}", self.download),
         ]
+        return application(routes, _error)
 
-    async def call(self, request: Request, token: str, method: str) -> Response:
+    async def call(self, request: Request) -> Response:
         """Answer one method call."""
-        try:
-            result = await self._result(request, token, method.lower())
-        except BotError as error:
-            return _error(error.status, error.text, parameters=error.parameters)
-        return json_response({"ok": True, "result": result})
-
-    async def download(self, request: Request, token: str, path: str) -> Response:
-        """Return a file's bytes."""
-        _bot(token)
-        file = self._chats.files.at(path)
-        if file is None:
-            raise Refused(404, "Not Found: file not found")
-        return Response(status=200, body=file.data, content_type="application/octet-stream")
-
-    async def _result(self, request: Request, token: str, method: str) -> Any:
-        bot = _bot(token)
+        bot = _bot(request.path_params["token"])
         self._chats.see_bot(bot)
-        call = read_call(bot, request)
-        if method == "getupdates":
-            self._faults.check("getUpdates", None)
-            return await self._get_updates(call)
-        name, answer = self._methods.get(method, ("", None))
+        wanted = request.path_params["method"].lower()
+        name, answer = self._methods.get(wanted, ("", None))
         if answer is None:
             raise Refused(404, "Not Found: method not found")
+        call = await read_call(bot, name, request)
+        return await while_connected(request, self._answered(call, answer))
+
+    async def download(self, request: Request) -> Response:
+        """Return a file's bytes."""
+        _bot(request.path_params["token"])
+        file = self._chats.files.at(request.path_params["path"])
+        if file is None:
+            raise Refused(404, "Not Found: file not found")
+        return Response(file.data, media_type="application/octet-stream")
+
+    async def _answered(self, call: BotCall, answer: BotMethod) -> Response:
         chat_id = call.chat_id()
-        self._faults.check(name, chat_id)
-        if name in LIMITED and chat_id is not None:
+        self._extension.before_call(call)
+        if call.method in LIMITED and chat_id is not None:
             self._limit.check(chat_id)
-        return answer(call)
+        result = answer(call)
+        if isawaitable(result):
+            result = await result
+        return json_response({"ok": True, "result": self._extension.after_call(call, result)})
 
     async def _get_updates(self, call: BotCall) -> list[Json]:
         bot_id = call.bot["id"]
@@ -174,21 +172,9 @@ class BotApi:
         return True
 
 
-def _bot_route(path: str, handler: Handler) -> Route:
-    return Route(
-        methods=("GET", "POST"),
-        pattern=re.compile(f"/telegram/{path}"),
-        handler=handler,
-        render_error=_error,
-        own_origin_only=False,
-    )
-
-
-def _error(status: int, text: str, *, parameters: Json | None = None) -> Response:
-    body: Json = {"ok": False, "error_code": status, "description": text}
-    if parameters:
-        body["parameters"] = parameters
-    return json_response(body, status=status)
+def _error(error: Refused) -> Response:
+    body = {"ok": False, "error_code": error.status, "description": error.text}
+    return json_response(body | error.details, status=error.status)
 
 
 def _bot(token: str) -> Json:

@@ -21,7 +21,6 @@ MESSAGE_LIFETIME_S = 86_400
 CALLBACK_LIFETIME_S = 150
 EAGER_REPEAT_S = 0.5  # the same offset again this soon gets one update only
 MAX_TIMEOUT_S = 50
-KEPT_IDS = 100_000
 KINDS_ON_REQUEST = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
 CONFLICT_POLLER = (
     "Conflict: terminated by other getUpdates request;"
@@ -76,9 +75,6 @@ class Updates:
         self._queries: dict[str, tuple[int, float]] = {}
         self._last = 0
         self.mailboxes: dict[int, Mailbox] = {}
-        self.is_disordered = False  # each batch comes twice and backwards
-        self.delivered: deque[int] = deque(maxlen=KEPT_IDS)
-        self.acknowledged: deque[int] = deque(maxlen=KEPT_IDS)
 
     @property
     def last_id(self) -> int:
@@ -150,9 +146,6 @@ class Updates:
         if timeout_s and not any(True for _ in self.pending(bot_id)):
             await self._wait(mailbox, min(timeout_s, MAX_TIMEOUT_S))
         batch = [queued for queued, _ in zip(self.pending(bot_id), range(limit), strict=False)]
-        if self.is_disordered:
-            batch = [*reversed(batch), *batch]
-        self.delivered.extend(queued.update_id for queued in batch)
         return [{"update_id": queued.update_id, queued.kind: queued.payload} for queued in batch]
 
     def interrupt(self, bot_id: int, reason: str) -> None:
@@ -161,19 +154,14 @@ class Updates:
         if poll and not poll.done():
             poll.set_result(reason)
 
-    def acknowledge(self, bot_id: int, below: int) -> bool:
-        """Forget this bot's updates below an id; tell whether there were any."""
+    def acknowledge(self, bot_id: int, below: int) -> None:
+        """Forget this bot's updates below an id."""
         mailbox = self.mailbox(bot_id)
         if below <= mailbox.acknowledged_below:
-            return False
-        known = [queued.update_id for queued in self._queue if queued.update_id < below]
-        self.acknowledged.extend(
-            update_id for update_id in known if update_id >= mailbox.acknowledged_below
-        )
+            return
         mailbox.acknowledged_below = below
         self._journal.write(_acknowledgement(bot_id, below))
         self._prune()
-        return True
 
     def _start(self, bot_id: int, offset: int) -> int:
         """Return the id below which this offset drops all; a negative one counts from the end."""

@@ -1,26 +1,40 @@
-"""What sets one vendor of models apart from another; `desk.py` does what they have in common.
+"""What all vendors of models have in common: each chat goes into the ledger, then it is answered.
 
-To add one: a class that fits `Vendor`, with a desk and its routes, and a line in `app.py`.
+To add one: a subclass of `Vendor`, and a line in `app.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import asyncio
+import hashlib
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox.catalogue import Model
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.web import Answer, Handler, Json, Refused, Request, Route
+from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.extension import Extension
+from observatory.sandbox.ledger import Call, Ledger
+from observatory.sandbox.web import (
+    CLIENT_LEFT,
+    Json,
+    Refused,
+    application,
+    parse_json,
+    while_connected,
+)
 
-
-class Rejected(Refused):
-    """A refusal that says more than a sentence: `details` go into the vendor's error object."""
-
-    def __init__(self, status: int, text: str, **details: Any) -> None:
-        super().__init__(status, text)
-        self.details = details
+REMEMBERED_PROMPTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,58 +45,142 @@ class Asked:
     schema: Json | None
 
 
-class Vendor(Protocol):
+class Vendor(ABC):
     """How one vendor words requests, answers and errors."""
 
-    @property
-    def name(self) -> str:
-        """The first part of the paths below which it answers."""
+    name: str
+    chat_path: ClassVar[str] = "/chat/completions"
 
+    def __init__(self, *, ledger: Ledger, latency_s: float, extension: Extension) -> None:
+        self._ledger = ledger
+        self._latency_s = latency_s
+        self._extension = extension
+        self._attempts: OrderedDict[str, int] = OrderedDict()
+
+    @property
+    def root(self) -> str:
+        """What the paths begin with."""
+        return f"/{self.name}/v1"
+
+    @abstractmethod
+    def routes(self) -> Sequence[BaseRoute]:
+        """Return what is answered beside chats."""
+
+    @abstractmethod
     def key(self, request: Request) -> str:
         """Return the key that a request carries, or nothing."""
 
-    def admit(self, request: Request) -> None:
+    @abstractmethod
+    def admit(self, request: Request, body: Json) -> None:
         """Raise `Refused` for a bad key, one without credit, or a missing header."""
 
+    @abstractmethod
     def model(self, model_id: object) -> Model:
-        """Return the sound model that is asked for; raise `Refused` for an unknown one."""
+        """Return the model that is asked for; raise `Refused` for an unknown one."""
 
+    @abstractmethod
     def asked(self, body: Json, model: Model) -> Asked:
         """Return what is asked; raise `Refused` for what is malformed or does not fit the model."""
 
+    @abstractmethod
     def written(self, exchange: Exchange, text: str) -> Reply:
         """Return the full response around an answer's text."""
 
+    @abstractmethod
     def failure(self, status: int, text: str, **details: Any) -> Reply:
         """Return an error; `headers` among the details go to the HTTP headers."""
 
+    def app(self) -> Starlette:
+        """Return what answers below `root`."""
+        chat = Route(self.chat_path, self.complete, methods=["POST"])
+        return application(
+            [chat, *self.routes()],
+            lambda error: self.failure(error.status, error.text, **error.details).answer(),
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedModel:
-    """A model that is in no list: what it costs and can do, how it answers, and after how long."""
+    async def complete(self, request: Request) -> Response:
+        """Answer a chat; the ledger knows of it before anybody else does."""
+        raw = await request.body()
+        return await while_connected(request, self._completed(request, raw))
 
-    model: Model
-    answer: Misbehaviour
-    delay_s: float = 0.0
+    async def _completed(self, request: Request, raw: bytes) -> Response:
+        body = _object_or_none(raw)
+        call = self._ledger.open(
+            path=f"{self.root}{self.chat_path}",
+            key=self.key(request),
+            headers=request.headers,
+            body=body or {},
+            size=len(raw),
+        )
+        try:
+            reply = await self._reply(call, request, body)
+        except asyncio.CancelledError:
+            self._close(call, Reply(status=CLIENT_LEFT, body={}))
+            raise
+        except Refused as refusal:
+            reply = self.failure(refusal.status, refusal.text, **refusal.details)
+        self._close(call, reply)
+        return reply.answer()
+
+    async def _reply(self, call: Call, request: Request, body: Json | None) -> Reply:
+        self.admit(request, body or {})
+        if body is None:
+            raise Refused(400, "the body is not a JSON object")
+        if body.get("stream"):
+            raise Refused(400, "the sandbox does not stream")
+        model_id = body.get("model")
+        added = self._extension.model(self, model_id) if isinstance(model_id, str) else None
+        model = added.model if added else self.model(model_id)
+        asked = self.asked(body, model)
+        exchange = Exchange(
+            n=call.n,
+            key=call.key,
+            model=model,
+            messages=asked.messages,
+            schema=asked.schema,
+            at=time.time(),
+            attempt=self._attempt(call.key, body) if added else 1,
+            max_tokens=requested_limit(body),
+        )
+        await _pause(self._latency_s + (added.delay_s if added else 0.0))
+        if added:
+            return added.answer(exchange)
+        return self.written(exchange, exchange.answer())
+
+    def _attempt(self, key: str, body: Json) -> int:
+        """Return how many times this key has asked exactly this, this time included."""
+        asked = json.dumps([key, body.get("model"), body.get("messages")], sort_keys=True)
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        self._attempts[digest] = self._attempts.pop(digest, 0) + 1
+        if len(self._attempts) > REMEMBERED_PROMPTS:
+            self._attempts.popitem(last=False)
+        return self._attempts[digest]
+
+    def _close(self, call: Call, reply: Reply) -> None:
+        self._ledger.close(
+            call, status=reply.status, billed=reply.billed, generation=reply.generation
+        )
 
 
-AddedModels = Callable[[Vendor, str], AddedModel | None]
+def requested_limit(body: Json) -> int | None:
+    """Return the output limit that is asked for, in tokens, by either of its names."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
 
 
-def no_added_models(vendor: Vendor, model_id: str) -> None:
-    """Return nothing: the usual sandbox has only the models of its lists."""
+def _object_or_none(raw: bytes) -> Json | None:
+    try:
+        body = parse_json(raw)
+    except Refused:
+        return None
+    return body if isinstance(body, dict) else None
 
 
-def vendor_route(vendor: Vendor, method: str, path: str, handler: Handler) -> Route:
-    """Return a route that words its errors as the vendor does."""
-
-    def render_error(status: int, text: str) -> Answer:
-        return vendor.failure(status, text).answer()
-
-    return Route(
-        methods=(method,),
-        pattern=re.compile(path),
-        handler=handler,
-        render_error=render_error,
-        own_origin_only=False,
-    )
+async def _pause(seconds: float) -> None:
+    """Wait; an endless wait ends when the client leaves, which cancels the request."""
+    if math.isinf(seconds):
+        await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(seconds)

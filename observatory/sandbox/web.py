@@ -1,105 +1,82 @@
-"""HTTP as the sandbox needs it: requests in, JSON, files and event streams out.
+"""What all parts of the sandbox share of HTTP: refusals, JSON, and work that ends with its client.
 
-Knows nothing of Telegram, of models or of routes; `app.py` ties it to ASGI.
+Knows nothing of Telegram or of models; routes, forms and streams are Starlette's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 Json = dict[str, Any]
 Clock = Callable[[], float]
 
+CLIENT_LEFT = 499
+
 
 class Refused(Exception):
-    """A request that is answered with an error status and one clear sentence."""
+    """A request that is answered with an error status and one clear sentence.
 
-    def __init__(self, status: int, text: str) -> None:
+    `details` go into the error object, in the way of the API that is asked.
+    """
+
+    def __init__(self, status: int, text: str, **details: Any) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.details = details
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One HTTP request, its path counted from the mount, its header names in lower case."""
-
-    method: str
-    mount: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body as JSON.
-
-        Raises:
-            Refused: the body is not JSON, or holds text that UTF-8 cannot carry.
-        """
-        return parse_json(self.body)
-
-    def json_object(self) -> Json:
-        """Return the body as a JSON object; an empty body is an empty object."""
-        value = self.json() if self.body.strip() else {}
-        if not isinstance(value, dict):
-            raise Refused(400, "the body must be a JSON object")
-        return value
+ErrorRenderer = Callable[[Refused], Response]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """One complete answer."""
+def application(
+    routes: Sequence[BaseRoute], render_error: ErrorRenderer, **options: Any
+) -> Starlette:
+    """Return an app for these routes which words its errors, unknown paths too, in its own way."""
 
-    status: int
-    body: bytes
-    content_type: str
-    headers: dict[str, str] = field(default_factory=dict)
+    async def refused(request: Request, error: Exception) -> Response:
+        if isinstance(error, Refused):
+            return render_error(error)
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return render_error(Refused(status, getattr(error, "detail", "")))
+
+    handlers = {Refused: refused, HTTPException: refused}
+    return Starlette(routes=routes, exception_handlers=handlers, **options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """An answer in pieces, open until its source ends or the client leaves.
+def plain_error(error: Refused) -> Response:
+    """Return the error shape of the sandbox's own API: `{"error": text}`."""
+    return json_response({"error": error.text}, status=error.status)
 
-    By default the pieces are server-sent events.
 
-    A source that raises `ConnectionResetError` cuts the connection where it stands.
+def json_response(
+    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return `value` as a JSON answer."""
+    body = json.dumps(value, separators=(",", ":"))
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def json_object(request: Request) -> Json:
+    """Return the body as a JSON object; an empty body is an empty object.
+
+    Raises:
+        Refused: the body is something else.
     """
-
-    chunks: AsyncGenerator[bytes, None]
-    status: int = HTTPStatus.OK
-    content_type: str = "text/event-stream"
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-Answer = Response | Stream
-Handler = Callable[..., Awaitable[Answer]]
-ErrorRenderer = Callable[[int, str], Answer]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A method and a path pattern, who answers it, and how this corner of the sandbox words errors.
-
-    The pattern's groups become the handler's further arguments. `own_origin_only` refuses requests
-    that a page from elsewhere sends through the operator's browser.
-    """
-
-    methods: tuple[str, ...]
-    pattern: re.Pattern[str]
-    handler: Handler
-    render_error: ErrorRenderer
-    own_origin_only: bool
-
-    def matches(self, path: str) -> re.Match[str] | None:
-        """Return how the pattern fits the path, if it does."""
-        return self.pattern.fullmatch(path)
+    raw = await request.body()
+    value = parse_json(raw) if raw.strip() else {}
+    if not isinstance(value, dict):
+        raise Refused(400, "the body must be a JSON object")
+    return value
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -120,29 +97,18 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def json_response(
-    value: Any, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    """Return `value` as a JSON answer that no cache keeps."""
-    return Response(
-        status=status,
-        body=json.dumps(value, separators=(",", ":")).encode(),
-        content_type="application/json",
-        headers={"cache-control": "no-store", **(headers or {})},
-    )
+async def while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """Return what `work` comes to, or cancel it when the client leaves; the body must be read."""
+    answering = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_client_leaves(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else Response(status_code=CLIENT_LEFT)
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
-def plain_error(status: int, text: str) -> Response:
-    """Return the error shape of the sandbox's own API: `{"error": text}`."""
-    return json_response({"error": text}, status=status)
-
-
-def event(name: str, value: Any, *, event_id: str) -> bytes:
-    """Return one server-sent event with a JSON payload."""
-    return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(value)}\n\n".encode()
-
-
-def is_cross_origin(request: Request) -> bool:
-    """Tell whether a browser sent this on behalf of a page from another host."""
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+async def _client_leaves(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -13,7 +13,7 @@ import re
 
 from observatory.sandbox.catalogue import Model
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.vendor import AddedModel, Vendor
+from observatory.sandbox.extension import AddedModel, WireFormat
 from tests.misbehaviours import anthropic, openai, openrouter
 from tests.misbehaviours.refusals import REFUSALS
 from tests.misbehaviours.texts import TEXTS
@@ -25,7 +25,7 @@ FAIL_THEN_OK = re.compile(r"fail-then-ok-(\d{1,3})")
 OF_VENDOR = {"openrouter": openrouter.MISBEHAVIOURS, "anthropic": anthropic.MISBEHAVIOURS}
 
 
-def misbehaving_model(vendor: Vendor, model_id: str) -> AddedModel | None:
+def misbehaving_model(vendor: WireFormat, model_id: str) -> AddedModel | None:
     """Return the misbehaving model of that id, or None if it is none of the vendor's."""
     author = "sandbox/" if vendor.name == "openrouter" else "sandbox-"
     if not model_id.startswith(author):
@@ -37,7 +37,7 @@ def misbehaving_model(vendor: Vendor, model_id: str) -> AddedModel | None:
     return AddedModel(model=_model(model_id), answer=act, delay_s=_delay_s(name))
 
 
-def _misbehaviour(vendor: Vendor, name: str) -> Misbehaviour | None:
+def _misbehaviour(vendor: WireFormat, name: str) -> Misbehaviour | None:
     own = OF_VENDOR.get(vendor.name, openai.MISBEHAVIOURS)
     if name in own:
         return own[name]
@@ -71,11 +71,11 @@ def _model(model_id: str) -> Model:
     )
 
 
-def _sound(vendor: Vendor, exchange: Exchange) -> Reply:
+def _sound(vendor: WireFormat, exchange: Exchange) -> Reply:
     return vendor.written(exchange, exchange.answer())
 
 
-def _failing_first(vendor: Vendor, tries: int) -> Misbehaviour:
+def _failing_first(vendor: WireFormat, tries: int) -> Misbehaviour:
     def fail_or_answer(exchange: Exchange) -> Reply:
         if exchange.attempt <= tries:
             return vendor.failure(500, "Internal Server Error")

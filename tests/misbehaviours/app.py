@@ -1,48 +1,57 @@
-"""The sandbox with the misbehaving models, for tests to run."""
+"""The sandbox as tests run it: misbehaving models, and routes to see and change it."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
-from urllib.parse import parse_qs
 
-from observatory.sandbox.app import Asgi, Message, Receive, Send, create_app
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from observatory.sandbox.admission import bearer, check_key
+from observatory.sandbox.calls import BotCall
+from observatory.sandbox.completions import failure
+from observatory.sandbox.extension import AddedModel, Extension, Parts, WireFormat
+from observatory.sandbox.web import json_response
 from tests.misbehaviours import misbehaving_model
+from tests.misbehaviours.offers import OfferControls
 from tests.misbehaviours.openrouter import LATE_GENERATION
+from tests.misbehaviours.telegram import TelegramControls
 
 
-class MisbehavingSandbox:
-    """An ASGI app: the sandbox, whose `/generation` is late for one of the models."""
+class Misbehaving(Extension):
+    """All that tests add to the sandbox; one for each app."""
 
-    def __init__(self, **options: Any) -> None:
-        self._app: Asgi = create_app(added_models=misbehaving_model, **options)
+    def __init__(self) -> None:
+        self._telegram = TelegramControls()
+        self._offers = OfferControls()
         self._asked_for: set[str] = set()
+        self._parts: Parts
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/api/v1/generation"):
-            (generation_id,) = parse_qs(scope["query_string"].decode()).get("id", [""])
-            send = self._late(generation_id, send)
-        await self._app(scope, receive, send)
+    def model(self, vendor: WireFormat, model_id: str) -> AddedModel | None:
+        return misbehaving_model(vendor, model_id)
 
-    def _late(self, generation_id: str, send: Send) -> Send:
-        """Return what sends a 404 instead at the first ask for a late generation."""
-        start: Message = {}
+    def before_call(self, call: BotCall) -> None:
+        self._telegram.before_call(call)
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                start.update(message)
-                return
-            body = json.loads(message["body"])
-            model = body.get("data", {}).get("model")
-            if model == LATE_GENERATION and generation_id not in self._asked_for:
-                self._asked_for.add(generation_id)
-                text = f"Generation {generation_id} not found"
-                raw = json.dumps({"error": {"code": 404, "message": text}}).encode()
-                headers = [(b"content-type", b"application/json")]
-                await send({"type": "http.response.start", "status": 404, "headers": headers})
-                await send({"type": "http.response.body", "body": raw})
-                return
-            await send(start)
-            await send(message)
+    def after_call(self, call: BotCall, result: Any) -> Any:
+        return self._telegram.after_call(call, result)
 
-        return sending
+    def routes(self, parts: Parts) -> list[BaseRoute]:
+        self._parts = parts
+        return [
+            *self._telegram.routes(parts),
+            *self._offers.routes(parts),
+            Route("/openrouter/api/v1/generation", self.generation),
+        ]
+
+    async def generation(self, request: Request) -> Response:
+        """Answer as the sandbox does, but at the first ask for what is stored late."""
+        key, generation_id = bearer(request), request.query_params.get("id", "")
+        check_key(key)
+        found = self._parts.ledger.generation(generation_id, key=key)
+        is_late = found is not None and found["model"] == LATE_GENERATION
+        if found is None or (is_late and generation_id not in self._asked_for):
+            self._asked_for.add(generation_id)
+            return failure(404, f"Generation {generation_id} not found").answer()
+        return json_response({"data": found})

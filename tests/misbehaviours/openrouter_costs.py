@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from starlette.responses import Response
+
 from observatory.sandbox.exchange import Reply, Spoiling
-from observatory.sandbox.web import Response
 from tests.misbehaviours.bodies import with_body
 
 NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost": 0}
@@ -67,9 +68,7 @@ def _usage_twice(reply: Reply) -> Reply:
     parts = [json.dumps({"usage": NOTHING_USED}), json.dumps(rest)]
     parts.append(json.dumps({"usage": reply.body["usage"]}))
     body = "{" + ",".join(part[1:-1] for part in parts) + "}"
-    wire = Response(
-        status=200, body=body.encode(), content_type="application/json", headers=reply.headers
-    )
+    wire = Response(body, 200, reply.headers, "application/json")
     return replace(reply, wire=wire)
 
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from starlette.responses import StreamingResponse
+
 from observatory.sandbox.completions import written
 from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
-from observatory.sandbox.web import Json, Stream
+from observatory.sandbox.web import Json
 from tests.misbehaviours.bodies import with_body, with_choice, with_message
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
@@ -72,7 +74,7 @@ def _blank(exchange: Exchange) -> Reply:
 def _unasked(exchange: Exchange) -> Reply:
     """Stream the answer although nobody asked for that."""
     whole = _completion(exchange)
-    wire = Stream(chunks=_stream(whole.body), headers=whole.headers)
+    wire = StreamingResponse(_stream(whole.body), 200, whole.headers, "text/event-stream")
     return replace(whole, wire=wire)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from observatory.sandbox.exchange import Exchange, Reply, text_of
-from observatory.sandbox.vendor import Vendor
+from observatory.sandbox.extension import WireFormat
 from observatory.sandbox.web import Json
 
 FEWEST_TOKENS = 900
@@ -20,14 +20,14 @@ SCHEMA = (
 )
 ROLE = "Unsupported value: 'messages[0].role' does not support 'system' with this model."
 
-Refusing = Callable[[Vendor, Exchange], Reply]
+Refusing = Callable[[WireFormat, Exchange], Reply]
 
 
-def _sound(vendor: Vendor, exchange: Exchange) -> Reply:
+def _sound(vendor: WireFormat, exchange: Exchange) -> Reply:
     return vendor.written(exchange, exchange.answer())
 
 
-def _no_schema(vendor: Vendor, exchange: Exchange) -> Reply:
+def _no_schema(vendor: WireFormat, exchange: Exchange) -> Reply:
     if exchange.schema is not None:
         return vendor.failure(400, SCHEMA)
     return _sound(vendor, replace(exchange, schema=_schema_in_words(exchange)))
@@ -43,13 +43,13 @@ def _schema_in_words(exchange: Exchange) -> Json | None:
     return None
 
 
-def _no_system_role(vendor: Vendor, exchange: Exchange) -> Reply:
+def _no_system_role(vendor: WireFormat, exchange: Exchange) -> Reply:
     if any(message.get("role") == "system" for message in exchange.messages):
         return vendor.failure(400, ROLE)
     return _sound(vendor, exchange)
 
 
-def _few_tokens(vendor: Vendor, exchange: Exchange) -> Reply:
+def _few_tokens(vendor: WireFormat, exchange: Exchange) -> Reply:
     if exchange.max_tokens is None or exchange.max_tokens > FEWEST_TOKENS:
         text = (
             f"max_tokens: {exchange.max_tokens} > {FEWEST_TOKENS}, which is the maximum allowed"

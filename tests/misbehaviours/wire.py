@@ -14,8 +14,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from decimal import Decimal
 
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from observatory.sandbox.exchange import Reply, Spoiling
-from observatory.sandbox.web import Response, Stream
 
 FIRST_BYTE_S = 5.0
 DRIP_S = 1.0
@@ -37,12 +39,8 @@ def _in_pieces(
     """Return a spoiling that sends the answer's bytes through `source`."""
 
     def spoil(reply: Reply) -> Reply:
-        wire = Stream(
-            chunks=source(_raw(reply)),
-            status=reply.status,
-            content_type="application/json",
-            headers=reply.headers | (headers or {}),
-        )
+        every = reply.headers | (headers or {})
+        wire = StreamingResponse(source(_raw(reply)), reply.status, every, "application/json")
         return replace(reply, wire=wire)
 
     return spoil
@@ -86,54 +84,52 @@ async def _bomb(raw: bytes) -> Chunks:
     yield packer.compress(raw[-1:]) + packer.flush()
 
 
-async def _half(raw: bytes) -> Chunks:
-    yield raw[: len(raw) // 2]
-    raise ConnectionResetError
+class _Cut(Response):
+    """Declares the whole length and cuts the connection after half of it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send(start | {"headers": self.raw_headers})
+        half = bytes(self.body[: len(self.body) // 2])
+        await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 def _reset(reply: Reply) -> Reply:
-    """Declare the whole length and cut the connection after half of it."""
-    return _in_pieces(_half, {"content-length": str(len(_raw(reply)))})(reply)
+    return replace(reply, wire=_Cut(_raw(reply), 200, reply.headers, "application/json"))
 
 
 def _padded(reply: Reply) -> Reply:
-    wire = Response(
-        status=reply.status,
-        body=PADDING + _raw(reply) + PADDING,
-        content_type="application/json",
-        headers=reply.headers,
-    )
+    body = PADDING + _raw(reply) + PADDING
+    wire = Response(body, reply.status, reply.headers, "application/json")
     return replace(reply, wire=wire)
 
 
 def _replaced_by_page(reply: Reply) -> Reply:
-    return replace(reply, wire=Response(status=200, body=PAGE, content_type="text/html"))
+    return replace(reply, wire=Response(PAGE, 200, media_type="text/html"))
 
 
 def _packed(reply: Reply) -> Reply:
     """Compress the answer although nobody asked for that."""
     packed = gzip.compress(_raw(reply))
     headers = reply.headers | {"content-encoding": "gzip"}
-    wire = Response(status=200, body=packed, content_type="application/json", headers=headers)
+    wire = Response(packed, 200, headers, "application/json")
     return replace(reply, wire=wire)
 
 
 def _blocked(reply: Reply) -> Reply:
-    return _ungenerated(Response(status=403, body=PAGE, content_type="text/html"))
+    return _ungenerated(Response(PAGE, 403, media_type="text/html"))
 
 
 def _bad_gateway(reply: Reply) -> Reply:
-    return _ungenerated(Response(status=502, body=PAGE, content_type="text/html"))
+    return _ungenerated(Response(PAGE, 502, media_type="text/html"))
 
 
 def _redirect(reply: Reply) -> Reply:
-    return _ungenerated(
-        Response(status=307, body=b"", content_type="text/plain", headers={"location": ELSEWHERE})
-    )
+    return _ungenerated(Response(status_code=307, headers={"location": ELSEWHERE}))
 
 
 def _ungenerated(response: Response) -> Reply:
-    return Reply(status=response.status, body={}, billed=Decimal(0), wire=response)
+    return Reply(status=response.status_code, body={}, billed=Decimal(0), wire=response)
 
 
 WIRE: dict[str, Spoiling] = {

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-from tests.misbehaviours.app import MisbehavingSandbox
+from observatory.sandbox.app import create_app
+from tests.misbehaviours.app import Misbehaving
 
 START_TIMEOUT_S = 60.0
 TICK_S = 0.01
@@ -37,7 +38,7 @@ def running_sandbox(
     listener = socket.create_server(("127.0.0.1", port))
     server = _Server(
         uvicorn.Config(
-            MisbehavingSandbox(journal=journal, latency_s=latency_s),
+            create_app(journal=journal, latency_s=latency_s, extension=Misbehaving()),
             log_level="warning",
             lifespan="off",
             # Else a call that takes up a connection after a pause may find it just being closed.

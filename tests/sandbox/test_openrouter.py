@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from tests.sandbox.calling import KEY, Json, complete, content
+from tests.sandbox.calling import KEY, complete, content
 
 SCHEMA = {"type": "object", "properties": {"analysis": {"type": "string"}}}
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
@@ -109,11 +109,6 @@ def test_a_withdrawn_model_is_neither_listed_nor_found_nor_asked_until_it_is_bac
     assert refused.status_code == 404
     assert refused.json()["error"]["availability"]["code"] == "model_deprecated"
     assert complete(sandbox, model_id).status_code == 200
-
-
-@pytest.mark.parametrize("body", [{}, {"id": 7}, {"id": "no/such"}])
-def test_only_a_listed_model_can_be_withdrawn(shared_sandbox: httpx.Client, body: Json) -> None:
-    assert shared_sandbox.post("/openrouter/withdrawn", json=body).status_code == 400
 
 
 def test_endpoints_tell_who_serves_a_model_and_with_which_parameters(

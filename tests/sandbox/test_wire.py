@@ -38,7 +38,10 @@ def test_a_page_comes_instead_of_an_answer_that_was_paid(
 ) -> None:
     response = shared_sandbox.send(chat_request(shared_sandbox, vendor, "not-json"))
 
-    assert (response.status_code, response.headers["content-type"]) == (200, "text/html")
+    assert (response.status_code, response.headers["content-type"].split(";")[0]) == (
+        200,
+        "text/html",
+    )
     assert "x-generation-id" not in response.headers
     assert was_billed(shared_sandbox)
 

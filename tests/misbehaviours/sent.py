@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from observatory.sandbox.web import Clock, Json
+from observatory.sandbox.web import Json
 
 KEPT_MESSAGES = 50_000
 CONTENT = (
@@ -22,8 +22,7 @@ CONTENT = (
 class SentLog:
     """Messages in the order of their sending; numbers count sends, edits and deletions alike."""
 
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._last = 0
         self._rows: OrderedDict[tuple[int, int], Json] = OrderedDict()
 
@@ -56,4 +55,4 @@ class SentLog:
         return self._last
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        return datetime.now(UTC).isoformat(timespec="milliseconds")
