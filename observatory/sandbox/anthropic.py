@@ -9,8 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox import messages_api
-from observatory.sandbox.catalogue import Model
-from observatory.sandbox.price_lists import ANTHROPIC_MODELS, find_listed
+from observatory.sandbox.catalogue import ANTHROPIC_MODELS, Model, find_listed
 from observatory.sandbox.vendor import Asked, Vendor
 from observatory.sandbox.web import Json, Refused, json_response
 

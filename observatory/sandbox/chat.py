@@ -14,9 +14,9 @@ from observatory.sandbox.calls import Upload, read_form
 from observatory.sandbox.chats import Chats, photo_content, text_content
 from observatory.sandbox.entities import utf16_length
 from observatory.sandbox.feed import Feed
-from observatory.sandbox.files import picture_size, picture_type
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.people import Person
+from observatory.sandbox.pictures import picture_size, picture_type
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import (
     Json,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from observatory.sandbox.entities import bot_commands
 from observatory.sandbox.feed import Feed
-from observatory.sandbox.files import Files, StoredFile, picture_size
+from observatory.sandbox.files import Files, StoredFile
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.people import Person, person_from
+from observatory.sandbox.pictures import picture_size
 from observatory.sandbox.state import Chat, State
 from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
 from observatory.sandbox.web import Clock, Json, Refused

@@ -5,6 +5,7 @@ Costs are exact: token estimate times the model's price in Decimal, a number onl
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +15,8 @@ from starlette.responses import Response
 from observatory.sandbox.answers import answer
 from observatory.sandbox.catalogue import Model
 from observatory.sandbox.phrases import read_message
+from observatory.sandbox.pictures import picture_size
+from observatory.sandbox.styles import style_of
 from observatory.sandbox.web import Json, json_response
 
 CHARACTERS_PER_TOKEN = 4
@@ -68,7 +71,16 @@ class Exchange:
 
     def answer(self) -> str:
         """Return the sound answer: by the schema, and quoting the member."""
-        return answer(self.schema, read_message(self.prompt), self.model.id)
+        reading = read_message(self.prompt, picture_in(self.messages))
+        return answer(self.schema, reading, self.model.id)
+
+    def answer_in_style(self) -> str:
+        """Return the answer as this model gives it: one takes no care with JSON at first."""
+        text = self.answer()
+        is_careless = style_of(self.model.id).breaks_json and self.schema is not None
+        if not is_careless or self.is_corrected:
+            return text
+        return f"Sure, here it is:\n{text.removesuffix('}')},"
 
     def figures(self, text: str) -> Figures:
         """Return what `text` takes as the answer."""
@@ -118,6 +130,17 @@ def parts_of(message: Json) -> list[Json]:
     """Return the parts of a message that comes in parts."""
     content = message.get("content")
     return content if isinstance(content, list) else []
+
+
+def picture_in(messages: list[Json]) -> str:
+    """Return what can be told of the first picture in the conversation, or nothing."""
+    for part in (part for message in messages for part in parts_of(message)):
+        if part.get("type") in IMAGE_PARTS:
+            url = (part.get("image_url") or {}).get("url", "")
+            encoded = (part.get("source") or {}).get("data") or url.partition(",")[2]
+            size = picture_size(base64.b64decode(encoded))
+            return f"picture of {size[0]} by {size[1]} pixels" if size else ""
+    return ""
 
 
 def images_in(messages: list[Json]) -> int:

@@ -15,8 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox import chat_api, strictness
 from observatory.sandbox.admission import bearer, requested_messages, requested_schema
-from observatory.sandbox.catalogue import CREATED, Model
-from observatory.sandbox.price_lists import OPENAI_MODELS, find_listed
+from observatory.sandbox.catalogue import CREATED, OPENAI_MODELS, Model, find_listed
 from observatory.sandbox.vendor import Asked, Vendor
 from observatory.sandbox.web import Json, Refused, json_response
 

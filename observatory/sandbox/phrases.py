@@ -1,7 +1,7 @@
 """What a sales coach would say, by the name of the field that asks for it.
 
-Deterministic text for `answers.py`: the same message gives the same words. Templates may use
-`{quote}`, `{role}`, `{company}` and `{worry}`, which are read out of the member's message.
+Deterministic text for `answers.py`: the same message gives each model's same words. Templates may
+use `{quote}`, `{role}`, `{company}` and `{worry}`, which are read out of the member's message.
 """
 
 from __future__ import annotations
@@ -9,11 +9,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from observatory.sandbox.styles import Style
+from observatory.sandbox.web import Json
+
 QUOTE_LENGTH = 140
 MESSAGE_BLOCK = re.compile(r"<message>(.*?)</message>", re.DOTALL)
+TASK_BLOCK = re.compile(r"<task>(.*?)</task>", re.DOTALL)
+PICTURE = re.compile(r"picture of \d+ by \d+ pixels")
+LESS = re.compile(r"\bshorter\b|\bhalf the words\b", re.IGNORECASE)
+SENTENCE_END = re.compile(r"(?<=[.?!]) ")
 COMMAND = re.compile(r"^/\w+(@\w+)?\s*")
 ROLE_AT_COMPANY = re.compile(
-    r"^(?P<role>[^,.;:!?]{2,60}?) at (?:an? |the )?(?P<company>[^,.;:!?]{2,60})"
+    r"^(?P<role>[^,.;:!?]{2,60}?) (?:at (?:an? |the )?|of (?:an? |the ))"
+    r"(?P<company>[^,.;:!?]{2,60})"
 )
 WORRY = re.compile(
     r"(?:worried about|concerned about|afraid of|objects to|hesitates over) "
@@ -29,10 +37,14 @@ class Reading:
     role: str
     company: str
     worry: str
+    wants_less: bool = False  # asked for a shorter answer
+    picture: str = ""  # what is known of the picture, if there is one
 
 
-def read_message(prompt: str) -> Reading:
+def read_message(prompt: str, picture: str = "") -> Reading:
     """Return the quote and facts of the member's message inside a user prompt."""
+    task = TASK_BLOCK.search(prompt)
+    noted = PICTURE.search(prompt)
     block = MESSAGE_BLOCK.search(prompt)
     message = " ".join((block[1] if block else prompt).split())
     facts = COMMAND.sub("", message)
@@ -43,6 +55,8 @@ def read_message(prompt: str) -> Reading:
         role=person["role"] if person else "the person described",
         company=person["company"] if person else "their company",
         worry=worry["worry"] if worry else "what a change would cost them",
+        wants_less=bool(LESS.search(f"{task[1] if task else ''} {message}")),
+        picture=picture or (noted[0] if noted else ""),
     )
 
 
@@ -120,7 +134,6 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "End with one dated next step",
     ),
     "next_exercise": ("Answer “{worry}” with two questions and no statement, in under a minute.",),
-    "text": ("{role} at {company} is concerned about {worry}", "They wrote: “{quote}”"),
     "question": (
         "What would have to be true for {worry} to stop being the reason to wait?",
         "Who besides you has to be comfortable with this?",
@@ -133,38 +146,65 @@ SINGULAR = {
     "risk": "risks",
     "criteria": "name",
     "steps": "action",
-    "facts": "text",
     "questions": "question",
     "criterion": "name",
     "exercise": "next_exercise",
-    "content": "text",
+    "content": "analysis",
     "answer": "analysis",
     "reply": "draft",
     "message": "draft",
 }
-ITEMS = {"steps": 3, "criteria": 3, "signals": 1}
-USUAL_ITEMS = 2
+ITEMS = {"criteria": 3, "signals": 1}
+OPENED = ("analysis", "feedback")
+ILLUSTRATED = ("analysis", "summary")
 SLOT = re.compile(r"\{(quote|role|company|worry)\}")
 PADDING = " Keep it concrete: one question, one number, one next step."
 
 
-def phrase(name: str, hint: str, index: int, reading: Reading) -> str:
+REQUEST = "Could we take twenty minutes on Thursday to put a figure on {worry} together?"
+
+
+def phrase(name: str, hint: str, index: int, reading: Reading, style: Style) -> str:
     """Return the `index`-th text for a field of this name; `hint` describes unknown fields."""
-    key = name.lower()
-    templates = PHRASES.get(SINGULAR.get(key, key)) or (f"{_label(name, hint)}: “{{quote}}”",)
+    key = SINGULAR.get(name.lower(), name.lower())
+    templates = PHRASES.get(key) or (f"{_label(name, hint)}: “{{quote}}”",)
+    template = templates[index % len(templates)]
+    if reading.wants_less and key == "draft":
+        template = REQUEST
+    elif key != "draft":
+        sentences = SENTENCE_END.split(template)
+        template = " ".join(sentences[: 1 if reading.wants_less else style.sentences])
+    if key in OPENED:
+        template = style.opening + template
+    if reading.picture and key in ILLUSTRATED:
+        template += f" It comes with a {reading.picture}."
+    return _filled(template, reading)
+
+
+def learnt(reading: Reading) -> list[Json]:
+    """Return what is worth remembering of the member who wrote this."""
+    if reading.company == "their company":
+        return [{"text": "Wants drafts that are ready to send", "kind": "style"}]
+    text = "Sells to a {company}; speaks with its {role}, who cares about {worry}"
+    return [{"text": _filled(text, reading), "kind": "market"}]
+
+
+def plain_answer(reading: Reading, style: Style) -> str:
+    """Return what a model says when no schema was asked for."""
+    sentences = (
+        "On “{quote}”: take {worry} as a sign of interest.",
+        "Ask what it cost them last time, and put a figure on it together.",
+        "Offer a first step that can be undone.",
+    )
+    kept = sentences[: 1 if reading.wants_less else style.sentences]
+    return _filled(style.opening + " ".join(kept), reading)
+
+
+def _filled(template: str, reading: Reading) -> str:
     # Not str.format, and in one pass: members write braces too.
-    return SLOT.sub(lambda slot: getattr(reading, slot[1]), templates[index % len(templates)])
+    return SLOT.sub(lambda slot: getattr(reading, slot[1]), template)
 
 
 def _label(name: str, hint: str) -> str:
     words = shorten(hint, 60).rstrip(".:") or name.replace("_", " ") or "answer"
     return words[0].upper() + words[1:]
-
-
-def plain_answer(reading: Reading, model_id: str) -> str:
-    """Return what a model says when no schema was asked for."""
-    return (
-        f"On “{reading.quote}”: take {reading.worry} as a sign of interest. Ask what it cost them"
-        f" last time, put a figure on it together, and offer a first step that can be undone."
-        f" (answered by {model_id})"
-    )

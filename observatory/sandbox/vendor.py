@@ -25,6 +25,7 @@ from observatory.sandbox.catalogue import Model
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.extension import Extension
 from observatory.sandbox.ledger import Call, Ledger
+from observatory.sandbox.styles import style_of
 from observatory.sandbox.web import (
     CLIENT_LEFT,
     Json,
@@ -142,10 +143,11 @@ class Vendor(ABC):
             attempt=self._attempt(call.key, body) if added else 1,
             max_tokens=requested_limit(body),
         )
-        await _pause(self._latency_s + (added.delay_s if added else 0.0))
+        pace = style_of(model.id).pace
+        await _pause(self._latency_s * pace + (added.delay_s if added else 0.0))
         if added:
             return added.answer(exchange)
-        return self.written(exchange, exchange.answer())
+        return self.written(exchange, exchange.answer_in_style())
 
     def _attempt(self, key: str, body: Json) -> int:
         """Return how many times this key has asked exactly this, this time included."""

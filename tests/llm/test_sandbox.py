@@ -16,7 +16,7 @@ from agents.llm.errors import AnswerNotJson, KeyRejected, ModelUnavailable, NoCr
 from agents.llm.keys import PlainKey
 from agents.llm.model_match import is_same_model
 from agents.llm.router import create_provider
-from observatory.sandbox.price_lists import ANTHROPIC_MODELS, OPENAI_MODELS
+from observatory.sandbox.catalogue import ANTHROPIC_MODELS, OPENAI_MODELS
 from tests.llm.calling import Recorder, everything_logged
 from tests.llm.sandboxed import SandboxTestCase
 from tests.llm.test_openrouter import PICTURES

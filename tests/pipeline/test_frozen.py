@@ -23,6 +23,7 @@ from tests.pipeline import frozen
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_conversation import PIXEL
 from tests.pipeline.bot.test_restarts import until_none_is_open
+from tests.pipeline.frozen_answers import FrozenAnswers
 from tests.pipeline.test_admin import operator
 from tests.pipeline.test_rerun import MAY, press
 from tests.sandbox.serving import running_sandbox
@@ -69,7 +70,7 @@ class DifferencesTests(SimpleTestCase):
 @override_settings(SECURE_SSL_REDIRECT=False)
 class FrozenTests(BotCase):
     async def test_the_rows_of_these_runs_are_the_stored_ones(self):
-        with running_sandbox() as base_url:
+        with running_sandbox(extension=FrozenAnswers()) as base_url:
             await self.people_and_scenario()
             async with self.bot_at(base_url) as chat:
                 await ask(chat, MAYA, "VP of Strategy at a mid-size bank, worried about switching")

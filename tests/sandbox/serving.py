@@ -32,13 +32,17 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def running_sandbox(
-    *, journal: Path | None = None, latency_s: float = 0.0, port: int = 0
+    *,
+    journal: Path | None = None,
+    latency_s: float = 0.0,
+    port: int = 0,
+    extension: Misbehaving | None = None,
 ) -> Iterator[str]:
     """Yield the base URL of a sandbox that runs until the block ends."""
     listener = socket.create_server(("127.0.0.1", port))
     server = _Server(
         uvicorn.Config(
-            create_app(journal=journal, latency_s=latency_s, extension=Misbehaving()),
+            create_app(journal=journal, latency_s=latency_s, extension=extension or Misbehaving()),
             log_level="warning",
             lifespan="off",
             # Else a call that takes up a connection after a pause may find it just being closed.

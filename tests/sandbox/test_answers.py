@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from observatory.sandbox.answers import answer
-from observatory.sandbox.phrases import read_message
+from observatory.sandbox.phrases import Reading, read_message
+from observatory.sandbox.styles import style_of
 from observatory.sandbox.web import Refused
 
 Json = dict[str, Any]
@@ -42,15 +43,10 @@ class Criterion(BaseModel):
 class Advice(BaseModel):
     summary: str
     kind: Literal["support", "training"]
-    confidence: float = Field(gt=0, lt=1)
     signals: list[Signal] = Field(min_length=2, max_length=4)
     steps: list[Step] = Field(max_length=2)
     criteria: list[Criterion]
     analysis: str = Field(min_length=20, max_length=120)
-    parent: Advice | None = None
-    replies: list[Advice] = []
-    even: int = Field(multiple_of=2, ge=3)
-    anything: dict[str, str]
 
 
 def test_an_answer_validates_against_a_model_with_every_kind_of_field() -> None:
@@ -62,99 +58,60 @@ def test_an_answer_validates_against_a_model_with_every_kind_of_field() -> None:
     assert advice.analysis.endswith(f"(answered by {MODEL})")
 
 
-def scalars() -> st.SearchStrategy[Json]:
-    def with_bounds(kind: str, low: int, room: int) -> Json:
-        return {"type": kind, "minimum": low, "maximum": low + room}
-
-    def with_lengths(least: int, room: int) -> Json:
-        return {"type": "string", "minLength": least, "maxLength": least + room}
-
-    small = st.integers(-50, 50)
-    return st.one_of(
-        st.builds(with_bounds, st.sampled_from(["integer", "number"]), small, st.integers(0, 9)),
-        st.builds(with_lengths, st.integers(0, 300), st.integers(0, 90)),
-        st.builds(lambda low: {"type": "integer", "exclusiveMinimum": low}, small),
-        st.builds(lambda high: {"type": "number", "exclusiveMaximum": high}, small),
-        st.sampled_from([{"type": "boolean"}, {"type": "string"}, {"type": "null"}]),
-        st.builds(lambda values: {"enum": values}, st.lists(small, min_size=1, unique=True)),
-        st.builds(lambda value: {"const": value}, st.text(max_size=5)),
-    )
+def analysis(model_id: str, reading: Reading = READING) -> str:
+    schema = {"type": "object", "properties": {"analysis": {"type": "string"}}}
+    return str(json.loads(answer(schema, reading, model_id))["analysis"])
 
 
-def containers(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
-    def an_array(items: Json, least: int, room: int) -> Json:
-        return {"type": "array", "items": items, "minItems": least, "maxItems": least + room}
+def test_models_differ_in_length_tone_and_pace() -> None:
+    models = ("anthropic/claude-sonnet-4.5", "anthropic/claude-haiku-4.5", "openai/gpt-5-mini")
+    styles = [style_of(model_id) for model_id in (*models, "google/gemini-2.5-flash")]
+    said = [analysis(model_id).partition(" (answered")[0] for model_id in models]
 
-    def an_object(properties: Json) -> Json:
-        return {"type": "object", "properties": properties, "required": list(properties)}
-
-    names = st.sampled_from(["summary", "steps", "action", "x", "score", "signals", "quote"])
-    return st.one_of(
-        st.builds(an_array, inner, st.integers(0, 4), st.integers(0, 3)),
-        st.builds(an_object, st.dictionaries(names, inner, max_size=4)),
-        st.builds(lambda one: {"anyOf": [{"type": "null"}, one]}, inner),
-    )
+    assert len({style.pace for style in styles}) == len(styles)
+    assert len(set(said)) == 3 - 1, "the default model and the thorough one say the same here"
+    assert len(said[1]) < len(said[0])
 
 
-@given(st.recursive(scalars(), containers, max_leaves=8))
-def test_an_answer_validates_against_any_schema(schema: Json) -> None:
-    value = json.loads(answer(schema, READING, MODEL))
+def test_shorter_is_honoured() -> None:
+    shorter = read_message(f"<message>{MESSAGE}</message><task>In at most half the words</task>")
 
-    assert_fits(value, schema)
-
-
-def assert_fits(value: Any, schema: Json) -> None:
-    if "anyOf" in schema:
-        assert_fits(value, schema["anyOf"][value is not None])
-    elif "enum" in schema:
-        assert value in schema["enum"]
-    elif "const" in schema:
-        assert value == schema["const"]
-    else:
-        CHECKS[schema["type"]](value, schema)
+    assert len(analysis(MODEL, shorter)) < len(analysis(MODEL))
+    assert read_message("Shorter, please").wants_less
 
 
-def assert_number(value: Any, schema: Json) -> None:
-    assert isinstance(value, int if schema["type"] == "integer" else int | float)
-    assert not isinstance(value, bool)
-    assert schema.get("minimum", value) <= value <= schema.get("maximum", value)
-    assert schema.get("exclusiveMinimum", value - 1) < value < schema.get("exclusiveMaximum", 999)
+def test_a_picture_is_spoken_of_by_who_sees_it_and_by_who_reads_of_it() -> None:
+    seen = read_message("What is this?", "picture of 40 by 30 pixels")
+    told = read_message("<message>Hi</message><profile>It comes with a picture of 8 by 9 pixels.")
+
+    assert "picture of 40 by 30 pixels" in analysis(MODEL, seen)
+    assert "picture of 8 by 9 pixels" in analysis(MODEL, told)
 
 
-def assert_string(value: Any, schema: Json) -> None:
-    assert isinstance(value, str)
-    assert schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+class Fact(BaseModel):
+    text: str
+    kind: Literal["role", "market", "goal", "style"]
 
 
-def assert_array(value: Any, schema: Json) -> None:
-    assert schema["minItems"] <= len(value) <= schema["maxItems"]
-    for item in value:
-        assert_fits(item, schema["items"])
+class Memory(BaseModel):
+    facts: list[Fact]
 
 
-def assert_object(value: Any, schema: Json) -> None:
-    assert set(value) == set(schema["properties"])
-    for name, inner in schema["properties"].items():
-        assert_fits(value[name], inner)
+@pytest.mark.parametrize(
+    ("message", "fact"),
+    [
+        (
+            MESSAGE,
+            "Sells to a mid-size bank; speaks with its VP of Strategy, who cares about switching"
+            " cost",
+        ),
+        ("How do I begin?", "Wants drafts that are ready to send"),
+    ],
+)
+def test_what_is_remembered_reads_like_a_fact(message: str, fact: str) -> None:
+    text = answer(Memory.model_json_schema(), read_message(message), MODEL)
 
-
-def assert_boolean(value: Any, schema: Json) -> None:
-    assert isinstance(value, bool)
-
-
-def assert_null(value: Any, schema: Json) -> None:
-    assert value is None
-
-
-CHECKS = {
-    "integer": assert_number,
-    "number": assert_number,
-    "string": assert_string,
-    "array": assert_array,
-    "object": assert_object,
-    "boolean": assert_boolean,
-    "null": assert_null,
-}
+    assert [one.text for one in Memory.model_validate_json(text).facts] == [fact]
 
 
 @given(st.text(max_size=400))

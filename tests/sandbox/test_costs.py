@@ -7,8 +7,9 @@ import math
 from decimal import Decimal
 
 import httpx
+import pytest
 
-from tests.sandbox.calling import complete, generation, last_call
+from tests.sandbox.calling import complete, content, generation, last_call
 
 
 def test_a_cost_may_be_said_again_as_upstream(shared_sandbox: httpx.Client) -> None:
@@ -32,6 +33,25 @@ def test_odd_figures_are_odd_in_every_way_and_the_bill_is_sound(
     assert usage["cost_details"]["upstream_inference_cost"] < 0
     assert 0 < Decimal(last_call(shared_sandbox)["cost_usd"]) < 1
     assert last_call(shared_sandbox)["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "cost"), [("negative", -0.25), ("text", "about a cent"), ("nan", "NaN")]
+)
+def test_a_cost_may_be_no_price(shared_sandbox: httpx.Client, name: str, cost: object) -> None:
+    body = complete(shared_sandbox, f"sandbox/odd-cost-{name}").json()
+
+    billed = generation(shared_sandbox, body["id"]).json()["data"]["total_cost"]
+    assert body["usage"]["cost"] == cost
+    assert billed == float(last_call(shared_sandbox)["cost_usd"]) > 0
+
+
+def test_a_usage_may_be_said_twice_in_one_object(shared_sandbox: httpx.Client) -> None:
+    response = complete(shared_sandbox, "sandbox/duplicate-usage")
+
+    assert response.text.count('"usage"') == 2
+    assert response.json()["usage"]["cost"] > 0
+    assert content(response)
 
 
 def test_a_late_generation_is_found_at_the_second_ask(shared_sandbox: httpx.Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,7 +11,8 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from tests.sandbox.calling import KEY, complete, content
+from observatory.sandbox.catalogue import find_model
+from tests.sandbox.calling import KEY, Json, complete, content, json_schema, png
 
 SCHEMA = {"type": "object", "properties": {"analysis": {"type": "string"}}}
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
@@ -60,6 +63,32 @@ def test_the_same_request_gets_the_same_answer_from_a_named_model(
     assert first == second != other
     assert first.count("openai/gpt-5-mini") == 1
     assert "Who decides?" in first
+
+
+def test_one_model_takes_no_care_with_json_until_it_is_asked_again(
+    shared_sandbox: httpx.Client,
+) -> None:
+    model, wanted = "mistralai/mistral-small-3.2-24b-instruct", json_schema(SCHEMA)
+    asked = [{"role": "user", "content": "Hello"}]
+    again = [*asked, {"role": "assistant", "content": "…"}, {"role": "user", "content": "JSON!"}]
+
+    careless = complete(shared_sandbox, model, response_format=wanted, messages=asked)
+    careful = complete(shared_sandbox, model, response_format=wanted, messages=again)
+
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(content(careless))
+    assert json.loads(content(careful))["analysis"]
+
+
+def test_a_picture_is_measured(shared_sandbox: httpx.Client) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(png(8, 9)).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "And?"}]
+    asked = [{"role": "user", "content": parts}]
+    said = complete(
+        shared_sandbox, "openai/gpt-4.1", messages=asked, response_format=json_schema(SCHEMA)
+    )
+
+    assert "picture of 8 by 9 pixels" in content(said)
 
 
 def test_an_alias_answers_as_its_target(shared_sandbox: httpx.Client) -> None:
@@ -122,6 +151,149 @@ def test_endpoints_tell_who_serves_a_model_and_with_which_parameters(
         (one["provider_name"], "structured_outputs" in one["supported_parameters"])
         for one in endpoints
     ] == [("Mistral", True), ("DeepInfra", False)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("openai/gpt-4.1", "openai/gpt-4.1"),
+        ("anthropic/claude-sonnet-latest", "anthropic/claude-sonnet-4.5"),
+        ("openai/gpt-4.1:free", "openai/gpt-4.1"),
+    ],
+)
+def test_one_model_is_found_by_id_alias_and_variant(
+    shared_sandbox: httpx.Client, asked: str, found: str
+) -> None:
+    response = shared_sandbox.get(f"/openrouter/api/v1/model/{asked}")
+
+    assert response.json()["data"]["id"] == found
+
+
+def test_an_unknown_model_is_not_found(shared_sandbox: httpx.Client) -> None:
+    assert shared_sandbox.get("/openrouter/api/v1/model/no/such").status_code == 404
+
+
+def test_a_price_by_the_hour_wraps_midnight() -> None:
+    model = find_model("deepseek/deepseek-v3.2")
+    assert model is not None
+    at_0000, at_1200, at_1700 = 1_700_006_400.0, 1_700_049_600.0, 1_700_067_600.0
+
+    prices = [
+        model.cost_usd(prompt_tokens=1000, completion_tokens=0, at=at)[0]
+        for at in (at_0000, at_1200, at_1700)
+    ]
+
+    assert prices == [Decimal("0.000135"), Decimal("0.00027"), Decimal("0.000135")]
+
+
+def test_a_price_by_prompt_size_applies_above_its_threshold() -> None:
+    model = find_model("anthropic/claude-sonnet-4.5")
+    assert model is not None
+
+    small, _ = model.cost_usd(prompt_tokens=199_999, completion_tokens=1, at=0)
+    large, _ = model.cost_usd(prompt_tokens=200_000, completion_tokens=1, at=0)
+
+    assert small == 199_999 * Decimal("0.000003")
+    assert large == 200_000 * Decimal("0.000006")
+
+
+@pytest.mark.parametrize(
+    "key", ["none", "sk-or-v1-short", "sk-ant-0123456789012345", "sk-or-v1-revoked-0123456789"]
+)
+def test_a_bad_key_is_refused(shared_sandbox: httpx.Client, key: str) -> None:
+    chat = complete(shared_sandbox, "openai/gpt-4.1", key=key)
+    check = shared_sandbox.get("/openrouter/api/v1/key", headers={"authorization": f"Bearer {key}"})
+
+    assert chat.status_code == check.status_code == 401
+    assert chat.json()["error"]["code"] == 401
+
+
+def test_a_good_key_describes_itself_without_showing_itself(shared_sandbox: httpx.Client) -> None:
+    complete(shared_sandbox, "openai/gpt-4.1")
+
+    response = shared_sandbox.get(
+        "/openrouter/api/v1/key", headers={"authorization": f"Bearer {KEY}"}
+    )
+
+    facts = response.json()["data"]
+    assert facts["usage"] > 0
+    assert facts["limit_remaining"] == pytest.approx(facts["limit"] - facts["usage"])
+    assert KEY not in response.text
+
+
+def test_a_key_without_credit_gets_402(shared_sandbox: httpx.Client) -> None:
+    response = complete(shared_sandbox, "openai/gpt-4.1", key="sk-or-v1-nocredit-000000")
+
+    assert response.status_code == 402
+
+
+def test_an_unknown_model_is_400_with_the_real_words(shared_sandbox: httpx.Client) -> None:
+    response = complete(shared_sandbox, "no/such")
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "no/such is not a valid model ID"
+
+
+def test_a_picture_for_a_model_that_reads_only_text_is_404(shared_sandbox: httpx.Client) -> None:
+    messages = [{"role": "user", "content": PICTURE}]
+
+    blind = complete(shared_sandbox, "meta-llama/llama-3.3-70b-instruct", messages=messages)
+    seeing = complete(shared_sandbox, "openai/gpt-4.1", messages=messages)
+
+    assert blind.status_code == 404
+    assert blind.json()["error"]["message"] == "No endpoints found that support image input"
+    assert seeing.status_code == 200
+
+
+def test_a_schema_that_the_model_cannot_follow_is_404_if_parameters_are_required(
+    shared_sandbox: httpx.Client,
+) -> None:
+    model, wanted = "nousresearch/hermes-3-llama-3.1-70b", json_schema(SCHEMA)
+
+    strict = complete(
+        shared_sandbox, model, response_format=wanted, provider={"require_parameters": True}
+    )
+    lenient = complete(shared_sandbox, model, response_format=wanted)
+
+    availability = strict.json()["error"]["availability"]
+    assert strict.status_code == 404
+    assert availability["code"] == "constraint_filtered"
+    assert availability["constraint"]["field"] == "response_format"
+    assert lenient.status_code == 200
+    assert not content(lenient).startswith("{")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": []},
+        {"messages": "Hello"},
+        {"messages": [{"content": "Hello"}]},
+        {"messages": [{"role": "user", "content": ["Hello"]}]},
+        {"model": None},
+        {"response_format": "json"},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": json_schema({"$ref": "#/nowhere"})},
+        {"response_format": json_schema({"$ref": "#"})},
+        {"response_format": json_schema({"type": "string", "minLength": "many"})},
+    ],
+)
+def test_a_malformed_request_is_400(shared_sandbox: httpx.Client, body: Json) -> None:
+    response = complete(shared_sandbox, "openai/gpt-4.1", **body)
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"model": NaN}'])
+def test_a_body_that_is_no_json_object_is_400(shared_sandbox: httpx.Client, raw: bytes) -> None:
+    response = shared_sandbox.post(
+        "/openrouter/api/v1/chat/completions",
+        content=raw,
+        headers={"authorization": f"Bearer {KEY}"},
+    )
+
+    assert response.status_code == 400
 
 
 def test_a_generation_is_told_to_the_key_that_paid_and_to_no_other(

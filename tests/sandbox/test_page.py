@@ -140,6 +140,21 @@ def test_the_command_menu_is_driven_by_the_keyboard(page: Page, sandbox: httpx.C
     expect(page.get_by_role("listbox")).to_be_hidden()
 
 
+def test_a_command_that_is_typed_out_is_sent_by_enter(page: Page, sandbox: httpx.Client) -> None:
+    commands = [{"command": "help", "description": "What I can do"}]
+    bot(sandbox, "setMyCommands", commands=commands)
+    expect(page.get_by_role("button", name="Commands")).to_be_visible()
+    field = page.get_by_role("textbox", name="Message")
+
+    field.press_sequentially("/help")
+    expect(page.get_by_role("option")).to_have_count(1)
+    field.press("Enter")
+
+    expect(page.locator(".row.out .body")).to_have_text("/help")
+    expect(field).to_have_value("")
+    expect(page.get_by_role("listbox")).to_be_hidden()
+
+
 def test_a_pressed_button_shows_the_bots_answer(page: Page, sandbox: httpx.Client) -> None:
     keyboard = {"inline_keyboard": [[{"text": "Shorter", "callback_data": "shorter"}]]}
     send(sandbox, reply_markup=keyboard)

@@ -80,6 +80,8 @@ function onKey(event, send) {
 
 function onMenuKey(event) {
   const items = [...menu.children];
+  // A command that is typed out needs no choosing: Enter sends it.
+  if (event.key === 'Enter' && text.value === `/${items[chosen]?.dataset.command}`) return false;
   if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
     const step = event.key === 'ArrowDown' ? 1 : -1;
     choose((chosen + step + items.length) % items.length);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observatory.sandbox.files import picture_size
+from observatory.sandbox.pictures import picture_size
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.people.pictures import NOT_READ, TOO_MANY_PIXELS, PictureRefused, prepared
