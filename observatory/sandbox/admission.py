@@ -120,10 +120,7 @@ def check_fit(model: Model, messages: list[Json], body: Json) -> None:
                 "retryable": False,
                 "retry_after": None,
                 "requested_models": [model.id],
-                "affected_providers": [model.provider],
-                "excluded_by": "require_parameters",
                 "fallback_models": ["anthropic/claude-haiku-4.5", "openai/gpt-5-mini"],
                 "constraint": {"field": "response_format", "detail": "not supported"},
-                "docs_url": "https://openrouter.ai/docs",
             },
         )

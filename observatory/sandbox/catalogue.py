@@ -81,7 +81,6 @@ class Model:
                 "input_modalities": list(self.inputs),
                 "output_modalities": ["text"],
                 "tokenizer": "Other",
-                "instruct_type": None,
             },
             "pricing": pricing,
             "top_provider": {
@@ -89,13 +88,8 @@ class Model:
                 "max_completion_tokens": self.context_length // 4,
                 "is_moderated": False,
             },
-            "per_request_limits": None,
             "supported_parameters": list(self.parameters),
-            "default_parameters": None,
-            "supported_voices": None,
-            "knowledge_cutoff": None,
             "expiration_date": self._expiration_date(at),
-            "links": {"details": f"/api/v1/models/{self.id}/endpoints"},
         }
         if self.alias_target:
             payload["alias_target"] = {"slug": self.alias_target, "name": self.name}
@@ -117,7 +111,6 @@ class Model:
             "pricing": {"prompt": self.prompt, "completion": self.completion},
             "supported_parameters": list(parameters),
             "status": 0,
-            "uptime_last_5m": None,
             "uptime_last_30m": uptime,
             "uptime_last_1d": uptime,
             "latency_last_30m": {"p50": 700, "p75": 900, "p90": 1400, "p99": 3100},

@@ -16,7 +16,6 @@ ERRORS = {
     503: ("server_error", None),
 }
 OTHER_ERROR = ("invalid_request_error", None)
-LIMITS = {"requests": 10_000, "tokens": 30_000_000}
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
@@ -24,9 +23,7 @@ def failure(status: int, text: str, **details: Any) -> Reply:
     headers = details.pop("headers", {})
     kind, code = ERRORS.get(status, OTHER_ERROR)
     usual = {"message": text, "type": kind, "param": None, "code": code}
-    return Reply(
-        status=status, body={"error": usual | details}, headers=_request_headers() | headers
-    )
+    return Reply(status=status, body={"error": usual | details}, headers=_request_id() | headers)
 
 
 def written(exchange: Exchange, text: str) -> Reply:
@@ -41,13 +38,11 @@ def written(exchange: Exchange, text: str) -> Reply:
         "model": exchange.model.served_as,
         "choices": [_choice(text, is_cut=is_cut)],
         "usage": _usage(figures),
-        "service_tier": "default",
-        "system_fingerprint": "fp_sandbox",
     }
     return Reply(
         status=200,
         body=body,
-        headers=_request_headers() | _limits(figures),
+        headers=_request_id(),
         billed=figures.total_usd,
         generation={
             "id": completion_id,
@@ -72,32 +67,10 @@ def _usage(figures: Figures) -> Json:
         "prompt_tokens": figures.prompt_tokens,
         "completion_tokens": figures.completion_tokens,
         "total_tokens": figures.prompt_tokens + figures.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
 
 
-def _request_headers() -> dict[str, str]:
-    return {
-        "x-request-id": f"req_{secrets.token_hex(16)}",
-        "openai-processing-ms": "1",
-        "openai-version": "2020-10-01",
-    }
-
-
-def _limits(figures: Figures) -> dict[str, str]:
-    """Return the rate-limit headers of an answer, as if it were the first of its minute."""
-    taken = {"requests": 1, "tokens": figures.prompt_tokens + figures.completion_tokens}
-    headers: dict[str, str] = {}
-    for kind, limit in LIMITS.items():
-        headers |= {
-            f"x-ratelimit-limit-{kind}": str(limit),
-            f"x-ratelimit-remaining-{kind}": str(limit - taken[kind]),
-            f"x-ratelimit-reset-{kind}": "6ms",
-        }
-    return headers
+def _request_id() -> dict[str, str]:
+    return {"x-request-id": f"req_{secrets.token_hex(16)}"}

@@ -29,8 +29,6 @@ def written(exchange: Exchange, text: str) -> Reply:
         "model": exchange.model.served_as,
         "object": "chat.completion",
         "created": int(exchange.at),
-        "system_fingerprint": None,
-        "service_tier": None,
         "choices": [_choice(text, is_cut=is_cut)],
         "usage": _usage(figures),
     }
@@ -54,7 +52,6 @@ def _choice(text: str, *, is_cut: bool) -> Json:
             "content": text,
             "refusal": None,
             "reasoning": None,
-            "reasoning_details": [],
         },
     }
 
@@ -68,11 +65,8 @@ def _usage(figures: Figures) -> Json:
         "is_byok": False,
         "prompt_tokens_details": {
             "cached_tokens": 0,
-            "cache_write_tokens": 0,
-            "audio_tokens": 0,
-            "video_tokens": 0,
         },
-        "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
         "cost_details": {
             "upstream_inference_cost": None,
             "upstream_inference_prompt_cost": float(figures.costs[0]),
@@ -95,12 +89,6 @@ def _generation(body: Json, figures: Figures) -> Json:
         "tokens_completion": figures.completion_tokens,
         "native_tokens_prompt": figures.prompt_tokens,
         "native_tokens_completion": figures.completion_tokens,
-        "latency": 1,
-        "generation_time": 1,
         "finish_reason": choice["finish_reason"],
         "native_finish_reason": choice["native_finish_reason"],
-        "streamed": False,
-        "cancelled": False,
-        "session_id": None,
-        "external_user": None,
     }

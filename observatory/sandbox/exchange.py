@@ -6,7 +6,6 @@ Costs are exact: token estimate times the model's price in Decimal, a number onl
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -40,7 +39,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One valid request: who asks which model what; `attempt` counts equal requests from 1."""
+    """One valid request: who asks which model what."""
 
     n: int
     key: str
@@ -48,7 +47,6 @@ class Exchange:
     messages: list[Json]
     schema: Json | None
     at: float
-    attempt: int
     max_tokens: int | None = None  # the output limit that was asked for
 
     def fitted(self, text: str) -> tuple[str, bool]:
@@ -111,10 +109,6 @@ class Reply:
     def answer(self) -> Response:
         """Return what goes out."""
         return self.wire or json_response(self.body, status=self.status, headers=self.headers)
-
-
-Misbehaviour = Callable[[Exchange], Reply]
-Spoiling = Callable[[Reply], Reply]
 
 
 def text_of(message: Json) -> str:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import mimetypes
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from observatory.sandbox.journal import Journal
@@ -81,12 +80,6 @@ class Files:
                 data=base64.b64decode(record["base64"]),
             )
         )
-
-    def records(self, used: frozenset[str]) -> Iterator[Json]:
-        """Yield what a compact journal must hold: the files that a message still shows."""
-        for file in self._by_id.values():
-            if file.file_id in used and len(file.data) <= JOURNALED_BYTES:
-                yield file.as_record()
 
     def get(self, file_id: str) -> StoredFile | None:
         """Return the file with this id."""

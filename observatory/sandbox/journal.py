@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from observatory.sandbox.web import Json
 
-COMPACT_ABOVE_BYTES = 5 * 1024 * 1024
 SECRET = re.compile(r"\bsk-[A-Za-z0-9_-]{12,}|\b\d{6,}:[A-Za-z0-9_-]{30,}")
 
 
@@ -26,15 +25,6 @@ class Journal:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _end_torn_line(path)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether rewriting the file with current records only is worth it."""
-        return (
-            self._path is not None
-            and self._path.exists()
-            and self._path.stat().st_size > COMPACT_ABOVE_BYTES
-        )
 
     def read(self) -> Iterator[Json]:
         """Yield the records of earlier lives; a line torn by a kill is skipped."""
@@ -55,17 +45,6 @@ class Journal:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
-
-    def rewrite(self, records: Iterable[Json]) -> None:
-        """Replace the whole file, so that a kill leaves either the old or the new one."""
-        if self._path is None:
-            return
-        draft = self._path.with_name(self._path.name + ".new")
-        with draft.open("w", encoding="utf-8") as file:
-            file.writelines(_line(record) for record in records)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
 
 
 def _line(record: Json) -> str:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from observatory.sandbox import strictness
@@ -25,8 +24,6 @@ ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-REQUESTS_A_MINUTE = 4000
-TOKENS_A_MINUTE = {"input-tokens": 2_000_000, "output-tokens": 400_000, "tokens": 2_400_000}
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
@@ -59,7 +56,7 @@ def written(exchange: Exchange, text: str) -> Reply:
     return Reply(
         status=200,
         body=body,
-        headers={"request-id": _new_id("req")} | _limits(exchange, figures),
+        headers={"request-id": _new_id("req")},
         billed=figures.total_usd,
         generation={
             "id": message_id,
@@ -172,27 +169,7 @@ def _usage(figures: Figures) -> Json:
         "output_tokens": figures.completion_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "service_tier": "standard",
     }
-
-
-def _limits(exchange: Exchange, figures: Figures) -> dict[str, str]:
-    """Return the rate-limit headers of an answer, as if it were the first of its minute."""
-    reset = datetime.fromtimestamp(int(exchange.at) + 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    used = figures.prompt_tokens + figures.completion_tokens
-    limits = {"requests": (REQUESTS_A_MINUTE, 1)} | {
-        kind: (limit, used) for kind, limit in TOKENS_A_MINUTE.items()
-    }
-    headers: dict[str, str] = {}
-    for kind, (limit, taken) in limits.items():
-        name = f"anthropic-ratelimit-{kind}"
-        headers |= {
-            f"{name}-limit": str(limit),
-            f"{name}-remaining": str(limit - taken),
-            f"{name}-reset": reset,
-        }
-    return headers
 
 
 def _new_id(prefix: str) -> str:

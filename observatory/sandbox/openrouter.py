@@ -114,25 +114,12 @@ class OpenRouter(Vendor):
 
 
 def _key_facts(key: str, used: float, limit: int) -> Json:
-    period = {"daily": used, "weekly": used, "monthly": used}
     return {
         "label": f"{key[:12]}...{key[-3:]}",
         "limit": limit,
         "limit_remaining": max(limit - used, 0),
         "limit_reset": "monthly",
-        "include_byok_in_limit": False,
         "usage": used,
-        **{f"usage_{name}": value for name, value in period.items()},
-        "byok_usage": 0,
-        **{f"byok_usage_{name}": 0 for name in period},
         "is_free_tier": False,
-        "is_management_key": False,
-        "is_provisioning_key": False,
-        "creator_user_id": "user_sandbox",
         "expires_at": None,
-        "rate_limit": {
-            "requests": 1000,
-            "interval": "1h",
-            "note": "This field is deprecated and safe to ignore.",
-        },
     }

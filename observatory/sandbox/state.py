@@ -7,7 +7,7 @@ restart. What a record means is said here once, so memory and journal cannot dri
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from observatory.sandbox.files import Files
@@ -70,8 +70,6 @@ class State:
                 self._appliers[record["kind"]](record)
             except (KeyError, TypeError, ValueError):
                 logger.warning("the sandbox's journal has a line it does not understand")
-        if self._journal.is_large:
-            self._journal.rewrite(self._records())
 
     def _apply_person(self, record: Json) -> None:
         person = Person(**{name: value for name, value in record.items() if name != "kind"})
@@ -97,26 +95,3 @@ class State:
 
     def _apply_commands(self, record: Json) -> None:
         self.commands = record["commands"]
-
-    def _records(self) -> Iterator[Json]:
-        """Yield the fewest records that lead to this state, without histories of edits."""
-        yield from self.files.records(frozenset(self._used_files()))
-        for chat in self.chats.values():
-            yield chat.person.as_record()
-            for message in chat.messages.values():
-                yield {"kind": "message", "message": message}
-            yield {
-                "kind": "counter",
-                "chat_id": chat.id,
-                "last_message_id": chat.last_message_id,
-            }
-        yield {"kind": "commands", "commands": self.commands}
-        yield from self.updates.records()
-
-    def _used_files(self) -> Iterator[str]:
-        for chat in self.chats.values():
-            for message in chat.messages.values():
-                for size in message.get("photo", ()):
-                    yield size["file_id"]
-                if "document" in message:
-                    yield message["document"]["file_id"]

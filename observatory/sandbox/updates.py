@@ -113,14 +113,6 @@ class Updates:
         person_id, expires_at = self._queries.get(query_id, (None, 0.0))
         return person_id if expires_at > self._clock() else None
 
-    def records(self) -> Iterator[Json]:
-        """Yield what a compact journal must hold of the queue."""
-        for bot_id, mailbox in self.mailboxes.items():
-            yield _acknowledgement(bot_id, mailbox.acknowledged_below)
-        self._prune()
-        for queued in self._queue:
-            yield queued.as_record()
-
     def pending(self, bot_id: int) -> Iterator[Queued]:
         """Yield what this bot has not acknowledged, oldest first."""
         now, mailbox = self._clock(), self.mailbox(bot_id)

@@ -6,12 +6,9 @@ To add one: a subclass of `Vendor`, and a line in `app.py`.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,8 +32,6 @@ from observatory.sandbox.web import (
     while_connected,
 )
 
-REMEMBERED_PROMPTS = 10_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -56,7 +51,6 @@ class Vendor(ABC):
         self._ledger = ledger
         self._latency_s = latency_s
         self._extension = extension
-        self._attempts: OrderedDict[str, int] = OrderedDict()
 
     @property
     def root(self) -> str:
@@ -140,7 +134,6 @@ class Vendor(ABC):
             messages=asked.messages,
             schema=asked.schema,
             at=time.time(),
-            attempt=self._attempt(call.key, body) if added else 1,
             max_tokens=requested_limit(body),
         )
         pace = style_of(model.id).pace
@@ -148,15 +141,6 @@ class Vendor(ABC):
         if added:
             return added.answer(exchange)
         return self.written(exchange, exchange.answer_in_style())
-
-    def _attempt(self, key: str, body: Json) -> int:
-        """Return how many times this key has asked exactly this, this time included."""
-        asked = json.dumps([key, body.get("model"), body.get("messages")], sort_keys=True)
-        digest = hashlib.sha256(asked.encode()).hexdigest()
-        self._attempts[digest] = self._attempts.pop(digest, 0) + 1
-        if len(self._attempts) > REMEMBERED_PROMPTS:
-            self._attempts.popitem(last=False)
-        return self._attempts[digest]
 
     def _close(self, call: Call, reply: Reply) -> None:
         self._ledger.close(

@@ -8,13 +8,17 @@ What only takes its time, and then answers well, has a line in `DELAYS_S`.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
+from dataclasses import fields
 
 from observatory.sandbox.catalogue import Model
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.extension import AddedModel, WireFormat
 from tests.misbehaviours import anthropic, openai, openrouter
+from tests.misbehaviours.kinds import CountedExchange, Misbehaviour
 from tests.misbehaviours.refusals import REFUSALS
 from tests.misbehaviours.texts import TEXTS
 from tests.misbehaviours.wire import WIRE
@@ -25,7 +29,9 @@ FAIL_THEN_OK = re.compile(r"fail-then-ok-(\d{1,3})")
 OF_VENDOR = {"openrouter": openrouter.MISBEHAVIOURS, "anthropic": anthropic.MISBEHAVIOURS}
 
 
-def misbehaving_model(vendor: WireFormat, model_id: str) -> AddedModel | None:
+def misbehaving_model(
+    vendor: WireFormat, model_id: str, attempts: Counter[str]
+) -> AddedModel | None:
     """Return the misbehaving model of that id, or None if it is none of the vendor's."""
     author = "sandbox/" if vendor.name == "openrouter" else "sandbox-"
     if not model_id.startswith(author):
@@ -34,7 +40,14 @@ def misbehaving_model(vendor: WireFormat, model_id: str) -> AddedModel | None:
     act = _misbehaviour(vendor, name)
     if act is None:
         return None
-    return AddedModel(model=_model(model_id), answer=act, delay_s=_delay_s(name))
+
+    def counted(exchange: Exchange) -> Reply:
+        asked = json.dumps([exchange.key, model_id, exchange.messages], sort_keys=True)
+        attempts[asked] += 1
+        facts = {field.name: getattr(exchange, field.name) for field in fields(exchange)}
+        return act(CountedExchange(**facts, attempt=attempts[asked]))
+
+    return AddedModel(model=_model(model_id), answer=counted, delay_s=_delay_s(name))
 
 
 def _misbehaviour(vendor: WireFormat, name: str) -> Misbehaviour | None:
@@ -76,7 +89,7 @@ def _sound(vendor: WireFormat, exchange: Exchange) -> Reply:
 
 
 def _failing_first(vendor: WireFormat, tries: int) -> Misbehaviour:
-    def fail_or_answer(exchange: Exchange) -> Reply:
+    def fail_or_answer(exchange: CountedExchange) -> Reply:
         if exchange.attempt <= tries:
             return vendor.failure(500, "Internal Server Error")
         return _sound(vendor, exchange)

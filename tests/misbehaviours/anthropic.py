@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply, Spoiling
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.messages_api import failure, written
 from tests.misbehaviours.bodies import served_by, spoiled, with_body, without_usage
+from tests.misbehaviours.kinds import CountedExchange, Misbehaviour, Spoiling
 from tests.misbehaviours.texts import cut
 
 REFUSED = {
@@ -34,7 +35,7 @@ def _unknown_model(exchange: Exchange) -> Reply:
     return failure(404, f"model: {exchange.model.id}")
 
 
-def _flaky(exchange: Exchange) -> Reply:
+def _flaky(exchange: CountedExchange) -> Reply:
     if exchange.attempt == 1:
         return failure(529, "Overloaded")
     return written(exchange, exchange.answer())

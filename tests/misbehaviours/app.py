@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from starlette.requests import Request
@@ -26,10 +27,11 @@ class Misbehaving(Extension):
         self._telegram = TelegramControls()
         self._offers = OfferControls()
         self._asked_for: set[str] = set()
+        self._attempts: Counter[str] = Counter()
         self._parts: Parts
 
     def model(self, vendor: WireFormat, model_id: str) -> AddedModel | None:
-        return misbehaving_model(vendor, model_id)
+        return misbehaving_model(vendor, model_id, self._attempts)
 
     def before_call(self, call: BotCall) -> None:
         self._telegram.before_call(call)

@@ -10,8 +10,9 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply, Spoiling
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.web import Json
+from tests.misbehaviours.kinds import Misbehaviour, Spoiling
 from tests.misbehaviours.texts import cut
 
 Writing = Callable[[Exchange, str], Reply]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from observatory.sandbox.chat_api import failure, written
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.openai import QUOTA
 from tests.misbehaviours.bodies import (
     CHOICES,
@@ -16,6 +16,7 @@ from tests.misbehaviours.bodies import (
     with_choice,
     with_message,
 )
+from tests.misbehaviours.kinds import CountedExchange, Misbehaviour
 
 RATE_LIMIT = "Rate limit reached for this model in your organization on requests per min (RPM)"
 SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
@@ -35,7 +36,7 @@ def _unknown_model(exchange: Exchange) -> Reply:
     return failure(404, text, code="model_not_found")
 
 
-def _flaky(exchange: Exchange) -> Reply:
+def _flaky(exchange: CountedExchange) -> Reply:
     if exchange.attempt == 1:
         return failure(429, RATE_LIMIT, headers={"retry-after": "0"})
     return written(exchange, exchange.answer())

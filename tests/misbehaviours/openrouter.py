@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from observatory.sandbox.completions import written
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.exchange import Exchange, Reply
 from tests.misbehaviours.bodies import (
     CHOICES,
     served_by,
@@ -12,6 +12,7 @@ from tests.misbehaviours.bodies import (
     with_choice,
     with_message,
 )
+from tests.misbehaviours.kinds import Misbehaviour
 from tests.misbehaviours.openrouter_costs import COSTS
 from tests.misbehaviours.openrouter_errors import ERRORS
 from tests.misbehaviours.openrouter_streams import BREAKS

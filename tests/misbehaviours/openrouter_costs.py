@@ -8,8 +8,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from observatory.sandbox.exchange import Reply, Spoiling
+from observatory.sandbox.exchange import Reply
 from tests.misbehaviours.bodies import with_body
+from tests.misbehaviours.kinds import Spoiling
 
 NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost": 0}
 

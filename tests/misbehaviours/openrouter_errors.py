@@ -7,8 +7,9 @@ from email.utils import format_datetime
 from typing import Any
 
 from observatory.sandbox.completions import failure, written
-from observatory.sandbox.exchange import Exchange, Misbehaviour, Reply
+from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.web import Json
+from tests.misbehaviours.kinds import CountedExchange, Misbehaviour
 
 A_YEAR_S = "31536000"
 
@@ -43,7 +44,7 @@ def _limited_until_date(exchange: Exchange) -> Reply:
     return _rate_limited(format_datetime(in_a_second, usegmt=True))
 
 
-def _flaky(exchange: Exchange) -> Reply:
+def _flaky(exchange: CountedExchange) -> Reply:
     return _rate_limited("0") if exchange.attempt == 1 else written(exchange, exchange.answer())
 
 

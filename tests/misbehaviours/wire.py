@@ -17,7 +17,8 @@ from decimal import Decimal
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from observatory.sandbox.exchange import Reply, Spoiling
+from observatory.sandbox.exchange import Reply
+from tests.misbehaviours.kinds import Spoiling
 
 FIRST_BYTE_S = 5.0
 DRIP_S = 1.0

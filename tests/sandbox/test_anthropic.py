@@ -49,20 +49,7 @@ def test_an_answer_has_the_full_shape_and_no_cost(shared_sandbox: httpx.Client) 
     assert (body["stop_reason"], body["stop_sequence"]) == ("end_turn", None)
     assert body["usage"]["input_tokens"] > 0 < body["usage"]["output_tokens"]
     assert body["usage"]["cache_read_input_tokens"] == 0
-    assert body["usage"]["cache_creation"]["ephemeral_5m_input_tokens"] == 0
     assert '"cost' not in response.text
-
-
-def test_an_answer_tells_its_request_and_what_is_left_of_the_limits(
-    shared_sandbox: httpx.Client,
-) -> None:
-    headers = ask_claude(shared_sandbox).headers
-
-    assert headers["request-id"].startswith("req_")
-    for kind in ("requests", "tokens", "input-tokens", "output-tokens"):
-        name = f"anthropic-ratelimit-{kind}"
-        assert int(headers[f"{name}-remaining"]) < int(headers[f"{name}-limit"])
-        assert headers[f"{name}-reset"].endswith("Z")
 
 
 def test_an_answer_fits_the_schema_it_is_held_to(shared_sandbox: httpx.Client) -> None:

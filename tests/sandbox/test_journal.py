@@ -10,8 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from observatory.sandbox import journal as journal_module
-from observatory.sandbox.journal import Journal
 from tests.sandbox.calling import KEY, MAYA, TOKEN, bot, complete, png, say, send, update_ids
 from tests.sandbox.serving import running_sandbox
 
@@ -125,29 +123,3 @@ def test_no_key_and_no_token_reaches_the_file(path: Path) -> None:
     kept = json.loads(text.splitlines()[0])["message"]["text"]
     assert len(kept) == len(message["text"])
     assert kept.endswith(", thanks 🙂")
-
-
-def test_a_large_journal_is_rewritten_without_what_is_over(path: Path, monkeypatch) -> None:
-    with a_life(path) as client:
-        a_conversation(client)
-        before = everything(client)
-    monkeypatch.setattr(journal_module, "COMPACT_ABOVE_BYTES", 100)
-
-    with a_life(path) as client:
-        assert everything(client) == before
-    with a_life(path) as client:
-        assert everything(client) == before
-        assert send(client)["message_id"] == 5
-
-    assert "gone soon" not in path.read_text()
-    assert "Working…" not in path.read_text()
-
-
-def test_without_a_path_nothing_is_remembered() -> None:
-    journal = Journal(None)
-
-    journal.write({"kind": "x"})
-    journal.rewrite([])
-
-    assert list(journal.read()) == []
-    assert not journal.is_large

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
@@ -213,19 +212,6 @@ def test_messages_live_a_day_and_callbacks_150_seconds() -> None:
     assert (pending(), updates.asker("7")) == ([1], None)
     clock.now += 86_400
     assert pending() == []
-
-
-def test_update_ids_go_on_growing_after_everything_was_acknowledged(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    before = Updates(journal=Journal(path), clock=Clock())
-    before.add("message", {}, lifetime_s=60)
-    before.acknowledge(1, 2)
-    after = Updates(journal=Journal(None), clock=Clock())
-
-    for record in before.records():
-        after.restore_acknowledgement(record)
-
-    assert after.add("message", {}, lifetime_s=60).update_id == 2
 
 
 def test_in_disorder_a_batch_comes_twice_and_backwards(sandbox: httpx.Client) -> None:
