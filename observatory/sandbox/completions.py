@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from observatory.sandbox import chat_api
 from observatory.sandbox.exchange import Exchange, Figures, Reply
 from observatory.sandbox.web import Json
+
+NATIVE_REASONS = {"stop": "completed", "length": "max_tokens"}
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
@@ -19,18 +22,17 @@ def failure(status: int, text: str, **details: Any) -> Reply:
 
 
 def written(exchange: Exchange, text: str) -> Reply:
-    """Return the full response around an answer's text."""
-    text, is_cut = exchange.fitted(text)
-    figures = exchange.figures(text)
+    """Return the full response around an answer's text: OpenAI's, and what OpenRouter adds."""
+    plain = chat_api.written(exchange, text)
+    (choice,) = plain.body["choices"]
+    figures = exchange.figures(choice["message"]["content"])
     generation_id = f"gen-{int(exchange.at)}-{exchange.n:012d}"
-    body = {
+    native = {"native_finish_reason": NATIVE_REASONS[choice["finish_reason"]]}
+    body = plain.body | {
         "id": generation_id,
         "provider": exchange.model.provider,
-        "model": exchange.model.served_as,
-        "object": "chat.completion",
-        "created": int(exchange.at),
-        "choices": [_choice(text, is_cut=is_cut)],
-        "usage": _usage(figures),
+        "choices": [choice | native],
+        "usage": plain.body["usage"] | _costs(figures),
     }
     return Reply(
         status=200,
@@ -41,32 +43,10 @@ def written(exchange: Exchange, text: str) -> Reply:
     )
 
 
-def _choice(text: str, *, is_cut: bool) -> Json:
+def _costs(figures: Figures) -> Json:
     return {
-        "index": 0,
-        "finish_reason": "length" if is_cut else "stop",
-        "native_finish_reason": "max_tokens" if is_cut else "completed",
-        "logprobs": None,
-        "message": {
-            "role": "assistant",
-            "content": text,
-            "refusal": None,
-            "reasoning": None,
-        },
-    }
-
-
-def _usage(figures: Figures) -> Json:
-    return {
-        "prompt_tokens": figures.prompt_tokens,
-        "completion_tokens": figures.completion_tokens,
-        "total_tokens": figures.prompt_tokens + figures.completion_tokens,
         "cost": float(figures.total_usd),
         "is_byok": False,
-        "prompt_tokens_details": {
-            "cached_tokens": 0,
-        },
-        "completion_tokens_details": {"reasoning_tokens": 0},
         "cost_details": {
             "upstream_inference_cost": None,
             "upstream_inference_prompt_cost": float(figures.costs[0]),

@@ -69,7 +69,10 @@ class Exchange:
 
     def answer(self) -> str:
         """Return the sound answer: by the schema, and quoting the member."""
-        reading = read_message(self.prompt, picture_in(self.messages))
+        instructions = [text_of(one) for one in self.messages if one.get("role") == "system"]
+        reading = read_message(
+            self.prompt, instructions="".join(instructions), picture=picture_in(self.messages)
+        )
         return answer(self.schema, reading, self.model.id)
 
     def answer_in_style(self) -> str:

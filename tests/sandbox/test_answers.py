@@ -74,14 +74,17 @@ def test_models_differ_in_length_tone_and_pace() -> None:
 
 
 def test_shorter_is_honoured() -> None:
-    shorter = read_message(f"<message>{MESSAGE}</message><task>In at most half the words</task>")
+    shorter = read_message(
+        f"<message>{MESSAGE}</message>",
+        instructions="Where a `<task>` is… <task>In at most half the words</task>",
+    )
 
     assert len(analysis(MODEL, shorter)) < len(analysis(MODEL))
     assert read_message("Shorter, please").wants_less
 
 
 def test_a_picture_is_spoken_of_by_who_sees_it_and_by_who_reads_of_it() -> None:
-    seen = read_message("What is this?", "picture of 40 by 30 pixels")
+    seen = read_message("What is this?", picture="picture of 40 by 30 pixels")
     told = read_message("<message>Hi</message><profile>It comes with a picture of 8 by 9 pixels.")
 
     assert "picture of 40 by 30 pixels" in analysis(MODEL, seen)
