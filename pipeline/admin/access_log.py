@@ -25,7 +25,7 @@ class AccessLogAdmin(GuardedModelAdmin):
 
     list_title = "Access log"
     empty_title = "No entries yet"
-    empty_text = "Each view and export of members' and models' texts is logged here."
+    empty_text = "Each view or export of text written by members or by AI models is logged here."
     list_display = ["when", "operator_name", "what", "how_label"]
     list_display_links = None
     list_filter = [("how", AccessKindFilter), ("at", DaysFilter)]

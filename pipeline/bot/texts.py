@@ -16,7 +16,10 @@ SEND_KEY = """Send me your {provider} key in a message of its own.
 Get one at {page}. I'll check it with {provider}, store it encrypted and delete your message."""
 ON_TEAM_KEY = "The team's key pays for your answers. Tell me about your prospect."
 TEAM_KEY_CLOSED = "You can't use the team's key here. Please use your own."
-STILL_OWN_KEY = "Your own {provider} key ({fingerprint}) is paying. You can remove it in /settings."
+STILL_OWN_KEY = (
+    "Your requests are still billed to your own {provider} key ({fingerprint}). You can remove it"
+    " in /settings."
+)
 LET_IN = "✅ You're in. {welcome}"
 
 HELP = """Describe a prospect, send a screenshot, or forward me what they wrote. For example:
@@ -41,7 +44,7 @@ case for your team, or show which models answered and why.
 PLACEHOLDER = "👀 One moment…"
 IN_LINE = "⏳ Queued: I'll answer your earlier message first…"
 NOTHING_TO_DO = """Add a few words about the prospect after the command, for example:
-/support CFO of a logistics firm, went silent after the price"""
+/support CFO of a logistics firm, went quiet after hearing the price"""
 NOT_UNDERSTOOD = (
     "I can only read text and pictures. Type your question, or send a screenshot instead."
 )
@@ -89,7 +92,7 @@ REFUSED = "⚠️ Telegram didn't accept my answer. Please try again. (ref {inci
 REST_REFUSED = "⚠️ I couldn't send the rest of this answer. (ref {incident})"
 GIVEN_UP = "⚠️ I tried {attempts} times and couldn't answer this. Please ask again. (ref {incident})"
 UNREADABLE = (
-    "⚠️ I couldn't read this message. Please write it again in your own words. (ref {incident})"
+    "⚠️ I couldn't read this message. Please type it out as a new message. (ref {incident})"
 )
 PRESS_FAILED = "That didn't work. Please try again."
 OLD_BUTTON = "This button no longer works."

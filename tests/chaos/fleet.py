@@ -160,7 +160,7 @@ class Bot:
         assert self._process.wait(within_s) == -signal.SIGKILL, self.log()[-3000:]
 
     def limit_pages(self, count: int | None) -> None:
-        """Let its SQLite use so many pages and no more, from its next connection on."""
+        """Let its SQLite use so many pages and no more, from its next statement on."""
         self._tell("pages", str(count or ""))
 
     def set_clock(self, ahead_s: float) -> None:

@@ -25,10 +25,17 @@ LOGGING["root"]["level"] = "INFO"  # type: ignore[index]
 _PAGES, _CLOCK = DATA_DIR / "pages", DATA_DIR / "clock"
 
 
+def _limited(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+    """Let a statement use no more pages than the file says now: connections stay open."""
+    if _PAGES.exists():
+        pages = int(_PAGES.read_text() or 2**30)
+        context["connection"].connection.execute(f"PRAGMA max_page_count = {pages}")
+    return execute(sql, params, many, context)
+
+
 def _limit_pages(sender: Any, connection: Any, **_: Any) -> None:
-    if connection.vendor == "sqlite" and _PAGES.exists():
-        with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA max_page_count = {int(_PAGES.read_text() or 2**30)}")
+    if connection.vendor == "sqlite" and _limited not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_limited)
 
 
 connection_created.connect(_limit_pages)

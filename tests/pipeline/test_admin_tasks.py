@@ -309,7 +309,7 @@ class TaskPageTests(TestCase):
         row = task()
         TelegramUpdate.objects.update(holds_key=True)
 
-        assert "It contained an API key, which wasn't stored." in self.read(row)
+        assert "The message contained an API key, so its text wasn't stored." in self.read(row)
 
     def test_without_permission_there_is_no_page_and_a_wrong_id_is_not_found(self):
         row = task()
