@@ -2,23 +2,31 @@
 
 Messages come one after the other, each when the one before has its answer; the models answer at
 once, so what is left is ours. On SQLite one process does everything and the cache is in files; on
-PostgreSQL and Redis one takes updates in and one worker answers, and both count.
+PostgreSQL and Redis one takes updates in and one worker answers, and both count. The code before
+runs on today's schema.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import signal
+import statistics
+import subprocess
+import tarfile
+import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 from django.core.management import call_command
 from django.db import connection
 
-from bench.machine import described, sized
-from tests.agents.processes import environment, migrate
+from bench.machine import ROUNDS, described, sized
+from tests.agents.processes import ROOT, environment, migrate
 from tests.chaos.fleet import Bot, Job, People, running_bot, wait_for
 from tests.sandbox.serving import running_sandbox
 
@@ -26,21 +34,57 @@ MESSAGES, WARM_UP = sized(60, 2), sized(10, 1)
 CHATS = sized(10, 1)
 IDLE_S = sized(20.0, 1.0)
 PATIENCE_S = 60.0
-BOT = Job(("-m", "bench.ours.counted", "runbot"), "polling as @")
-WORKER = Job(("-m", "bench.ours.counted", "runworker"), "working as @")
+COUNTED = str(ROOT / "bench/ours/counted.py")
+BOT = Job((COUNTED, "runbot"), "polling as @")
+WORKER = Job((COUNTED, "runworker"), "working as @")
 COUNTS = ("statements", "connections", "commits", "turns")
+BEFORE = "0c107d9"  # the commit before any of the work that this bench is about
 
 Counts = dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one lap came to."""
+
+    message: Counts
+    idle: Counts  # a second
+    answered_after_s: float
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure today's code in turns with the code before, and print."""
     migrate(environment())
+    with tempfile.TemporaryDirectory(prefix="observatory-before-") as folder:
+        roots = {"today": ROOT} | _code_before(Path(folder))
+        laps: dict[str, list[Outcome]] = {name: [] for name in roots}
+        for _ in range(ROUNDS):
+            for name, root in roots.items():
+                laps[name].append(_lap(root))
+    _show(laps)
+
+
+def _code_before(folder: Path) -> dict[str, Path]:
+    """Return where the code before is, by the name of its rows; nothing if history lacks it."""
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", BEFORE], cwd=ROOT, capture_output=True, check=False
+    )
+    if archive.returncode:
+        print(f"The code before ({BEFORE}) is not in this history: only today's is measured.")
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return {f"before ({BEFORE})": folder}
+
+
+def _lap(root: Path) -> Outcome:
     call_command("flush", interactive=False, verbosity=0)
     jobs = (BOT,) if connection.vendor == "sqlite" else (BOT, WORKER)
     queue = "inprocess" if len(jobs) == 1 else "procrastinate"
     with running_sandbox() as base_url, ExitStack() as stack:
-        processes = [stack.enter_context(running_bot(base_url, job, QUEUE=queue)) for job in jobs]
+        processes = [
+            stack.enter_context(running_bot(base_url, job, root=root, QUEUE=queue)) for job in jobs
+        ]
         for process in processes:
             process.start()
         people = People(base_url)
@@ -53,11 +97,13 @@ def main() -> None:
             _ask(people, next(chats), number, processes[-1])
         took_s = time.monotonic() - began
         after = _counted(processes)
-        message = {name: (after[name] - before[name]) / MESSAGES for name in after}
         time.sleep(IDLE_S)
         rested = _counted(processes)
-        idle = {name: (rested[name] - after[name]) / IDLE_S for name in after}
-    _show(message, took_s / MESSAGES, idle)
+    return Outcome(
+        message={name: (after[name] - before[name]) / MESSAGES for name in after},
+        idle={name: (rested[name] - after[name]) / IDLE_S for name in after},
+        answered_after_s=took_s / MESSAGES,
+    )
 
 
 def _ask(people: People, person: int, number: int, bot: Bot) -> None:
@@ -83,18 +129,23 @@ def _counted(processes: list[Bot]) -> Counts:
     return total
 
 
-def _show(message: Counts, took_s: float, idle: Counts) -> None:
-    print(f"\nA message, {MESSAGES} one after the other, on {connection.vendor}\n{described()}\n")
+def _show(laps: dict[str, list[Outcome]]) -> None:
     print(
-        "| | CPU ms | statements | connections opened | commits | loop turns | answered after s |"
+        f"\nA message, {MESSAGES} one after the other, on {connection.vendor}\n"
+        f"medians of {ROUNDS} laps, in turns; {described()}\n"
     )
+    print("| | CPU ms | statements | connections opened | commits | loop turns | answered, s |")
     print("|---|---|---|---|---|---|---|")
-    for name, counts, until in (
-        ("a message", message, f"{took_s:.2f}"),
-        ("an idle second", idle, ""),
-    ):
-        figures = " | ".join(f"{counts[count]:.1f}" for count in COUNTS)
-        print(f"| {name} | {counts['cpu_s'] * 1000:.1f} | {figures} | {until} |", flush=True)
+    for name, outcomes in laps.items():
+        after_s = statistics.median(outcome.answered_after_s for outcome in outcomes)
+        print(_row(f"a message, {name}", [one.message for one in outcomes], f"{after_s:.2f}"))
+        print(_row(f"an idle second, {name}", [one.idle for one in outcomes], ""), flush=True)
+
+
+def _row(name: str, laps: list[Counts], after_s: str) -> str:
+    middle = {count: statistics.median(lap[count] for lap in laps) for count in laps[0]}
+    figures = " | ".join(f"{middle[count]:.1f}" for count in COUNTS)
+    return f"| {name} | {middle['cpu_s'] * 1000:.1f} | {figures} | {after_s} |"
 
 
 if __name__ == "__main__":

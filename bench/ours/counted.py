@@ -1,4 +1,6 @@
-"""`python -m bench.ours.counted COMMAND`: a command of manage.py that counts what it does.
+"""`python bench/ours/counted.py COMMAND`: a command of manage.py that counts what it does.
+
+The product is that of the working directory, which may be another checkout.
 
 On SIGUSR1 it writes `counts.json` into its folder: seconds of CPU, statements, connections opened,
 commits and turns of the event loop since its start. A statement outside a transaction that writes
@@ -29,6 +31,7 @@ _lock = threading.Lock()
 
 def main() -> None:
     """Count, and do what the command line says."""
+    sys.path.insert(0, str(Path.cwd()))
     connection_created.connect(_watch, weak=False)
     BaseDatabaseWrapper._commit = _counting("commits", BaseDatabaseWrapper._commit)
     base_events.BaseEventLoop._run_once = _counting("turns", base_events.BaseEventLoop._run_once)
