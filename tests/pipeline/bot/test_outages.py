@@ -91,11 +91,14 @@ class WordsForEveryFailureTests(BotCase):
         assert not any(record.exc_info for record in logs.records)
 
     async def test_a_stage_that_is_on_its_way_does_not_replace_the_answer(self):
-        with running_sandbox(latency_s=2.0) as base_url:
+        with running_sandbox() as base_url:
             async with Relay(base_url).running() as relay:
                 relay.hold(lambda method, fields: fields.get("text", "").startswith("Reading"))
-                telegram = f"{relay.url}/telegram"
-                async with self.bot_at(base_url, TELEGRAM_API_BASE_URL=telegram) as chat:
+                changes = {
+                    "TELEGRAM_API_BASE_URL": f"{relay.url}/telegram",
+                    "DEFAULT_MODEL": "sandbox/latency-2000",
+                }
+                async with self.bot_at(base_url, **changes) as chat:
                     await chat.say(MAYA, QUESTION)
                     await asyncio.wait_for(relay.held.wait(), PATIENCE_S)
                     await _ended_well()
