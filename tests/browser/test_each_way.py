@@ -185,7 +185,7 @@ def _find_a_run_and_read_it(installation: Installation, hand: Hand) -> None:
     hand.press("#filter-form button[type=submit]")
     expect(admin).to_have_url(re.compile("member=maya"))
     expect(admin.locator("#result_list tbody tr")).to_have_count(1)
-    hand.press("#result_list .field-started_at a")
+    hand.press("#result_list .field-started a")
     expect(admin.get_by_role("heading", name="Timeline")).to_be_visible()
     has_no_serious_violation(admin)
     hand.press("a[href='#step-2-1']")

@@ -121,7 +121,7 @@ def _see_the_reason(installation: Installation, admin: Page) -> None:
 
 def _open_newest_run(installation: Installation, admin: Page) -> None:
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/")
-    admin.locator("#result_list .field-started_at a").first.click()
+    admin.locator("#result_list .field-started a").first.click()
 
 
 # --- what it looks like ---------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def _filter_by_mouse(installation: Installation, admin: Page) -> None:
 
 
 def _open_and_read(admin: Page) -> None:
-    admin.locator("#result_list .field-started_at a").first.click()
+    admin.locator("#result_list .field-started a").first.click()
     expect(admin.get_by_role("heading", name="Timeline")).to_be_visible()
     bars = admin.locator(".waterfall rect")
     expect(bars).to_have_count(6)
@@ -105,7 +105,7 @@ def _open_and_read(admin: Page) -> None:
 def _go_on_by_keyboard(installation: Installation, admin: Page) -> None:
     """Come from the list to a step of a run, and open what the model was told, without a mouse."""
     admin.goto(f"{installation.address}/admin/pipeline/pipelinerun/?model={CHOSEN}")
-    tab_to(admin, "#result_list .field-started_at a")
+    tab_to(admin, "#result_list .field-started a")
     admin.keyboard.press("Enter")
     expect(admin.get_by_role("heading", name="Timeline")).to_be_visible()
     tab_to(admin, "a[href='#step-3-1']")

@@ -22,7 +22,9 @@ export function startComposer(send) {
   });
   text.addEventListener('keydown', (event) => onKey(event, send));
   text.addEventListener('paste', (event) => takePhoto([...event.clipboardData.files]));
-  text.addEventListener('blur', () => setTimeout(closeMenu, 150));
+  text.addEventListener('blur', () => setTimeout(() => {
+    if (document.activeElement !== text) closeMenu(); // it may have the focus again by then
+  }, 150));
   byId('file').addEventListener('change', (event) => takePhoto([...event.target.files]));
   byId('photo-cancel').addEventListener('click', dropPhoto);
   byId('reply-cancel').addEventListener('click', () => setReply(null));
@@ -36,6 +38,7 @@ export function startComposer(send) {
 export function setCommands(offered) {
   commands = offered;
   byId('command-button').hidden = offered.length === 0;
+  if (document.activeElement === text && /^\/\w*$/.test(text.value)) filterMenu(); // typed before they came
 }
 
 export function setReply(message) {
