@@ -1,8 +1,8 @@
-"""From a model's text to a value: parsed, repaired, asked for once more, or refused.
+"""Turn a model's text into a validated value: parse, repair, ask once more, or fail.
 
-What a model writes is data from a stranger. Repairing it costs CPU that grows faster than the
-text (65 KB of nested brackets took 1.8 s) and may exhaust the stack, so it is limited in size and
-runs in a thread. Where the JSON may stand in a text is known in `agents.llm.json_texts`.
+A model's output is untrusted. Repairing broken JSON costs CPU that grows faster than the text
+(65 KB of nested brackets took 1.8 s) and may exhaust the stack, so its input is limited in size and
+it runs in a thread. `agents.llm.json_texts` locates the JSON in the text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonAnswer(Generic[ModelT]):
-    """A model's answer that fits its schema."""
+    """A model's answer, validated against its schema."""
 
     value: ModelT
     completion: Completion
@@ -49,16 +49,16 @@ async def ask_json(
     image_b64: str | None = None,
     tags: Tags = NO_TAGS,
 ) -> JsonAnswer[ModelT]:
-    """Return the answer as an instance of a pydantic model.
+    """Ask the model and return its answer as an instance of the pydantic class `model`.
 
-    An answer that does not fit is sent back once with its error, and the second one counts; if that
-    does not fit either, the fallback model is asked once, where there is one. What is quoted of an
-    answer can write none of the tags.
+    An invalid answer is sent back to the model once, together with the validation error. If the
+    second answer is invalid, too, the fallback model is asked once, if one is configured. `tags`
+    are made inert in the quoted answer and error, so neither can open or close a passage.
 
     Raises:
-        AnswerNotJson: the last answer does not fit either; `.text` keeps it.
+        AnswerNotJson: the last answer is invalid as well; `.text` holds it.
         LLMError: the model could not be asked.
-        SchemaTooOpen: no vendor can be held to the schema of `model`.
+        SchemaTooOpen: no vendor's strict mode can express the schema of `model`.
     """
     schema = _schema_of(model)
 
@@ -98,11 +98,13 @@ def _named(error: AnswerNotJson, llm: LLMProvider, completion: Completion) -> An
 
 
 async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[ModelT]:
-    """Return the answer that a completion holds.
+    """Parse a completion's text, repairing it if necessary, and validate it against `model`.
 
     Raises:
-        AnswerCut: it came without an end, and its content does not prove that it is whole.
-        AnswerNotJson: there is none that fits, or too much to be repaired; `.text` keeps it.
+        AnswerCut: the answer has no finish reason, so only valid content could prove it complete,
+            and the content is invalid.
+        AnswerNotJson: no valid value was found, or the text is too large to repair; `.text`
+            holds the text.
     """
     text = json_texts.without_thoughts(completion.text)
     value, reason = _whole(text, model)
@@ -123,10 +125,11 @@ async def _fitted(completion: Completion, model: type[ModelT]) -> JsonAnswer[Mod
 
 
 def _whole(text: str, model: type[ModelT]) -> tuple[ModelT | None, str]:
-    """Return the one value in a text that fits as it was written, or why there is none.
+    """Return the valid value found in a text without repair, or None and the reason.
 
     Raises:
-        AnswerNotJson: there are several that differ, and none of them is to be guessed.
+        AnswerNotJson: the text contains several valid values that differ, so choosing one would
+            be a guess.
     """
     try:
         return _first_that_fits([json_texts.strictly(json_texts.unfenced(text))], model)
@@ -145,7 +148,7 @@ def _whole(text: str, model: type[ModelT]) -> tuple[ModelT | None, str]:
 
 
 def _first_that_fits(values: list[Any], model: type[ModelT]) -> tuple[ModelT | None, str]:
-    """Return the first of the values, or of what they are wrapped around, that fits the model."""
+    """Return the first value that validates, unwrapped if needed, or None and the first error."""
     reason = ""
     for value in values:
         for unwrapped in _unwrapped(value, model):
@@ -157,7 +160,7 @@ def _first_that_fits(values: list[Any], model: type[ModelT]) -> tuple[ModelT | N
 
 
 def _unwrapped(value: Any, model: type[pydantic.BaseModel]) -> Iterator[Any]:
-    """Yield a value, and what is in it if it is a list of one or an object under a name alone."""
+    """Yield the value, then its content if it is a one-item list or a one-key wrapper object."""
     yield value
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -169,7 +172,7 @@ def _unwrapped(value: Any, model: type[pydantic.BaseModel]) -> Iterator[Any]:
 
 
 def _named_mistakes(error: pydantic.ValidationError) -> str:
-    """Return where the value does not fit and why, without quoting the value."""
+    """Return the location and message of each validation error, without quoting the value."""
     mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         f"{'.'.join(map(str, mistake['loc'])) or 'the answer'}: {mistake['msg']}"
@@ -178,7 +181,10 @@ def _named_mistakes(error: pydantic.ValidationError) -> str:
 
 
 def _correction(user_message: str, error: AnswerNotJson, tags: Tags) -> str:
-    """Return the member's message with the failed answer, quoted so that it cannot end early."""
+    """Return the user message followed by the invalid answer and its error.
+
+    Both are JSON-encoded, so that their text cannot end the quotation early.
+    """
     said, wrong = error.text[:QUOTED_ANSWER_MAX_CHARS], str(error)[:QUOTED_ERROR_MAX_CHARS]
     answer = json.dumps(tags.inert(said), ensure_ascii=False)
     mistake = json.dumps(tags.inert(wrong), ensure_ascii=False)

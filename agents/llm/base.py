@@ -1,9 +1,10 @@
-"""The seam between agents and the models that answer them.
+"""The interface between agents and LLM providers.
 
 An `LLMProvider` is a client for one wire format bound to a key, a model and its payer. It is an
 immutable value: `for_step` returns a copy bound to one step, so two steps can never share a
-model, a key or a record. What a provider sent and got is told to a `CallObserver`, attempt by
-attempt, before the request leaves and after it ended; who keeps that is not known here.
+model, a key or a record. A provider reports every HTTP request to a `CallObserver`, once before the
+request is sent and once after it has ended. This module does not depend on what the observer does
+with these reports.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Payer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One HTTP request to a provider, as it is about to leave."""
+    """One HTTP request to a provider, recorded just before it is sent."""
 
     call_id: UUID
-    number: int  # 1 for the first try of this `complete`, then counted up to its end
+    number: int  # 1 for the first request of this `complete`, 2 for the second, and so on
     provider: str
     requested_model: str
     payer: Payer
@@ -45,28 +46,31 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended: with a completion, or with an error and what was still learnt."""
+    """How an attempt ended: with a completion, with an error, or by cancellation."""
 
     completion: Completion | None = None
     error: LLMError | None = None
     http_status: int | None = None
     latency_ms: int = 0
-    cancelled: bool = False  # our side gave up; the provider may still have charged for it
+    cancelled: bool = False  # by our side; the provider may still have charged for it
 
     @property
     def learnt(self) -> Completion | None:
-        """Return what the response said of model, usage and cost, usable or not."""
+        """Return model, usage and cost from the response, even of an unusable one, or None."""
         return self.completion or (self.error.learnt if self.error else None)
 
     @property
     def upstream(self) -> str:
-        """Return who answered or refused behind the gateway, "" if that was not said."""
+        """Return the upstream provider that answered or refused behind a gateway, "" if unknown."""
         told = self.learnt.upstream if self.learnt else ""
         return told or (self.error.upstream if self.error else "")
 
 
 class CallObserver(Protocol):
-    """Is told of every attempt; `attempt_started` must be durable before it returns."""
+    """Receives a report of every attempt.
+
+    `attempt_started` must have stored its report durably before it returns.
+    """
 
     async def attempt_started(self, attempt: Attempt) -> None: ...
 
@@ -74,7 +78,7 @@ class CallObserver(Protocol):
 
 
 class Unobserved:
-    """The observer of calls that belong to no run, such as a key check."""
+    """An observer that does nothing, for calls outside any run, such as a key check."""
 
     async def attempt_started(self, attempt: Attempt) -> None:
         return None
@@ -85,14 +89,14 @@ class Unobserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepScope:
-    """What a provider must know of the step it works for."""
+    """The facts about a step that a provider needs to serve it."""
 
     agent: str = ""
     step_id: str = ""
     observer: CallObserver = field(default_factory=Unobserved)
-    deadline_s: float = 120.0  # for one `complete`, all its attempts and waits together
-    least_output_tokens: int = 256  # of visible text, below which no answer can be whole
-    most_output_tokens: int = 4_096  # of visible text, that an answer may need
+    deadline_s: float = 120.0  # for one `complete`, including all its attempts and waits
+    least_output_tokens: int = 256  # visible text: a complete answer needs at least this many
+    most_output_tokens: int = 4_096  # visible text: a complete answer needs at most this many
     book: ModelBook = field(default_factory=EmptyBook)
 
 
@@ -104,21 +108,21 @@ class LLMProvider:
     model_id: str
     payer: Payer = Payer.MEMBER
     fallback_model: str = ""  # tried once, on the same key, when `model_id` fails for good
-    is_fallback: bool = False  # `model_id` is the fallback of a model that has failed for good
+    is_fallback: bool = False  # `model_id` replaces a model that has failed for good
     scope: StepScope = field(default_factory=StepScope, repr=False)
     retries: RetryPolicy = field(default=RetryPolicy(), repr=False)
 
     name: ClassVar[str] = "abstract"
-    title: ClassVar[str] = ""  # as people call it
+    title: ClassVar[str] = ""  # the display name
     key_shape: ClassVar[str] = ""  # a regular expression that a whole key matches
-    keys_page: ClassVar[str] = ""  # where one gets a key
+    keys_page: ClassVar[str] = ""  # the vendor's page on which keys are created
 
     def for_step(self, scope: StepScope) -> Self:
         """Return the same provider, bound to one step."""
         return replace(self, scope=scope)
 
     def on_fallback(self) -> Self | None:
-        """Return the same provider with its fallback model alone; None if it has none."""
+        """Return a copy that asks the fallback model instead; None if there is no fallback."""
         if self.fallback_model in ("", self.model_id):
             return None
         return replace(self, model_id=self.fallback_model, fallback_model="", is_fallback=True)
@@ -133,32 +137,33 @@ class LLMProvider:
     ) -> Completion:
         """Return the model's answer.
 
-        `schema` is a strict JSON schema (`agents.llm.schemas.strict`): the answer's text is then
-        meant to be JSON of that schema, but only the caller checks it (`agents.llm.answers`).
+        `schema` is a strict JSON schema (`agents.llm.schemas.strict`). It asks the model for JSON
+        of that schema; validating the text is left to the caller (`agents.llm.answers`).
         `image_b64` is a JPEG, PNG, WebP or GIF in base64.
-        Retries what may succeed on a second try, within `scope.deadline_s` in all.
+        Errors that may pass are retried. All requests together take at most `scope.deadline_s`.
 
         Raises:
-            LLMError: see `agents.llm.errors`; every attempt was told to the observer.
+            LLMError: see `agents.llm.errors`; every attempt was reported to the observer.
         """
         raise NotImplementedError
 
     async def validate_key(self) -> None:
-        """Return when the vendor accepts the key.
+        """Check the key with the vendor, and return if it is accepted.
 
         Raises:
-            KeyRejected: it does not.
+            KeyRejected: the vendor rejects the key.
             ProviderUnavailable: the key cannot be checked right now.
         """
         raise NotImplementedError
 
     async def settle(self, generation_id: str) -> Completion | None:
-        """Return served model, usage and cost of an earlier call, by the vendor's name for it.
+        """Return served model, usage and cost of an earlier call, looked up by the vendor's ID.
 
-        Takes a few seconds at most. None = the vendor does not tell, or not now.
+        Takes a few seconds at most. Returns None if the vendor does not report the cost, or not
+        yet.
         """
         return None
 
     async def close(self) -> None:
-        """Close the HTTP client that this provider shares with the others of its base URL."""
+        """Close the HTTP client, which all providers with the same base URL share."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""The bytes of a response as a value: decompressed within a bound, events put together.
+"""Decode response bodies: bounded decompression, JSON, and streams merged into one body.
 
-Requests ask for neither compression nor a stream; some servers send them all the same, and an
-answer that was paid for must not be lost.
+Requests ask for neither compression nor streaming. Some servers use them anyway, and an answer
+that was paid for must not be lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _DONE = "[DONE]"
 
 
 def decompressed(raw: bytes, encoding: str) -> tuple[bytes, str]:
-    """Return the bytes and what is wrong with them; never more than `MAX_BODY_BYTES`."""
+    """Return the decompressed bytes and "", or empty bytes and a description of the problem.
+
+    Decompressed bytes are never more than `MAX_BODY_BYTES`: the problem is `TOO_LARGE` then.
+    """
     encoding = encoding.strip().casefold()
     if encoding in ("", "identity"):
         return raw, ""
@@ -39,20 +42,20 @@ def decompressed(raw: bytes, encoding: str) -> tuple[bytes, str]:
 
 
 def parsed(raw: bytes) -> Any:
-    """Return the JSON value, its fractions as Decimal.
+    """Parse JSON bytes, with fractional numbers as Decimal.
 
     Raises:
-        ValueError: it is none.
-        RecursionError: it is nested too deep to be one.
+        ValueError: the bytes are not JSON.
+        RecursionError: the value is nested too deeply to parse.
     """
-    # NaN and Infinity are no JSON, but no reason either to lose an answer that was paid.
+    # NaN and Infinity are not valid JSON. They are read as null rather than losing a paid answer.
     return json.loads(raw, parse_float=_fraction, parse_constant=lambda _: None)
 
 
 def _fraction(text: str) -> Decimal | None:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits
+    except InvalidOperation:  # for example, an exponent of twenty digits
         return None
 
 
@@ -65,10 +68,12 @@ def are_events(raw: bytes) -> bool:
 
 
 def put_together(raw: bytes) -> dict[str, Any]:
-    """Return what the events would have been in one body; without an end it has no finish reason.
+    """Merge server-sent events into the body that a response without streaming would have had.
+
+    The finish reason is None if the stream stopped before its end marker.
 
     Raises:
-        ValueError: none of them is an object.
+        ValueError: no event holds text, an error or metadata.
     """
     answer = _Answer()
     for data in _data_of(raw.decode("utf-8", "replace")):
@@ -77,7 +82,7 @@ def put_together(raw: bytes) -> dict[str, Any]:
             continue
         try:
             event = parsed(data.encode())
-        except (ValueError, RecursionError):  # the stream broke off within an event
+        except (ValueError, RecursionError):  # the stream broke off in the middle of an event
             break
         if isinstance(event, dict):
             answer.take(event)
@@ -85,9 +90,9 @@ def put_together(raw: bytes) -> dict[str, Any]:
 
 
 def _data_of(text: str) -> Iterator[str]:
-    """Yield the data of each event; several lines of one are one text."""
+    """Yield the data of each event, joining the data lines of one event with line feeds."""
     lines: list[str] = []
-    # Not `splitlines`: JSON may hold U+2028 and others that it takes for line ends.
+    # Not `splitlines`: it also splits at U+2028 and other characters that JSON text may contain.
     for line in [*re.split(r"\r\n|\r|\n", text), ""]:
         if line.startswith("data:"):
             lines.append(line.removeprefix("data:").strip())
@@ -98,20 +103,20 @@ def _data_of(text: str) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Answer:
-    """An answer that grows with each event, of chat completions or of Anthropic's messages."""
+    """Accumulates the events of a streamed chat completion or Anthropic message."""
 
     head: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
-    thought: list[str] = field(default_factory=list)  # a few servers put the answer there
+    thought: list[str] = field(default_factory=list)  # a few servers send the answer as reasoning
     reason: Any = None
-    native_reason: Any = None  # the upstream vendor's, which OpenRouter passes on
+    native_reason: Any = None  # the upstream vendor's finish reason, as OpenRouter passes it on
     error: Any = None
     has_ended: bool = False
-    is_message: bool = False  # Anthropic's
+    is_message: bool = False  # an Anthropic message rather than a chat completion
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Add what an event says."""
+        """Add the content of one event."""
         if event.get("error"):
             self.error = event["error"]
         kind = event.get("type")
@@ -142,7 +147,7 @@ class _Answer:
         self.reason = choice.get("finish_reason") or delta.get("stop_reason") or self.reason
 
     def body(self) -> dict[str, Any]:
-        """Return all of it as one body."""
+        """Return the accumulated events as one response body."""
         if not (self.head or self.said or self.error):
             raise ValueError("no event says anything")
         text, reason = "".join(self.said), self.reason if self.has_ended else None

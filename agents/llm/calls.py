@@ -1,17 +1,18 @@
 """How one `complete` becomes HTTP requests, for every provider.
 
-    complete            the chosen model, then at most once the fallback model
-      _ask_model        as it should be asked, then as its refusals say (agents.llm.second_tries)
-        retrying        the same request again, if its error may pass (agents.llm.retries)
-          _attempt      told to the observer before it leaves and after it ended
-            _exchange   one request and what its reply means
+    complete            asks the chosen model, then at most once the fallback model
+      _ask_model        asks again with a changed request (agents.llm.second_tries)
+        retrying        repeats the same request if its error may pass (agents.llm.retries)
+          _attempt      reports to the observer before the request is sent and after it has ended
+            _exchange   sends one request and interprets its reply
 
 No answer is paid for twice: a request that may have been processed is not sent again, and its cost
 is looked up where the vendor reports it (`VendorAdapter.settled`); otherwise the record says that
 the outcome is unknown. The one exception is a truncated answer, which is requested at most once
-more, with a larger limit. If the override allows a fallback, it is asked when the second answer is
-truncated, too, and by `agents.llm.answers` when the model returns no JSON of the schema twice. All
-of it shares one deadline. What differs between vendors is a `VendorAdapter` in the vendor's file.
+more, with a larger limit or less reasoning effort. If the override allows a fallback, the fallback
+model is asked when the second answer is truncated, too, and by `agents.llm.answers` when the model
+fails twice to return JSON of the schema. All requests of one `complete` share one deadline.
+Differences between vendors are in `VendorAdapter` subclasses, one file for each vendor.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from agents.llm.second_tries import Trial
 from agents.llm.signs import Sent
 from agents.llm.terms import Model, Terms
 
-SETTLING_S = 3.0  # for looking up what a call cost: a member waits meanwhile
-# That a request can do without: all but these.
+SETTLING_S = 3.0  # for looking up what a call cost, while the member waits for the answer
+# Parameters that a request needs. Every other one can be left out.
 _NEEDED = ("model", "messages", "system")
 
 logger = logging.getLogger(__name__)
@@ -44,17 +45,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class VendorAdapter(LLMProvider):
-    """A provider by what differs from vendor to vendor."""
+    """A provider, with the methods that each vendor implements differently."""
 
-    base_url: str = ""  # where the vendor is asked
+    base_url: str = ""  # of the vendor's API
 
-    reasons_unasked: ClassVar[bool] = True  # whether its models may reason if no request says so
+    reasons_unasked: ClassVar[bool] = True  # its models may reason without being asked to
 
     def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
-        """Return the request that asks the model on these terms.
+        """Build the request that sends the prompt to the model on these terms.
 
         Raises:
-            RequestInvalid: the prompt cannot be asked at all.
+            RequestInvalid: no request can be built from the prompt, such as for an invalid picture.
         """
         raise NotImplementedError
 
@@ -62,36 +63,37 @@ class VendorAdapter(LLMProvider):
         """Return the answer in a reply.
 
         Raises:
-            LLMError: the reply is a refusal, read with a view to what was sent, or no whole answer.
+            LLMError: the reply is a refusal, interpreted in the light of `sent`, or has no
+                complete answer.
         """
         raise NotImplementedError
 
     def refusal(self, reply: http.Reply) -> LLMError:
-        """Return the error that a reply other than 2xx means, to a request without a schema."""
+        """Return the error for a reply other than 2xx to a request without a schema."""
         raise NotImplementedError
 
     async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
-        """Return the completion with its cost, as far as that is known or told.
+        """Return the completion with its cost added, or unchanged if the cost cannot be found.
 
-        Takes `SETTLING_S` and the time to the deadline at most, and raises nothing. The completion
-        may be a lost one: a mere `generation_id`.
+        Takes at most `SETTLING_S`, never goes beyond the deadline, and raises nothing. The
+        completion may be lost, so that only its `generation_id` is known.
         """
         raise NotImplementedError
 
     def key_check(self) -> http.Request:
-        """Return the request that shows whether a key is good, and costs nothing."""
+        """Return a free request whose reply shows whether the key is valid."""
         raise NotImplementedError
 
     def is_key_accepted(self, reply: http.Reply) -> bool:
-        """Return whether the reply to `key_check` says that the key is good."""
+        """Return whether a reply to `key_check` shows that the key is valid."""
         raise NotImplementedError
 
 
 async def complete(provider: VendorAdapter, prompt: Prompt) -> Completion:
-    """Return the answer of the provider's model, or else of its fallback model.
+    """Return the answer of the provider's model or, if it fails, of its fallback model.
 
     Raises:
-        LLMError: of the model that was asked last.
+        LLMError: the error of the model that was asked last.
     """
     call = _Call(provider, Deadline.in_seconds(provider.scope.deadline_s))
     try:
@@ -113,18 +115,19 @@ async def complete(provider: VendorAdapter, prompt: Prompt) -> Completion:
 
 @dataclass(slots=True)
 class _Call:
-    """One `complete`: what its attempts share."""
+    """State shared by all attempts of one `complete`."""
 
     provider: VendorAdapter
     deadline: Deadline
     attempts: int = 0
-    answered_at: float | None = None  # monotonic; of the attempt under way
+    answered_at: float | None = None  # monotonic; when the current attempt's reply arrived
 
 
 def _may_fall_back(call: _Call, error: LLMError) -> bool:
     if not error.handling.may_fall_back:
         return False
-    # Whether a lost answer was charged is unknown; the cost of an unusable one is recorded.
+    # A lost answer (no HTTP status) may have been charged, so no second one is bought. The cost of
+    # an unusable answer is recorded.
     if error.maybe_charged and error.http_status is None:
         return False
     fallback_model = call.provider.fallback_model
@@ -153,7 +156,7 @@ async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
             if not await trial.is_changed_after(error):
                 raise
             if provider.request(model_id, trial.prompt, trial.terms) == before:
-                raise  # what was refused cannot be left out, as max_tokens at Anthropic
+                raise  # the refused parameter is mandatory, such as max_tokens at Anthropic
             logger.info(
                 "agent=%s step=%s model=%s: %s, trying %s",
                 provider.scope.agent,
@@ -180,7 +183,7 @@ async def _ask(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Comp
 
 
 async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Completion:
-    """Send one request, told to the observer on both sides of it, whatever happens between."""
+    """Send one request and report its start and its end to the observer, even if it fails."""
     request = call.provider.request(model_id, prompt, terms)
     sent = _sent(request, prompt, terms)
     if call.deadline.remaining_s <= 0:
@@ -193,7 +196,7 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> 
     async def ended(outcome: Outcome) -> asyncio.Task[None]:
         took_s = (
             call.answered_at or time.monotonic()
-        ) - started  # without the look-up of its price
+        ) - started  # excludes the time for looking up the cost
         outcome = replace(outcome, latency_ms=round(took_s * 1000))
         return await _finished(call.provider.scope.observer.attempt_ended(attempt, outcome))
 
@@ -202,7 +205,7 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> 
     except LLMError as error:
         (await ended(Outcome(error=error, http_status=error.http_status))).result()
         raise
-    except BaseException:  # cancelled, or a mistake of ours
+    except BaseException:  # a cancellation, or a bug in this program
         if failure := (await ended(Outcome(cancelled=True))).exception():
             logger.exception("call=%s: its end is not recorded", attempt.call_id, exc_info=failure)
         raise
@@ -228,7 +231,7 @@ async def _exchange(call: _Call, request: http.Request, sent: Sent) -> tuple[Com
 
 
 def _sent(request: http.Request, prompt: Prompt, terms: Terms) -> Sent:
-    """Return what a refusal of the request may be about."""
+    """Return the facts about a request that are needed to interpret a refusal of it."""
     body = request.body or {}
     routing = body.get("provider") or {}
     return Sent(
@@ -259,29 +262,30 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
 
 
 def _signed(request: http.Request, call: _Call, attempt: Attempt) -> http.Request:
-    """Return the request with what leads from the vendor's log back to our record.
+    """Return the request with headers that link the vendor's log entry to our record of the call.
 
-    Every vendor gets these headers: a random id and an agent's name reveal neither the member nor
-    the text.
+    All vendors get these headers. They hold a random call id and the names of agent and step, which
+    reveal neither the member nor the text.
     """
     headers = {
         **request.headers,
         "X-Observatory-Call": str(attempt.call_id),
-        # Quoted: a name that no header can carry would fail as if the request had left.
+        # Quoted, because a name with characters that HTTP headers forbid would raise an error that
+        # looks as if the request had been sent.
         "X-Observatory-Agent": quote(call.provider.scope.agent),
         "X-Observatory-Step": quote(call.provider.scope.step_id),
     }
     return replace(request, headers=headers)
 
 
-_unfinished: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
+_unfinished: set[asyncio.Task[None]] = set()  # strong references: the event loop keeps weak ones
 
 
 async def ends_recorded(within_s: float = 1.0) -> None:
-    """Wait until the ends of this loop's calls are recorded, `within_s` seconds at most.
+    """Wait until the ends of this event loop's calls are recorded, for at most `within_s` seconds.
 
-    For a process that stops: a call that was cancelled twice has no caller that waits for its
-    record. A write takes milliseconds, and a database that is away must not hold up the stop.
+    For use at shutdown: if a call was cancelled twice, no caller waits for its record any more. A
+    write takes milliseconds, and an unreachable database must not delay the shutdown.
     """
     loop = asyncio.get_running_loop()
     if ends := [task for task in _unfinished if task.get_loop() is loop]:
@@ -289,10 +293,11 @@ async def ends_recorded(within_s: float = 1.0) -> None:
 
 
 async def _finished(telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Return the task that ran the coroutine to its end, whether that succeeded or not.
+    """Run the coroutine to its end even if this task is cancelled, and return its finished task.
 
-    A cancellation meanwhile is passed on afterwards; a second one at once, and the coroutine
-    goes on alone.
+    The returned task may hold an exception. A cancellation is re-raised once the coroutine has
+    finished. A second cancellation is raised at once, and the coroutine continues in the
+    background.
     """
     task = asyncio.create_task(telling, name="end of a call")
     _unfinished.add(task)

@@ -1,7 +1,8 @@
-"""Why a model gave no answer, and what follows from it: one table for all vendors.
+"""The causes of failed calls and how each is handled: one table for all vendors.
 
-A cause is recognised in `agents.llm.refusals`, from codes first and from words last. What is tried
-next is done in `agents.llm.second_tries`, `agents.llm.retries` and `agents.llm.answers`.
+`agents.llm.refusals` determines the cause of a refusal from its error codes and wording.
+`agents.llm.second_tries`, `agents.llm.retries` and `agents.llm.answers` carry out the next step
+that the table names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum, StrEnum
 
 
 class Cause(StrEnum):
-    """Why a request was refused, or its answer is of no use. Stored with each failed call."""
+    """Why a request was refused or its answer is unusable. Stored with each failed call."""
 
     OUTAGE = "outage"
     RATE = "rate"
@@ -20,15 +21,15 @@ class Cause(StrEnum):
     KEY = "key"
     ACCOUNT = "account"
     BUDGET = "budget"
-    CREDIT = "credit"  # it covers fewer output tokens than were asked for
+    CREDIT = "credit"  # the remaining credit covers fewer output tokens than were requested
     REGION = "region"
     POLICY = "policy"
     UNKNOWN_MODEL = "unknown model"
-    PRICE = "price"  # nothing is offered within `provider.max_price`
+    PRICE = "price"  # no provider offers the model within `provider.max_price`
     SCHEMA = "schema"
     ROLE = "role"
     PARAMETER = "parameter"
-    LIMIT = "limit"  # the model gives fewer output tokens than were asked for
+    LIMIT = "limit"  # the model allows fewer output tokens than were requested
     PICTURE = "picture"
     THIS_PICTURE = "this picture"
     LENGTH = "length"
@@ -41,7 +42,7 @@ class Cause(StrEnum):
 
 
 class Next(Enum):
-    """What is tried next, before the call fails."""
+    """What to try next before the call fails."""
 
     NOTHING = "nothing"
     SAME_LATER = "the same request again, a few times"
@@ -55,7 +56,7 @@ class Next(Enum):
 
 
 class Operators(Enum):
-    """What operators are told when an override's model fails so."""
+    """What operators are told when an override's model fails for a cause."""
 
     NOTHING = "nothing"
     FAILURE = "that the call failed"
@@ -64,13 +65,13 @@ class Operators(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """One row: what follows from a cause."""
+    """One row of the table: how a cause is handled."""
 
     next: Next
-    may_fall_back: bool  # another model may answer: not where the member or the key is at fault
+    may_fall_back: bool  # to another model: not if the member's input or the key is at fault
     operators: Operators
-    is_billed: bool  # as a rule; what the response says of its cost counts more
-    member_line: str  # the one sentence that a member reads
+    is_billed: bool  # the usual case; a cost reported in the response takes precedence
+    member_line: str  # the message shown to the member
 
 
 _NO_ANSWER = "The model's provider isn't responding. Please try again in a minute."
@@ -187,7 +188,7 @@ HANDLING: Mapping[Cause, Handling] = {
         "The model couldn't answer. Please try again.",
     ),
 }
-# A call for one of these shows that the model lacks what its agent needs.
+# Causes that show that the model lacks a capability that its agent needs.
 UNFIT = tuple(
     cause for cause, handling in HANDLING.items() if handling.operators is Operators.UNFIT
 )

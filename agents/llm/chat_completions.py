@@ -1,6 +1,6 @@
-"""Chat completions, which OpenAI made and many vendors and servers speak: requests and answers.
+"""Requests and responses of OpenAI's chat completions API, which many vendors and servers share.
 
-What a vendor does alone, such as telling a cost or wording an error, is in its own file.
+What is specific to one vendor, such as costs or error messages, is in that vendor's file.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
 
 
 def request_body(model_id: str, prompt: Prompt, terms: Terms, *limit_names: str) -> dict[str, Any]:
-    """Return what asks the model, held to the prompt's schema if there is one.
+    """Return the body of a request, with the prompt's schema as `response_format` if it has one.
 
-    The output limit goes by the first of its names that the model has not refused.
+    The output limit is sent under the first name of `limit_names` and `LIMIT_NAMES` that is not in
+    `terms.left_out`.
 
     Raises:
-        PictureInvalid: the picture is none.
+        PictureInvalid: the prompt's image is no JPEG, PNG, WebP or GIF.
     """
     body: dict[str, Any] = {"model": model_id, "messages": _messages(prompt)}
     for name in (*limit_names, *LIMIT_NAMES):
@@ -51,7 +52,7 @@ def request_body(model_id: str, prompt: Prompt, terms: Terms, *limit_names: str)
 
 def _messages(prompt: Prompt) -> list[dict[str, Any]]:
     user = {"role": "user", "content": _user_content(prompt)}
-    if not prompt.system:  # some vendors refuse an empty one
+    if not prompt.system:  # some vendors refuse an empty system message
         return [user]
     return [{"role": "system", "content": prompt.system}, user]
 
@@ -70,17 +71,17 @@ def _user_content(prompt: Prompt) -> str | list[dict[str, Any]]:
 
 
 def first_choice(reply: http.Reply) -> Mapping[str, Any]:
-    """Return the one choice that counts; empty if there is none."""
+    """Return the response's first choice; an empty mapping if there is none."""
     return replies.first(replies.mapping(reply.body).get("choices"))
 
 
 def usage_in(reply: http.Reply) -> Mapping[str, Any]:
-    """Return the usage, in which OpenRouter also tells the cost."""
+    """Return the response's `usage`, which at OpenRouter includes the cost."""
     return replies.mapping(replies.mapping(reply.body).get("usage"))
 
 
 def seen(reply: http.Reply, sent: Sent) -> Completion:
-    """Return all that the response says but its cost, whether or not that makes an answer."""
+    """Return everything in the response except the cost, even if it is no usable answer."""
     choice = first_choice(reply)
     answer = replies.seen(
         reply,
@@ -92,7 +93,7 @@ def seen(reply: http.Reply, sent: Sent) -> Completion:
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> object:
-    """Return why the answer ended; what the upstream vendor said counts where it says "cut"."""
+    """Return the finish reason; the upstream vendor's own takes precedence if it is a limit."""
     native = replies.text(choice.get("native_finish_reason"))
     if native.casefold() in AT_OUTPUT_LIMIT | AT_CONTEXT_LIMIT:
         return native.casefold()
@@ -100,13 +101,13 @@ def _finish_reason(choice: Mapping[str, Any]) -> object:
 
 
 def _content(choice: Mapping[str, Any], *, wants_json: bool) -> str:
-    """Return the text; what the model only thought is none, unless it is the JSON asked for."""
+    """Return the message's text, or its reasoning if that alone holds the requested JSON object."""
     message = replies.mapping(choice.get("message"))
     content = message.get("content")
     said = replies.joined_parts(content) if isinstance(content, list) else replies.text(content)
     if said.strip() or not wants_json:
         return said
-    # Some servers take an answer for a thought, and leave the content empty.
+    # Some servers mistake the answer for reasoning and leave the content empty.
     thoughts = (replies.text(message.get(name)).strip() for name in _THOUGHTS)
     return next((thought for thought in thoughts if replies.is_json_object(thought)), said)
 
@@ -124,7 +125,7 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def problem(reply: http.Reply, answer: Completion) -> LLMError | None:
-    """Return why a 200 without an error in it is no answer, or None if it is one."""
+    """Return why a 200 without an error object has no usable answer, or None if it has one."""
     if reply.flaw:
         return AnswerUnusable(f"the response cannot be read: {reply.flaw}")
     choice = first_choice(reply)

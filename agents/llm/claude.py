@@ -1,6 +1,6 @@
-"""Anthropic: how Claude is asked, and what its replies mean.
+"""Adapter for Anthropic's Messages API: builds requests and interprets replies.
 
-It tells no cost, so that is estimated (`agents.llm.prices`).
+Anthropic reports no cost, so it is estimated (`agents.llm.prices`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADERS = {"anthropic-version": "2023-06-01"}
 KEY_HEADER = ("x-api-key", "")
 ID_HEADER = "request-id"
 
-# The model wants something of us before it goes on; what it said so far is no answer.
+# Stop reasons with which the model waits for input from the client; the answer is incomplete.
 _UNFINISHED = ("pause_turn", "tool_use")
 
 
@@ -37,7 +37,7 @@ class ClaudeProvider(vendor.VendorProvider):
     address_setting: ClassVar[str] = "ANTHROPIC_BASE_URL"
     public_name: ClassVar[str] = "anthropic"
     default_model: ClassVar[str] = "claude-haiku-4-5"
-    reasons_unasked: ClassVar[bool] = False  # it thinks before it answers only where that is asked
+    reasons_unasked: ClassVar[bool] = False  # Claude reasons only if the request asks for it
 
     def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
         return http.Request(
@@ -83,7 +83,7 @@ class ClaudeProvider(vendor.VendorProvider):
 def _request_body(model_id: str, prompt: Prompt, terms: Terms) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model_id,
-        "max_tokens": terms.max_tokens,  # a must
+        "max_tokens": terms.max_tokens,  # mandatory in this API
         "messages": [{"role": "user", "content": _user_content(prompt)}],
     }
     if prompt.system:
@@ -99,7 +99,7 @@ def _user_content(prompt: Prompt) -> str | list[dict[str, Any]]:
     media_type = images.media_type(prompt.image_b64)
     source = {"type": "base64", "media_type": media_type, "data": prompt.image_b64}
     picture = {"type": "image", "source": source}
-    if not prompt.user.strip():  # a block of text must not be empty
+    if not prompt.user.strip():  # Anthropic refuses empty text blocks
         return [picture]
     return [picture, {"type": "text", "text": prompt.user}]
 
@@ -118,7 +118,7 @@ def _seen(reply: http.Reply) -> Completion:
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
-    """Return the usage; what was read from or written to the cache is not in `input_tokens`."""
+    """Return the usage; Anthropic's `input_tokens` excludes cached tokens, so they are added."""
     uncached = replies.count(usage.get("input_tokens"))
     written = replies.count(usage.get("cache_creation_input_tokens"))
     cached = replies.count(usage.get("cache_read_input_tokens"))
@@ -131,7 +131,7 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def _problem(reply: http.Reply, seen: Completion) -> LLMError | None:
-    """Return why this 200 is no answer, or None if it is one."""
+    """Return why a 200 has no usable answer, or None if it has one."""
     if reply.flaw:
         return AnswerUnusable(f"the response cannot be read: {reply.flaw}")
     body = replies.mapping(reply.body)

@@ -1,8 +1,8 @@
-"""A server of the team's own that speaks OpenAI's chat completions, asked with the shared key.
+"""Adapter for the team's own server with OpenAI's chat completions API, used with the shared key.
 
-Such as Ollama, llama.cpp, vLLM or LiteLLM: what `SHARED_SERVER=compatible` says stands behind
-OPENROUTER_BASE_URL. None of OpenRouter's extras are sent to it, and it is asked nothing but models:
-it has no price list that we know, so a call's cost is what its answer says, or unknown.
+Examples are Ollama, llama.cpp, vLLM and LiteLLM. `SHARED_SERVER=compatible` selects it, and
+OPENROUTER_BASE_URL is its address. It gets none of OpenRouter's extensions and no cost look-ups.
+No price list is known for it, so a call's cost is the one in the response, or unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CompatibleProvider(ChatCompletionsProvider):
 
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "the team's server"
-    key_shape: ClassVar[str] = r"(?!)"  # members have none: no text is taken for such a key
+    key_shape: ClassVar[str] = r"(?!)"  # matches nothing: members have no keys for this server
     address_setting: ClassVar[str] = "OPENROUTER_BASE_URL"
     public_name: ClassVar[str] = NAME
 
@@ -34,7 +34,7 @@ class CompatibleProvider(ChatCompletionsProvider):
         try:
             seen = super().completion(reply, sent)
         except RequestInvalid as error:
-            # FastAPI's 422 finds a field that it does not know, and says nothing of schemas.
+            # FastAPI answers 422 to an unknown field, without mentioning the schema.
             if sent.has_schema and reply.status == 422 and type(error) is RequestInvalid:
                 raise _without_schema(error) from None
             raise
@@ -57,7 +57,7 @@ def _without_schema(error: RequestInvalid) -> SchemaUnsupported:
 
 
 def _as_billed(seen: Completion, reply: http.Reply) -> Completion:
-    """Return the completion with its cost in dollars, if named where OpenRouter names it."""
+    """Return the completion with the cost from `usage.cost`, OpenRouter's field, if present."""
     cost_usd = replies.dollars(chat_completions.usage_in(reply).get("cost"))
     if cost_usd is None:
         return seen

@@ -1,4 +1,4 @@
-"""One answer of a model, with what it used and cost, and how an answer says that it was cut."""
+"""A model's answer with its usage and cost, and the finish reasons that mean it was cut off."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from typing import Any, Self
 
 
 class CostSource(StrEnum):
-    """How sure we are of a cost."""
+    """Where a cost comes from."""
 
-    REPORTED = "reported"  # by the provider, for this very call
+    REPORTED = "reported"  # by the provider, for this call
     ESTIMATED = "estimated"  # tokens times a price list
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call, as the provider counted them; None = not said."""
+    """Tokens of one call, as counted by the provider; None = not reported."""
 
-    input_tokens: int | None = None  # all of them, cached or not
+    input_tokens: int | None = None  # including cached ones
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
-# Finish reasons of an answer that reached its limit of output tokens; vendors have many names.
+# Finish reasons of answers that reached the output limit, by the various names vendors use.
 AT_OUTPUT_LIMIT = frozenset(
     {"length", "max_tokens", "model_length", "max_output_tokens", "max_new_tokens"}
 )
-# Of one that filled the model's context, which no larger limit makes any larger.
+# Finish reasons of answers that filled the model's context, where a larger limit does not help.
 AT_CONTEXT_LIMIT = frozenset({"model_context_window_exceeded", "context_length_exceeded"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One answer: it is usable if it has content and is not cut."""
+    """One answer of a model. It is usable if it has content and is not cut off."""
 
     text: str
-    served_model: str  # "" = the response did not say
+    served_model: str  # "" = not reported
     usage: Usage
     cost_usd: Decimal | None
     cost_source: CostSource
     finish_reason: str
     latency_ms: int
     generation_id: str = ""
-    upstream: str = ""  # who ran the model for a gateway such as OpenRouter, if that was said
-    is_known_whole: bool = False  # without a finish reason, by its content
-    is_fallback: bool = False  # by the fallback model
+    upstream: str = ""  # the provider behind a gateway such as OpenRouter, "" = not reported
+    is_known_whole: bool = False  # there is no finish reason, but the content shows completeness
+    is_fallback: bool = False  # the fallback model answered
 
     @property
     def is_cut(self) -> bool:
-        """Whether the answer breaks off before its end, or may: it has no terminal signal."""
+        """Whether the answer was cut off, or may have been because nothing marks its end."""
         reason = self.finish_reason.casefold()
         return reason in AT_OUTPUT_LIMIT | AT_CONTEXT_LIMIT or not (reason or self.is_known_whole)
 
     @classmethod
     def lost(cls, generation_id: str) -> Self:
-        """Return what is known of an answer that never came: its name."""
+        """Return a placeholder for an answer that never arrived: only its ID is known."""
         return cls(
             text="",
             served_model="",
@@ -76,6 +76,6 @@ class Completion:
         """Return the text parsed as JSON, exactly as sent.
 
         Raises:
-            ValueError: it is no JSON; `agents.llm.answers` also repairs.
+            ValueError: the text is not JSON; to repair it, use `agents.llm.answers`.
         """
         return json.loads(self.text)

@@ -1,38 +1,39 @@
-"""What can go wrong when a model is asked, as one small tree.
+"""The exceptions that a call to a model can raise.
 
-    LLMError                        .retryable decides whether the same call may be tried again
+    LLMError                        .retryable tells whether the same request may be sent again
     ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: the next try may succeed;
-    │   │                           a connection lost later: unknown, .maybe_charged
-    │   └── RateLimited             429; .retry_after_s when the provider named a time
+    │   │                           a connection lost later: outcome unknown, .maybe_charged
+    │   └── RateLimited             429; .retry_after_s if the provider named a time
     ├── ProviderRejected            the provider refused; the same request again is pointless
     │   ├── KeyRejected             401
     │   │   └── KeyUnreadable       the stored key cannot be decrypted (in `agents.llm.keys`)
     │   ├── NoCredit                402 or insufficient_quota
-    │   │   ├── BudgetSpent         a limit that was set for the key is reached
-    │   │   └── CreditTooLow        it covers fewer tokens than were asked for; .most_tokens
+    │   │   ├── BudgetSpent         a spending limit of the key is reached
+    │   │   └── CreditTooLow        covers fewer tokens than were requested; .most_tokens
     │   ├── RequestForbidden        403: guardrail, moderation
-    │   │   └── RegionForbidden     not offered where we are
-    │   ├── ModelUnavailable        unknown, retired or nowhere served; .fallback_models
-    │   │   ├── PictureUnsupported  it takes no pictures
-    │   │   └── PriceRefused        nowhere served at the price that was named
+    │   │   └── RegionForbidden     the model is not offered in our region
+    │   ├── ModelUnavailable        unknown, retired or served by no host; .fallback_models
+    │   │   ├── PictureUnsupported  the model accepts no pictures
+    │   │   └── PriceRefused        no host serves the model at the maximum price sent
     │   ├── SchemaUnsupported       no host enforces this JSON schema for this model
-    │   ├── RoleUnsupported         the model takes no system role
-    │   ├── ParameterUnsupported    the model does not take .parameter
-    │   ├── LimitRefused            the model gives fewer tokens; .most_tokens
+    │   ├── RoleUnsupported         the model accepts no system role
+    │   ├── ParameterUnsupported    the model does not accept .parameter
+    │   ├── LimitRefused            the model allows fewer tokens; .most_tokens
     │   └── RequestInvalid          other 400s and 422s
     │       ├── PictureInvalid      this picture cannot be read
     │       └── RequestTooLong      the message is too long for the model
     ├── DeadlineExceeded            the call's time ran out
     ├── AnswerUnusable              200, but no content with a terminal signal
-    │   └── AnswerCut               the answer breaks off; .may_be_longer with a larger limit
-    └── AnswerNotJson               content came, but never as JSON of the schema; .text keeps it
+    │   └── AnswerCut               the answer is cut off; .may_be_longer with a larger limit
+    └── AnswerNotJson               the answers were never JSON of the schema; .text holds the last
 
-Every class has a `cause`, and what follows from it is a row of `agents.llm.causes`: also the
-`member_line`, the one sentence a member may read, without names of keys or vendors' texts. Messages
-are scrubbed of keys before they get here (`agents.llm.secrets.scrub`). `.maybe_charged` says that
-the provider may have worked, and may bill, although no answer came: then the same request is never
-sent again. `.generation_id` is the vendor's name of the call, if it was still told, and `.learnt`
-what it cost, if that was. `.upstream` is who refused behind a gateway.
+Every class has a `cause`. Its row in `agents.llm.causes` defines how the error is handled and its
+`member_line`, the message shown to the member, which contains no key names and no vendors' texts.
+Exception messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
+`.maybe_charged` means that the provider may have processed and billed the request although no
+usable answer came; such a request is never repeated unchanged. `.generation_id` is the vendor's ID
+of the call, "" if unknown. `.learnt` holds the usage, cost and model that the response still
+reported. `.upstream` is the provider behind a gateway that refused the request.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ class LLMError(Exception):
     handling: ClassVar[Handling] = HANDLING[Cause.OTHER]
     member_line: ClassVar[str] = handling.member_line
     retryable = False
-    retry_after_s: float | None = None  # as the provider asked, at most a minute
-    fallback_models: tuple[str, ...] = ()  # that the provider offers instead
+    retry_after_s: float | None = None  # the wait that the provider asked for, at most a minute
+    fallback_models: tuple[str, ...] = ()  # offered by the provider as alternatives
     maybe_charged = False
     generation_id = ""
     upstream = ""
-    learnt: Completion | None = None  # what an unusable answer still said: usage, cost, model
+    learnt: Completion | None = None  # usage, cost and model, as far as the response reported them
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Give the class what its cause's row says, unless it says otherwise itself."""
+        """Set the handling of the class from its cause; a class may define its own member_line."""
         super().__init_subclass__(**options)
         cls.handling = HANDLING[cls.cause]
         if "member_line" not in cls.__dict__:
@@ -112,16 +113,16 @@ class NoCredit(ProviderRejected):
 
 
 class BudgetSpent(NoCredit):
-    """A limit that was set for the key, its team or its user is reached."""
+    """A spending limit set for the key, its team or its user is reached."""
 
     cause = Cause.BUDGET
 
 
 class CreditTooLow(NoCredit):
-    """The credit covers fewer output tokens than were asked for."""
+    """The credit covers fewer output tokens than were requested."""
 
     cause = Cause.CREDIT
-    most_tokens: int | None = None  # that it does cover
+    most_tokens: int | None = None  # covered by the credit; None = not reported
 
 
 class RequestForbidden(ProviderRejected):
@@ -137,13 +138,13 @@ class RegionForbidden(RequestForbidden):
 
 
 class ModelUnavailable(ProviderRejected):
-    """The model is unknown, retired, or no host of it can take this request."""
+    """The model is unknown or retired, or none of its hosts can serve this request."""
 
     cause = Cause.UNKNOWN_MODEL
 
 
 class PictureUnsupported(ModelUnavailable):
-    """The model takes no pictures, and was handed one."""
+    """The request contains a picture, and the model accepts none."""
 
     cause = Cause.PICTURE
 
@@ -161,28 +162,28 @@ class SchemaUnsupported(ProviderRejected):
 
 
 class RoleUnsupported(ProviderRejected):
-    """The model takes no message of role system."""
+    """The model does not accept a message with the role `system`."""
 
     cause = Cause.ROLE
 
 
 class ParameterUnsupported(ProviderRejected):
-    """The model does not take one of the parameters that were sent."""
+    """The model does not accept one of the request's parameters."""
 
     cause = Cause.PARAMETER
     parameter = ""
 
 
 class LimitRefused(ProviderRejected):
-    """The model gives fewer output tokens than were asked for."""
+    """The model allows fewer output tokens than were requested."""
 
     cause = Cause.LIMIT
-    most_tokens: int | None = None  # that it does give
-    is_fixed = True  # whatever the message; False: what this message leaves of its context
+    most_tokens: int | None = None  # allowed by the model; None = not reported
+    is_fixed = True  # the same for every message; False: what this message leaves of the context
 
 
 class RequestInvalid(ProviderRejected):
-    """The provider could not take the request."""
+    """The provider found the request invalid."""
 
     cause = Cause.REQUEST
 
@@ -200,7 +201,7 @@ class RequestTooLong(RequestInvalid):
 
 
 class DeadlineExceeded(LLMError):
-    """The call was not answered within its time."""
+    """The call was not answered before its deadline."""
 
     cause = Cause.TIME
 
@@ -212,14 +213,14 @@ class AnswerUnusable(LLMError):
 
 
 class AnswerCut(AnswerUnusable):
-    """The answer breaks off: at a limit, or without a terminal signal."""
+    """The answer is cut off: at a limit, or without a terminal signal."""
 
     cause = Cause.CUT
-    may_be_longer = False  # a larger output limit may make it whole
+    may_be_longer = False  # whether a larger output limit may give a complete answer
 
 
 class AnswerNotJson(LLMError):
-    """The answer does not fit the agent's schema, not even after repair and one more try."""
+    """The answer does not match the agent's schema, even after repair and a second request."""
 
     cause = Cause.NOT_JSON
     text = ""

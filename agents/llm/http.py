@@ -1,12 +1,12 @@
-"""One HTTP request to a model's provider: sent once, within a time, with a size limit.
+"""HTTP client for LLM providers: each request is sent once, with a deadline and a size limit.
 
-This is the only place that reveals an API key, and nothing that leaves it contains one: a reply
-is cleaned of the key before it is parsed, and an exception of the HTTP library, which holds the
-request and so the key, is dropped here. What a reply means is left to the provider's own file,
-when to send again to `agents.llm.retries`.
+This is the only module that reveals an API key, and nothing it returns or raises contains one. The
+key is removed from a reply before parsing, and exceptions of the HTTP library are dropped here
+because they hold the request and so the key. The provider's own module interprets replies;
+`agents.llm.retries` decides on retries.
 
-There is one pooled client per running event loop and base URL. It lives as long as its loop: an
-async generator holds it, and every loop closes its generators when it ends.
+There is one pooled client for each running event loop and base URL. It lives as long as its loop:
+an async generator holds it, and a loop closes its async generators when it ends.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from agents.llm.errors import DeadlineExceeded, KeyRejected, LLMError, ProviderU
 from agents.llm.keys import ApiKey
 from agents.llm.secrets import HIDDEN, scrub
 
-MAX_CONNECTIONS = 500  # a bound against leaks; how many calls run at once is decided elsewhere
-# Common servers hang up after 5 s. A POST on a connection that is being closed has no outcome.
+MAX_CONNECTIONS = 500  # a bound against leaks; the number of concurrent calls is limited elsewhere
+# Common servers close idle connections after 5 s. The outcome of a POST sent on a connection that
+# is being closed is unknown.
 KEEPALIVE_S = 4.0
-# A model may think for minutes before its first byte: how long is for the deadline to say.
+# No read timeout: a model may reason for minutes before its first byte. The deadline limits it.
 TIMEOUTS = httpx.Timeout(connect=5.0, read=None, write=None, pool=5.0)
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Observatory"}
 UPSTREAM_HEADER = "x-provider-name"  # OpenRouter's
 KEY_MIN_CHARS = 8
 GENERATION_ID_MAX_CHARS = 200
-BEARER = ("Authorization", "Bearer ")  # the header that takes the key, and what stands before it
+BEARER = ("Authorization", "Bearer ")  # the name of the key's header, and the prefix of its value
 
 _NOTHING_WAS_SENT = (
     aiohttp.ClientConnectorError,
@@ -52,7 +53,7 @@ _NOTHING_WAS_SENT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to send, all but the key."""
+    """A request to send, without the API key."""
 
     base_url: str
     path: str
@@ -60,40 +61,40 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     key_header: tuple[str, str] = BEARER
-    id_header: str = ""  # of the reply: the vendor's name of this call
+    id_header: str = ""  # the reply's header with the vendor's ID of this call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back, whatever its status."""
+    """The response to a request, of any status."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: Any = field(repr=False)  # parsed JSON, its fractions as Decimal; None if there is a flaw
     flaw: str  # why the body could not be read, or ""
     latency_ms: int
-    generation_id: str = ""  # as the header told it
-    upstream: str = ""  # who answered behind a gateway, as the header told it
-    is_stream: bool = False  # put together from events: only their own end is an end
-    is_page: bool = False  # a web page, of the provider or of a network in front of it
+    generation_id: str = ""  # from the header
+    upstream: str = ""  # the provider behind a gateway, from the header
+    is_stream: bool = False  # merged from events; complete only if the stream had its end marker
+    is_page: bool = False  # a web page, from the provider or from a network in front of it
 
 
 async def send(request: Request, *, api_key: ApiKey | None, deadline_s: float) -> Reply:
-    """Return the reply to one request, read to its end; without a key it is public.
+    """Send one request and return its complete reply; `api_key=None` sends it without a key.
 
-    Takes at most `deadline_s` seconds in all: httpx's own timeouts start anew with every byte
-    that drips in.
+    Takes at most `deadline_s` seconds in all, unlike httpx's own timeouts, which restart with every
+    byte received.
 
     Raises:
         DeadlineExceeded: the time ran out.
-        ProviderUnavailable: the connection failed; `.maybe_charged`, and then not `.retryable`,
-            if the request had left.
-        KeyRejected: the key cannot be read, or no HTTP header can carry it.
+        ProviderUnavailable: the connection failed. If the request may have been sent, the error is
+            `.maybe_charged` and not `.retryable`.
+        KeyRejected: the key cannot be read (`KeyUnreadable`) or cannot be sent in an HTTP header.
     """
     result = await _result(request, _revealed(api_key), deadline_s)
     if isinstance(result, LLMError):
-        # Raised here and not where it arose: there, the key is a local variable of the traceback,
-        # and the library's own exception a context that carries the request along.
+        # Raised here rather than where it was caught: there, the traceback would hold the key in a
+        # local variable, and `__context__` would hold the library's exception with the request.
         raise result
     return result
 
@@ -116,7 +117,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
     except TimeoutError as error:
         failure = _out_of_time(deadline_s) if limit.expired() else _unavailable(error, key)
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
-        # UnicodeError: the transport wants the words beside the status to be UTF-8.
+        # UnicodeError: the transport decodes the reason phrase of the status line as UTF-8.
         failure = _unavailable(error, key)
     if response is not None:
         failure.generation_id = _generation_id(response, request, key)
@@ -129,14 +130,14 @@ def _revealed(api_key: ApiKey | None) -> str:
         return ""
     key = api_key.reveal()
     if not (key and key.isascii() and key.isprintable()):
-        del key  # a traceback keeps its frames' values
-        # Encoding errors quote the whole header.
+        del key  # because a traceback keeps local variables
+        # Checked here because an encoding error would quote the whole header.
         raise KeyRejected("the API key is empty or has characters that no key has: enter it again")
     return key
 
 
 def _built(request: Request, key: str) -> httpx.Request:
-    """Return the request ready to be sent; `AsyncClient.build_request` takes four times as long."""
+    """Build the httpx request; `AsyncClient.build_request` would take four times as long."""
     name, prefix = request.key_header
     headers = {**HEADERS, **request.headers}
     if key:
@@ -162,12 +163,15 @@ def _url(url: str) -> httpx.URL:
 def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a surrogate pair exists in JSON as an escape only
+    except UnicodeEncodeError:  # JSON can hold half a surrogate pair only as an escape
         return json.dumps(body, separators=(",", ":")).encode()
 
 
 async def _read(response: httpx.Response) -> tuple[bytes, str]:
-    """Return the body and what is wrong with it; the connection is given back or cut."""
+    """Read the body; return its bytes and "", or a description of the problem.
+
+    Always releases the connection.
+    """
     raw = bytearray()
     try:
         async for chunk in response.aiter_raw():
@@ -177,21 +181,21 @@ async def _read(response: httpx.Response) -> tuple[bytes, str]:
     except (httpx.HTTPError, aiohttp.ClientError, OSError):
         if not response.is_error:
             raise
-        return b"", "it broke off"  # the status has said that there is no answer
+        return b"", "it broke off"  # an error status: no answer is lost with the body
     finally:
         await response.aclose()
     return bodies.decompressed(bytes(raw), response.headers.get("content-encoding", ""))
 
 
 def _parsed(raw: bytes, key: str, flaw: str) -> tuple[Any, str]:
-    """Return the body as a value without the key, and what is wrong with it."""
+    """Return the parsed body without the key and "", or None and a description of the problem."""
     if flaw:
         return None, flaw
-    # A key of a few characters is a test's, and stands in every other word.
+    # Only tests use keys of a few characters. Replacing these would damage ordinary words.
     if len(key) >= KEY_MIN_CHARS:
         raw = raw.replace(key.encode(), HIDDEN.encode())
     try:
-        if bodies.are_events(raw):  # a key may be in pieces there
+        if bodies.are_events(raw):  # the key may be split between events
             return _without(key, bodies.put_together(raw)), ""
         body = bodies.parsed(raw)
         return (_without(key, body) if b"\\u00" in raw else body), ""
@@ -200,7 +204,7 @@ def _parsed(raw: bytes, key: str, flaw: str) -> tuple[Any, str]:
 
 
 def _without(key: str, value: Any) -> Any:
-    """Return the value without the key, which escapes such as \\u002d had hidden in its bytes."""
+    """Return the parsed value without the key, which escapes such as \\u002d hid in the bytes."""
     if isinstance(value, str):
         return value.replace(key, HIDDEN) if len(key) >= KEY_MIN_CHARS else value
     if isinstance(value, list):
@@ -238,14 +242,14 @@ def _out_of_time(deadline_s: float) -> DeadlineExceeded:
 
 
 def _unavailable(error: Exception, key: str) -> ProviderUnavailable:
-    # The transport calls several errors ConnectTimeout, also a hang-up after the request has
-    # left; only aiohttp's own class tells.
+    # The transport maps several errors to ConnectTimeout, even a disconnect after the request was
+    # sent. Only aiohttp's own exception class tells them apart.
     cause = error.__cause__ or error
     failure = ProviderUnavailable(
         f"the connection failed: {type(cause).__name__}: {scrub(str(cause), key)[:300]}"
     )
     failure.maybe_charged = not isinstance(cause, _NOTHING_WAS_SENT)
-    # The outcome of a request that was sent is unknown: a second one may be a second charge.
+    # A request that was sent may have been charged, and a second one could be charged again.
     failure.retryable = not failure.maybe_charged
     return failure
 
@@ -263,14 +267,14 @@ _pool: dict[tuple[asyncio.AbstractEventLoop, str], _Pooled] = {}
 
 
 async def close_client(base_url: str) -> None:
-    """Close the running loop's client of this base URL; the next request opens a new one."""
+    """Close the running loop's client for this base URL; the next request opens a new one."""
     pooled = _pool.pop((asyncio.get_running_loop(), base_url), None)
     if pooled is not None:
         await pooled.lifetime.aclose()
 
 
 async def close_clients() -> None:
-    """Close all clients of the running loop; the loop's own end does so too."""
+    """Close all clients of the running loop, which its shutdown would also do."""
     loop = asyncio.get_running_loop()
     for owner, base_url in list(_pool):
         if owner is loop:
@@ -282,7 +286,7 @@ async def _client(base_url: str) -> httpx.AsyncClient:
     pooled = _pool.get(key)
     if pooled is None or pooled.client.is_closed:
         lifetime = _open_client()
-        # Nothing in the generator waits before its yield, so no other task gets in between.
+        # The generator awaits nothing before its yield, so no other task can run in between.
         pooled = _pool[key] = _Pooled(await anext(lifetime), lifetime)
         _forget_ended_loops()
     return pooled.client
@@ -294,7 +298,7 @@ async def _open_client() -> AsyncGenerator[httpx.AsyncClient, None]:
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        # A cookie would tie the requests of different keys together.
+        # No cookies: they would link the requests of different keys.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
     try:
@@ -304,9 +308,9 @@ async def _open_client() -> AsyncGenerator[httpx.AsyncClient, None]:
 
 
 def _session() -> aiohttp.ClientSession:
-    """Return a session that keeps connections and nothing else from one request to the next.
+    """Return a session that keeps connections alive but stores no cookies.
 
-    aiohttp repeats a request on its own for idempotent methods only, so never a POST.
+    aiohttp itself repeats requests with idempotent methods only, so never a POST.
     """
     connector = aiohttp.TCPConnector(
         limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_S, ssl=_tls()
@@ -316,7 +320,7 @@ def _session() -> aiohttp.ClientSession:
 
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)  # 14 ms, so once a process
+    return httpx.create_ssl_context(trust_env=False)  # takes 14 ms, so once in each process
 
 
 def _forget_ended_loops() -> None:

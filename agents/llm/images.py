@@ -1,4 +1,4 @@
-"""Pictures on their way to a model: the type is read from the bytes, never believed."""
+"""Detect the type of a picture from its bytes, never from what the sender claims."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _HEAD_CHARS = 24  # 18 bytes: the longest of the signatures needs 12
 
 
 def media_type(image_b64: str) -> str:
-    """Return the MIME type of a picture in base64.
+    """Return the MIME type of a base64-encoded picture.
 
     Raises:
-        PictureInvalid: it is no JPEG, PNG, WebP or GIF.
+        PictureInvalid: the picture is no JPEG, PNG, WebP or GIF.
     """
     try:
         head = base64.b64decode(image_b64[:_HEAD_CHARS], validate=True)

@@ -1,7 +1,7 @@
-"""The JSON in what a model wrote: as it stands, after thoughts and prose, in a fence, or mended.
+"""Find the JSON in a model's output: bare, after reasoning or prose, in a code fence, or repaired.
 
-Taking it out costs nothing and guesses nothing; mending closes brackets and drops commas, and is
-never done to a text that ends in the middle of a value: half an answer is no answer.
+Extraction is cheap and involves no guessing. Repair closes brackets and drops commas. A text that
+ends in the middle of a value is never repaired, because half an answer is not an answer.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import json_repair
 
 REPAIR_MAX_CHARS = 32 * 1024
-REPAIR_MAX_UNCLOSED = 100  # brackets: 5,000 nested ones took 0.8 s to be refused
-FOUND_MAX = 20  # objects in one text; a text with more of them is no answer
+REPAIR_MAX_UNCLOSED = 100  # brackets; rejecting 5,000 nested ones took 0.8 s
+FOUND_MAX = 20  # attempts to parse an object in one text; a text with more of them is no answer
 
 _FENCE = "```"
 _THOUGHTS_END = "</think>"
@@ -23,11 +23,11 @@ _BRACKETS = re.compile(r"[{\[]")
 
 
 def strictly(text: str) -> Any:
-    """Return the JSON value that the text is.
+    """Parse the text as JSON without NaN or Infinity.
 
     Raises:
-        ValueError: it is none.
-        RecursionError: it is nested too deep.
+        ValueError: the text is not JSON.
+        RecursionError: the value is nested too deeply.
     """
 
     def refuse(constant: str) -> NoReturn:
@@ -37,16 +37,16 @@ def strictly(text: str) -> Any:
 
 
 def without_thoughts(text: str) -> str:
-    """Return what stands behind the model's thoughts, if it wrote them down first."""
-    if text.lstrip().startswith(("{", "[")):  # the mark may be a part of what it says
+    """Return the text after the last `</think>`, or all of it if there is no such tag."""
+    if text.lstrip().startswith(("{", "[")):  # starts with JSON, which may contain the tag
         return text
     return text.rpartition(_THOUGHTS_END)[2]
 
 
 def unfenced(text: str) -> str:
-    """Return what stands in a code fence around all of the text, else the text.
+    """Return the content of a code fence that encloses the whole text; otherwise the text itself.
 
-    Without a regular expression: one that allows blanks everywhere took 72 s on 4,000 newlines.
+    Uses no regular expression: one that allows whitespace everywhere took 72 s on 4,000 newlines.
     """
     stripped = text.strip()
     first_line, newline, rest = stripped.partition("\n")
@@ -56,7 +56,7 @@ def unfenced(text: str) -> str:
 
 
 def found_in(text: str) -> list[Any]:
-    """Return the objects and lists that stand whole in a text of other words, in order."""
+    """Return the complete, non-empty JSON objects and lists embedded in a text, in order."""
     return list(_whole_ones(text[:REPAIR_MAX_CHARS]))
 
 
@@ -75,7 +75,7 @@ def _whole_ones(text: str) -> Iterator[Any]:
 
 
 def breaks_off(text: str) -> bool:
-    """Tell whether a text ends in the middle of a value, whose rest is not known."""
+    """Return whether the text ends in the middle of a JSON value, so that its rest is missing."""
     first = _BRACKETS.search(text)
     if first is None:
         return False
@@ -84,12 +84,12 @@ def breaks_off(text: str) -> bool:
         return False
     is_in_text, depth = _state_at_the_end(body)
     if depth <= 0:
-        return False  # prose behind a value that was closed
+        return False  # the value is closed, and prose follows it
     return is_in_text or not body.endswith(('"', ",", "{", "["))
 
 
 def _state_at_the_end(text: str) -> tuple[bool, int]:
-    """Return whether the text ends within a string, and how many brackets are open there."""
+    """Return whether the text ends inside a string, and how many brackets are still open."""
     is_in_text, is_escaped, depth = False, False, 0
     for character in text:
         if is_in_text:
@@ -111,18 +111,18 @@ def _state_at_the_end(text: str) -> tuple[bool, int]:
 
 
 def is_too_much(text: str) -> bool:
-    """Tell whether mending a text would take too long, or exhaust the stack."""
+    """Return whether repairing the text could take too long or exhaust the stack."""
     unclosed = sum(map(text.count, "[{")) - sum(map(text.count, "]}"))
     return len(text) > REPAIR_MAX_CHARS or unclosed > REPAIR_MAX_UNCLOSED
 
 
 def mended(text: str) -> Any:
-    """Return the value that a broken text seems to mean, or None."""
+    """Repair broken JSON and return its object or list; None if that is impossible."""
     if breaks_off(text):
         return None
     try:
         value = json_repair.loads(text, skip_json_loads=True)
     except (ValueError, RecursionError):
         return None
-    # The repair makes some string or other of any prose.
+    # Strings do not count: the repair turns any prose into a string.
     return value if isinstance(value, dict | list) and value else None

@@ -1,7 +1,8 @@
-"""What vendors' keys look like: how each begins, as the vendors document it.
+"""The formats of API keys: the prefix of each kind, as the vendors document it.
 
-Keys of the providers that members can use are known from `agents.llm.router.PROVIDERS`; these are
-the others that people have lying about, and the first letters that make a key certain.
+`agents.llm.router.PROVIDERS` defines the key formats of the providers that members can use. This
+table adds other vendors' keys that people may paste, and marks the prefixes that identify a key
+with certainty.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ _LITERALLY = re.compile(r"(?:[A-Za-z0-9_\-]|\\[.\-_])*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyShape:
-    """How one kind of key begins, and how much must follow."""
+    """The format of one kind of key: its prefix and the minimum length of the rest."""
 
-    start: str  # a regular expression; matched without regard to case
-    least: int  # characters that follow at least
-    is_certain: bool = False  # no ordinary word begins like this, so little has to follow
-    is_in_capitals: bool = False  # what follows is capitals and digits only
-    has_dots: bool = False  # what follows may be in parts with dots between them
-    written: str = ""  # how the start is spelt, where that is not all in lower case
-    expression: re.Pattern[str] = field(init=False, repr=False)  # of a start in lower case
-    literal: str = field(init=False)  # what each such start begins with; found much faster
+    start: str  # the prefix, a case-insensitive regular expression
+    least: int  # minimum number of characters after the prefix
+    is_certain: bool = False  # no ordinary word begins like this, so a short rest is enough
+    is_in_capitals: bool = False  # the rest consists of capital letters and digits only
+    has_dots: bool = False  # the rest may contain dots
+    written: str = ""  # the prefix in the vendor's spelling, if that is not all lower case
+    expression: re.Pattern[str] = field(init=False, repr=False)  # matches the lower-case prefix
+    literal: str = field(init=False)  # the literal part that `expression` starts with: fast to find
 
     def __post_init__(self) -> None:
         lowered = self.start.replace("A-Za-z", "a-z").lower()
@@ -44,7 +45,7 @@ def _shape(start: str, least: int, written: str = "") -> KeyShape:
 
 
 SHAPES: tuple[KeyShape, ...] = (
-    # OpenRouter, Anthropic, OpenAI; also with their hyphens lost.
+    # OpenRouter, Anthropic, OpenAI; some also match if their hyphens were lost.
     _certain(r"sk-?or-?v[0-9]-?", written="sk-or-v1-"),
     _certain(r"sk-?ant-?(?:api|admin|oat|sid)[0-9][0-9]-?"),
     _certain(r"sk-ant-"),
@@ -77,7 +78,7 @@ SHAPES: tuple[KeyShape, ...] = (
     _shape(r"vck_", 20),  # Vercel
     _shape(r"cpk_", 30),  # Chutes
     _shape(r"sk_", 32),  # ElevenLabs and others
-    # What sales teams' and developers' tools give out.
+    # Keys of sales teams' and developers' tools.
     _certain(r"github_pat_", 20),
     _shape(r"gh[pousr]_", 30),
     _certain(r"glpat-", 16),  # GitLab
@@ -103,6 +104,6 @@ SHAPES: tuple[KeyShape, ...] = (
     _shape(r"figd_", 30),  # Figma
     _shape(r"hvs\.", 24),  # Vault
     _shape(r"AGE-SECRET-KEY-1", 40, written="AGE-SECRET-KEY-1"),
-    # JSON Web Tokens, which some vendors give out as keys: `{"` in base64 begins the first part.
+    # JSON Web Tokens, which some vendors use as keys: the first part starts with `{"` in base64.
     KeyShape(start=r"eyJ[A-Za-z0-9_-]{8,200}\.eyJ", least=20, has_dots=True, written="eyJ"),
 )

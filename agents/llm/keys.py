@@ -1,8 +1,8 @@
-"""API keys: held without being shown, and sealed at rest.
+"""API keys: hidden from `repr` in memory, and encrypted in the database.
 
 A key is revealed in one place only, where a request is built (`agents.llm.http`). A sealed key
-carries its owner and provider inside the ciphertext, because Fernet does not notice a ciphertext
-that was moved to another row.
+contains its owner and provider inside the ciphertext, because Fernet alone does not detect a
+ciphertext that was moved to another row.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from agents.llm.errors import KeyRejected
 
 
 class KeyUnreadable(KeyRejected):
-    """A stored key cannot be decrypted, or belongs to another person; it must be entered again."""
+    """The stored key cannot be decrypted or is another member's; it must be entered again."""
 
     member_line = "Your stored API key can't be read any more. Please send it again."
 
 
 class ApiKey(Protocol):
-    """A key that cannot be shown by accident."""
+    """An API key whose value cannot be shown by accident."""
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that tell keys apart and lead back to none."""
+        """Eight hex digits that identify the key without revealing it."""
         ...
 
     def reveal(self) -> str:
-        """Return the key itself; only the code that builds a request may ask.
+        """Return the key itself; only code that builds a request may call this.
 
         Raises:
-            KeyUnreadable: it cannot be decrypted, or is not its owner's.
+            KeyUnreadable: the key cannot be decrypted, or belongs to another owner or provider.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PlainKey:
-    """A key from the settings or from a member who has just typed it."""
+    """An unencrypted key, from the settings or just typed by a member."""
 
     _value: str = field(repr=False)
 
@@ -58,7 +58,7 @@ class PlainKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedKey:
-    """A member's key as the database holds it."""
+    """A member's key, encrypted as it is stored in the database."""
 
     owner: str
     provider: str
@@ -71,13 +71,13 @@ class SealedKey:
         except (InvalidToken, ValueError) as error:
             raise KeyUnreadable("the stored key cannot be decrypted: enter it again") from error
         if (content["owner"], content["provider"]) != (self.owner, self.provider):
-            del content  # a traceback keeps its frames' values, and this is another member's key
+            del content  # because a traceback keeps local variables: this is another member's key
             raise KeyUnreadable("the stored key belongs to another member: enter it again")
         return str(content["key"])
 
 
 def seal(key: str, *, owner: str, provider: str) -> SealedKey:
-    """Encrypt a member's key for the database with the first of CREDENTIALS_KEYS."""
+    """Encrypt a member's key for the database, with the first key in CREDENTIALS_KEYS."""
     content = json.dumps({"owner": owner, "provider": provider, "key": key})
     ciphertext = _fernet().encrypt(content.encode()).decode()
     return SealedKey(

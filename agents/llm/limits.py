@@ -1,8 +1,8 @@
-"""How many tokens an answer may have: what is asked for, and what a vendor says it gives.
+"""Output token limits: the limit to request, and limits named in vendors' refusals.
 
-Every request has an output limit: what the agent's answer may need in visible text, and what the
-model may spend on reasoning before it, never above what the model can give. Facts about models come
-from a `ModelBook`; what is not known there is not held against a model.
+Every request has an output limit. It is the visible text that the agent's answer may need plus an
+allowance for the model's reasoning, capped at the model's maximum. Facts about models come from a
+`ModelBook`; an unknown fact never counts against a model.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Protocol
 
 UNKNOWN_MAXIMUM = 16_384  # for a model whose maximum is not known
 REASONING_ALLOWANCE = {"low": 4_096, "medium": 16_384, "high": 32_768}  # tokens, by effort
-USUAL_EFFORT = "medium"  # what vendors take where a request says nothing
+USUAL_EFFORT = "medium"  # the vendors' default
 LESS_EFFORT = "low"
 _REASONING = frozenset({"reasoning", "include_reasoning", "reasoning_effort"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPrice:
-    """The most that a provider of the model may ask, in dollars."""
+    """The maximum price that a provider of the model may charge, in dollars."""
 
-    prompt: Decimal  # a million tokens
-    completion: Decimal  # a million tokens
-    request: Decimal | None = None
+    prompt: Decimal  # for a million tokens
+    completion: Decimal  # for a million tokens
+    request: Decimal | None = None  # for each request
 
     def is_above(self, other: MaxPrice) -> bool:
-        """Tell whether this one lets in what the other one shut out."""
+        """Return whether any of the prices is higher than in `other`."""
         return (
             self.prompt > other.prompt
             or self.completion > other.completion
@@ -38,38 +38,38 @@ class MaxPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What is known of a model before it is asked."""
+    """The facts known about a model before it is asked."""
 
     max_output_tokens: int | None = None
-    parameters: frozenset[str] = frozenset()  # that it takes; empty = not known
-    max_price: MaxPrice | None = None  # None = no price is known
-    reasoning_p99_tokens: int | None = None  # as recorded here; None = too few calls
+    parameters: frozenset[str] = frozenset()  # accepted by the model; empty = not known
+    max_price: MaxPrice | None = None  # None = not known
+    reasoning_p99_tokens: int | None = None  # 99th percentile of our calls; None = too few calls
 
     @property
     def can_reason(self) -> bool | None:
-        """Whether it may reason before it answers; None = not known."""
+        """Whether the model may reason before it answers; None = not known."""
         return bool(self.parameters & _REASONING) if self.parameters else None
 
     @property
     def ceiling(self) -> int:
-        """The largest output limit that may be asked for, in tokens."""
+        """The largest output limit that may be requested, in tokens."""
         return self.max_output_tokens or UNKNOWN_MAXIMUM
 
 
 class ModelBook(Protocol):
-    """Knows models; answers at once as a rule, and raises nothing."""
+    """A source of facts about models; usually answers immediately, and never raises."""
 
     async def facts(self, provider: str, model_id: str) -> ModelFacts:
-        """Return what is known of a model."""
+        """Return the known facts about a model."""
         ...
 
     async def refreshed(self, provider: str, model_id: str) -> ModelFacts:
-        """Return what the vendor's list says of a model now."""
+        """Return the facts about a model from the vendor's current list."""
         ...
 
 
 class EmptyBook:
-    """The book of calls that belong to no step: nothing is known."""
+    """A `ModelBook` without any facts, for calls that belong to no step."""
 
     async def facts(self, provider: str, model_id: str) -> ModelFacts:
         return ModelFacts()
@@ -79,9 +79,9 @@ class EmptyBook:
 
 
 def output_limit(facts: ModelFacts, *, visible_tokens: int, reasons_unasked: bool) -> int:
-    """Return the limit to ask for: the visible text and an allowance for reasoning.
+    """Return the output limit to request: visible tokens plus an allowance for reasoning.
 
-    `reasons_unasked` says whether models of this vendor may reason although no request says so.
+    `reasons_unasked` tells whether this vendor's models may reason without being asked to.
     """
     allowance = 0
     if facts.reasoning_p99_tokens is not None:
@@ -93,10 +93,10 @@ def output_limit(facts: ModelFacts, *, visible_tokens: int, reasons_unasked: boo
 
 @dataclass(frozen=True, slots=True)
 class SaidLimit:
-    """A limit that a refusal names, in output tokens."""
+    """An output token limit that a vendor named in a refusal."""
 
     tokens: int
-    is_fixed: bool  # the model's own; else what this request leaves of its context or its rate
+    is_fixed: bool  # the model's own limit; False: what context, rate or credit leave this request
 
 
 _AFFORDABLE = re.compile(r"can only afford (\d{1,9})\b")
@@ -121,7 +121,7 @@ _RATE = re.compile(r"limit (\d{1,9})\W+requested (\d{1,9})\b")
 
 
 def said_limit(words: str, *, asked: int) -> SaidLimit | None:
-    """Return the limit that a vendor's words name, if it is below the one that was asked for."""
+    """Return the limit named in a vendor's error text if it is below `asked`; otherwise None."""
     text = words.casefold().replace("`", "")
     if found := _AFFORDABLE.search(text):
         return _below(int(found[1]), asked, is_fixed=False)

@@ -1,4 +1,4 @@
-"""OpenAI, where it differs from the others that speak chat completions."""
+"""Adapter for OpenAI: its differences from other vendors with the chat completions API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OpenAIProvider(ChatCompletionsProvider):
 
     def is_key_accepted(self, reply: http.Reply) -> bool:
         if reply.status == 403:
-            # A key that may ask models, but not list them.
+            # A restricted key that may call models but not list them is valid.
             message = replies.text(replies.error_in(reply).get("message"))
             return bool(_MISSING_SCOPE.search(message))
         return super().is_key_accepted(reply)

@@ -1,4 +1,4 @@
-"""The base of every vendor that speaks chat completions as OpenAI does."""
+"""Base class of the adapters for vendors with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from agents.llm.terms import Terms
 
 @dataclass(frozen=True, kw_only=True)
 class ChatCompletionsProvider(vendor.VendorProvider):
-    """A model at a vendor that speaks chat completions as OpenAI does.
+    """A model at a vendor with OpenAI's chat completions API.
 
-    The vendor tells no cost, so that is estimated (`agents.llm.prices`).
+    The vendor reports no cost, so it is estimated (`agents.llm.prices`).
     """
 
-    id_header: ClassVar[str] = ""  # of the replies: the vendor's name for the call
-    limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)  # of the output limit, the best first
+    id_header: ClassVar[str] = ""  # the replies' header with the vendor's ID of the call
+    limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)  # output limit parameters, best first
 
     def body(self, model_id: str, prompt: Prompt, terms: Terms) -> dict[str, Any]:
-        """Return the body of the request that asks the model."""
+        """Return the JSON body of the request."""
         return chat_completions.request_body(model_id, prompt, terms, *self.limit_names)
 
     def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:

@@ -1,7 +1,7 @@
-"""OpenRouter: how it is asked.
+"""Adapter for OpenRouter: builds requests and looks up costs.
 
-What its replies mean is in `agents.llm.openrouter_replies`; retries, records and the fallback model
-are the same for all providers (`agents.llm.calls`).
+`agents.llm.openrouter_replies` interprets the replies. Retries, records and the fallback model are
+the same for all providers (`agents.llm.calls`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from agents.llm.retries import Deadline
 from agents.llm.signs import Sent
 from agents.llm.terms import Terms
 
-LOOK_UP_WAITS_S = (0.0, 0.5)  # a generation is stored a moment after its answer
-LOOK_UP_AGAIN_S = 3600.0  # a server that has no /generation is asked for it no more often
+LOOK_UP_WAITS_S = (0.0, 0.5)  # OpenRouter stores a generation a moment after its answer
+LOOK_UP_AGAIN_S = 3600.0  # how long a server without /generation is not asked for it again
 HEADERS = {"X-OpenRouter-Title": "Observatory"}
 
 
-# By event loop: what a server lacks is forgotten with the process's one loop, or a test's.
+# By event loop, so that the entries end with the loop: a process has one, and so has each test.
 _without_look_up: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, float]] = (
     WeakKeyDictionary()
 )
 
 
 def _known_without() -> dict[str, float]:
-    """Return when which base URLs were found to have no `/generation`."""
+    """Return, by base URL, the monotonic time at which `/generation` was found missing."""
     return _without_look_up.setdefault(asyncio.get_running_loop(), {})
 
 
@@ -58,25 +58,25 @@ class OpenRouterProvider(vendor.VendorProvider):
 
     @classmethod
     def configured_url(cls) -> str:
-        """Return OPENROUTER_BASE_URL, unless a server of the team's own is there.
+        """Return OPENROUTER_BASE_URL, or OPENROUTER_URL if the former is the team's own server.
 
-        Members' own OpenRouter keys go to OpenRouter only: no other server gets to know them.
+        Members' own OpenRouter keys must never be sent to the team's server.
         """
         is_openrouter = settings.SHARED_SERVER == "openrouter"
         address = settings.OPENROUTER_BASE_URL if is_openrouter else settings.OPENROUTER_URL
         return str(address).rstrip("/")
 
     def request(self, model_id: str, prompt: Prompt, terms: Terms) -> http.Request:
-        # With `require_parameters` a name that the model does not list would shut providers out.
+        # With `require_parameters`, a parameter that the model does not list excludes providers.
         listed = [name for name in chat_completions.LIMIT_NAMES if name in terms.facts.parameters]
         body = chat_completions.request_body(model_id, prompt, terms, *listed, "max_tokens")
         routing: dict[str, Any] = {}
         if prompt.schema is not None:
-            # Without it, endpoints that know no schema are asked all the same and drop it silently.
+            # Without it, OpenRouter may choose endpoints that silently ignore the schema.
             routing["require_parameters"] = True
         if terms.max_price is not None:
             routing["max_price"] = _as_told(terms.max_price)
-        if "provider" in terms.left_out:  # but for the price: it is never let go to get through
+        if "provider" in terms.left_out:  # the maximum price is kept even if the request fails
             routing.pop("require_parameters", None)
         if routing:
             body["provider"] = routing
@@ -97,7 +97,7 @@ class OpenRouterProvider(vendor.VendorProvider):
         return openrouter_replies.refusal(reply, Sent())
 
     async def settled(self, completion: Completion, deadline: Deadline) -> Completion:
-        """Return the completion with its cost asked for, if the response did not say it."""
+        """Return the completion, with its cost looked up if the response did not report it."""
         if completion.cost_usd is not None or not completion.generation_id:
             return completion
         if not _has_look_up(self.base_url):
@@ -113,7 +113,7 @@ class OpenRouterProvider(vendor.VendorProvider):
                     request, api_key=self.api_key, deadline_s=deadline.remaining_s
                 )
             except LLMError:
-                break  # an answer without a price is still an answer
+                break  # an answer without a cost is still an answer
             if reply.status != 404:
                 return openrouter_replies.completed_from(completion, reply)
             if not openrouter_replies.is_about_generation(reply):
@@ -133,6 +133,6 @@ class OpenRouterProvider(vendor.VendorProvider):
 
 
 def _as_told(most: MaxPrice) -> dict[str, str]:
-    """Return the prices as OpenRouter's schema types them: decimal text, in dollars."""
+    """Return the prices as OpenRouter's schema requires them: decimal strings, in dollars."""
     prices = {"prompt": most.prompt, "completion": most.completion, "request": most.request}
     return {name: f"{price:f}" for name, price in prices.items() if price is not None}

@@ -1,7 +1,7 @@
-"""What OpenRouter's replies mean: an answer with its cost, or one of our errors.
+"""Interpret OpenRouter's replies: an answer with its cost, or one of our errors.
 
-What is not obvious here comes from OpenRouter's specification and from recorded traffic: an error
-may hide in a 200, and a cost of 0 may be a price paid elsewhere.
+The less obvious rules come from OpenRouter's specification and from recorded traffic: a 200 may
+contain an error, and with a cost of 0 the price may have been paid to the upstream vendor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agents.llm.errors import LLMError
 from agents.llm.retries import capped_wait_s
 from agents.llm.signs import Sent
 
-# For the errors that name no HTTP status.
+# For errors that name a type but no HTTP status.
 _STATUS_OF_ERROR_TYPE = {
     "authentication": 401,
     "payment_required": 402,
@@ -35,10 +35,10 @@ _STATUS_OF_ERROR_TYPE = {
 
 
 def completion(reply: http.Reply, sent: Sent) -> Completion:
-    """Return the answer: it has content and a terminal signal.
+    """Return the answer in a reply, with its cost.
 
     Raises:
-        LLMError: anything else; what a 200 said of usage and cost is its `.learnt`.
+        LLMError: the reply has no complete answer; `.learnt` holds usage and cost from a 200.
     """
     if not 200 <= reply.status < 300:
         raise refusal(reply, sent)
@@ -53,12 +53,15 @@ def completion(reply: http.Reply, sent: Sent) -> Completion:
 
 
 def refusal(reply: http.Reply, sent: Sent) -> LLMError:
-    """Return the error that a reply other than 2xx means."""
+    """Return the error for a reply other than 2xx."""
     return _told(refusals.refused(reply, sent), replies.error_in(reply))
 
 
 def completed_from(lost: Completion, reply: http.Reply) -> Completion:
-    """Return the completion with what `GET /generation` says of it, if it does, or yet."""
+    """Return the completion with cost, usage and model from a reply to `GET /generation`.
+
+    Returns it unchanged if the reply has no cost, or not yet.
+    """
     generation = replies.mapping(replies.mapping(reply.body).get("data"))
     cost_usd = _total(
         generation.get("total_cost"),
@@ -76,10 +79,10 @@ def completed_from(lost: Completion, reply: http.Reply) -> Completion:
 
 
 def is_about_generation(reply: http.Reply) -> bool:
-    """Return whether a 404 is OpenRouter's own, and not that of a server that has no such page.
+    """Return whether a 404 is OpenRouter's own, not that of a server without `/generation`.
 
-    OpenRouter's errors have a status in `code` and no `type`, as those of llama.cpp and OpenAI
-    have.
+    OpenRouter's error objects have a status in `code` and no `type`, unlike those of llama.cpp and
+    OpenAI, which have a `type`.
     """
     error = replies.mapping(replies.mapping(reply.body).get("error"))
     return _status_of(error) == 404 and "type" not in error
@@ -105,11 +108,11 @@ def _cost(usage: Mapping[str, Any]) -> Decimal | None:
 
 
 def _total(cost: object, upstream: object, is_byok: object) -> Decimal | None:
-    """Return the price of a call in dollars.
+    """Return the total price of a call in dollars, or None if it is unknown.
 
-    With the caller's own vendor key (BYOK), `cost` is OpenRouter's fee and the vendor's price
-    stands upstream. Without one, `cost` is all of it and upstream, if there, says the same again.
-    `is_byok` may be missing; a cost of 0 with a price upstream is then the BYOK shape.
+    With the caller's own vendor key (BYOK), `cost` is OpenRouter's fee, and `upstream` is the
+    vendor's price. Without one, `cost` is the total, and `upstream`, if present, repeats it. If
+    `is_byok` is missing, a cost of 0 with an upstream price is taken as BYOK.
     """
     fee, price = replies.dollars(cost), replies.dollars(upstream)
     if fee is None:
@@ -130,7 +133,7 @@ def _understood(status: int, error: Mapping[str, Any], sent: Sent) -> LLMError:
 
 
 def _status_of(error: Mapping[str, Any]) -> int:
-    """Return the HTTP status that an error object stands for; 0 = unknown."""
+    """Return the HTTP status that an error object names or implies; 0 = unknown."""
     for value in (error.get("code"), error.get("http_status")):
         status = (
             int(value) if isinstance(value, str) and re.fullmatch("[1-5][0-9]{2}", value) else value
@@ -144,7 +147,7 @@ def _status_of(error: Mapping[str, Any]) -> int:
 
 
 def _told(failure: LLMError, error: Mapping[str, Any]) -> LLMError:
-    """Return the failure with what OpenRouter says of another try."""
+    """Return the error with OpenRouter's advice on retries and fallback models added."""
     availability = replies.mapping(error.get("availability"))
     if isinstance(availability.get("retryable"), bool):
         failure.retryable = availability["retryable"]

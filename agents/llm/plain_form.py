@@ -1,11 +1,12 @@
-"""A text in the form in which keys are looked for: bent characters straightened, hidden ones gone.
+"""Normalize a text before searching it for keys: fold look-alikes, drop invisible characters.
 
-Phones, mail programs and web pages bend what is pasted: a hyphen becomes a dash, a break or an
-invisible character gets in, a letter comes from another alphabet or as `%2D`. Each character of the
-form knows where in the text it came from, so that what is found can be blotted out there.
+Phones, mail programs and web pages alter pasted text: a hyphen becomes a dash, a line break or an
+invisible character is inserted, a letter comes from another alphabet or is encoded, such as `%2D`.
+The normalized text is called the plain form. `mapped` also records where in the original text each
+of its characters came from, so that a key can be hidden there.
 """
 
-# ruff: noqa: RUF001 - letters that look like others are what this file is about
+# ruff: noqa: RUF001 - this file needs ambiguous characters
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 
 BREAK = "\n"
 _BREAKS = frozenset("\n\r\v\f\x85\u2028\u2029")
-# Category Pd has most dashes; these serve as one as well, or look like one.
+# Category Pd contains most dashes. These characters are used as dashes or look like dashes, too.
 _DASHES = frozenset("\u2043\u2212\u02d7\u2500\u2501\u30fc\uff70\u3161\u2796\u00af\u02c9\u23af")
-# Letters and symbols that show nothing, and what stands for a character that was lost.
+# Letters and symbols that are invisible, and the replacement character.
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffd\u180e")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Mn", "Me", "Zs", "Zl", "Zp"})
 # Cyrillic, Greek and Armenian letters that look like Latin ones (UTS 39, confusables.txt).
@@ -30,7 +31,7 @@ _LOOKALIKES = dict(
     )
 ) | {"в": "b", "ı": "i", "ɡ": "g", "ǀ": "l", "ɑ": "a", "ᴋ": "k", "ꜱ": "s", "ʀ": "r", "ĸ": "k"}
 _MOST_REMEMBERED = 20_000
-# Percent signs may have been encoded again, and so may backslashes.
+# Percent signs and backslashes may have been escaped repeatedly.
 _ESCAPE = re.compile(
     r"(?:%(?:25){0,4}[0-9A-Fa-f]{2})+|(?:\\{1,8}u[0-9A-Fa-f]{4})+|\\{1,8}x[0-9A-Fa-f]{2}"
     r"|\\{1,8}[nrt]|&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});"
@@ -41,14 +42,14 @@ _AROUND_BREAKS = re.compile(r"(?<! )[ ]*\n[ \n]*")
 
 @dataclass(frozen=True, slots=True)
 class PlainForm:
-    """A text's form, and the place in the text of each of its characters."""
+    """The plain form of a text, with the original position of each of its characters."""
 
     text: str
     starts: list[int]
     ends: list[int]
 
     def joined(self) -> PlainForm:
-        """Return the form without its breaks and the blanks around them."""
+        """Return a copy without line breaks and the blanks around them."""
         kept: list[int] = []
         before = 0
         for found in _AROUND_BREAKS.finditer(self.text):
@@ -62,12 +63,12 @@ class PlainForm:
         )
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Return where in the text a part of the form came from."""
+        """Return the start and end in the original text of the part `start:end` of the form."""
         return self.starts[start], self.ends[end - 1]
 
 
 def plain(text: str) -> str:
-    """Return a text's form, with every break as one line feed."""
+    """Return the plain form of a text, with every line break as one line feed."""
     if _has_escapes(text):
         text = _ESCAPE.sub(lambda found: _decoded(found[0]), text)
     if text.isascii() and text.isprintable():
@@ -76,13 +77,13 @@ def plain(text: str) -> str:
 
 
 def joined(text: str) -> str:
-    """Return a text's form without its breaks."""
+    """Return the plain form of a text without line breaks and the blanks around them."""
     form = plain(text)
     return _AROUND_BREAKS.sub("", form) if BREAK in form else form
 
 
 def mapped(text: str) -> PlainForm:
-    """Return a text's form with the place of each character; it takes much longer than `plain`."""
+    """Return the plain form of a text with original positions; much slower than `plain`."""
     characters: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -122,7 +123,7 @@ def _decoded(escape: str) -> str:
 
 
 class _Table(dict[int, str]):
-    """From a character to its form, worked out when it is first met."""
+    """Maps a character's code point to its plain form, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         form = _form_of(chr(code))
@@ -136,7 +137,7 @@ def _form_of(character: str) -> str:
         return BREAK
     if character in " \t":
         return " "
-    # A blank that is no plain space is taken out before NFKC would make one of it.
+    # Dropped before NFKD, which would turn special blanks into ordinary spaces.
     if character in _INVISIBLE or unicodedata.category(character) in _INVISIBLE_CATEGORIES:
         return ""
     return "".join(

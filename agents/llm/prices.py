@@ -1,8 +1,8 @@
-"""What a call costs where the vendor does not say: its tokens times the vendor's price list.
+"""Estimate the cost of a call if the vendor does not report it: tokens times list price.
 
-The list came with the package `genai-prices` and is as old as its pinned release. Nothing is
-fetched: that package only does so when it is told to. A model that the list does not have has no
-known cost. Importing the package takes 0.1 s; the list itself (0.1 s, 4 MB) is read with the first
+The price list is part of the package `genai-prices` and is as old as the pinned release. Nothing is
+fetched: the package does so only on request. The cost of a model that is not in the list stays
+unknown. Importing the package takes 0.1 s; the list itself (0.1 s, 4 MB) is loaded by the first
 estimate.
 """
 
@@ -19,14 +19,14 @@ from agents.llm.completion import Completion, CostSource, Usage
 
 
 async def estimated(completion: Completion, *, vendor: str) -> Completion:
-    """Return the completion with its estimated cost; as it is if there is nothing to go by.
+    """Return the completion with its estimated cost, or unchanged if it cannot be estimated.
 
-    `vendor` is genai-prices' name for the one who served it.
+    `vendor` is the vendor's name in genai-prices.
     """
     usage = completion.usage
     if not completion.served_model or usage.input_tokens is None or usage.output_tokens is None:
         return completion
-    # In a thread, because the first one reads the list.
+    # In a thread, because the first estimate loads the price list.
     cost_usd = await asyncio.to_thread(_cost_usd, completion.served_model, usage, vendor)
     if cost_usd is None:
         return completion
@@ -45,6 +45,6 @@ def _cost_usd(served_model: str, usage: Usage, vendor: str) -> Decimal | None:
             model_ref=served_model,
             provider_id=vendor,
         )
-    except (LookupError, ValueError):  # an unknown model, or more cached tokens than tokens
+    except (LookupError, ValueError):  # unknown model, or more cached tokens than input tokens
         return None
     return replies.dollars(price.total_price)

@@ -1,8 +1,8 @@
-"""From what a vendor said to one of our errors, for all vendors alike.
+"""Convert a vendor's refusal into one of our errors, with the same rules for all vendors.
 
-A refusal may be an object or a list, may hold the upstream vendor's own JSON as text, or be a web
-page of something in between. What is read out of it is codes, words and the name of a parameter;
-what they mean is a table (`agents.llm.signs`).
+A refusal may be an object or a list, may contain the upstream vendor's own JSON as a string, or may
+be a web page from a proxy in between. Codes, words and parameter names are extracted from it, and
+the table in `agents.llm.signs` maps these to a cause.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from agents.llm.errors import LLMError
 from agents.llm.retries import retry_after_s
 from agents.llm.signs import OF_STATUS, SIGNS, Sent
 
-MAX_WORDS_CHARS = 4_000  # as much is searched for words; more is an echo of what was sent
+MAX_WORDS_CHARS = 4_000  # the part that is searched; longer texts echo the request
 MAX_DEPTH = 8
-# The one that says most first.
+# Most specific first.
 _CODES = ("error_type", "code", "reason", "type", "status", "provider_code", "limit_source")
 _WORDS = ("message", "msg", "detail", "raw", "error", "description", "explanation")
 _PARAMETERS = ("param", "loc", "field", "constraint")
@@ -54,7 +54,7 @@ ERRORS: Mapping[Cause, type[LLMError]] = {
 }
 
 
-# What an answer that had begun can still break off for.
+# Causes that can also interrupt an answer that has begun.
 _OF_THE_PROVIDER = frozenset(
     {
         *(Cause.OUTAGE, Cause.RATE, Cause.KEY, Cause.ACCOUNT, Cause.BUDGET),
@@ -65,22 +65,22 @@ _OF_THE_PROVIDER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a refusal says: its status (0 = none is named), codes, words and parameters."""
+    """The facts extracted from a refusal: HTTP status (0 = unknown), codes, words, parameters."""
 
     status: int
     codes: frozenset[str]
     words: str
     parameters: str
-    told_type: str = ""  # the code that says most
+    told_type: str = ""  # the most specific code
 
     @property
     def text(self) -> str:
-        """All of it that may name a parameter."""
+        """The parts of the refusal that may name a parameter."""
         return f"{self.words} {self.parameters}"
 
 
 def said(status: int, body: object) -> Said:
-    """Return what a refusal says, whatever its shape."""
+    """Extract the facts from the body of a refusal, whatever its shape."""
     codes: list[tuple[int, str]] = []
     words: list[str] = []
     parameters: list[str] = []
@@ -101,20 +101,20 @@ def said(status: int, body: object) -> Said:
 
 
 def refused(reply: http.Reply, sent: Sent) -> LLMError:
-    """Return the error that a reply other than 2xx means, with what its headers add."""
+    """Return the error for a reply other than 2xx, including facts from its headers."""
     failure = understood(said(reply.status, reply.body), sent)
     if reply.is_page and reply.status == 403:
-        # A vendor's own 403 is JSON; a page comes from a network in front of it.
+        # Vendors answer 403 in JSON. A web page comes from a network in front of the vendor.
         failure = errors.ProviderUnavailable(
             "something in front of the provider answered with a web page (HTTP 403)"
         )
-    elif 300 <= reply.status < 400 and not replies.error_in(reply):  # it seldom has a body
+    elif 300 <= reply.status < 400 and not replies.error_in(reply):  # redirects rarely have bodies
         failure = errors.ProviderRejected("it redirects, which is not followed: check the base URL")
     failure.http_status = reply.status
     if (wait_s := retry_after_s(reply.headers)) is not None:
         failure.retry_after_s = wait_s
         if reply.status == 402 and type(failure) is errors.NoCredit:
-            # Credit that other requests under way have taken, for a moment: it may be waited for.
+            # Other requests in progress have reserved the credit, so it may soon be free again.
             failure.retryable = True
     failure.generation_id = reply.generation_id
     failure.upstream = replies.upstream(reply)
@@ -122,7 +122,7 @@ def refused(reply: http.Reply, sent: Sent) -> LLMError:
 
 
 def understood(what: Said, sent: Sent) -> LLMError:
-    """Return the error that a refusal means, its message scrubbed and cut."""
+    """Return the error for a refusal, with its message scrubbed of keys and shortened."""
     cause = cause_of(what, sent)
     failure = ERRORS[cause](
         replies.cleaned(what.words) or f"HTTP {what.status or 'status not named'}",
@@ -141,7 +141,10 @@ def understood(what: Said, sent: Sent) -> LLMError:
 
 
 def broken_off(what: Said) -> LLMError:
-    """Return the error of an answer that had begun: the request was taken, and may be charged."""
+    """Return the error for an answer that was interrupted after it had begun.
+
+    The vendor had accepted the request, so it may be charged.
+    """
     failure = understood(what, Sent())
     if failure.cause in _OF_THE_PROVIDER:
         return failure
@@ -149,12 +152,12 @@ def broken_off(what: Said) -> LLMError:
 
 
 def cause_of(what: Said, sent: Sent) -> Cause:
-    """Return the cause that the table finds, or else that of the status."""
+    """Return the cause from the first matching sign, or else the one of the HTTP status."""
     cause = next(
         (sign.cause for sign in SIGNS if sign.fits(what.status, what.codes, what.text, sent)), None
     )
     if cause is Cause.LENGTH and _leaves_room(what, sent):
-        return Cause.LIMIT  # the message fits; it and the answer together do not
+        return Cause.LIMIT  # the message fits into the context, but not together with the answer
     if cause is None:
         cause = OF_STATUS.get(what.status)
     if cause is None:
@@ -169,7 +172,7 @@ def _leaves_room(what: Said, sent: Sent) -> bool:
 
 
 def _facts(value: object, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the members that say something, by name, however deep they lie."""
+    """Yield the relevant members of an error object as (name, text), down to `MAX_DEPTH` levels."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, list):
@@ -186,7 +189,7 @@ def _facts(value: object, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _texts(name: str, text: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield a text, or what it says if it is JSON of its own, as upstream vendors' is."""
+    """Yield a text, and the facts in JSON embedded in it, such as an upstream vendor's error."""
     if name in _CODES:
         if not text.isdigit():
             yield name, replies.storable(text)[:200]
@@ -202,7 +205,7 @@ def _texts(name: str, text: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _json_at(start: int, text: str) -> Any:
-    """Return the JSON value that begins there, or None."""
+    """Return the JSON value that begins at `start`, or None."""
     if start < 0 or len(text) > 20 * MAX_WORDS_CHARS:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Reads vendors' responses without trusting their shape; the rules common to all vendors.
+"""Read vendors' responses without trusting their shape; the rules shared by all vendors.
 
-The readers return None, "" or an empty mapping for whatever is not what it should be: a response
-with a strange `usage` is still an answer. What makes an answer whole is the same for all vendors,
-and so is the rule after which a response may be followed by another request.
+The readers return None, "" or an empty mapping for a value of an unexpected type, because a
+response with a malformed `usage` is still an answer. The shared rules decide whether an answer is
+complete and whether a failed response may be retried.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from agents.llm.errors import AnswerCut, AnswerUnusable, LLMError
 from agents.llm.secrets import scrub
 
 MESSAGE_MAX_CHARS = 500
-TOKENS_MAX = 5 * 10**8  # sums of three still fit a column of 31 bits
+TOKENS_MAX = 5 * 10**8  # the sum of three still fits a 31-bit column
 _TEXT_PARTS = ("text", "output_text", None)
 COST_MAX_USD = Decimal(10_000)  # for one call; more is a broken response
 
 
 def error_object(value: object) -> Mapping[str, Any]:
-    """Return an error as an object; one of another kind is an error all the same."""
+    """Return the error as a mapping; any other truthy value becomes its `message`."""
     if isinstance(value, dict):
         return value
     return {"message": str(value)} if value else {}
@@ -37,7 +37,7 @@ def error_in(reply: http.Reply) -> Mapping[str, Any]:
 
 
 def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: object) -> Completion:
-    """Return all that a 2xx says but its cost, whether or not that makes an answer."""
+    """Return everything in a 2xx except its cost, even if it is no usable answer."""
     body = mapping(reply.body)
     return Completion(
         text=storable(text_said),
@@ -53,10 +53,10 @@ def seen(reply: http.Reply, *, text_said: str, usage: Usage, finish_reason: obje
 
 
 def upstream(reply: http.Reply) -> str:
-    """Return who ran the model, or refused to, behind a gateway; "" if the reply does not say.
+    """Return the provider that answered or refused behind a gateway; "" if not reported.
 
-    OpenRouter and LiteLLM name it in an answer's `provider`, OpenRouter in an error's metadata and
-    in the header X-Provider-Name as well.
+    OpenRouter and LiteLLM name it in an answer's `provider`. OpenRouter also names it in an error's
+    metadata and in the header X-Provider-Name.
     """
     body = mapping(reply.body)
     errors = (mapping(body.get("error")), mapping(first(body.get("choices")).get("error")))
@@ -66,10 +66,11 @@ def upstream(reply: http.Reply) -> str:
 
 
 def known_whole(answer: Completion, reply: http.Reply, *, wants_json: bool) -> Completion:
-    """Return the answer, known to be whole if it cannot be cut although it has no finish reason.
+    """Return the answer, with `is_known_whole` set if its content proves that it is complete.
 
-    JSON that ends where it began is whole: no object is a part of another one's beginning. What
-    came as a stream has an end of its own, and is cut without it.
+    This concerns answers without a finish reason: a text that parses as a JSON object is complete,
+    because a truncated object does not parse. It must also have a count of output tokens. A
+    streamed answer has an end marker and counts as cut off without it.
     """
     if answer.finish_reason or not wants_json or reply.is_stream:
         return answer
@@ -79,7 +80,7 @@ def known_whole(answer: Completion, reply: http.Reply, *, wants_json: bool) -> C
 
 
 def is_json_object(value: str) -> bool:
-    """Tell whether a text is one JSON object and nothing else."""
+    """Return whether the text is exactly one JSON object."""
     try:
         return isinstance(json.loads(value), dict)
     except (ValueError, RecursionError):
@@ -87,7 +88,7 @@ def is_json_object(value: str) -> bool:
 
 
 def missing_end(answer: Completion) -> LLMError | None:
-    """Return why a text is no whole answer: it is cut, has no proper end, or is empty."""
+    """Return an error if the answer is cut off, ended in an error or is empty; otherwise None."""
     if answer.finish_reason == "error":
         return AnswerUnusable("the answer ended in an error")
     if answer.is_cut and (answer.finish_reason or answer.text.strip()):
@@ -100,17 +101,17 @@ def missing_end(answer: Completion) -> LLMError | None:
 
 
 def usable(answer: Completion, problem: LLMError | None, status: int) -> Completion:
-    """Return the answer that a 2xx holds.
+    """Return the answer of a 2xx, or raise its problem.
 
     Raises:
-        LLMError: the problem, if there is one, with all that was learnt.
+        LLMError: the problem, if there is one, with the answer as its `.learnt`.
     """
     if problem is None:
         return answer
     problem.http_status = status
     problem.generation_id = answer.generation_id
     problem.learnt = answer
-    # It was answered, so it may be charged, unless the response itself says that it cost nothing.
+    # The request was processed, so it may be charged, unless the response reports a cost of 0.
     problem.maybe_charged = answer.cost_usd != 0
     is_blank = not answer.finish_reason or not (answer.text.strip() or answer.is_cut)
     is_worth_it = problem.retryable or (isinstance(problem, AnswerUnusable) and is_blank)
@@ -119,7 +120,7 @@ def usable(answer: Completion, problem: LLMError | None, status: int) -> Complet
 
 
 def unbilled(problem: LLMError, reply: http.Reply) -> LLMError:
-    """Return the error that is all a 2xx holds: nothing was generated, so nothing is charged."""
+    """Return the error of a 2xx that holds only an error: nothing was generated or charged."""
     problem.http_status = reply.status
     problem.generation_id = reply.generation_id
     problem.upstream = upstream(reply)
@@ -128,18 +129,18 @@ def unbilled(problem: LLMError, reply: http.Reply) -> LLMError:
 
 
 def holds_nothing_else(reply: http.Reply, *answers: str) -> bool:
-    """Tell whether a 2xx has neither usage nor an answer under one of these names."""
+    """Return whether a 2xx has neither usage nor an answer in one of the named members."""
     body = mapping(reply.body)
     return not any(body.get(name) for name in ("usage", *answers))
 
 
 def cleaned(message: str) -> str:
-    """Return a vendor's text as it may stand in an error: without keys, on one line, cut."""
+    """Return a vendor's text for use in an error message: without keys, on one line, shortened."""
     return " ".join(storable(scrub(message)).split())[:MESSAGE_MAX_CHARS]
 
 
 def storable(text: str) -> str:
-    """Return the text without what UTF-8 or PostgreSQL cannot hold: half surrogates and NUL."""
+    """Return the text with lone surrogates (invalid in UTF-8) and NUL (in PostgreSQL) replaced."""
     return (
         text.encode("utf-16-le", "surrogatepass")
         .decode("utf-16-le", "replace")
@@ -152,12 +153,12 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def first(value: object) -> Mapping[str, Any]:
-    """Return the first mapping of a list."""
+    """Return the first item of a list if it is a mapping; otherwise an empty mapping."""
     return mapping(value[0]) if isinstance(value, list) and value else {}
 
 
 def joined_parts(value: object) -> str:
-    """Return the text of an answer that comes in parts, without what the model only thought."""
+    """Return the joined text of an answer's content parts, without reasoning parts."""
     parts = map(mapping, value) if isinstance(value, list) else ()
     return "".join(text(part.get("text")) for part in parts if part.get("type") in _TEXT_PARTS)
 
@@ -167,20 +168,20 @@ def text(value: object) -> str:
 
 
 def count(value: object) -> int | None:
-    """Return a number of tokens."""
+    """Return a number of tokens, or None if the value is not a plausible one."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= TOKENS_MAX else None
 
 
 def number(value: object) -> Decimal | None:
-    """Return a JSON number, finite as all of them are here."""
+    """Return a JSON number as Decimal, or None for any other value. Parsed numbers are finite."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     return Decimal(value)
 
 
 def dollars(value: object) -> Decimal | None:
-    """Return an amount that one call can cost."""
+    """Return an amount in dollars, or None if it is not a plausible cost of one call."""
     amount = number(value)
     return amount if amount is not None and 0 <= amount <= COST_MAX_USD else None

@@ -1,9 +1,9 @@
-"""When a failed request is sent again, and how long to wait before.
+"""Retries: when a failed request is sent again, and how long to wait before that.
 
-Only `.retryable` errors are retried: those that certainly charged nothing, because the provider
-refused by its status or nothing had been sent. There are a few retries, with jitter, and never
-beyond the deadline of the whole call: a wait that does not fit ends the call at once with the last
-error, which leaves time for a fallback.
+Only `.retryable` errors are retried. These certainly cost nothing, because the provider refused
+with an error status or nothing had been sent. There are only a few retries, with jitter, and none
+after the deadline of the whole call. If the next wait would pass the deadline, the last error is
+raised at once, which leaves time for a fallback.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ class Deadline:
         return cls(time.monotonic() + seconds)
 
     def within(self, seconds: float) -> Self:
-        """Return the end of a part that may take so long, and no longer than the whole."""
+        """Return the deadline for a part of the call: `seconds` from now, or `self` if earlier."""
         return type(self)(min(self.at, time.monotonic() + seconds))
 
     @property
     def remaining_s(self) -> float:
-        """Return the seconds left; not positive when there are none."""
+        """Return the seconds left; zero or negative once the deadline has passed."""
         return self.at - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently a request is repeated."""
+    """How often a request is attempted, and how long to wait between the attempts."""
 
     attempts: int = 4
-    wait_initial_s: float = 0.5  # doubled from try to try
+    wait_initial_s: float = 0.5  # doubled after each attempt
     wait_max_s: float = 8.0
-    wait_jitter_s: float = 0.5  # so that parallel steps do not come back all at once
+    wait_jitter_s: float = 0.5  # keeps parallel steps from retrying all at once
 
     def wait_s(self, error: LLMError, number: int) -> float:
-        """Return how long to wait after try `number` failed with this error."""
+        """Return the seconds to wait after attempt `number` failed with this error."""
         wait_s = error.retry_after_s
         if wait_s is None:
             wait_s = min(self.wait_initial_s * 2 ** (number - 1), self.wait_max_s)
@@ -66,10 +66,10 @@ class RetryPolicy:
 async def retrying(
     attempt: Callable[[], Awaitable[T]], *, policy: RetryPolicy, deadline: Deadline
 ) -> T:
-    """Return what the first successful attempt returns.
+    """Call `attempt` until it succeeds, and return its result.
 
     Raises:
-        LLMError: of the last attempt.
+        LLMError: the error of the last attempt.
     """
     try:
         return await attempt()
@@ -91,16 +91,16 @@ async def retrying(
         with context:
             number = context.num
             if number == 1:
-                # Made above: the loop costs 90 µs, and most calls never need it.
+                # Already attempted above: the loop costs 90 µs, and most calls never need it.
                 raise first_error
             return await attempt()
     raise AssertionError("stamina ends with a result or with the last error")
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Return what the headers ask for, capped; None when they ask for nothing sensible.
+    """Return the wait in seconds from the `retry-after` headers, capped; None if not usable.
 
-    OpenAI's `retry-after-ms` is the more exact one, where it is sent.
+    OpenAI's `retry-after-ms` takes precedence, because it is more exact.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if (wait_s := capped_wait_s(milliseconds / 1000)) is not None:
@@ -121,7 +121,7 @@ def _number(text: str) -> float:
 
 
 def capped_wait_s(seconds: float) -> float | None:
-    """Return the seconds if anybody can wait that long; None for what is no time to wait."""
+    """Return the seconds, at most `RETRY_AFTER_MAX_S`; None if they are negative or not finite."""
     if not math.isfinite(seconds) or seconds < 0:
         return None
     return min(seconds, RETRY_AFTER_MAX_S)
@@ -132,5 +132,5 @@ def _seconds_until(http_date: str, now: datetime) -> float:
         then = parsedate_to_datetime(http_date)
     except (ValueError, TypeError, OverflowError):
         return math.nan
-    # A date in "-0000" comes without a zone; HTTP dates are in UTC whatever they say.
+    # A date with the offset "-0000" is parsed without a time zone. HTTP dates are always in UTC.
     return (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()

@@ -1,7 +1,7 @@
-"""From a provider's name to a provider: the one list of the vendors that can be asked.
+"""Registry of the LLM providers, and functions that create a provider from its name.
 
-To add one: a file with its class, as `agents.llm.openai` or `agents.llm.claude`, and its line in
-`PROVIDERS`.
+To add a vendor, write a module with its class, like `agents.llm.openai` or `agents.llm.claude`, and
+add the class to `PROVIDERS`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PROVIDERS: dict[str, type[VendorProvider]] = {
     "claude": ClaudeProvider,
     "openai": OpenAIProvider,
 }
-# The detector stands beneath the providers, so it is told their shapes rather than asks for them.
+# The key detector must not import the providers, so their key formats are passed to it.
 look_out_for(provider.key_shape for provider in PROVIDERS.values())
-# Asked with the shared key only, where SHARED_SERVER says so: members have no keys for it.
+# Used with the shared key only, if SHARED_SERVER selects one: members have no keys for them.
 SHARED_PROVIDERS: dict[str, type[VendorProvider]] = {compatible.NAME: compatible.CompatibleProvider}
 
 
 class ProviderNotConfigured(ValueError):
-    """A provider was asked for with a name, key or model that can never work."""
+    """The name, key or model given for a provider can never work."""
 
 
 def create_provider(
@@ -43,7 +43,7 @@ def create_provider(
     payer: Payer = Payer.MEMBER,
     fallback_model: str = "",
 ) -> LLMProvider:
-    """Return the provider of that name, bound to a key and a model. Sends nothing.
+    """Create the provider with this name, bound to a key and a model, without sending anything.
 
     Raises:
         ProviderNotConfigured: the name is unknown, or the key or the model is empty.
@@ -70,9 +70,10 @@ def create_provider(
 def create_shared_provider(
     api_key: str | ApiKey, model: str, *, fallback_model: str = ""
 ) -> LLMProvider:
-    """Return the provider that the shared key is for: OpenRouter, or what SHARED_SERVER names.
+    """Create the provider for the shared key, as selected by SHARED_SERVER.
 
-    Raises as `create_provider`.
+    Raises:
+        ProviderNotConfigured: see `create_provider`.
     """
     return create_provider(
         settings.SHARED_SERVER, api_key, model, payer=Payer.SHARED, fallback_model=fallback_model
@@ -80,17 +81,17 @@ def create_shared_provider(
 
 
 def vendor_of(name: str) -> type[VendorProvider] | None:
-    """Return the provider class of that name, or None if there is none."""
+    """Return the provider class with this name, or None if there is none."""
     return PROVIDERS.get(name) or SHARED_PROVIDERS.get(name)
 
 
 def default_model(name: str) -> str:
-    """Return the model of members who have a key of this provider and chose no model."""
+    """Return the model for members who have a key for this provider but chose no model."""
     return str(settings.DEFAULT_MODELS.get(name) or PROVIDERS[name].default_model)
 
 
 def provider_of_key(key: str) -> str | None:
-    """Return the name of the provider whose keys look like this; None when it is none of them."""
+    """Return the name of the provider whose key format matches; None if there is none."""
     for name, provider in PROVIDERS.items():
         if re.fullmatch(provider.key_shape, key):
             return name
@@ -98,7 +99,7 @@ def provider_of_key(key: str) -> str | None:
 
 
 def sandbox_vendors() -> dict[str, str]:
-    """Return key shapes by vendor name, of those other than OpenAI that speak chat completions."""
+    """Return the key formats, by name, of all vendors but OpenAI with chat completions APIs."""
     return {
         name: provider.key_shape
         for name, provider in PROVIDERS.items()
@@ -107,5 +108,5 @@ def sandbox_vendors() -> dict[str, str]:
 
 
 def provider_names() -> tuple[str, ...]:
-    """Return the names of the vendors that members may have keys of."""
+    """Return the names of the vendors for which members may have keys."""
     return tuple(PROVIDERS)

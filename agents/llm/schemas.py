@@ -1,8 +1,8 @@
-"""JSON schemas in the form in which models can be held to them.
+"""Convert JSON schemas to the dialect that vendors can enforce.
 
 Vendors agree on a small dialect: every object closed, every property required, no defaults, and
-few constraints. The constraints that they refuse are moved into the description, where the model
-still reads them; the answer is validated against the pydantic model anyway.
+few constraints. Constraints that vendors refuse are moved into the description, where the model
+still reads them. The answer is validated against the pydantic model anyway.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _SCHEMA_LISTS = ("anyOf", "allOf", "prefixItems")
 
 
 class SchemaTooOpen(ValueError):
-    """The schema allows any key in an object, which no vendor's strict mode can express."""
+    """The schema allows arbitrary keys in an object, which no vendor's strict mode can express."""
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema as OpenAI's strict mode demands it; a strict one stays as it is.
+    """Return the schema as OpenAI's strict mode requires it; a strict schema stays unchanged.
 
     Raises:
-        SchemaTooOpen: an object in it has free keys, such as a pydantic field `dict[str, int]`.
+        SchemaTooOpen: an object in it allows arbitrary keys, such as a pydantic field
+            `dict[str, int]`.
     """
     result = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "oneOf" in result:  # pydantic's discriminated unions
@@ -42,7 +43,7 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(schema: Mapping[str, Any]) -> str:
-    """Return the instruction that asks by prompt for what the schema would have enforced."""
+    """Return an instruction to answer with JSON of the schema, for use without enforcement."""
     return (
         "Answer with one JSON value and nothing else: no explanation, no code fence. "
         "It must be valid against this JSON schema:\n" + json.dumps(schema, ensure_ascii=False)
@@ -50,7 +51,7 @@ def in_words(schema: Mapping[str, Any]) -> str:
 
 
 def name_of(schema: Mapping[str, Any]) -> str:
-    """Return the schema's title as vendors allow it for a name."""
+    """Return the schema's title with only the characters that vendors allow in a name."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title", "")))[:64] or "answer"
 
 
@@ -82,7 +83,10 @@ def _describe_constraints(schema: dict[str, Any]) -> None:
 
 
 def _with_reference_alone(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with nothing next to its `$ref`, which strict mode refuses."""
+    """Return the schema with its `$ref` moved into `anyOf` if it has siblings.
+
+    Strict mode refuses other members next to `$ref`.
+    """
     if "$ref" not in schema or len(schema) == 1:
         return schema
     reference = schema.pop("$ref")

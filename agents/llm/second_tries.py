@@ -1,8 +1,8 @@
-"""What is tried after a refusal or a cut answer, before the call fails: each kind of it once.
+"""Change a request after a refusal or a cut-off answer; each kind of change is made once.
 
-Nothing here sends anything. A refusal costs nothing, so what follows it is free; a cut answer was
-paid, so it is asked for once more only with a larger limit, or with less effort where the model
-spent over half of its tokens on reasoning.
+This module sends nothing itself. A refusal costs nothing, so asking again after one is free. A
+cut-off answer was paid for, so it is requested once more only with a larger limit, or with less
+reasoning effort if the model spent over half of its tokens on reasoning.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from agents.llm.limits import LESS_EFFORT, ModelFacts, output_limit
 from agents.llm.prompt import Prompt
 from agents.llm.terms import Learnt, Model, Terms, learnt_of, remember
 
-UNNAMED_LIMIT = 4_096  # where a limit is refused and none is named: what every model gives
+UNNAMED_LIMIT = 4_096  # used if a refusal names no limit: every model allows as much
 
 
 @dataclass(slots=True)
 class Trial:
-    """One model being asked: the prompt and the terms of its next request, and what was changed."""
+    """The state of asking one model: the next request's prompt and terms, and the changes made."""
 
     provider: str
     model: Model
@@ -39,13 +39,13 @@ class Trial:
     reasons_unasked: bool
     learnt: Learnt
     tried: frozenset[str] = frozenset()  # so that each change is made once
-    cut_at: int = 0  # the limit at which an answer was cut: a smaller one would be paid in vain
+    cut_at: int = 0  # the limit at which an answer was cut off; a smaller one would waste money
 
     @classmethod
     async def begin(
         cls, provider: str, model: Model, scope: StepScope, prompt: Prompt, reasons_unasked: bool
     ) -> Trial:
-        """Return the trial with what is known of the model, by its book and by experience."""
+        """Create the trial from the facts in the model book and from earlier refusals."""
         learnt = learnt_of(model)
         facts = await scope.book.facts(provider, model.model_id)
         if learnt.max_output_tokens is not None:
@@ -70,7 +70,7 @@ class Trial:
         return cls(provider, model, scope, prompt, terms, reasons_unasked, learnt)
 
     async def is_changed_after(self, error: LLMError) -> bool:
-        """Change what is asked for next; False: there is nothing left to be tried."""
+        """Change the next request in response to the error; return False if nothing can change."""
         if error.maybe_charged and not isinstance(error, AnswerCut):
             return False
         match error:
@@ -94,7 +94,7 @@ class Trial:
         return True
 
     def keep_what_helped(self) -> None:
-        """Remember for the model what was changed on the way to an answer."""
+        """Remember, for later calls to the model, the changes that led to an answer."""
         if self.learnt != learnt_of(self.model):
             remember(self.model, self.learnt)
 
@@ -110,7 +110,7 @@ class Trial:
         least = max(self.scope.least_output_tokens, self.cut_at + 1)
         if tokens is None or not least <= tokens < self.terms.max_tokens:
             return False
-        # What there is now is all there is: a cut answer must not ask for more.
+        # This is the maximum now, so that a cut-off answer does not lead to a larger limit.
         facts = replace(self.terms.facts, max_output_tokens=tokens)
         self.terms = replace(self.terms, max_tokens=tokens, facts=facts)
         if isinstance(error, LimitRefused) and error.is_fixed:
@@ -132,7 +132,7 @@ class Trial:
         return True
 
     async def _pays_more(self) -> bool:
-        """Ask what the model costs now; never let the limit go."""
+        """Raise the maximum price if the model's current price is higher; never drop the limit."""
         paid = self.terms.max_price
         facts: ModelFacts = await self.scope.book.refreshed(self.provider, self.model.model_id)
         if paid is None or facts.max_price is None or not facts.max_price.is_above(paid):

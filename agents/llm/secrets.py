@@ -1,13 +1,14 @@
-"""The one place that knows a key when it sees one: what it finds is kept, sent and logged nowhere.
+"""Detect API keys in texts and hide them, so that keys are never stored, sent or logged.
 
-A text is looked through in its plain form (`agents.llm.plain_form`), so that a bent or broken key
-is found as well, and what is found is blotted out in the text itself, its second half included.
-What begins like a vendor's key (`agents.llm.key_shapes`) or like one of a provider's
-(`agents.llm.router.PROVIDERS`) must also look drawn at random, unless no word begins like that.
-Keys without a beginning of their own are known by the word before them: a bare hash is no key.
+A text is searched in its plain form (`agents.llm.plain_form`), which also finds keys that were
+altered or broken across lines. A key is then hidden in the original text, in full. A word that
+starts with a key prefix of a vendor (`agents.llm.key_shapes`) or provider
+(`agents.llm.router.PROVIDERS`) counts as a key if the rest looks random; the randomness test is
+skipped for prefixes with which no ordinary word starts. Keys without a prefix are recognized by the
+word before them, so a bare hash is not taken for a key.
 
-Every text that is kept or logged comes through here. So words too short to hold a key are skipped,
-and where nothing is found a text costs one pass; all that is tried is linear in its length.
+Every text that is stored or logged goes through this module. For speed, words too short to hold a
+key are skipped, and a text without any key costs one pass. The time is linear in the text's length.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from agents.llm.plain_form import BREAK, joined, mapped, plain
 HIDDEN = "[key hidden]"
 Span = tuple[int, int]
 
-_LEAST, _LEAST_OF_ALL = 18, 11  # characters of a key, in one word; of one that begins with `sk-`
-_MOST_KEYS = 1_000  # and what might be one, in one text
+_LEAST, _LEAST_OF_ALL = 18, 11  # minimum length of a key, and of one that begins with `sk-`
+_MOST_KEYS = 1_000  # keys and possible keys in one text
 _MOST_TYPED = 4096  # characters of a message: https://core.telegram.org/bots/api#sendmessage
 _FEW_WORDS = 2
-_MOST_PIECES = 8  # that a key is broken into by blanks
-_LOOKED_AT = 160  # characters of a long key that tell whether it was drawn at random
-_REACH = 80  # characters before a word in which a key's beginning stands
-_NEARBY = 48  # characters before a key in which the word that announces it stands
+_MOST_PIECES = 8  # parts of one key that blanks separate
+_LOOKED_AT = 160  # characters of a long key that are tested for randomness
+_REACH = 80  # characters before a word that are searched for the beginning of its key
+_NEARBY = 48  # characters before a key that are searched for a word that announces it
 
 _RUN = re.compile(r"[A-Za-z0-9_\-]{18}")
 _SHORT_RUN = re.compile(r"[A-Za-z0-9_\-]{11}")
-_MARK = re.compile(r"[0-9_\-]|[a-z][A-Z]|[A-Z]{12}")  # no ordinary word has one of them
+_MARK = re.compile(r"[0-9_\-]|[a-z][A-Z]|[A-Z]{12}")  # ordinary words contain none of these
 _KEY_CHARACTERS = re.compile(r"[A-Za-z0-9_\-]*")
 _WITH_DOTS = re.compile(r"[A-Za-z0-9_\-.]*")
 _ALNUM_BEFORE = re.compile(r"[A-Za-z0-9]*\Z")
-# What a key may be glued to: `mykeysk-…`, `APIKEYgsk_…`; not the middle of something random.
+# Words that may directly precede a key: `mykeysk-…`, `APIKEYgsk_…`; but no random characters.
 _WORDS_BEFORE = re.compile(r"(?:(?:[A-Z]?[a-z]{1,15}){1,3}|[A-Z]{1,15})[0-9]{0,2}")
 _CHANGES = re.compile(r"[a-z][A-Z0-9]|[0-9][A-Za-z]|[A-Z][0-9]")
 _IN_CAPITALS = re.compile(r"[A-Z0-9]{16}")
@@ -46,9 +47,9 @@ _PIECE = re.compile(r"(?=[A-Za-z_\-]{0,40}[0-9])[A-Za-z0-9_\-]{6,}")
 _GAP = re.compile(r"\s{1,80}")
 _ENDS_OPEN = frozenset("-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}_")
 _BLANKS_AT_BREAKS = re.compile(r"(?:\n|\\[nr]) +|(?<! ) +(?:\n|\\{1,8}[nr])")
-# A token of a Telegram bot also stands inside URLs: https://core.telegram.org/bots/api#authorizing
+# Telegram bot tokens also occur inside URLs: https://core.telegram.org/bots/api#authorizing
 _BOT_TOKEN = re.compile(r"(?<![0-9])[0-9]{6,12}:[A-Za-z0-9_-]{30,}")
-# Mistral's keys: 32 letters and digits, wherever a break may be in them.
+# Mistral's keys: 32 letters and digits, possibly with line breaks in between.
 _THIRTY_TWO = re.compile(
     r"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9](?:\n?[A-Za-z0-9]){31}(?![A-Za-z0-9+/_\-]|=[^\w]|=\Z)"
 )
@@ -85,7 +86,7 @@ _ANNOUNCES = re.compile(
 )
 
 
-# Of two shapes that fit at one place the first is taken: the certain ones, then the longer ones.
+# If two shapes match at one place, the first is used: certain ones first, then longer ones.
 _shapes: list[KeyShape] = []
 _STARTS_LITERALLY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*[_\-]|[A-Za-z0-9]{4,}(?=\[|\(\?:)")
 
@@ -100,10 +101,10 @@ _learn(SHAPES)
 
 
 def look_out_for(key_shapes: Iterable[str]) -> None:
-    """Have keys of these shapes found too: regular expressions that a whole key matches.
+    """Add key formats to the detector: regular expressions that a whole key matches.
 
-    Only what all such keys begin with is looked for, such as `gsk_` of `gsk_[A-Za-z0-9]{52}`. Keys
-    that begin with nothing of their own are found after a word that announces them.
+    Only the literal prefix of each format is used, such as `gsk_` of `gsk_[A-Za-z0-9]{52}`. Keys
+    without a literal prefix are found only after a word that announces them.
     """
     new = {found[0] for shape in key_shapes if (found := _STARTS_LITERALLY.match(shape))}
     new -= {
@@ -113,9 +114,10 @@ def look_out_for(key_shapes: Iterable[str]) -> None:
 
 
 def scrub(text: str, *secrets: str, alone: bool = False) -> str:
-    """Return the text without the secrets named and without anything that looks like a key.
+    """Return the text with `secrets`, and everything that looks like a key, replaced by `HIDDEN`.
 
-    `alone` is for what a person typed: there, a key of no known beginning may be all of it.
+    `alone=True` is for messages typed by a person: it also detects a key without a known prefix
+    that makes up the whole message.
     """
     for secret in secrets:
         if secret:
@@ -128,15 +130,15 @@ def scrub(text: str, *secrets: str, alone: bool = False) -> str:
 
 
 def holds_key(text: str) -> bool:
-    """Tell whether anything in what a person typed looks like a key."""
+    """Return whether a message typed by a person contains anything that looks like a key."""
     return any(True for _ in _found(text, alone=True))
 
 
 def straightened(text: str) -> str:
-    """Return a text that is all one key as the vendor wrote it, should it be bent.
+    """Return a text that consists of one key with the key's original spelling restored.
 
-    That is a guess, since what was there cannot be known. A text of several words, or one with
-    lines that are no part of a key, stays more than one key, so that it matches no vendor's shape.
+    This is a guess if pasting altered the key. Several words, or lines that cannot be part of the
+    key, are not joined, so that the result matches no vendor's key format.
     """
     lines = [line for line in plain(text.strip()).replace(" " + BREAK, BREAK).split(BREAK) if line]
     lines = [line.strip() for line in lines]
@@ -151,7 +153,7 @@ def straightened(text: str) -> str:
 
 
 def _may_go_on(line: str) -> bool:
-    """Tell whether a line may be the next part of a key, and is no word or other key."""
+    """Return whether a line may continue a key, and is neither a word nor the start of a key."""
     is_material = re.search(r"[0-9_\-]|\A[a-f]{1,8}\Z|\A[A-Za-z]{16}", line) is not None
     return is_material and not any(shape.expression.match(line.lower()) for shape in _shapes)
 
@@ -160,14 +162,14 @@ def _may_go_on(line: str) -> bool:
 
 
 def _found(text: str, *, alone: bool) -> Iterator[Span]:
-    """Yield where keys are in a text, in no special order."""
+    """Yield the spans of keys in a text, in no particular order."""
     position = done = count = 0
-    if "\n " in text or " \n" in text or "\\" in text:  # blanks there are part of the break
+    if "\n " in text or " \n" in text or "\\" in text:  # blanks at a line break belong to it
         text = _BLANKS_AT_BREAKS.sub(lambda found: found[0].replace(" ", BREAK), text)
     least = _LEAST_OF_ALL if "sk-" in text or "SK-" in text or "Sk-" in text else _LEAST
     words = text.split(" ")
     if len(max(words, key=len)) < least:
-        words = []  # as in most texts
+        words = []  # true of most texts
     for word in words:
         start, position = position, position + len(word) + 1
         if len(word) < least or position <= done or _is_ordinary(word):
@@ -180,7 +182,7 @@ def _found(text: str, *, alone: bool) -> Iterator[Span]:
             done = max(done, last)
             yield first, last
             count += 1
-        if count > _MOST_KEYS:  # no real message: it is built to take long
+        if count > _MOST_KEYS:  # not a real message, but one crafted to slow the search down
             yield 0, len(text)
             return
     if alone:
@@ -206,7 +208,7 @@ def _may_hold(word: str, least: int) -> bool:
 
 
 def _reach_back(text: str, start: int) -> int:
-    """Return where to begin with a word; earlier if the word before ends in the middle of a key."""
+    """Return where to start searching: earlier than `start` if the word before ends mid-key."""
     before = text[max(0, start - _REACH) : start]
     word = before.rstrip(" ")
     if not word or word[-1] not in _ENDS_OPEN:
@@ -215,7 +217,7 @@ def _reach_back(text: str, start: int) -> int:
 
 
 def _reach_on(text: str, end: int, chunk_end: int) -> int:
-    """Return where a key ends that goes on behind a blank."""
+    """Return the end of a key, including further parts of it that follow after blanks."""
     if text[end:chunk_end].strip():
         return end
     for _ in range(_MOST_PIECES):
@@ -234,7 +236,7 @@ def _reach_on(text: str, end: int, chunk_end: int) -> int:
 
 
 def _in_chunk(text: str, start: int, end: int) -> Iterator[Span]:
-    """Yield where keys are in a part of a text without ordinary blanks in it."""
+    """Yield the spans of keys in a part of the text that contains no ordinary spaces."""
     chunk = text[start:end]
     form = plain(chunk)
     for first, last in _placed(list(_in_form(form, text, start)), chunk, form, is_joined=False):
@@ -246,7 +248,7 @@ def _in_chunk(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _placed(spans: list[Span], chunk: str, form: str, *, is_joined: bool) -> Iterator[Span]:
-    """Yield where in a chunk parts of its form came from."""
+    """Yield the spans in the chunk that correspond to these spans of its plain form."""
     if not spans or form == chunk:
         yield from spans
         return
@@ -264,7 +266,7 @@ def _in_form(form: str, text: str, start: int) -> Iterator[Span]:
 
 def _with_a_known_start(form: str) -> Iterator[Span]:
     lowered = form.lower()
-    if len(lowered) != len(form):  # such as of a dotted capital I: two characters in lower case
+    if len(lowered) != len(form):  # for example, a dotted capital I becomes two characters
         lowered = "".join([each.lower() if each.isascii() else each for each in form])
     starts = [
         (found.start(), rank, found.end())
@@ -283,9 +285,9 @@ def _with_a_known_start(form: str) -> Iterator[Span]:
 
 
 def _end_of_key(shape: KeyShape, form: str, first: int, last: int) -> int:
-    """Return where the key ends that begins here; 0 if what follows is no key's."""
+    """Return the end of the key whose prefix is at `first:last`; 0 if it is not a key."""
     characters = _WITH_DOTS if shape.has_dots else _KEY_CHARACTERS
-    last += form[last : last + 1] == " "  # it may be cut off from its beginning
+    last += form[last : last + 1] == " "  # a blank may separate the rest from the prefix
     body = characters.match(form, last, last + _LOOKED_AT)
     rest = body[0].rstrip(".") if body else ""
     glued = _ALNUM_BEFORE.search(form, max(0, first - 40), first)
@@ -296,7 +298,7 @@ def _end_of_key(shape: KeyShape, form: str, first: int, last: int) -> int:
 
 
 def _fits(shape: KeyShape, start: str, rest: str, before: str) -> bool:
-    """Tell whether what follows a beginning is a key's, and what stands before it a word."""
+    """Return whether `rest` fits a key with this prefix, and `before` is empty or a word."""
     if shape.is_certain:
         return len(rest) >= shape.least and _has_a_mark(rest)
     if start == "sk-" and not before:
@@ -312,12 +314,12 @@ def _has_a_mark(rest: str) -> bool:
 
 
 def _is_random(rest: str) -> bool:
-    """Tell whether letters and digits change as often as they do in what was drawn at random."""
+    """Return whether the characters alternate between letters and digits as in a random string."""
     return _UNBROKEN.search(rest) is not None or len(_CHANGES.findall(rest)) >= 4
 
 
 def _announced(form: str, text: str, start: int) -> Iterator[Span]:
-    """Yield keys without a beginning of their own, after a word that says what they are."""
+    """Yield the spans of keys without a known prefix that follow a word announcing a key."""
     for found in _THIRTY_TWO.finditer(form):
         if _is_mistrals(found[0].replace(BREAK, "")) and _IS_NEAR.search(
             _before(form, found.start(), text, start)
@@ -334,7 +336,7 @@ def _announced(form: str, text: str, start: int) -> Iterator[Span]:
 
 
 def _before(form: str, place: int, text: str, start: int) -> str:
-    """Return what stands before a place in a chunk's form, as far as it may announce a key."""
+    """Return the characters before a place in a chunk's form that may announce a key."""
     near = form[max(0, place - _NEARBY) : place]
     if len(near) < _NEARBY:
         near = plain(text[max(0, start - _NEARBY) : start]) + near
@@ -347,7 +349,10 @@ def _is_mistrals(run: str) -> bool:
 
 
 def _all_of_it(text: str) -> Iterator[Span]:
-    """Yield the whole text when it is hardly more than keys of no known beginning."""
+    """Yield the span of the whole text if it is little more than keys without a known prefix.
+
+    A bot command at the beginning is left out.
+    """
     if not _LEAST <= len(text) <= _MOST_TYPED:
         return
     command = _COMMAND.match(text)
@@ -361,7 +366,7 @@ def _all_of_it(text: str) -> Iterator[Span]:
 
 
 def _merged(spans: Iterator[Span]) -> Iterator[Span]:
-    """Yield spans in their order, those that overlap as one."""
+    """Yield the spans in order, with overlapping ones merged."""
     last: Span | None = None
     for span in sorted(spans):
         if last is not None and span[0] < last[1]:

@@ -1,8 +1,8 @@
-"""How vendors say why they refuse: the one table of signs, read from the top down.
+"""Table of the codes and wordings that reveal the cause of a refusal; the first match counts.
 
-First the codes that mean one thing everywhere; then words, which are never trusted where a code
-says more; then codes that go with many causes. What no sign fits is told by its status. The
-wordings that these were written from are kept with their sources in `tests/llm/wordings.json`.
+Codes with one meaning at all vendors come first. Wordings follow, since they are less reliable than
+such codes. Codes that vendors use for many causes come last. If no sign matches, the HTTP status
+decides. The wordings behind this table are in `tests/llm/wordings.json`, with their sources.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from agents.llm.limits import said_limit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What was sent, as far as a refusal may be about it."""
+    """The facts about a request that are needed to interpret a refusal of it."""
 
     has_schema: bool = False
     has_picture: bool = False
-    has_instructions: bool = False  # in a message of role system, or Anthropic's `system`
+    has_instructions: bool = False  # in a message with the role system, or Anthropic's `system`
     has_max_price: bool = False
-    wants_json: bool = False  # a schema is sent, or stands in words
-    parameters: frozenset[str] = frozenset()  # that can be left out
+    wants_json: bool = False  # by a schema, enforced or described in words
+    parameters: frozenset[str] = frozenset()  # the optional parameters
     max_tokens: int = 0
 
     def parameter_in(self, words: str) -> str:
-        """Return the parameter that a text names first, or nothing."""
+        """Return the sent parameter that the text names first, or ""."""
         named = {
             found.start(): name
             for name in self.parameters
@@ -39,7 +39,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A cause and what a refusal must say for it: one of the codes, and the words if any."""
+    """A cause and the conditions for it: one of the codes, the words, a status, and a function.
+
+    All conditions that are set must hold.
+    """
 
     cause: Cause
     codes: frozenset[str] = frozenset()
@@ -48,7 +51,7 @@ class Sign:
     applies: Callable[[Sent, str], bool] = lambda sent, words: True
 
     def fits(self, status: int, codes: frozenset[str], words: str, sent: Sent) -> bool:
-        """Tell whether this is what a refusal says."""
+        """Return whether a refusal meets all conditions."""
         if self.statuses and status not in self.statuses:
             return False
         if self.codes and not self.codes & codes:
@@ -81,17 +84,17 @@ def _names_smaller_limit(words: str, sent: Sent) -> bool:
     return limit is not None and limit.is_fixed
 
 
-# 0 = an error in a 200 that names no status.
+# HTTP statuses; 0 = an error inside a 200 that names no status.
 _REQUEST = (0, 200, 400, 404, 405, 413, 415, 416, 422, 500, 501, 502)
 _MONEY = (0, 200, 400, 401, 402, 403, 429)
 _RULES = (0, 200, 400, 403, 451)
 
 SIGNS: tuple[Sign, ...] = (
-    # --- words that must be read before any code: the code names the whole and they the part ----
+    # --- wordings more specific than the codes they come with, so they must be tried first ------
     _words(Cause.CREDIT, r"can only afford \d+", statuses=_MONEY),
     _words(Cause.LENGTH, r"request too large\b.*tokens per", statuses=(413, 429)),
     _codes(Cause.RATE, "openrouter_in_flight_budget"),
-    # --- codes that mean one thing everywhere ---------------------------------------------------
+    # --- codes with one meaning at all vendors --------------------------------------------------
     _codes(
         Cause.KEY,
         *("invalid_api_key", "api_key_invalid", "authentication", "authentication_error"),
@@ -261,7 +264,7 @@ SIGNS: tuple[Sign, ...] = (
         r"rate.?limit|too many requests|capacity exceeded|(tokens|requests) per (min|day)",
         statuses=(0, 200, 403, 429, 498),
     ),
-    # --- codes that go with many causes ---------------------------------------------------------
+    # --- codes that vendors use for many causes -------------------------------------------------
     _codes(Cause.RATE, "rate_limit_exceeded", "rate_limit_error", "capacity_exhausted"),
     Sign(
         Cause.OUTAGE,
@@ -286,7 +289,7 @@ OF_STATUS: dict[int, Cause] = {
     403: Cause.POLICY,
     404: Cause.UNKNOWN_MODEL,
     408: Cause.OUTAGE,
-    409: Cause.OUTAGE,  # a lock that was not had in time, at OpenAI; the next try may have it
+    409: Cause.OUTAGE,  # at OpenAI, a lock could not be acquired in time; a retry may succeed
     410: Cause.UNKNOWN_MODEL,
     413: Cause.LENGTH,
     422: Cause.REQUEST,

@@ -1,8 +1,8 @@
-"""On which terms a model is asked: output limit, price, effort, and what it does not take.
+"""Request terms of a model: output limit, price, effort, and parameters it does not accept.
 
-What helped once is remembered for the model, in this process and for some hours: a model may
-learn. It is remembered for one key: what an account allows of a model must not change how others
-are answered.
+Changes that made a request succeed are remembered for the model, in this process and for some
+hours, since a model may gain abilities. They are remembered separately for each key, because one
+account's restrictions must not affect requests with other keys.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass, field, replace
 from agents.llm.limits import MaxPrice, ModelFacts
 
 REMEMBERED_FOR_S = 6 * 3600.0
-MAX_REMEMBERED = 2_000  # models; one more, and the oldest are asked anew
+MAX_REMEMBERED = 2_000  # models; beyond that, the oldest entries are dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is asked of a model beside the prompt."""
+    """The settings of a request apart from its prompt."""
 
-    max_tokens: int  # the output limit that is sent
+    max_tokens: int  # the output limit to send
     facts: ModelFacts = field(default_factory=ModelFacts)
-    left_out: frozenset[str] = frozenset()  # parameters that it does not take
-    effort: str = ""  # "" = as the model does without being told
+    left_out: frozenset[str] = frozenset()  # parameters that the model does not accept
+    effort: str = ""  # reasoning effort; "" = the model's default
     max_price: MaxPrice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """What a model has been found not to take."""
+    """The restrictions of a model that were found from its refusals."""
 
     schema_in_words: bool = False
     instructions_in_message: bool = False
@@ -40,7 +40,7 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model as one key reaches it."""
+    """A model at one base URL, used with one key."""
 
     base_url: str
     model_id: str
@@ -51,7 +51,7 @@ _learnt: dict[Model, Learnt] = {}
 
 
 def learnt_of(model: Model) -> Learnt:
-    """Return what is remembered of a model."""
+    """Return the remembered restrictions of a model; none if they are unknown or too old."""
     known = _learnt.get(model)
     if known is None or time.monotonic() - known.at > REMEMBERED_FOR_S:
         return Learnt()
@@ -59,12 +59,12 @@ def learnt_of(model: Model) -> Learnt:
 
 
 def remember(model: Model, known: Learnt) -> None:
-    """Remember what a model was found not to take."""
+    """Remember the restrictions found for a model."""
     _learnt[model] = replace(known, at=time.monotonic())
     while len(_learnt) > MAX_REMEMBERED:
         del _learnt[next(iter(_learnt))]
 
 
 def forget_all() -> None:
-    """Forget all models; for tests."""
+    """Forget the restrictions of all models; for tests."""
     _learnt.clear()

@@ -1,4 +1,4 @@
-"""The name of who ran a model behind a gateway, cleaned so that it can be stored and shown."""
+"""Clean the name of the provider behind a gateway, so that it can be stored and shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NAME_MAX_CHARS = 100
 
 
 def name(value: object, *secrets: str) -> str:
-    """Return a stranger's text as a printable one-line name, cut, without keys; "" for no text."""
+    """Return an untrusted value as a short printable line without keys; "" if it is no string."""
     if not isinstance(value, str):
         return ""
     line = scrub(" ".join(value[: 8 * NAME_MAX_CHARS].split()), *secrets)

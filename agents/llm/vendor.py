@@ -1,7 +1,7 @@
-"""A provider that is nothing but a vendor's adapter: asking, checking a key and settling a call.
+"""Base class of all vendors' providers: completion, key check and cost look-up.
 
-To add a vendor: a subclass of `VendorProvider`, or of `ChatCompletionsProvider` if it speaks as
-OpenAI does, in a file of its own, and its line in `agents.llm.router`.
+To add a vendor, write a module with a subclass of `VendorProvider`, or of `ChatCompletionsProvider`
+if its API is compatible with OpenAI's, and register the class in `agents.llm.router`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from agents.llm.retries import Deadline, retrying
 from agents.llm.secrets import scrub
 
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(/|\Z)")
-KEY_CHECK_S = 15.0  # a person waits at a form or in a chat
+KEY_CHECK_S = 15.0  # while a person waits at a form or in a chat
 
 
 @dataclass(frozen=True, kw_only=True)
 class VendorProvider(calls.VendorAdapter):
     """A model at a vendor, bound to a key and its payer."""
 
-    address: ClassVar[str] = ""  # the vendor's own, for where the settings name no other
-    address_setting: ClassVar[str] = ""  # the setting that may name another
-    public_name: ClassVar[str] = ""  # OpenTelemetry's and genai-prices' name for the vendor
+    address: ClassVar[str] = ""  # the API's base URL, unless the settings name another
+    address_setting: ClassVar[str] = ""  # the setting that may name another base URL
+    public_name: ClassVar[str] = ""  # the vendor's name in OpenTelemetry and genai-prices
     default_model: ClassVar[str] = ""  # for members who chose none, unless the settings name one
 
     def __post_init__(self) -> None:
@@ -38,9 +38,9 @@ class VendorProvider(calls.VendorAdapter):
 
     @classmethod
     def configured_url(cls) -> str:
-        """Return where the vendor is asked unless a caller says otherwise.
+        """Return the vendor's base URL from the settings, or else its own `address`.
 
-        In the sandbox nothing leaves this machine, whatever the vendor's own address is.
+        In the sandbox, a local URL replaces `address`, so that requests stay on this machine.
         """
         own = f"{settings.SANDBOX_URL}/{cls.name}" if settings.SANDBOX else cls.address
         return str(getattr(settings, cls.address_setting, "") or own).rstrip("/")
@@ -60,7 +60,7 @@ class VendorProvider(calls.VendorAdapter):
             schema=schema,
         )
         completion = await calls.complete(self, prompt)
-        # A model may have read a key off a picture.
+        # The model may have read a key in a picture.
         return replace(completion, text=scrub(completion.text))
 
     async def validate_key(self) -> None:
@@ -85,7 +85,7 @@ class VendorProvider(calls.VendorAdapter):
         return None if known.cost_usd is None else known
 
     async def close(self) -> None:
-        # The client is everybody's: a step must not hang up on the calls of others.
+        # All providers of this base URL share the client, so a single step must not close it.
         if not self.scope.step_id:
             await http.close_client(self.base_url)
 
@@ -99,15 +99,14 @@ class VendorProvider(calls.VendorAdapter):
             raise KeyRejected("the key may not be used", http_status=reply.status)
         if reply.status != 200:
             raise self.refusal(reply)
-        # Such as the sign-in page of a hotel's network.
+        # For example, the sign-in page of a hotel's network.
         raise ProviderUnavailable(f"something other than {self.name} answered", http_status=200)
 
 
 def versioned(base_url: str, path: str) -> str:
-    """Return a path beneath `/v1`, unless the base URL names a version of its own already.
+    """Return the path with the prefix `/v1`, unless the base URL already contains a version.
 
-    Bases are entered with and without it: http://host:11434, http://host/v1,
-    https://host/api/paas/v4,
-    https://host/v1beta/openai.
+    Base URLs are configured in both ways: http://host:11434, http://host/v1,
+    https://host/api/paas/v4, https://host/v1beta/openai.
     """
     return path if _VERSION.search(base_url) else f"/v1{path}"
