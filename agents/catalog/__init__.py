@@ -1,9 +1,9 @@
-"""OpenRouter's catalogue: taken in once a day, and what it says of models, prices and aliases.
+"""OpenRouter's model catalog: a daily sync, and look-ups of models, prices and aliases.
 
-`sync` brings the table up to date, `refresh` one row of it; everything else reads it. On the way
-of a call it is read for the model's limits and price, once in some minutes
-(`pipeline.running.model_book`); and asked anew only when nothing is served at the price that is
-known, or another model seems to have answered.
+`sync` updates the whole table and `refresh` a single row; everything else only reads the table.
+During calls, a model's limits and price are read from the table every few minutes
+(`pipeline.running.model_book`). OpenRouter is asked again only if no provider serves the model at
+the known price, or if another model seems to have answered.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Did the model that was asked for answer? What the catalogue says of requested and served.
+"""Compare the requested and the served model by the catalog.
 
-Two entries of the list are two models, whatever their names. A date or a `:variant` excuses a
-difference only within one entry, that is against its id, its full name (`canonical_slug`) and what
-it is an alias of, or where neither of the two is listed. An alias leads from what was requested to
-what it means, never back. A router picks the model itself, and the list says which entries are
-routers.
+Two entries of the catalog are two models, however similar their names. Names that differ by a date
+or a `:variant` are the same model only within one entry (its id, its full name `canonical_slug` and
+its alias target), or if neither name is in the catalog. Aliases are followed from the requested
+model to its target, never in reverse. A router picks the model itself; the catalog tells which
+entries are routers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from agents.llm.model_match import (
     model_asked_for,
 )
 
-MAX_STEPS = 5  # an alias of an alias is rare; one of itself is a mistake
+MAX_STEPS = 5  # aliases followed: an alias of an alias is rare, an alias of itself is an error
 
 
 class Listed(Named, Protocol):
-    """What counts here of an entry; `CatalogModel` and `agents.catalog.entries.Entry` have it."""
+    """The attributes used here, shared by `CatalogModel` and `agents.catalog.entries.Entry`."""
 
     @property
     def alias_target(self) -> str: ...
@@ -37,11 +37,12 @@ ListedAs = Callable[[str], Sequence[Listed]]
 
 
 def is_served(requested: str, served: str) -> bool | None:
-    """Return whether the served model is the requested one, by the catalogue and else by name.
+    """Return whether the served model is the requested one, by the catalog or else by name.
 
-    None = unknown, as in `agents.llm.model_match.is_same_model`: also for a router, and for
-    the newest model of a family when what answered is newer than the catalogue. The catalogue is
-    not asked where the very name that was requested answered, or none.
+    None = unknown, as in `agents.llm.model_match.is_same_model`. The result is also None if the
+    requested model is a router, or if it stands for the newest model of a family and the served
+    model is newer than the catalog. The catalog is not queried if both names are identical, or if
+    one of them is missing.
     """
     if is_same_name(requested, served):
         return True
@@ -51,7 +52,7 @@ def is_served(requested: str, served: str) -> bool | None:
 
 
 def judged(requested: str, served: str, known: ListedAs) -> bool | None:
-    """Return the verdict by a list, of which `known` returns the entries that go by a name."""
+    """Return the same verdict as `is_served` from another list; `known` looks up its entries."""
     asked = model_asked_for(requested)
     entries = _leads_to(asked, known)
     if any(entry.is_router for entry in entries):
@@ -63,7 +64,7 @@ def judged(requested: str, served: str, known: ListedAs) -> bool | None:
     if asked.startswith(NEWEST) and not (answered and targets):
         return True if _is_among(served, entries, targets) else None
     if not entries:
-        # That what answered may be an alias of what was asked for excuses nothing.
+        # Aliases of the served model are not followed, so they cannot make it a match.
         return _is_among(asked, answered)
     if not answered:
         return _is_among(served, entries, targets)
@@ -71,7 +72,10 @@ def judged(requested: str, served: str, known: ListedAs) -> bool | None:
 
 
 def _leads_to(model_id: str, known: ListedAs) -> list[Listed]:
-    """Return the entries an id leads to, alias by alias; the chain may be broken or circular."""
+    """Follow aliases from an id, and return the entries found.
+
+    A chain that is broken, circular or longer than `MAX_STEPS` ends early.
+    """
     entries: list[Listed] = []
     name = model_id
     while name and len(entries) < MAX_STEPS and (found := known(name)):
@@ -83,12 +87,15 @@ def _leads_to(model_id: str, known: ListedAs) -> list[Listed]:
 
 
 def _is_among(name: str, entries: Sequence[Listed], others: Sequence[str] = ()) -> bool:
-    """Return whether an unlisted name is another form of a name of the entries or the others."""
+    """Return whether `name` is another form of a name of one of `entries`, or of one of `others`.
+
+    `name` itself is not in the catalog.
+    """
     names = {*others, *(entry.model_id for entry in entries)}
     names |= {entry.canonical_slug for entry in entries if entry.canonical_slug}
     return any(is_known_as(name, listed) for listed in names)
 
 
 def _models(entries: Sequence[Listed]) -> set[str]:
-    """Return the models that entries are: an id and its `:variant`s are one."""
+    """Return the base model ids of the entries, so that variants count as one model."""
     return {entry.model_id.casefold().partition(":")[0] for entry in entries}

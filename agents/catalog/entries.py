@@ -1,7 +1,8 @@
-"""What OpenRouter's lists say, read without trusting them: values are typed, bounded and storable.
+"""Parse OpenRouter's model lists without trusting them: values are typed, bounded and storable.
 
-An entry with a value that cannot be true is left out whole and counted: half an entry would offer a
-model at a wrong price. Its id still counts as listed, so that one bad value makes no model vanish.
+An entry with an implausible value is skipped as a whole and counted, because a partial entry could
+offer a model at a wrong price. Its id still counts as listed, so that one bad value does not make
+the model vanish.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from agents.llm.model_match import NEWEST
 from agents.models import MODEL_ID_SHAPE
 
 MAX_ENTRIES = 10_000  # the list had some 400 in 2026
-MAX_ITEMS = 100  # of any list inside an entry
+MAX_ITEMS = 100  # in any list inside an entry
 MAX_TOKENS = 10**9
 MAX_ID_CHARS = 200
 MAX_NAME_CHARS = 200
 LATEST_CREATED = 4_102_444_800  # the year 2100, in seconds since the epoch
 PRICE_DIGITS = Decimal("1e-15")
-NEVER = date(2090, 1, 1)  # a model that expires later, such as on 2098-12-31, is one that stays
+NEVER = date(2090, 1, 1)  # later expiration dates, such as 2098-12-31, mean that a model stays
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-DEPENDS = Decimal(-1)  # what routers such as openrouter/auto say for a price
+DEPENDS = Decimal(-1)  # the price of routers such as openrouter/auto
 
 _MODEL_ID = re.compile(MODEL_ID_SHAPE)
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,60}\Z")
@@ -38,7 +39,7 @@ _PRICES = ("prompt", "completion", "request")
 
 
 class NotACatalogue(ValueError):
-    """What came is no list of models, or no entry of one."""
+    """The response is not a valid list of models or endpoints, or not a valid entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,10 @@ class Entry:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Entry:
-        """Return the entry.
+        """Parse one entry of the list.
 
         Raises:
-            NotACatalogue: a value is of the wrong kind, or cannot be true.
+            NotACatalogue: a value has the wrong type or is implausible.
         """
         pricing = _object(payload.get("pricing"))
         architecture = _object(payload.get("architecture"))
@@ -100,25 +101,25 @@ class Entry:
         )
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the values by the names of the columns."""
+        """Return the values by column name."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A whole list: its sound entries by id, and what of it could not be read."""
+    """A parsed model list: its valid entries by id, and how much of it was invalid."""
 
     entries: Mapping[str, Entry]
-    unreadable_ids: frozenset[str] = field(default_factory=frozenset)  # listed all the same
-    skipped: int = 0
-    is_whole: bool = True
+    unreadable_ids: frozenset[str] = field(default_factory=frozenset)  # ids of invalid entries
+    skipped: int = 0  # number of invalid or duplicate entries
+    is_whole: bool = True  # False: the list has a further page
 
     @classmethod
     def from_payload(cls, body: object) -> Listing:
-        """Return what `GET /models` lists; of two entries with one id the first counts.
+        """Parse the body of `GET /models`; of entries with the same id, the first is used.
 
         Raises:
-            NotACatalogue: it is no list, has no sound entry, or is absurdly long.
+            NotACatalogue: the body is no list, has no valid entry, or more than `MAX_ENTRIES`.
         """
         content = replies.mapping(body)
         listed = content.get("data")
@@ -150,7 +151,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointFacts:
-    """What those who serve one model say of it; the fields are those of `CatalogModel`."""
+    """Facts from the endpoints that serve one model; the fields are those of `CatalogModel`."""
 
     endpoints: int
     endpoints_with_schema: int
@@ -158,10 +159,10 @@ class EndpointFacts:
 
     @classmethod
     def from_payload(cls, body: object) -> EndpointFacts:
-        """Return the facts; an endpoint that cannot be read is left out.
+        """Parse the body of a model's endpoint list; invalid endpoints are left out.
 
         Raises:
-            NotACatalogue: it is no list of endpoints.
+            NotACatalogue: the body is no list of endpoints.
         """
         listed = replies.mapping(replies.mapping(body).get("data")).get("endpoints")
         if not isinstance(listed, list) or len(listed) > MAX_ENTRIES:
@@ -188,7 +189,7 @@ def _takes_schema(endpoint: Mapping[str, Any]) -> bool:
 
 
 def _uptime(endpoint: Mapping[str, Any]) -> float | None:
-    """Return the uptime of the longest time that is told, in percent."""
+    """Return the uptime in percent for the longest period reported; None if there is none."""
     for name in ("uptime_last_1d", "uptime_last_30m"):
         uptime = replies.number(endpoint.get(name))
         if uptime is not None and 0 <= uptime <= 100:
@@ -220,7 +221,7 @@ def _text(value: object) -> str:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; None for 0, which the list says for unknown."""
+    """Return a number of tokens; None if it is missing or 0, which the list uses for unknown."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
@@ -229,7 +230,7 @@ def _count(value: object) -> int | None:
 
 
 def _price(value: object) -> Decimal | None:
-    """Return dollars per token; None where none is named."""
+    """Return a price in dollars; None if there is none or it depends on the chosen model."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
@@ -240,25 +241,26 @@ def _price(value: object) -> Decimal | None:
         amount = Decimal(value)
     except InvalidOperation as error:
         raise NotACatalogue("not a price") from error
-    if not amount.is_finite():  # NaN can hardly be compared
+    if not amount.is_finite():  # also because ordering comparisons with NaN raise an error
         raise NotACatalogue("not a price")
     if amount == DEPENDS:
         return None
     if not 0 <= amount < 1:
         raise NotACatalogue("not a price")
     with localcontext(prec=60):
-        amount = amount.quantize(PRICE_DIGITS, ROUND_HALF_EVEN).copy_abs()  # -0 is a number, too
+        amount = amount.quantize(PRICE_DIGITS, ROUND_HALF_EVEN).copy_abs()  # abs: may be -0
     if amount >= 1:
         raise NotACatalogue("not a price")
     return amount
 
 
 def _is_router(name: str, architecture: Mapping[str, Any], pricing: Mapping[str, Any]) -> bool:
-    """Return whether an entry whose prices are sound says that it asks a model of its own choice.
+    """Return whether an entry is a router, which forwards requests to a model of its choice.
 
-    The list has no field for it. In 290 lists of the summer of 2026, routers had the tokenizer
-    "Router", which aliases have as well, or the price -1 for "depends", or at least, as
-    switchpoint/router, the word in their name; no other entry had any of these.
+    Its prices must have been validated. The list has no field for routers. In 290 lists from the
+    summer of 2026, a router had the tokenizer "Router" (as aliases have), the price -1 for
+    "depends", or at least the word "router" in its name, such as switchpoint/router. No other entry
+    had any of these.
     """
     return (
         architecture.get("tokenizer") == "Router"
@@ -305,9 +307,9 @@ def _price_overrides(value: object) -> list[dict[str, Any]]:
 
 
 def _price_rule(override: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rule as it is stored, prices as strings; nothing if it is beyond what we know.
+    """Return a price rule for storage, with prices as strings; empty if it is not understood.
 
-    A rule under an unknown condition must not be taken for one without a condition.
+    A rule with an unknown condition must not be mistaken for a rule without conditions.
     """
     if not all(name in (*_PRICES, *_CONDITIONS) or _is_price(override[name]) for name in override):
         return {}
@@ -321,7 +323,7 @@ def _price_rule(override: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_price(value: object) -> bool:
-    """Tell whether this is a price, of something that is not asked for here."""
+    """Return whether an unknown member of a rule is a price, for something not used here."""
     return isinstance(value, str) and _PRICE.match(value) is not None
 
 

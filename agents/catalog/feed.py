@@ -1,6 +1,6 @@
-"""From OpenRouter to the table: the list of all models, and who serves those in use.
+"""Fetch OpenRouter's model list, and the endpoints of models in use, into the catalog's table.
 
-Both are public, so no key is sent. Whatever goes wrong, the catalogue stays as it was.
+Both are public, so no key is sent. If anything fails, the catalog stays unchanged.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from agents.llm.signs import Sent
 
 logger = logging.getLogger(__name__)
 
-LIST_S = 30.0  # about a megabyte
-REFRESH_S = 5.0  # of one model, while its call waits
-ENDPOINTS_S = 20.0  # of all models in use together
+LIST_S = 30.0  # for the model list, about a megabyte
+REFRESH_S = 5.0  # for refreshing one model, while a call waits for it
+ENDPOINTS_S = 20.0  # for the endpoints of all models in use together
 ENDPOINTS_AT_ONCE = 4
 MAX_IN_USE = 100
 RETRIES = RetryPolicy(attempts=3)
 
 
 class CatalogNotSynced(Exception):
-    """The catalogue is as it was, because OpenRouter's list could not be had or believed."""
+    """OpenRouter's list could not be fetched or was rejected; the catalog is unchanged."""
 
 
 async def sync(
     in_use: Iterable[str] = (), *, now: datetime | None = None, accept_fewer: bool = False
 ) -> SyncReport:
-    """Bring the catalogue up to date; of the models in use, also who serves them.
+    """Update the catalog, including endpoint facts for the models in use.
 
-    `accept_fewer` takes a list in that has less than half of what was known.
+    `accept_fewer` accepts a list with less than half of the models known so far.
 
     Raises:
-        CatalogNotSynced: nothing has changed.
+        CatalogNotSynced: the list could not be fetched or was rejected; nothing has changed.
         django.db.Error: the database does not answer, and nothing has changed.
     """
     body = await _listed_models()
     try:
-        # In a thread: reading some hundred entries would hold up everybody else's calls.
+        # In a thread, because parsing some hundred entries would block the event loop.
         listing = await asyncio.to_thread(Listing.from_payload, body)
         facts = await _endpoint_facts(in_use, listing)
         report = await sync_to_async(store)(
@@ -68,7 +68,10 @@ async def sync(
 
 
 async def refresh(model_id: str) -> bool:
-    """Take in what one model costs now; False if OpenRouter does not tell, or not to be believed.
+    """Update one model's price and limits from OpenRouter, and return whether that succeeded.
+
+    Returns False if the model is not in the catalog, or if OpenRouter's answer is missing or
+    invalid.
 
     Raises:
         django.db.Error: the database does not answer, and nothing has changed.
@@ -90,7 +93,7 @@ async def refresh(model_id: str) -> bool:
 def sync_and_wait(
     in_use: Iterable[str] = (), *, now: datetime | None = None, accept_fewer: bool = False
 ) -> SyncReport:
-    """Do the same from a view or a command; raises as `sync`."""
+    """Run `sync` from synchronous code, such as a view or a command; raises as `sync`."""
     return async_to_sync(sync)(in_use, now=now, accept_fewer=accept_fewer)
 
 
@@ -104,7 +107,7 @@ async def _listed_models() -> Any:
 
 
 async def _endpoint_facts(in_use: Iterable[str], listing: Listing) -> dict[str, EndpointFacts]:
-    """Return what is known of those who serve the models in use; no answer is no fact."""
+    """Fetch endpoint facts for the models in use; models without a valid answer are left out."""
     wanted = {_listed_id(model_id, listing) for model_id in in_use} - {""}
     deadline, places = Deadline.in_seconds(ENDPOINTS_S), asyncio.Semaphore(ENDPOINTS_AT_ONCE)
     facts: dict[str, EndpointFacts] = {}
@@ -129,11 +132,11 @@ def _listed_id(model_id: str, listing: Listing) -> str:
 
 
 async def _fetched(path: str, deadline: Deadline) -> Any:
-    """Return the JSON at a public path.
+    """Fetch a public path, with retries, and return its parsed JSON.
 
     Raises:
-        LLMError: no answer, or a refusal.
-        NotACatalogue: the answer is no JSON, compressed, or larger than 8 MB.
+        LLMError: there was no answer, or a refusal.
+        NotACatalogue: the answer cannot be decoded, is not JSON, or is larger than 8 MB.
     """
     request = http.Request(
         base_url=OpenRouterProvider.configured_url(),
@@ -148,7 +151,7 @@ async def _asked(request: http.Request, deadline: Deadline) -> Any:
     try:
         reply = await http.send(request, api_key=None, deadline_s=deadline.remaining_s)
     except ProviderUnavailable as error:
-        error.retryable = True  # reading costs nothing, however far the request had come
+        error.retryable = True  # a read costs nothing, even if the request had been sent
         raise
     if reply.status != 200:
         raise openrouter_replies.refusal(reply, Sent())

@@ -1,4 +1,4 @@
-"""What a model lacks for an agent, in words for the operator who chooses."""
+"""Describe, for operators, why a model does not suit an agent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from agents.models import CatalogModel
 
 
 def lacks(model: CatalogModel, needs: Needs) -> list[str]:
-    """Return why the model does not serve these needs, or not for long; empty if it does.
+    """Return the reasons why a model does not meet these needs, or will be gone; empty if none.
 
-    What the catalogue does not say is not held against a model.
+    Facts that the catalog does not report do not count against a model.
     """
     reasons = []
     if model.vanished_at is not None:
@@ -20,7 +20,7 @@ def lacks(model: CatalogModel, needs: Needs) -> list[str]:
 
 
 def cannot(model: CatalogModel, needs: Needs) -> list[str]:
-    """Return what the model cannot do, however long it is offered."""
+    """Return the needs that the model cannot meet, regardless of whether it is still offered."""
     reasons = []
     if model.output_modalities and "text" not in model.output_modalities:
         reasons.append("no text output")

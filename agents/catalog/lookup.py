@@ -1,4 +1,4 @@
-"""Finding models: by id, with or without a variant, and by search words."""
+"""Find models in the catalog by id, with or without a variant, or by search words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_IN_WORDS = re.compile(r"[^a-z0-9]+")
 
 
 class Named(Protocol):
-    """What a name can be looked up in: a row of the table, or an entry of a list as it came."""
+    """The attributes that look-ups by name use: of a table row or an entry of a fetched list."""
 
     @property
     def model_id(self) -> str: ...
@@ -31,21 +31,21 @@ T = TypeVar("T", bound=Named)
 
 
 def find(model_id: str) -> CatalogModel | None:
-    """Return what the catalogue knows of a model, also of one that has vanished."""
+    """Return the catalog's row for a model, even if it is no longer listed; None if unknown."""
     return find_all([model_id]).get(model_id)
 
 
 def find_all(model_ids: Iterable[str]) -> Mapping[str, CatalogModel]:
-    """Return the models by the ids asked for; what is not known is left out.
+    """Return the catalog's rows by requested id; unknown ids are left out.
 
-    An id with a `:variant` that has no entry of its own is its base model's; an id that is listed
-    as the full name of another one is that one's.
+    An id with a `:variant` that has no row of its own leads to its base model's row. An id that is
+    the full name (`canonical_slug`) of a model leads to that model's row.
     """
     wanted = {model_id: _names(model_id) for model_id in model_ids}
     names = {name for names in wanted.values() for name in names}
     rows = CatalogModel.objects.filter(Q(pk__in=names) | Q(canonical_slug__in=names))
     by_name: dict[str, CatalogModel] = {}
-    # The plain id last, so that it wins over its variants, which share its full name.
+    # The id without a variant comes last, so that it wins over variants with the same full name.
     for row in sorted(rows, key=lambda row: len(row.model_id), reverse=True):
         by_name[row.canonical_slug] = row
     by_name |= {row.model_id: row for row in rows}
@@ -57,10 +57,10 @@ def find_all(model_ids: Iterable[str]) -> Mapping[str, CatalogModel]:
 
 
 def listed_as(name: str) -> list[CatalogModel]:
-    """Return the models that go by a name: the one of that id, else those of that full name.
+    """Return the rows for a name: the row with this id, or else the rows with this full name.
 
-    An id with a `:variant` that has no entry of its own is its base model's. The same full name is
-    that of several entries if these are variants of one model.
+    An id with a `:variant` that has no row of its own leads to its base model's row. Several rows
+    have the same full name (`canonical_slug`) if they are variants of one model.
     """
     names = _names(name)
     rows = CatalogModel.objects.filter(Q(pk__in=names) | Q(canonical_slug__in=names))
@@ -68,7 +68,7 @@ def listed_as(name: str) -> list[CatalogModel]:
 
 
 def known_as(name: str, listed: Iterable[T]) -> list[T]:
-    """Return those of the entries that go by a name, as `listed_as` finds them in the table."""
+    """Return the entries for a name, by the same rules as `listed_as` for the table."""
     entries = list(listed)
     for wanted in _names(name):
         if found := [entry for entry in entries if entry.model_id == wanted]:
@@ -80,10 +80,10 @@ def known_as(name: str, listed: Iterable[T]) -> list[T]:
 
 
 def search(query: str, limit: int = 20) -> list[CatalogModel]:
-    """Return the models on offer whose id or name has every word of the query, the best first.
+    """Return the listed models whose id or name contains every word of the query, best first.
 
-    Words match in any order and whatever their spelling of "-", "." and " ": "gpt5 mini" finds
-    openai/gpt-5-mini. Without a word, the newest come first.
+    Words match in any order, and "-", "." and " " are ignored: "gpt5 mini" finds openai/gpt-5-mini.
+    With an empty query, the newest models come first.
     """
     words = query[:MAX_QUERY_CHARS].casefold().split()
     listed = CatalogModel.objects.filter(vanished_at=None)
@@ -98,7 +98,7 @@ def search(query: str, limit: int = 20) -> list[CatalogModel]:
 
 
 def _names(model_id: str) -> list[str]:
-    """Return under which names a model may be listed, the most exact first."""
+    """Return the names under which a model may be listed, most specific first."""
     plain = model_id.strip()
     base = plain.partition(":")[0]
     names = dict.fromkeys([plain, base, plain.casefold(), base.casefold()])
@@ -110,7 +110,7 @@ def _age(created: datetime | None) -> float:
 
 
 def _rank(words: list[str], model_id: str, name: str) -> int | None:
-    """Return how far the query is from meaning this model; None if a word does not fit at all."""
+    """Return how well the words match a model, 0 = best to 3; None if a word does not match."""
     squeezed = _squeezed(model_id), _squeezed(name)
     for word in words:
         small = _squeezed(word)
@@ -122,7 +122,7 @@ def _rank(words: list[str], model_id: str, name: str) -> int | None:
         return 0
     if squeezed[0].startswith(asked) or slug.startswith(asked):
         return 1
-    # Words from the start of a part, such as "son" for claude-sonnet, before those in its middle.
+    # Words at the start of a part, such as "son" for claude-sonnet, rank before words inside it.
     parts = _NOT_IN_WORDS.split(f"{model_id} {name}")
     has_starts = all(any(part.startswith(word) for part in parts) for word in words)
     return 2 if has_starts else 3

@@ -1,7 +1,8 @@
-"""What a model costs by the catalogue: in words for people, and for so many tokens exactly.
+"""A model's prices from the catalog: as text for people, and the cost of a number of tokens.
 
-The list's rules for long prompts and for hours of the day count as OpenRouter says: a rule holds
-when all its conditions do, and of several the later one wins, price by price.
+The list's rules for long prompts and hours of the day are applied as OpenRouter documents them: a
+rule applies if all its conditions hold, and if several rules apply, the last one that names a price
+determines that price.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Prices:
 def estimated_cost_usd(
     model: CatalogModel, input_tokens: int, output_tokens: int, *, at: datetime | None = None
 ) -> Decimal | None:
-    """Return what one request of so many tokens costs, in dollars; None if no price is known.
+    """Return the cost of one request in dollars; None if the model's price is not known.
 
-    Prices by the hour count only when the moment is given.
+    Rules that depend on day or hour are applied only if `at` is given.
     """
     prices = _prices(model, input_tokens, at)
     if prices is None:
@@ -50,16 +51,16 @@ def per_million(price_usd: Decimal | None) -> str:
     if price_usd == 0:
         return "free"
     dollars = price_usd * MILLION
-    # Two digits at least, and as many as the price has: "$3.00", "$0.0375".
+    # At least two decimals, and as many as the price has: "$3.00", "$0.0375".
     digits = max(2, -_exponent(dollars))
     return f"${dollars:,.{digits}f}"
 
 
 def max_price(model: CatalogModel) -> MaxPrice | None:
-    """Return the most that a call of the model may be asked for; None if no price is known.
+    """Return the maximum price to allow for calls of the model; None if no price is known.
 
-    The highest of its listed prices and a quarter more, in dollars per million tokens and rounded
-    up: a limit below the model's own price would shut it out.
+    It is the highest listed price plus a quarter, in dollars per million tokens. It is rounded up,
+    because a limit below the model's own price would exclude the model.
     """
     prompt, completion = _highest(model, "prompt"), _highest(model, "completion")
     if prompt is None or completion is None:
@@ -84,7 +85,7 @@ def _raised(dollars: Decimal) -> Decimal:
 
 
 def price_lines(model: CatalogModel) -> list[str]:
-    """Return the model's prices in words, one line for the usual ones and one for each rule."""
+    """Return the model's prices as text: one line for the base prices and one for each rule."""
     if model.prompt_usd is None or model.completion_usd is None:
         return ["price not known"]
     if not (model.prompt_usd or model.completion_usd or model.request_usd):
@@ -125,7 +126,7 @@ def _holds(rule: Mapping[str, Any], input_tokens: int, at: datetime | None) -> b
 
 
 def _is_between(start: str, end: str, hour: str) -> bool:
-    """Tell whether an hour lies in a time of the day, which may wrap midnight."""
+    """Return whether a time of day (HHMM) lies between two others; the range may wrap midnight."""
     return start <= hour < end if start <= end else hour >= start or hour < end
 
 

@@ -1,7 +1,7 @@
-"""The catalogue's table: taking a list in, whole or not at all.
+"""Store a model list in the catalog's table, in one transaction.
 
-A model that is no longer listed keeps its row, because overrides and records still name it. A list
-that lacks most of what was known is an accident at the other end, and changes nothing.
+A model that is no longer listed keeps its row, because overrides and records still refer to it. A
+list that lacks most of the known models is taken for an error at OpenRouter and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LISTED = [field.name for field in fields(Entry) if field.name != "model_id"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What a list has changed."""
+    """The changes that a sync made to the catalog; the tuples hold model ids."""
 
     listed: int
     new: tuple[str, ...]
@@ -30,7 +30,7 @@ class SyncReport:
     vanished: tuple[str, ...]
     expiring: tuple[str, ...]  # within `EXPIRING_DAYS` days
     skipped: int  # entries that could not be read
-    is_whole: bool  # if not, nothing is taken to have vanished
+    is_whole: bool  # False: the list was incomplete, so no model was marked as vanished
 
 
 @transaction.atomic
@@ -41,10 +41,11 @@ def store(
     now: datetime,
     accept_fewer: bool = False,
 ) -> SyncReport:
-    """Take a list in.
+    """Store a model list and endpoint facts, and mark models missing from it as vanished.
 
     Raises:
-        NotACatalogue: it has less than half of the models known so far.
+        NotACatalogue: the list has less than half of the models known so far, and `accept_fewer`
+            is not set.
     """
     _line_up()
     known = dict(CatalogModel.objects.values_list("pk", "vanished_at"))
@@ -73,7 +74,7 @@ def store(
 
 
 def reprice(model_id: str, entry: Entry) -> None:
-    """Take in what one model costs and gives now; the rest waits for the next list."""
+    """Update one model's prices, output limit and parameters; the next sync updates the rest."""
     CatalogModel.objects.filter(pk=model_id).update(
         prompt_usd=entry.prompt_usd,
         completion_usd=entry.completion_usd,
@@ -85,10 +86,10 @@ def reprice(model_id: str, entry: Entry) -> None:
 
 
 def _line_up() -> None:
-    """Have a second sync wait for the end of the first.
+    """Make a concurrent sync wait until this transaction ends.
 
-    Locked rows would not do: of a model that is new to both, there is no row to lock. On SQLite
-    there is one writer at a time.
+    The whole table is locked, because a model that is new to both syncs has no row to lock. SQLite
+    needs no lock: it allows one writer at a time.
     """
     if connection.vendor == "postgresql":
         table = connection.ops.quote_name(CatalogModel._meta.db_table)
