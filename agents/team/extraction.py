@@ -1,4 +1,4 @@
-"""The agent that reads what a member wrote about a prospect, before anybody advises on it."""
+"""The agent that extracts a prospect's profile from a member's message for the other agents."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ProspectProfile(AgentAnswer):
 
 
 class ExtractionAgent(BaseAgent):
-    """Reads a member's message, or the picture of a conversation, into a profile."""
+    """Extracts a profile from a member's message or a screenshot of a conversation."""
 
     name = "extraction"
     title = "Reading your message"

@@ -1,8 +1,8 @@
-"""Texts and lists with bounds, for the answers of the team's agents.
+"""Bounded text and list types for the answers of the team's agents.
 
-Too much is cut, not refused, because a second call costs more than a tail is worth; that is why
-upper bounds of texts and lists are validators here, and words in the fields' descriptions, instead
-of `maxLength` and `maxItems` in the schema. A text that is missing altogether is refused.
+Values that are too long are cut rather than rejected, because a second call costs more than the
+tail is worth. Therefore upper bounds are validators here, and are stated in the fields'
+descriptions, instead of being `maxLength` and `maxItems` in the schema. A missing text is rejected.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Part(BaseModel):
-    """One entry of a list in an answer; its first field is what the others are about."""
+    """One entry of a list in an answer; its first field is the subject of the others."""
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
     @property
     def is_blank(self) -> bool:
-        """Say whether the first field is empty, which leaves the rest without a subject."""
+        """Whether the first field is empty, so that the others have no subject."""
         return not next(iter(self.__dict__.values()))
 
 
@@ -27,7 +27,7 @@ Entry = TypeVar("Entry", bound=str | Part)
 
 
 def cut_to(limit: int) -> AfterValidator:
-    """Return a validator that ends a text of more than `limit` characters at a word, with `…`."""
+    """Return a validator that cuts a text to `limit` characters, at a word, and appends `…`."""
 
     def cut(text: str) -> str:
         if len(text) <= limit:
@@ -38,7 +38,7 @@ def cut_to(limit: int) -> AfterValidator:
 
 
 def at_most(count: int) -> AfterValidator:
-    """Return a validator that drops blank entries, and those after the first `count`."""
+    """Return a validator that drops blank entries and keeps at most the first `count` others."""
 
     def keep_first(entries: list[Entry]) -> list[Entry]:
         return [entry for entry in entries if not _is_blank(entry)][:count]

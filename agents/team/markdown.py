@@ -1,7 +1,7 @@
-"""Markdown for Telegram, built from a model's untrusted texts.
+"""Build Markdown for Telegram from a model's untrusted texts.
 
-A model's text can neither hide a link, nor swallow what follows it in an open code fence, nor
-break out of the fence that it is put into.
+A model's text can neither hide a link's address, nor open a code fence around the text after it,
+nor break out of the code block that it is placed in.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# An underscore between letters or digits formats nothing, and names stay readable in a terminal.
+# An underscore between letters or digits has no effect, so it is not escaped: names stay readable.
 _FORMATS = re.compile(r"[\\`*\[<>|~$#&]|(?<![^\W_])_|_(?![^\W_])")
 _OPENS_A_BLOCK = re.compile(r"^(\d*)(?=[-+=.)])")
-# At the start of a line: a list with numbers of its own (Markdown would count anew), a rule, a
-# heading's underline. A hyphen, an asterisk or a plus before a word is a list that is kept.
+# Escaped at the start of a line: list numbers (Markdown would renumber them), rules and heading
+# underlines. A hyphen, an asterisk or a plus before a word starts a list, which is kept.
 _OPENS_A_LINE = re.compile(r"^(\d{1,9})(?=[.)](?:\s|$))|^(?=[-+=])")
 _BULLET = re.compile(r"^([ \t]*)[-*+•][ \t]+(?=\S)")
-_MAX_INDENT = 3  # four spaces would make a line code; three still nest a list
+_MAX_INDENT = 3  # four spaces would turn a line into code; three still nest a list
 
-# What keeps its meaning in prose. Emphasis only where it stands apart from letters and digits on
-# both sides and holds words: `2*3*4` and `/__init__.py` are no emphasis.
+# Markup that is kept in prose. Emphasis must have no letters or digits next to it on either side
+# and must contain words: `2*3*4` and `/__init__.py` are not emphasis.
 _MARKUP = re.compile(
     r"""
       (?P<code>(?<!`)`(?!`)[^`\n]+(?<!`)`(?!`))
@@ -38,9 +38,9 @@ _RENDERED_AS_SPACE = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 def prose(text: str) -> str:
-    """Return paragraphs as Markdown: emphasis, lists and code work, and a link shows its address.
+    """Return text as Markdown that keeps emphasis, lists and code, and shows links' addresses.
 
-    Everything else reads as it was written.
+    Everything else is escaped, so that it appears exactly as written.
     """
     text = _RENDERED_AS_SPACE.sub("\n", text)
     parts, end = [], 0
@@ -51,7 +51,7 @@ def prose(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return the text as one line that reads exactly as it was written."""
+    """Return the text as one line of Markdown, escaped so that it appears exactly as written."""
     line = " ".join(text.split())
     return _OPENS_A_BLOCK.sub(r"\1\\", _escaped(line))
 
@@ -71,7 +71,7 @@ def _line(line: str) -> str:
 
 
 def _is_rule(line: str) -> bool:
-    """Tell `* * *`, which Markdown draws as a rule."""
+    """Return whether Markdown would draw the line as a horizontal rule, such as `* * *`."""
     return not line.strip(" \t*-_")
 
 
@@ -100,22 +100,22 @@ def _escaped(text: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return the text in a code block, which Telegram copies with one tap."""
+    """Return the text as a code block, which Telegram users can copy with one tap."""
     longest_run = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest_run + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def section(title: str, body: str) -> str:
-    """Return the body under its title, or nothing when there is no body."""
+    """Return the body under its title, or "" if the body is empty."""
     return f"**{title}**\n{body}" if body else ""
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Return ready Markdown lines as a list."""
+    """Return lines of Markdown as a bulleted list."""
     return "\n".join(f"- {line}" for line in lines)
 
 
 def page(*parts: str) -> str:
-    """Return the parts that are not empty, a blank line between them."""
+    """Return the non-empty parts, separated by blank lines."""
     return "\n\n".join(part for part in parts if part)

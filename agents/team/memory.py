@@ -1,6 +1,6 @@
-"""The agent that notes what a member said about themselves, for later conversations.
+"""The agent that extracts facts about a member for later conversations.
 
-It proposes facts; whether one is kept, for how long and for whom is decided by its caller.
+It only proposes facts. Its caller decides whether a fact is kept, for how long and for whom.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class MemoryUpdate(AgentAnswer):
 
 
 class MemoryAgent(BaseAgent):
-    """Notes what a member said about themselves and how they like to work."""
+    """Extracts what members say about themselves and how they like to work."""
 
     name = "memory"
     title = "Taking notes"

@@ -1,4 +1,4 @@
-"""The agent that tells a member how to move one deal forward."""
+"""The agent that plans how a member can move a deal forward."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class ClosingPlan(AgentAnswer):
 
 
 class StrategistAgent(BaseAgent):
-    """Plans how to close, from the profile, the playbook and the team's past cases."""
+    """Plans how to close a deal, from the profile, the playbook and the team's past cases."""
 
     name = "strategist"
     title = "Working out a plan"
     purpose = "Writes the plan and the draft message that a member gets as the answer."
-    # It reads a picture through the profile; the playbook is what makes its prompt long.
+    # No vision: the profile covers pictures. The playbook makes the prompt long.
     needs = Needs(context_tokens=32_000, least_output_tokens=800, most_output_tokens=4_000)
     answer_model = ClosingPlan

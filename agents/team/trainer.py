@@ -1,4 +1,4 @@
-"""The agent that teaches: it explains and asks (/learn), and judges an answer (/train)."""
+"""The agent that trains members: it explains topics (/learn) and assesses answers (/train)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainerFeedback(AgentAnswer):
 
     @property
     def has_judged(self) -> bool:
-        """Tell a judgement from a lesson, which has no score to show."""
+        """Whether this is an assessment; a lesson has no score to show."""
         return bool(self.criteria)
 
     def as_reply(self) -> str:
@@ -60,7 +60,7 @@ class TrainerFeedback(AgentAnswer):
 
 
 class TrainerAgent(BaseAgent):
-    """Explains a topic, or judges an answer to a scenario by what was really said."""
+    """Explains a topic, or assesses a member's answer to a scenario by the words in it."""
 
     name = "trainer"
     title = "Preparing your feedback"
