@@ -1,4 +1,4 @@
-"""The page on which operators set, change, deactivate and undo overrides."""
+"""Admin pages on which operators set, change, turn off and restore overrides."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from agents.served_names_admin import ServedNameAdmin
 __all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
 LIVE, OFF, INACTIVE = "Live", "Off", "Inactive: no team key"
-HISTORY_SHOWN = 200  # entries; one override is changed some times a week
+HISTORY_SHOWN = 200  # entries; an override changes a few times a week
 
 
 class OnFailureFilter(admin.ChoicesFieldListFilter):
-    """Overrides by what happens when their model fails, in the words of the form."""
+    """Filters overrides by their failure handling, with the labels of the form."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         words = {str(one.label): ON_FAILURE_LABELS[one.value] for one in OnFailure}
@@ -46,7 +46,7 @@ class OnFailureFilter(admin.ChoicesFieldListFilter):
 
 @admin.register(AgentModelConfig)
 class AgentModelConfigAdmin(GuardedModelAdmin):
-    """Overrides: what is set here runs from the next step on, in every process."""
+    """Admin of overrides. Changes apply from the next step on, in every process."""
 
     form = OverrideForm
     list_title = "Overrides"
@@ -96,7 +96,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                 changed = AgentModelConfig.objects.upsert(
                     row.agent_name, row.model_id, request.user.get_username(), row.on_failure
                 )
-            except ValidationError as error:  # of an agent that is gone, or set by SQL
+            except ValidationError as error:  # the agent is gone, or SQL set an invalid row
                 said = f"Not turned on: {row.agent_name}. {' '.join(error.messages)}"
                 self.message_user(request, said, messages.ERROR)
             else:
@@ -128,14 +128,14 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         )
 
     def lock(self, rows: QuerySet[AgentModelConfig]) -> list[AgentModelConfig]:
-        """Keep every other writer of overrides away: each of them takes the counter first."""
+        """Lock out all other writers of overrides; every writer locks the counter first."""
         OverrideVersion.hold()
         return list(rows.order_by("pk"))
 
     def changes_since(
         self, rows: Collection[Model], at: datetime
     ) -> Mapping[str, Sequence[Change]]:
-        """Return the entries of the history, which knows also of changes from the shell."""
+        """Return changes from the override history, which includes changes from the shell."""
         found: dict[str, list[Change]] = {}
         entries = AgentModelConfig.history.filter(
             id__in=[row.pk for row in rows], history_date__gt=at
@@ -180,7 +180,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             request, object_id, form_url, {**(extra_context or {}), **_state()}
         )
         if request.method == "POST" and response.status_code == 302:
-            self._tell_effect(request)  # only here has the change been committed and announced
+            self._tell_effect(request)  # here, after the change has been committed and announced
         return response
 
     # --- history and undo -----------------------------------------------------------------------
@@ -196,7 +196,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                 f"{url}/", self.admin_site.admin_view(view), name=f"agents_agentmodelconfig_{name}"
             )
             for url, view, name in (
-                # The agent is in the query: an override set by SQL may have any name.
+                # The agent is in the query string: an override set by SQL may have any name.
                 ("remove", self.remove_view, "remove"),
                 ("of", self.of_view, "of"),
                 ("stop-all", self.stop_all_view, "stop_all"),
@@ -205,10 +205,10 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         ]
         return [restore, *pages, *super().get_urls()]
 
-    # --- two clicks from the first page ---------------------------------------------------------
+    # --- linked from the overview ---------------------------------------------------------------
 
     def of_view(self, request: HttpRequest) -> HttpResponse:
-        """Lead to the form of an agent's override, whether it has had one before or not."""
+        """Redirect to the form of an agent's override: to change it, or to add the first one."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         agent_name = request.GET.get("agent_name", "")
@@ -221,7 +221,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         return redirect(f"{add}?{urlencode({'agent_name': agent_name})}")
 
     def remove_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask, and then take one override out of force."""
+        """Ask for confirmation, then turn off one override."""
         agent_name = request.GET.get("agent_name", "")
         rows = self.get_queryset(request).filter(agent_name=agent_name)
 
@@ -249,7 +249,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         return self.asked_first(request, rows, ask, remove)
 
     def stop_all_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask, and then take every override out of force at once."""
+        """Ask for confirmation, then turn off all overrides at once."""
         rows = self.get_queryset(request)
 
         def ask() -> Question:
@@ -281,7 +281,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         return self.asked_first(request, rows, ask, stop_all)
 
     def history_of_view(self, request: HttpRequest) -> HttpResponse:
-        """Go to the history of an agent's override: runs know the agent, and no row of ours."""
+        """Redirect to the history of an agent's override; runs know only the agent's name."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         agent_name = request.GET.get("agent_name", "")
@@ -291,7 +291,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show every state that the override has been in, each with a button to restore it."""
+        """Show the override's latest states, each with a button to restore it."""
         row = self._row(request, object_id)
         if not self.has_view_permission(request, row):
             raise PermissionDenied
@@ -308,7 +308,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         return TemplateResponse(request, "agents/override_history.html", context)
 
     def restore_view(self, request: HttpRequest, object_id: str, history_id: int) -> HttpResponse:
-        """Bring back a former state as a new change."""
+        """Restore a former state of an override, as a new change."""
         row = self._row(request, object_id)
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
@@ -329,7 +329,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                     is_active=former.is_active,
                 )
                 self.log_rows(request, [row], f"Restored v{former.version}.")
-        except ValidationError as error:  # set by SQL, which checks nothing
+        except ValidationError as error:  # an invalid state, set by SQL without validation
             self.message_user(request, " ".join(error.messages), messages.ERROR)
         else:
             self._tell_effect(request, f"Restored v{former.version}.")
@@ -337,7 +337,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
 
     def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:
         row = self.get_object(request, unquote(object_id))
-        if row is None:  # also for an id that is no number
+        if row is None:  # also if the id is not a number
             raise Http404
         return row
 
@@ -357,7 +357,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
 
 
 def _state() -> dict[str, Any]:
-    """Return what the banner says: whether overrides take effect, how far the last one has got."""
+    """Return the banner's context: whether there is a team key, and the last change's rollout."""
     return {"has_shared_key": bool(settings.OPENROUTER_API_KEY), "effect": effect()}
 
 

@@ -1,4 +1,4 @@
-"""The app of the agents: who answers, and with which model."""
+"""Django app of the agents, their providers and their model overrides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class AgentsConfig(AppConfig):
-    """Registers checks, the shapes of keys for the detector of secrets, and the agents' names."""
+    """Registers system checks, key formats for the key detector, and the agents' names."""
 
     name = "agents"
     verbose_name = "Agents"

@@ -1,7 +1,7 @@
-"""What an agent is: a prompt, what it needs from a model, and the shape of its answer.
+"""Base classes of agents: a prompt, requirements on the model, and the shape of the answer.
 
-An agent sees an `AgentContext` and nothing else: it knows no runs, no members and no Telegram.
-It asks `ctx.llm`, which the runner has bound to the model, key and record of this very step.
+An agent sees only an `AgentContext`: it knows nothing about runs, members or Telegram. It calls
+`ctx.llm`, which the runner has bound to the model, key and record of the agent's step.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ PROMPTS_DIR = Path(__file__).parent / "prompts"
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a run is given; definitions call a field `ctx.NAME`. Texts are data, not instructions.
+    """The inputs of a run. Pipeline definitions refer to them as `ctx.NAME`.
 
-    A new field is a line here and one where it is filled in (`pipeline.running.briefing.brief`).
+    Texts are data, not instructions. To add a field, declare it here and fill it in
+    `pipeline.running.briefing.brief`.
     """
 
     user_message: str = ""  # the member's own words
-    forwarded: str = field(default="", repr=False)  # what others wrote and the member passed on
-    conversation: str = field(default="", repr=False)  # what the message goes on from
+    forwarded: str = field(default="", repr=False)  # texts of others that the member forwarded
+    conversation: str = field(default="", repr=False)  # the conversation before the message
     image_b64: str | None = field(default=None, repr=False)
     knowledge_base: str = field(default="", repr=False)  # the team's playbook
-    user_memory: str = field(default="", repr=False)  # what is known of the member
+    user_memory: str = field(default="", repr=False)  # known facts about the member
     casebook_text: str = field(default="", repr=False)
     scenario: str = field(default="", repr=False)  # of the exercise that the message answers
 
     @classmethod
     def from_record(cls, kept: Mapping[str, Any]) -> Inputs:
-        """Return the inputs that a record has by their names; unknown names are ignored."""
+        """Create inputs from a stored record of names and values; unknown names are ignored."""
         return Inputs(**{name: kept[name] for name in INPUT_NAMES if kept.get(name)})
 
     def by_name(self) -> dict[str, Any]:
-        """Return every input by its name."""
+        """Return all inputs by name."""
         return {name: getattr(self, name) for name in INPUT_NAMES}
 
 
@@ -51,34 +52,34 @@ INPUT_NAMES = tuple(one.name for one in fields(Inputs))
 
 @dataclass(frozen=True, kw_only=True)
 class AgentContext(Inputs):
-    """What an agent may see of a run."""
+    """The part of a run that an agent may see."""
 
-    results: dict[str, AgentOutput] = field(default_factory=dict)  # of the steps before
+    results: dict[str, AgentOutput] = field(default_factory=dict)  # of earlier steps
 
     @property
     def llm(self) -> LLMProvider:
-        """The provider of the agent's own step."""
+        """The LLM provider bound to the agent's step."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a model must offer to serve an agent."""
+    """An agent's requirements on its model."""
 
     json_schema: bool = True
-    vision: bool = False  # the agent may be handed a picture
+    vision: bool = False  # the agent may get a picture
     context_tokens: int = 16_000
-    # Of visible text: fewer cannot hold a whole answer, and more it never needs.
+    # Visible text: the least that can hold a complete answer, and the most an answer ever needs.
     least_output_tokens: int = 256
     most_output_tokens: int = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInput:
-    """What the pipeline's `input_mapping` yields: named passages, in the mapping's order.
+    """An agent's input, from the pipeline's `input_mapping`: named passages in the mapping's order.
 
-    The task is the pipeline's own text and holds instructions; passages are data. No passage can
-    contain a tag that delimits the task, a passage or a part of the agent's prompt.
+    Passages are data, while the task is the pipeline's own text and contains instructions. No
+    passage can contain a tag that delimits the task, a passage or a part of the agent's prompt.
     """
 
     passages: Mapping[str, Any] = field(default_factory=dict)
@@ -89,18 +90,18 @@ class AgentInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOutput:
-    """What an agent came to: its data, or the error that stopped it."""
+    """The result of an agent: its answer, or the error that stopped it."""
 
     agent: str
     success: bool
     data: Mapping[str, Any] = field(default_factory=dict)
-    reply: str = ""  # the same as Markdown, for a person
+    reply: str = ""  # `data` as Markdown for people
     error: str | None = None
-    was_repaired: bool = False  # the model's JSON was broken and has been mended
+    was_repaired: bool = False  # the model's JSON was invalid and has been repaired
 
 
 class AgentAnswer(BaseModel):
-    """The base of every agent's output model; its JSON schema goes to the model."""
+    """Base class of the agents' output models, whose JSON schemas are sent to the LLM."""
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
@@ -110,11 +111,11 @@ class AgentAnswer(BaseModel):
 
 
 class BaseAgent:
-    """One named role; subclasses set the class attributes and add nothing they do not need."""
+    """Base class of agents. Most subclasses only set the class attributes."""
 
     name: ClassVar[str]
-    title: ClassVar[str]  # what a member reads while the agent works, e.g. "Reading your message"
-    purpose: ClassVar[str]  # what an operator reads, one sentence
+    title: ClassVar[str]  # shown to the member while the agent works, e.g. "Reading your message"
+    purpose: ClassVar[str]  # shown to operators, one sentence
     needs: ClassVar[Needs] = Needs()
     answer_model: ClassVar[type[AgentAnswer]]
 
@@ -123,17 +124,17 @@ class BaseAgent:
 
     @property
     def tags(self) -> Tags:
-        """The tags that the agent's prompt names, of passages and of the task."""
+        """The names of the tags in the agent's prompt, and the tag of the task."""
         return Tags.written_in(self.system_prompt) | TASK_TAG
 
     async def run(self, agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
-        """Return the agent's answer.
+        """Ask the model and return the agent's answer.
 
         Raises:
-            LLMError: the model could not be asked, or never gave JSON of the schema.
+            LLMError: the model could not be asked, or never returned JSON of the schema.
         """
         system_prompt = with_task(self.system_prompt, agent_input.task)
-        # The tags of the very prompt that is sent, wherever it came from.
+        # Includes the tags in the prompt as it is sent, wherever its text comes from.
         tags = agent_input.tags | Tags.written_in(system_prompt) | TASK_TAG
         answer = await ask_json(
             ctx.llm,

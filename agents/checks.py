@@ -1,4 +1,4 @@
-"""System checks of what the resolver needs."""
+"""System checks of the resolver's settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PER_PROCESS = {
 
 @register
 def check_override_cache(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a cache that one process cannot see another's changes in."""
+    """Refuse a cache that processes do not share, such as Django's local-memory cache."""
     backend = settings.CACHES[revision.CACHE_ALIAS]["BACKEND"]
     if backend not in _PER_PROCESS:
         return []

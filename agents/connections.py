@@ -1,4 +1,4 @@
-"""Database connections of processes that serve no web requests, where Django closes none."""
+"""Close dead database connections in processes without web requests, where Django does not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from django.db import connections
 
 
 def close_broken() -> None:
-    """Close this thread's connections that have died; the next query opens new ones.
+    """Close this thread's dead connections; the next query opens new ones.
 
-    A connection is tried only if a query on it has failed since it was last tried, so a call costs
-    nothing as long as all is well.
+    A connection is tested only if a query on it has failed since its last test, so a call costs
+    nothing in normal operation.
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or not connection.errors_occurred:

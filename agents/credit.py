@@ -1,4 +1,4 @@
-"""What is left on the shared key, as OpenRouter says it."""
+"""Ask OpenRouter for the remaining credit of the shared key."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """How much the shared key may still spend."""
+    """The amount that the shared key may still spend, or why it is not known."""
 
-    remaining_usd: Decimal | None  # None: the key has no limit of its own
-    problem: str  # why nothing is known, or ""
+    remaining_usd: Decimal | None  # None: the key has no limit, or there is a problem
+    problem: str  # why the amount is not known, or ""
     asked_at: datetime
 
 
 async def ask(key: ApiKey) -> Credit:
-    """Return what OpenRouter says of this key, within 10 s; never raises."""
+    """Return the key's remaining credit as reported by OpenRouter, within 10 s; never raises."""
     base_url = OpenRouterProvider.configured_url()
     request = http.Request(base_url=base_url, path="/key", method="GET")
     try:

@@ -1,12 +1,14 @@
-"""Which database this process is connected to: a name that no other database has, not even a copy.
+"""A unique identity of the database that this process is connected to; a restored dump differs.
 
-Every key in the cache carries it, because installations share caches. A dump copies the random id
-that the migration stored, and two addresses may lead to one database (a pooler has its own), so
-the server is asked as well: PostgreSQL for its system identifier and the database's oid, SQLite for
-the path of its file, whose inode the file system knows. `DATABASE_URL` plays no part in it.
+Cache keys contain the identity, because installations may share a cache. It combines the random id
+that the migration stored with facts from the server, because a dump copies the random id. For
+PostgreSQL, these are the system identifier and the database's oid; for SQLite, the file's path and
+inode. `DATABASE_URL` is not used, because two addresses may lead to one database (a connection
+pooler has its own).
 
-A copy of a whole PostgreSQL cluster, or of a disk, has the same name. Then the two installations
-learn of each other's changes, and a change of one costs the other a query of its own table.
+A copy of a whole PostgreSQL cluster, or of a disk, has the same identity. Then each of the two
+installations is notified of the other's changes, and a change of one costs the other a query of its
+own table.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ TABLE = "agents_database_identity"
 
 _RANDOM_ID_SQL = f"SELECT random_id FROM {TABLE} WHERE id = 1"  # noqa: S608 - our own table
 _SQLITE_FILE_SQL = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-# Every role may call pg_control_system(), unless an administrator revoked that; to be refused
-# would end the transaction around us. pg_database: 1 row, whatever is connected in between.
+# Every role may call pg_control_system() unless an administrator revoked that. The privilege is
+# checked first, because a refusal would abort the surrounding transaction. pg_database always
+# yields one row for the current database, even through a pooler.
 _POSTGRESQL_SQL = """
     SELECT oid, has_function_privilege('pg_catalog.pg_control_system()', 'execute')
     FROM pg_catalog.pg_database WHERE datname = current_database()
@@ -32,28 +35,31 @@ _SYSTEM_IDENTIFIER_SQL = "SELECT system_identifier FROM pg_catalog.pg_control_sy
 
 
 def read_identity() -> str:
-    """Ask the database of this thread's connection who it is; return 20 hex digits.
+    """Return the identity of the database of this thread's connection, as 20 hex digits.
 
     Raises:
-        django.db.Error: the database does not answer, or was not migrated.
+        django.db.Error: the database does not answer, or has not been migrated.
     """
-    random_id = str(_value(_RANDOM_ID_SQL) or "")  # none: the row was deleted by hand
+    random_id = str(_value(_RANDOM_ID_SQL) or "")  # "" if the row was deleted by hand
     is_sqlite = connections["default"].vendor == "sqlite"
     return identity_of(random_id, *(_sqlite_facts() if is_sqlite else _postgresql_facts()))
 
 
 def identity_of(*facts: str) -> str:
-    """Return the identity made of these facts; processes of two releases must agree on it."""
+    """Return a hash of these facts; it must stay the same from release to release.
+
+    During a deployment, processes of two releases must agree on it.
+    """
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:20]
 
 
 def _sqlite_facts() -> tuple[str, ...]:
     path = str(_value(_SQLITE_FILE_SQL) or "")
-    if not path:  # in memory, where only this process sees it
+    if not path:  # an in-memory database, which only this process can see
         return "memory", str(os.getpid())
     try:
         inode = Path(path).stat().st_ino
-    except FileNotFoundError:  # removed since it was opened
+    except FileNotFoundError:  # deleted while open
         inode = 0
     return "sqlite", os.path.realpath(path), str(inode)
 

@@ -1,7 +1,7 @@
-"""How pages and the bot write amounts of money and moments.
+"""Format amounts of money and times for pages and the bot.
 
-Money has two decimals, and below one dollar four significant digits. A moment is told relative to
-now. Where a page leaves digits or seconds out, the exact value is the element's title.
+Money has two decimals or, below one dollar, four significant digits. Times are relative to now. If
+a page shortens a value, the element's title has the exact one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOT_REPORTED = "\N{EN DASH}"
 
 
 def dollars(amount: Decimal) -> str:
-    """Return an amount for people: "$1,234.50", "$0.01411", "$0"."""
+    """Return an amount as text, such as "$1,234.50", "$0.01411" or "$0"."""
     if amount >= 1:
         return f"${amount:,.2f}"
     return f"${Decimal(f'{amount:.4g}').normalize():f}" if amount else "$0"
@@ -28,7 +28,7 @@ def dollars(amount: Decimal) -> str:
 
 @register.filter
 def money(amount: Decimal | None) -> str:
-    """Return the HTML of an amount with all its digits as a title; None is not reported."""
+    """Return the HTML of an amount with all its digits in the title; None means not reported."""
     if amount is None:
         return format_html('<span title="not reported">{}</span>', NOT_REPORTED)
     exact = f"${amount.normalize():f}" if amount else "$0"
@@ -37,7 +37,7 @@ def money(amount: Decimal | None) -> str:
 
 @register.filter
 def ago(moment: datetime | None) -> str:
-    """Return the HTML of a moment as "3 minutes ago", with the moment itself as a title."""
+    """Return the HTML of a time such as "3 minutes ago", with the exact time in the title."""
     if moment is None:
         return NOT_REPORTED
     local = timezone.localtime(moment)

@@ -1,7 +1,7 @@
-"""What an admin form showed of a row when it was opened, so that a stale save is detected.
+"""Detect stale admin forms from digests of the row's fields at the time the form was opened.
 
-The form carries a short digest of each field. A save compares them with the row as it is then: what
-differs was changed by someone else meanwhile.
+The form carries a short digest of each field. A save compares these with the current row: if a
+digest differs, someone else has changed the field since the form was opened.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from django.http import HttpRequest
 STATE_INPUT = "seen_state"  # the hidden input
 MAX_STATE_LENGTH = 20_000  # characters
 DIGEST_LENGTH = 16  # hex digits
-INLINE = "inline "  # before the name of an inline's model
+INLINE = "inline "  # the prefix of the digest name of an inline's rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormState:
-    """A digest of each field and of each inline's rows, and when they were read."""
+    """Digests of a row's fields and of each inline's rows, and the time they were read."""
 
     opened_at: datetime
     digests: Mapping[str, str]
 
     def dump(self) -> str:
-        """Return the text that the form carries."""
+        """Return the state as text, for the form's hidden input."""
         return json.dumps({"at": self.opened_at.timestamp(), "digests": dict(self.digests)})
 
     @classmethod
     def load(cls, text: str) -> FormState | None:
-        """Return the state that a form carried; None for a text that no form of ours has."""
+        """Parse the text from a form's hidden input; return None if it is invalid."""
         try:
             read = json.loads(text[:MAX_STATE_LENGTH])
             at, digests = float(read["at"]), read["digests"]
@@ -50,7 +50,7 @@ class FormState:
             return None
 
     def differing(self, seen: FormState) -> set[str]:
-        """Return the names whose digest is not the one that was seen."""
+        """Return the names of fields and inlines whose digests differ between the two states."""
         names = self.digests.keys() | seen.digests.keys()
         return {name for name in names if self.digests.get(name) != seen.digests.get(name)}
 
@@ -58,10 +58,10 @@ class FormState:
 def form_state(
     model_admin: Any, request: HttpRequest, row: Model, fields: Iterable[str], *, at: datetime
 ) -> FormState:
-    """Return the form state of a row for these fields and the inlines this operator edits."""
+    """Return the form state of a row, for these fields and the inlines this operator may edit."""
     digests = {name: digest(value) for name, value in _values(row, fields)}
     for inline in model_admin.get_inline_instances(request, row):
-        # Rows that can only be deleted are named by their id, which never goes stale.
+        # Rows that can only be deleted are identified by their id, which cannot become stale.
         may_edit = inline.has_change_permission(request, row) or inline.has_add_permission(
             request, row
         )
@@ -71,7 +71,7 @@ def form_state(
 
 
 def digest(value: Any) -> str:
-    """Return a digest that is the same for a stored value and for what a form makes of it."""
+    """Return a digest of a field's value, equal for the stored value and the form's version."""
     text = json.dumps(_plain(value), default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
@@ -84,13 +84,13 @@ def _inline_digest(inline: Any, request: HttpRequest, row: Model) -> str:
 
 
 def _values(row: Model, fields: Iterable[str]) -> Sequence[tuple[str, Any]]:
-    """Return those of the fields that the row's table holds, with their values."""
+    """Return the values of the fields that are model fields, with their names."""
     found: list[tuple[str, Any]] = []
     for name in dict.fromkeys(fields):
         try:
             field = row._meta.get_field(name)
         except FieldDoesNotExist:
-            continue  # shown by a method, or the form's own
+            continue  # displayed by a method, or defined by the form itself
         if isinstance(field, ManyToManyField):
             found.append((name, getattr(row, name).all()))
         elif isinstance(field, Field):
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
         return sorted(str(pk) for pk in value.values_list("pk", flat=True))
     if isinstance(value, Model):
         return value.pk
-    if isinstance(value, str):  # browsers send other line ends, and forms strip
+    if isinstance(value, str):  # browsers change line ends, and forms strip whitespace
         return value.replace("\r\n", "\n").strip()
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"

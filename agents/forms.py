@@ -1,4 +1,4 @@
-"""The form on which an operator chooses a model for an agent."""
+"""The form in which operators choose a model for an agent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from agents.models import AgentModelConfig, OnFailure
 from agents.registry import default_registry
 
-# The model's own labels are part of its migrations, these are what operators read.
+# The labels that operators see. The model's own labels are part of its migrations.
 ON_FAILURE_LABELS = {
     OnFailure.FAIL.value: "Fail the step",
     OnFailure.DEFAULT_MODEL.value: "Retry on the default model",
@@ -19,7 +19,7 @@ ON_FAILURE_LABELS = {
 
 
 class OverrideForm(forms.ModelForm):
-    """Offers the agents there are, and checks the shape of the model id."""
+    """Form of an override. Offers the agents without an override, and validates the model id."""
 
     class Meta:
         model = AgentModelConfig
@@ -40,7 +40,7 @@ class OverrideForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk and "is_active" in self.fields:
-            # Who opens it to choose a model wants it to run.
+            # Preselected, because an operator who opens the form to choose a model wants it on.
             self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
                 self.fields["is_active"].help_text = "Off now. Saving turns it on."
@@ -50,7 +50,7 @@ class OverrideForm(forms.ModelForm):
         if settings.SHARED_SERVER != "openrouter" and "model_id" in self.fields:
             example = "as your server knows it, e.g. llama3.2:1b"
             self.fields["model_id"].widget.attrs["placeholder"] = example
-        if "agent_name" in self.fields:  # on an existing override it is read-only
+        if "agent_name" in self.fields:  # absent if the override exists: then it is read-only
             self.fields["agent_name"] = forms.ChoiceField(
                 label="Agent",
                 choices=self._agents_without_override,

@@ -1,8 +1,9 @@
-"""The base class of every page in the admin: no stale form is saved, and every change is logged.
+"""Base classes of all admin pages: stale forms are not saved, and every change is logged.
 
-A form carries what it showed (`agents.form_state`). A save locks the row, compares, and refuses
-when someone else has changed it meanwhile; a bulk action leaves such rows out. Each row that a bulk
-action or a button changes gets a log entry of its own, in the transaction of the change.
+A form carries the state of the row that it showed (`agents.form_state`). A save locks the row,
+compares the states, and is refused if someone else has changed the row meanwhile. A bulk action
+skips such rows. Each row that a bulk action or a button changes gets its own log entry, in the
+transaction of the change.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from agents.form_state import STATE_INPUT, FormState, form_state
 from agents.stale_form import StaleCheck, merged_form, refusal
 
 MAX_SEARCH_LENGTH = 200  # characters
-MAX_ID = 2**63  # what a database can compare an id with
+MAX_ID = 2**63  # larger ids cannot be compared in the database
 LISTED_AT = "listed_at"
 DELETE_SELECTED = "delete_selected"
-# In addresses: no pattern, which may be malformed or take for ever, and nothing that needs two
-# values.
+# Lookups allowed in URLs: no regular expressions, which may be invalid or run forever, and no
+# lookups that need two values.
 LOOKUPS = {"pk", "id", "exact", "in", "isnull", "gt", "gte", "lt", "lte", "year", "month", "day"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acted:
-    """What a bulk action did: the changed rows, the log line, and what to do after the save."""
+    """The result of a bulk action: changed rows, log message, and a callback after the commit."""
 
     rows: Collection[Model]
     log: str
@@ -54,17 +55,17 @@ class Acted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a button asks before it does something: `what` says which values are at stake."""
+    """The confirmation that a button asks for; `what` names the values that would change."""
 
     title: str
     what: str
     button: str
-    back: str  # an address
+    back: str  # the URL to return to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of a row that an operator may not have seen."""
+    """A change of a row that an operator may not have seen."""
 
     by: str
     at: datetime
@@ -72,7 +73,7 @@ class Change:
 
 
 class GuardedActionForm(ActionForm):
-    """The list's actions, with the time at which the list was opened."""
+    """The form of the list's actions, with the time at which the list was opened."""
 
     listed_at = forms.FloatField(label="", required=False, widget=forms.HiddenInput)
 
@@ -82,23 +83,26 @@ class GuardedActionForm(ActionForm):
 
 
 class GuardedAdmin(admin.ModelAdmin):
-    """What all pages of the admin share; for those of other packages too, as their first base."""
+    """Base class of all admin pages; pages of other packages list it as their first base class."""
 
     change_form_template = "agents/guarded_change_form.html"
     delete_confirmation_template = "agents/guarded_delete.html"
     delete_selected_confirmation_template = "agents/guarded_delete_selected.html"
     action_form = GuardedActionForm
-    list_title = ""  # above the list; the theme's own if it is empty
-    empty_title, empty_text = "Nothing here yet", ""  # of the list without any rows
-    also_seen: Sequence[str] = ()  # columns that make a form stale without being among its fields
-    not_seen: Sequence[str] = ()  # fields that change by themselves, and whose change harms no form
+    list_title = ""  # above the list; "" = the theme's default
+    empty_title, empty_text = "Nothing here yet", ""  # shown for a list without rows
+    also_seen: Sequence[str] = ()  # columns outside the form whose changes make the form stale
+    not_seen: Sequence[str] = ()  # fields that change by themselves and do not make a form stale
 
     # --- addresses ------------------------------------------------------------------------------
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the row, None for an id that none can have; locked while a form is saved."""
+        """Return the row, locked while a form is saved; None if there is none or the id is invalid.
+
+        The lock lasts until the end of the transaction that saves the form.
+        """
         field: Any = self.opts.get_field(from_field) if from_field else self.opts.pk
         value = _value(field, object_id)
         if value is None:
@@ -109,19 +113,19 @@ class GuardedAdmin(admin.ModelAdmin):
         return super().get_object(request, object_id, from_field)
 
     def lock(self, rows: QuerySet[Any]) -> list[Any]:
-        """Keep others from changing these rows until the transaction ends, and return them.
+        """Lock these rows against changes until the transaction ends, and return them.
 
-        SQLite has one writer at a time, from the beginning of its transaction on. A row that refers
-        to one of these can still be added.
+        Other rows that refer to them can still be added. SQLite has one writer at a time, from the
+        beginning of its transaction on.
         """
         return list(rows.order_by("pk").select_for_update(of=("self",), no_key=True))
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow an address to filter by what the list shows, and by no hidden column."""
+        """Allow URLs to filter only by columns that the list displays, filters or searches."""
         first, *rest = lookup.split("__")
         try:
             column = self.opts.pk.name if first == "pk" else self.opts.get_field(first).name
-        except FieldDoesNotExist:  # a filter's own name, which the filter reads
+        except FieldDoesNotExist:  # the parameter of a custom filter
             return super().lookup_allowed(lookup, value, request)
         shown = {
             *(self.opts.pk.name, *(str(name) for name in self.get_list_display(request))),
@@ -138,7 +142,11 @@ class GuardedAdmin(admin.ModelAdmin):
         return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Return the list with its rows read: for values that no row can have, Django goes back."""
+        """Return the list with its rows loaded.
+
+        Filter values that no row can have then raise `IncorrectLookupParameters`, after which
+        Django redirects to the list without them.
+        """
         try:
             changes: ChangeList = super().get_changelist_instance(request)
             len(changes.result_list)
@@ -163,7 +171,7 @@ class GuardedAdmin(admin.ModelAdmin):
     def page_state(
         self, request: HttpRequest, row: Model, fields: Sequence[str] | None = None
     ) -> FormState:
-        """Return what the row's form shows now."""
+        """Return the current state of the row's form."""
         if fields is None:
             fields = flatten_fieldsets(self.get_fieldsets(request, row))
         seen = [name for name in (*fields, *self.also_seen) if name not in self.not_seen]
@@ -172,7 +180,7 @@ class GuardedAdmin(admin.ModelAdmin):
     def changes_since(
         self, rows: Collection[Model], at: datetime
     ) -> Mapping[str, Sequence[Change]]:
-        """Return what the log knows of changes after a time, by the rows' ids, the newest first."""
+        """Return the logged changes of rows after a time, by row id, newest first."""
         entries = LogEntry.objects.filter(
             content_type=get_content_type_for_model(self.model),
             object_id__in=[str(row.pk) for row in rows],
@@ -221,7 +229,7 @@ class GuardedAdmin(admin.ModelAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask, and then delete the row as it was on the page that asked."""
+        """Ask for confirmation, then delete the row unless it has changed since then."""
         row = self.get_object(request, unquote(object_id))
         context = {"state": self.page_state(request, row).dump() if row else ""}
         try:
@@ -234,7 +242,7 @@ class GuardedAdmin(admin.ModelAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         seen = FormState.load(request.POST.get(STATE_INPUT, ""))
         if seen is None or self.page_state(request, obj).differing(seen):
-            raise StaleDeletion  # which takes the log's entry back
+            raise StaleDeletion  # also rolls back the log entry
         super().delete_model(request, obj)
 
     # --- actions, logged ------------------------------------------------------------------------
@@ -261,7 +269,7 @@ class GuardedAdmin(admin.ModelAdmin):
         request: HttpRequest,
         queryset: QuerySet[Any],
     ) -> HttpResponseBase | None:
-        """Do a bulk action on rows unchanged since the list was opened, and log each row."""
+        """Run a bulk action on the rows unchanged since the list was opened, and log each row."""
         result: Any = None
         with transaction.atomic(using=router.db_for_write(self.model)):
             rows = self._unchanged(request, self.lock(queryset))
@@ -269,7 +277,7 @@ class GuardedAdmin(admin.ModelAdmin):
                 result = function(self, request, queryset.filter(pk__in=[row.pk for row in rows]))
             if isinstance(result, Acted):
                 self.log_rows(request, result.rows, result.log)
-            elif result is None and name != DELETE_SELECTED:  # which writes its own entries
+            elif result is None and name != DELETE_SELECTED:  # deletion writes its own entries
                 self.log_rows(request, rows, f"{description}.")
         if isinstance(result, Acted):
             result.then()
@@ -292,7 +300,7 @@ class GuardedAdmin(admin.ModelAdmin):
         return [row for row in rows if str(row.pk) not in changes]
 
     def log_rows(self, request: HttpRequest, rows: Collection[Model], line: str) -> None:
-        """Write one entry a row into the admin's log."""
+        """Write one entry for each row to the admin log."""
         operator: Any = request.user
         LogEntry.objects.log_actions(
             user_id=operator.pk, queryset=rows, action_flag=CHANGE, change_message=line
@@ -305,10 +313,10 @@ class GuardedAdmin(admin.ModelAdmin):
         ask: Callable[[], Question],
         do: Callable[[], Acted],
     ) -> HttpResponse:
-        """Ask before a button changes these rows; do it when the answer is to the same question.
+        """Ask for confirmation before a button changes these rows, then run the change.
 
-        When the question reads otherwise by the time it is answered, something has changed
-        meanwhile: nothing is done, and it is asked again.
+        If the text of the question has changed by the time it is answered, the values at stake have
+        changed meanwhile. Then nothing is done, and the new question is asked.
         """
         if not self.has_change_permission(request):
             raise PermissionDenied
@@ -339,11 +347,11 @@ class GuardedAdmin(admin.ModelAdmin):
 
 
 class GuardedModelAdmin(GuardedAdmin, ModelAdmin):
-    """The base class of our own pages, in the theme's dress."""
+    """Base class of this project's admin pages, with the theme applied."""
 
 
 def titled(kind: type[admin.FieldListFilter], title: str) -> type[admin.FieldListFilter]:
-    """Return a filter that the page heads with this title instead of the column's name."""
+    """Return a filter class that is displayed under this title instead of the column's name."""
 
     def init(self: Any, *arguments: Any, **named: Any) -> None:
         kind.__init__(self, *arguments, **named)
@@ -353,7 +361,7 @@ def titled(kind: type[admin.FieldListFilter], title: str) -> type[admin.FieldLis
 
 
 def _value(field: Any, text: str) -> Any:
-    """Return an id as the database compares it; None for a text that can be none."""
+    """Convert an id from text to the field's type; return None if no row can have it."""
     try:
         value = field.to_python(text)
     except (ValidationError, ValueError):
@@ -363,10 +371,10 @@ def _value(field: Any, text: str) -> Any:
 
 
 def _first_part(name: Any) -> str:
-    """Return the column that a filter or search field begins with, "" for a filter without one."""
+    """Return the column at the start of a filter or search field, "" if it names none."""
     name = name[0] if isinstance(name, tuple | list) else name
     return name.partition("__")[0] if isinstance(name, str) else ""
 
 
 class StaleDeletion(Exception):
-    """The row was changed after the page that asks whether to delete it had been opened."""
+    """The row was changed after the page that confirms its deletion was opened."""

@@ -1,4 +1,4 @@
-"""Which run, step, task and chat a log record is about, beside what its message says."""
+"""Context fields of log records: the run, step, task and chat that a record is about."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=Mappin
 
 
 def log_as(**fields: object) -> None:
-    """Give these fields to all that this asyncio task logs from now on, and what it starts."""
+    """Add these fields to all later log records of this asyncio task and of tasks it starts."""
     _fields.set({**_fields.get(), **{name: str(value) for name, value in fields.items()}})
 
 
 class LogFields(logging.Filter):
-    """Puts the fields on each record, unless `extra=` has given it its own."""
+    """Logging filter that adds the fields to each record, unless `extra=` has set them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         known = _fields.get()

@@ -1,14 +1,14 @@
 """The resolver: which override an agent has right now, and how current the answer is.
 
-`ModelConfigService` is the only reader of the overrides at run time. It answers from a frozen
-snapshot in memory, polls the cache's revision token at most every 50 ms, and queries the table when
-the token changed or the snapshot is 60 s old. Polls and queries run in a thread with a connection
-of its own, so that a lock wait in the process's ORM thread cannot delay a look-up.
+`ModelConfigService` is the only reader of the overrides at run time. It answers from an immutable
+snapshot in memory, polls the cache's revision token at most every 50 ms, and queries the table if
+the token has changed or the snapshot is 60 s old. Polls and queries run in a thread with its own
+connection, so that a lock wait in the process's ORM thread cannot delay a look-up.
 
-If the token changes all the time, because other programs write to the cache, there are at most ten
+If the token keeps changing, because other programs write to the cache, there are at most ten
 queries a second; a change after a quiet second is read at once.
 
-If neither cache nor database answers, the last snapshot stays in force and is marked stale: falling
+If neither cache nor database answers, the last snapshot stays in force and is marked stale. Falling
 back to "no overrides" would charge calls to another key.
 """
 
@@ -47,9 +47,9 @@ from agents.snapshot import (
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 0.05  # a change is in effect within 100 ms: one poll plus one query
-DATABASE_EVERY_S = 1.0  # the most frequent query without a cache or in an outage
+DATABASE_EVERY_S = 1.0  # minimum interval between queries without a cache or in an outage
 ANSWER_WITHIN_S = 3.0  # a connected database that is silent for longer counts as down
-CACHE_AGAIN_AFTER_S = 5.0  # a frozen cache costs its socket timeout at each try
+CACHE_AGAIN_AFTER_S = 5.0  # each try to reach an unresponsive cache costs its socket timeout
 # Token bucket for queries after new tokens: a burst of two, then one every 125 ms. That is at most
 # ten a second, and delays a change in the middle of a storm by at most 125 ms.
 QUERIES_AT_ONCE = 2
@@ -65,7 +65,7 @@ class Freshness:
     """How current a resolution is."""
 
     version: str  # counter and digest of the snapshot, e.g. "v41·3fa9"
-    age_s: float  # since the database was asked
+    age_s: float  # seconds since the database was queried
     is_stale: bool  # neither cache nor database answers; the last snapshot stays in force
 
 
@@ -76,12 +76,12 @@ class Resolution:
     override: Override | None
     provider: LLMProvider | None  # None: use the default
     freshness: Freshness
-    was_removed_outside: bool = False  # there is no override, and the admin did not remove it
+    was_removed_outside: bool = False  # the override was removed by other means than the admin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedSnapshot:
-    """The snapshot in this process's memory, and until when it may be used without a poll."""
+    """The snapshot in this process's memory, with the time until which it needs no poll."""
 
     snapshot: Snapshot
     token: str | None  # None: read without the cache
@@ -108,11 +108,11 @@ class ModelConfigService:
         self._clock = clock
         self._cached: CachedSnapshot | None = None
         self._identity: str | None = None  # of the database; None: it was never reached
-        self._next_query_at = -math.inf  # were all queries spread out evenly
+        self._next_query_at = -math.inf  # state of the token bucket: the next evenly spaced query
         self._cache_down_until: float | None = None
         self._in_outage = False
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None  # made at the first look: after a fork
+        self._executor: ThreadPoolExecutor | None = None  # created on first use: after a fork
         self._pending: Future[CachedSnapshot] | None = None
         self._look_started = 0.0
         _services.add(self)
@@ -141,7 +141,7 @@ class ModelConfigService:
         return (await self.resolve(agent_name)).provider
 
     async def resolve(self, agent_name: str) -> Resolution:
-        """Return override, provider and evidence for an agent from one and the same snapshot.
+        """Return override, provider and freshness for an agent, all from the same snapshot.
 
         Raises as `get_override`.
         """
@@ -169,9 +169,10 @@ class ModelConfigService:
         return self._freshness(cached)
 
     def close(self) -> None:
-        """Stop the thread and close its connection; a later look-up starts them anew.
+        """Stop the thread and close its connection; a later look-up starts new ones.
 
-        Waits at most 3 s for a look under way: a database that hangs must not hold up a stop.
+        Waits at most 3 s for a refresh in progress, so that a hanging database does not delay the
+        shutdown.
         """
         with self._lock:
             executor, self._executor, self._pending = self._executor, None, None
@@ -205,13 +206,13 @@ class ModelConfigService:
         look = asyncio.wrap_future(self._refreshing())
         try:
             async with asyncio.timeout(self._patience_s()):
-                # shield: one caller that is cancelled must not cancel the look others wait for.
+                # shield: cancelling one caller must not cancel the refresh that others wait for.
                 return await asyncio.shield(look)
         except TimeoutError as error:
             return self._stale(error)
 
     def _refreshing(self) -> Future[CachedSnapshot]:
-        """Return the look under way, or start one: concurrent callers share it."""
+        """Return the refresh in progress, or start one; concurrent callers share it."""
         with self._lock:
             pending = self._pending
             if pending is None or pending.done():
@@ -224,7 +225,7 @@ class ModelConfigService:
             return pending
 
     def _patience_s(self) -> float:
-        """Return how long the look under way may still take, 0 if it took too long already."""
+        """Return the seconds that the refresh in progress may still take; 0 if it is overdue."""
         return max(0.0, self._look_started + ANSWER_WITHIN_S - self._clock())
 
     # --- in the resolver's own thread -----------------------------------------------------------
@@ -246,7 +247,7 @@ class ModelConfigService:
         return self._cached
 
     def _wait_s(self, cached: CachedSnapshot, token: str | None) -> float:
-        """Return for how long to use the cached snapshot before the next poll; 0: query now."""
+        """Return the seconds to use the cached snapshot before the next poll; 0 = query now."""
         now = self._clock()
         age_s = now - cached.queried_at
         if cached.is_stale or age_s >= self._ttl_s:
@@ -264,7 +265,7 @@ class ModelConfigService:
             return None
         try:
             if self._cache_down_until is not None:
-                # Changes saved while the cache was away reached no other process.
+                # Changes saved while the cache was down were not announced to other processes.
                 revision.announce_change(identity)
             token = revision.current_token(identity)
         except revision.CacheUnreachable as error:
@@ -281,7 +282,7 @@ class ModelConfigService:
         return token
 
     def _queried(self, token: str | None, identity: str) -> CachedSnapshot:
-        # The clock is read before the query: an age may be over-stated, never under-stated.
+        # The clock is read before the query, so that the age is never understated.
         queried_at = self._clock()
         self._next_query_at = max(self._next_query_at, queried_at) + QUERY_INTERVAL_S
         try:
@@ -290,7 +291,7 @@ class ModelConfigService:
             close_connection()  # so that the next query reconnects
             return self._stale(error)
         if self._identity != identity:
-            token = ""  # is another database's: the next look finds a new one and reads again
+            token = ""  # the token is another database's: the next refresh reads again
         if self._in_outage:
             self._in_outage = False
             logger.info("overrides: read again, %s", snapshot.version)
@@ -322,14 +323,14 @@ class ModelConfigService:
     # --- fork -----------------------------------------------------------------------------------
 
     def _start_afresh(self) -> None:
-        """Forget the thread: after a fork it exists in the parent only."""
-        self._lock = threading.Lock()  # the parent's may have been held
+        """Discard the thread, which after a fork exists in the parent process only."""
+        self._lock = threading.Lock()  # the inherited lock may be held
         self._executor = None
         self._pending = None
 
 
 def _snapshot_and_identity() -> tuple[Snapshot, str]:
-    # Both each time: a restored dump changes the identity while the connection stays.
+    # Always both: restoring a dump changes the identity while the connection stays open.
     return read_snapshot(), read_identity()
 
 
@@ -345,7 +346,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def service_from_settings() -> ModelConfigService:
-    """Return a resolver as the settings describe it; the caller closes it."""
+    """Create a resolver from the settings; the caller must close it."""
     return ModelConfigService(
         settings.OPENROUTER_API_KEY or None,
         default_model=settings.DEFAULT_MODEL,

@@ -1,8 +1,8 @@
-"""The overrides (one row an agent, one counter for all), their readers, and OpenRouter's catalogue.
+"""Models of the overrides, the processes that use them, the catalog, and served names.
 
-`AgentModelConfig.objects` is the repository. At run time only the resolver
-(`agents.model_config`) reads the rows; everybody else asks the resolver. The catalogue is written
-by `agents.catalog` alone.
+There is one override for each agent and one change counter for all of them. The repository is
+`AgentModelConfig.objects`. At run time only the resolver (`agents.model_config`) reads overrides;
+all other code asks the resolver. Only `agents.catalog` writes the catalog.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from agents.llm.secrets import scrub
 # OpenRouter's ids: author/slug, an alias marked by "~", and a variant such as ":free".
 _LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
 MODEL_ID_SHAPE = rf"^{_LISTED_ID}\Z"
-_PRESET = r"@preset/[A-Za-z0-9._-]+"  # settings kept at OpenRouter, alone or behind a model's id
+_PRESET = r"@preset/[A-Za-z0-9._-]+"  # named settings at OpenRouter, alone or after a model's id
 _ASKED_FOR = re.compile(rf"{_LISTED_ID}({_PRESET})?|{_PRESET}")
 MAX_ID_CHARS = 200
 
 
 def validate_model_id(value: str) -> None:
-    """Refuse what the server that the shared key is for can never know as a model.
+    """Refuse a model id that the shared key's server cannot know.
 
-    OpenRouter's ids have a shape; those of other servers have none in common, such as llama3.2:1b,
-    hf.co/author/model-GGUF:Q4_K_M, @cf/author/model or a file's path.
+    OpenRouter's ids have a fixed format. The ids of other servers have no common format: examples
+    are llama3.2:1b, hf.co/author/model-GGUF:Q4_K_M, @cf/author/model or a file path.
+
+    Raises:
+        ValidationError: the id is invalid, or looks like an API key.
     """
     if settings.SHARED_SERVER == "openrouter":
         if not _ASKED_FOR.fullmatch(value):
@@ -52,17 +55,17 @@ def validate_model_id(value: str) -> None:
 
 
 class OnFailure(models.TextChoices):
-    """What happens to a call whose overriding model fails for good."""
+    """How a call is handled if the override's model fails for good."""
 
     FAIL = "fail", "The step fails and says so"
     DEFAULT_MODEL = "default_model", "The same call on DEFAULT_MODEL, on the shared key"
 
 
-AGENTS: set[str] = set()  # by name, which `agents.apps` fills in: rows load no prompts
+AGENTS: set[str] = set()  # agent names, set by `agents.apps`: models need not load the prompts
 
 
 class OverrideVersion(models.Model):
-    """One row: how many changes the overrides have seen, and when the last of them came."""
+    """The change counter of the overrides, and the time of the last change: a single row."""
 
     n = models.PositiveBigIntegerField(default=0)
     changed_at = models.DateTimeField(null=True)
@@ -77,16 +80,16 @@ class OverrideVersion(models.Model):
 
     @classmethod
     def hold(cls) -> None:
-        """Keep other writers away until the transaction ends, without counting a change."""
+        """Lock out other writers until the transaction ends, without counting a change."""
         OverrideVersion.objects.bulk_create([OverrideVersion(pk=1)], ignore_conflicts=True)
         list(cls.objects.select_for_update().filter(pk=1))
 
     @classmethod
     def bump(cls) -> int:
-        """Count one change and return its number.
+        """Increment the counter and return the new number.
 
-        The row stays locked until the transaction ends: that is what lines writers up, so that
-        of two overlapping transactions the later to commit has the higher number.
+        The row stays locked until the transaction ends. This serializes the writers, so that of two
+        overlapping transactions, the one that commits later has the higher number.
         """
         one_more = {"n": F("n") + 1, "changed_at": timezone.now()}
         if not cls.objects.filter(pk=1).update(**one_more):
@@ -96,7 +99,7 @@ class OverrideVersion(models.Model):
 
 
 class AgentModelConfigQuerySet(models.QuerySet["AgentModelConfig"]):
-    """Refuses the writes that would bypass counter, history and announcement."""
+    """Query set that refuses writes that would bypass counter, history and announcement."""
 
     def update(self, **kwargs: Any) -> int:
         raise TypeError("overrides change by upsert() or deactivate(): update() leaves no history")
@@ -109,7 +112,7 @@ class AgentModelConfigQuerySet(models.QuerySet["AgentModelConfig"]):
 
 
 class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
-    """Reads and changes the overrides; each change is one transaction."""
+    """Repository of the overrides; each change is one transaction."""
 
     def get_queryset(self) -> AgentModelConfigQuerySet:
         return AgentModelConfigQuerySet(self.model, using=self._db)
@@ -128,19 +131,19 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         *,
         is_active: bool = True,
     ) -> AgentModelConfig:
-        """Set the agent's model, reactivating a row that was deactivated.
+        """Set the agent's model, and turn its override on if it was off.
 
-        `is_active=False` brings a former state back that was out of force.
+        `is_active=False` is for restoring a former state in which the override was off.
 
         Raises:
-            ValidationError: there is no such agent, or the model id is not author/slug[:variant].
+            ValidationError: there is no such agent, or `validate_model_id` refuses the model id.
         """
         if agent_name not in AGENTS:
             known = ", ".join(sorted(AGENTS))
             raise ValidationError(
                 {"agent_name": f"No agent is called {agent_name!r}. There are: {known}."}
             )
-        version = OverrideVersion.bump()  # first: from here on, no other writer comes between
+        version = OverrideVersion.bump()  # first, because it locks out other writers
         row = self.filter(agent_name=agent_name).first() or self.model(agent_name=agent_name)
         row.model_id = model_id
         row.on_failure = on_failure
@@ -152,10 +155,10 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
 
     @transaction.atomic
     def deactivate_all(self, set_by: str) -> list[str]:
-        """Take every override out of force, all at once; return the agents' names."""
+        """Turn off all active overrides in one change; return their agents' names."""
         if not self.filter(is_active=True).exists():
             return []
-        version = OverrideVersion.bump()  # first: from here on, no other writer comes between
+        version = OverrideVersion.bump()  # first, because it locks out other writers
         rows = self.get_all_active()
         for row in rows:
             row.is_active = False
@@ -165,10 +168,10 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
 
     @transaction.atomic
     def deactivate(self, agent_name: str, set_by: str = "") -> bool:
-        """Take the agent's override out of force; False if none was in force."""
+        """Turn off the agent's override; return False if there was none or it was off."""
         in_force = self.filter(agent_name=agent_name, is_active=True)
         if not in_force.exists():
-            return False  # and no version is counted for nothing
+            return False  # before the counter is incremented
         version = OverrideVersion.bump()
         row = in_force.first()
         if row is None:  # another writer deactivated it while this one waited for the counter
@@ -191,18 +194,18 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         *,
         is_active: bool = True,
     ) -> AgentModelConfig:
-        """Set the agent's model, as `upsert`."""
+        """Set the agent's model; the asynchronous form of `upsert`."""
         return await sync_to_async(self.upsert)(
             agent_name, model_id, set_by, on_failure, is_active=is_active
         )
 
     async def adeactivate(self, agent_name: str, set_by: str = "") -> bool:
-        """Take the agent's override out of force, as `deactivate`."""
+        """Turn off the agent's override; the asynchronous form of `deactivate`."""
         return await sync_to_async(self.deactivate)(agent_name, set_by)
 
 
 class AgentModelConfig(models.Model):
-    """This agent uses this OpenRouter model, paid by the shared key."""
+    """An override: the model that an agent uses, paid with the shared key."""
 
     agent_name = models.CharField("agent", max_length=100, unique=True)
     model_id = models.CharField("model", max_length=200, validators=[validate_model_id])
@@ -241,29 +244,29 @@ class AgentModelConfig(models.Model):
         return f"{self.agent_name} → {self.model_id}{'' if self.is_active else ' (off)'}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save as one change: row, history entry, counter, and the announcement after commit."""
+        """Save as one change: row, history entry and counter, announced after the commit."""
         with transaction.atomic():
             self.record_change(OverrideVersion.bump(), *args, **kwargs)
 
     def record_change(self, version: int, *args: Any, **kwargs: Any) -> None:
-        """Save under a version that this transaction has already taken."""
+        """Save with a version that this transaction has already taken from the counter."""
         self.version = version
         if (update_fields := kwargs.get("update_fields")) is not None:
             kwargs["update_fields"] = {*update_fields, "version", "updated_at"}
         super().save(*args, **kwargs)
-        # robust: a cache that is down must not turn a committed change into an error page.
+        # robust: an unreachable cache must not turn a committed change into an error page.
         transaction.on_commit(revision.announce_change, robust=True)
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete as one change; the admin offers none, deactivating keeps the row."""
+        """Delete as one change. The admin does not offer this: it turns overrides off instead."""
         OverrideVersion.bump()
         transaction.on_commit(revision.announce_change, robust=True)
         return super().delete(*args, **kwargs)
 
 
 class ResolverProcess(models.Model):
-    """What one running process knows of the overrides, as it said itself."""
+    """The overrides' version that a running process uses, as reported by the process itself."""
 
     process_id = models.UUIDField(primary_key=True, editable=False)
     role = models.CharField(max_length=30)
@@ -285,9 +288,9 @@ class ResolverProcess(models.Model):
 
 
 class CatalogModel(models.Model):
-    """A model as OpenRouter's list last described it; rows are kept when it is listed no more.
+    """A model as last described by OpenRouter's list; rows of delisted models are kept.
 
-    Prices are dollars per token, None where the list does not say them.
+    Prices are dollars per token, None if the list does not name them.
     """
 
     model_id = models.CharField("model", max_length=200, primary_key=True)
@@ -299,7 +302,7 @@ class CatalogModel(models.Model):
     # Prices are below $1; SQLite holds 15 digits exactly.
     prompt_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
     completion_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
-    # Of every request, whatever its tokens.
+    # Dollars for each request, in addition to its tokens.
     request_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
     price_overrides = models.JSONField(default=list)
     input_modalities = models.JSONField(default=list)
@@ -307,12 +310,12 @@ class CatalogModel(models.Model):
     supported_parameters = models.JSONField(default=list)
     expires_on = models.DateField(null=True)
     created = models.DateTimeField(null=True)
-    # It asks a model of its own choice, so any may answer.
+    # A router forwards requests to a model of its choice, so any model may answer.
     is_router = models.BooleanField(default=False, db_default=False)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     vanished_at = models.DateTimeField("no longer listed since", null=True)
-    # Of models in use only: what those who serve them say.
+    # Only for models in use: facts from the endpoints that serve them.
     endpoints_seen_at = models.DateTimeField(null=True)
     endpoints = models.PositiveIntegerField(null=True)
     endpoints_with_schema = models.PositiveIntegerField(null=True)
@@ -341,17 +344,17 @@ class CatalogModel(models.Model):
 
     @property
     def has_structured_outputs(self) -> bool:
-        """Whether an answer can be held to a JSON schema by at least one who serves the model."""
+        """Whether at least one endpoint of the model can enforce a JSON schema."""
         if "structured_outputs" not in self.supported_parameters:
             return False
         return self.endpoints_with_schema is None or self.endpoints_with_schema > 0
 
 
 class ServedName(models.Model):
-    """A name under which a server answered that is not the one it was asked for.
+    """A model name in a server's answer that differs from the requested one.
 
-    Servers such as llama.cpp answer under a file's path. Only an operator knows whether that is the
-    same model. OpenRouter's are judged by the catalogue and have no rows here.
+    Servers such as llama.cpp answer with a file path. Only an operator knows whether that is the
+    same model. OpenRouter's names are compared by the catalog and have no rows here.
     """
 
     provider = models.CharField(max_length=30)

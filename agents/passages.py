@@ -1,13 +1,13 @@
-"""Passages of a prompt: texts of people and models between tags that no such text can write.
+"""Passages of a prompt: untrusted texts between tags that the texts themselves cannot contain.
 
-A prompt names its passages by tags, `<message>`, `<profile>`. A text that could write a tag could
-end its own passage and open another, so in every text the bracket of every known tag becomes
-`&lt;`. Models read past letter case, width, look-alikes and invisible characters; so does the
-search here. Passages carry no random marker: each prompt would then be new to a vendor's cache, and
-two runs on the same inputs would differ.
+A prompt names its passages by tags such as `<message>` and `<profile>`. A text that contained a tag
+could end its own passage and open another, so the bracket of every known tag in a text becomes
+`&lt;`. The search for tags ignores letter case, width, look-alikes and invisible characters, as
+models do. Tags have no random marker: with one, no prompt would ever hit a vendor's cache, and two
+runs on the same inputs would differ.
 
-Look-alikes are those of Unicode's `confusables.txt` (UTS #39) and the brackets that Unicode names
-after angles; width and style are folded by NFKD.
+Look-alikes are the characters in Unicode's `confusables.txt` (UTS #39) and the brackets that
+Unicode names "angle"; width and style are folded by NFKD.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-INERT = "&lt;"  # what stands in a text for the bracket of a tag
-TASK = "task"  # the one block that instructs; it stands in the system message only
+INERT = "&lt;"  # replaces the bracket of a tag in a text
+TASK = "task"  # the only block with instructions; it is in the system message only
 
 OPENING = (
     "<\u226e\ufe64\uff1c\U000e003c"  # the sign, struck through, small, full-width, as tag character
@@ -29,10 +29,10 @@ OPENING = (
     "\u2329\u27e8\u27ea\u3008\u300a\u276c\u2770\u2991\u2993\u2995\u29fc\ufe3d\ufe3f"  # brackets
     "\u226a\u22d6\u22d8\u227a\u2a79\u2aa1\u2af7"  # other signs for less
 )
-# French sets quotations apart by spaces, « message », and they are none of a tag's.
+# French has spaces inside quotation marks, « message »: with a space, this is not a tag.
 QUOTING = "\u00ab"
 SLASHES = "/\\\u2044\u2215\u2571\u29f5\u29f8\uff0f\uff3c\ufe68"
-FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # blank to look at, letters and symbols by category
+FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # look blank, but are letters or symbols by category
 LOOK_ALIKES = {  # Cyrillic, Greek, Armenian, phonetic; after NFKD and casefolding
     "a": "\u0430\u03b1\u0251\u1d00",
     "b": "\u0432\u03b2\u0299",
@@ -63,7 +63,7 @@ LOOK_ALIKES = {  # Cyrillic, Greek, Armenian, phonetic; after NFKD and casefoldi
 }
 _READ_AS = {ord(alike): letter for letter, alikes in LOOK_ALIKES.items() for alike in alikes}
 _TAG_CHARACTERS = range(0xE0020, 0xE007F)  # invisible copies of ASCII
-# Letters in squares and circles that NFKD leaves as they are, by the one for A.
+# Ranges of letters in squares and circles that NFKD does not fold, each by its letter A.
 _ENCLOSED = (0x1F150, 0x1F170, 0x1F1E6)
 
 _BRACKET = re.compile(f"[{re.escape(OPENING + QUOTING)}]")
@@ -72,30 +72,30 @@ _TAG = re.compile(r"<\s*/?\s*([^\W\d][\w.:-]*)")
 
 @dataclass(frozen=True)
 class Tags:
-    """The names of tags that texts must not be able to write.
+    """A set of tag names that texts must not be able to use as tags.
 
-    The set holds all names that are known, and never too few.
+    It includes all known names, and must never miss one.
     """
 
     names: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Tags:
-        """Return the tags of these names, folded."""
+        """Return the tags with these names, which are folded first."""
         return cls(frozenset(filter(None, map(_folded, names))))
 
     @classmethod
     def written_in(cls, *prompts: str) -> Tags:
-        """Return every tag that the prompts mention, as `<name>`, `</name>` or `<name …`."""
+        """Return every tag that occurs in the prompts, as `<name>`, `</name>` or `<name …`."""
         return cls.of(name for prompt in prompts for name in _TAG.findall(prompt))
 
     def __or__(self, other: Tags) -> Tags:
         return Tags(self.names | other.names)
 
     def inert(self, text: str) -> str:
-        """Return the text without a tag of these names; all else in it stays as it is.
+        """Return the text with the brackets of these tags replaced; the rest stays unchanged.
 
-        Takes time in proportion to the text's length.
+        The time is linear in the text's length.
         """
         return _BRACKET.sub(
             lambda found: INERT if self._is_tag(text, found) else found[0],
@@ -103,7 +103,7 @@ class Tags:
         )
 
     def inert_in(self, value: Any) -> Any:
-        """Return a JSON value whose texts and keys are inert."""
+        """Return the JSON value with `inert` applied to all its strings and keys."""
         if isinstance(value, str):
             return self.inert(value)
         if isinstance(value, Mapping):
@@ -117,7 +117,7 @@ class Tags:
         return max(map(len, self.names), default=0)
 
     def _is_tag(self, text: str, bracket: re.Match[str]) -> bool:
-        """Tell whether one of the names follows a bracket, behind blanks and slashes."""
+        """Return whether one of the names follows the bracket, after any blanks and slashes."""
         at, end = bracket.end(), len(text)
         while at < end and _is_gap(text[at]):
             if bracket[0] in QUOTING and text[at].isspace():
@@ -136,9 +136,9 @@ class Tags:
 
 
 def render(passages: Mapping[str, Any], tags: Tags) -> str:
-    """Return the passages as delimited blocks, `<name>…</name>`, empty ones left out.
+    """Return the non-empty passages as delimited blocks, `<name>…</name>`.
 
-    A passage is data: it can write neither the tag of a passage beside it nor one of `tags`.
+    Passages are data: their tags, and all of `tags`, are made inert inside them.
     """
     tags |= Tags.of(passages)
     blocks = []
@@ -151,18 +151,18 @@ def render(passages: Mapping[str, Any], tags: Tags) -> str:
 
 
 def with_task(system_prompt: str, task: str) -> str:
-    """Return the system message: the prompt, and at its end what to do, if that is said."""
+    """Return the system message: the prompt, followed by the task unless that is empty."""
     return f"{system_prompt}\n\n<{TASK}>\n{task}\n</{TASK}>" if task else system_prompt
 
 
 def _folded(text: str) -> str:
-    """Return the letters of a name as they are read: plain, small, without what is not seen."""
+    """Return a name in plain lower-case letters, without invisible characters."""
     return "".join(map(_letters, text))
 
 
 @lru_cache(maxsize=4096)
 def _letters(character: str) -> str:
-    """Return the letters that a character is read as, "" for one that is not seen."""
+    """Return the plain letters that a character looks like, "" if it is invisible."""
     code = ord(character)
     if code in _TAG_CHARACTERS:
         character = chr(code - 0xE0000)
@@ -170,20 +170,23 @@ def _letters(character: str) -> str:
         if first <= code < first + 26:
             character = chr(code - first + ord("a"))
     plain = unicodedata.normalize("NFKD", character).casefold()
-    # Once more: casefolding takes `\u0130` apart.
+    # Normalized again, because casefolding decomposes `\u0130`.
     seen = (one for one in unicodedata.normalize("NFKD", plain) if not _is_unseen(one))
     return "".join(seen).translate(_READ_AS)
 
 
 def _is_unseen(character: str) -> bool:
-    """Tell of formats, controls, marks above letters and fillers; a line break is none of them."""
+    """Return whether a character is a format or control character, combining mark or filler.
+
+    White space, including line breaks, is not.
+    """
     is_break = character.isspace()
     return not is_break and (unicodedata.category(character)[0] in "CM" or character in FILLERS)
 
 
 @lru_cache(maxsize=4096)
 def _is_gap(character: str) -> bool:
-    """Tell whether a character may stand between bracket and name: blank, slash or unseen."""
+    """Return whether a character may be between bracket and name: blank, slash or invisible."""
     if character in SLASHES or character.isspace():
         return True
     if ord(character) in _TAG_CHARACTERS:
@@ -192,7 +195,7 @@ def _is_gap(character: str) -> bool:
 
 
 def _goes_on(letters: str) -> bool:
-    """Tell whether a name does not end before these letters."""
+    """Return whether these letters continue a name."""
     return letters[:1].isalnum() or letters[:1] == "_"
 
 

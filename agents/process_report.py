@@ -1,8 +1,8 @@
 """Each process reports its overrides' version, so that the admin can show a change's rollout.
 
-A thread with a connection of its own writes one `ResolverProcess` row, at once when the version
-changed and otherwise every five seconds. A report that cannot be written is dropped: it must
-never hold up a look-up.
+A thread with its own connection writes the process's `ResolverProcess` row, at once if the version
+has changed and otherwise every five seconds. A report that cannot be written is dropped, because
+reporting must never delay a look-up.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 0.5
 SEEN_EVERY_S = 5.0
-ALIVE_FOR = timedelta(seconds=3 * SEEN_EVERY_S)  # three missed reports: gone
+ALIVE_FOR = timedelta(seconds=3 * SEEN_EVERY_S)  # a process counts as gone after three intervals
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 class ProcessReport:
-    """Reports the version that one process runs on, until it is closed."""
+    """Reports the overrides' version that this process uses, until it is closed."""
 
     def __init__(self, service: ModelConfigService, role: str) -> None:
         self._service = service
         self._role = role
         self._id = uuid.uuid4()
         self._version = ""
-        self._version_at: datetime | None = None  # of a change that this process has lived through
+        self._version_at: datetime | None = None  # of the last change seen; None = none since start
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="override-report", daemon=True)
 
     def start(self) -> None:
-        """Start reporting."""
+        """Start the reporting thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, and take this process off the list."""
+        """Stop the thread and delete this process's row."""
         self._closing.set()
         self._thread.join()
 
@@ -98,11 +98,11 @@ class ProcessReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """How far the last change of the overrides has got."""
+    """The rollout of the last change of the overrides."""
 
     version: str
     processes: tuple[ResolverProcess, ...]
-    after_s: float | None  # until the last process said so; None while it is not everywhere
+    after_s: float | None  # seconds until the last process had it; None = unknown or not yet
 
     @property
     def current(self) -> tuple[ResolverProcess, ...]:
@@ -114,7 +114,7 @@ class Effect:
 
     @property
     def sentence(self) -> str:
-        """How far it has got, in one line for operators."""
+        """The state of the rollout, as one line for operators."""
         count = len(self.processes)
         if not count:
             return "No process is running. Changes apply when one starts."
@@ -125,10 +125,10 @@ class Effect:
 
 
 def effect() -> Effect:
-    """Return which of the running processes have the overrides as they are now.
+    """Return the rollout of the current overrides to the running processes.
 
-    A process looks twice a second, so the time it took is told up to half a second too long.
-    Those that started after the change have it from their start, and do not count for it.
+    Processes look for changes twice a second, so `after_s` may be up to half a second too long.
+    Processes that started after the change had it from their start and do not count for `after_s`.
     """
     version, processes = read_snapshot().version, tuple(living())
     told = Effect(version=version, processes=processes, after_s=None)

@@ -1,6 +1,6 @@
-"""The one list of agents: who there is, in the order in which admin lists them.
+"""Registry of all agents, in the order in which the admin lists them.
 
-Adding an agent is one file in `team/`, one prompt in `prompts/` and one line in `TEAM`.
+To add an agent, add a module in `team/`, a prompt in `prompts/` and an entry in `TEAM`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEAM: tuple[type[BaseAgent], ...] = (
 
 
 class UnknownAgent(LookupError):
-    """No agent of that name is registered."""
+    """No agent with this name is registered."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"no agent is called {name!r}; there are: {', '.join(known) or 'none'}")
@@ -34,7 +34,7 @@ class UnknownAgent(LookupError):
 
 
 class DuplicateAgent(ValueError):
-    """Two agents claim the same name, so a step or an override would be ambiguous."""
+    """Two agents have the same name, so a step or an override would be ambiguous."""
 
     def __init__(self, first: BaseAgent, second: BaseAgent) -> None:
         super().__init__(
@@ -64,10 +64,10 @@ class AgentRegistry:
         return name in self._agents
 
     def get(self, name: str) -> BaseAgent:
-        """Return the agent of that name.
+        """Return the agent with this name.
 
         Raises:
-            UnknownAgent: there is none.
+            UnknownAgent: no agent has this name.
         """
         try:
             return self._agents[name]
@@ -79,11 +79,11 @@ class AgentRegistry:
 
     @cached_property
     def tags(self) -> Tags:
-        """Every tag that the prompt of any agent names."""
+        """The tags of all agents' prompts."""
         return reduce(or_, (agent.tags for agent in self), NO_TAGS)
 
 
 @cache
 def default_registry() -> AgentRegistry:
-    """Return the registry of the team, whose prompts are read once a process."""
+    """Return the registry of the team's agents; their prompts are read once in each process."""
     return AgentRegistry(agent() for agent in TEAM)

@@ -1,7 +1,7 @@
-"""Which models in use are about to be retired, or are gone, and what could take their place.
+"""Find models in use that will be retired soon or are gone, and possible replacements.
 
-Callers say what is in use and for whom, and alert once for each `event_key`. Nothing is changed
-here: an operator decides.
+Callers pass the models in use with their users, and should alert once for each `event_key`. This
+module changes nothing: an operator decides.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from agents.snapshot import read_snapshot
 
 THRESHOLDS_DAYS = (1, 7, 30)
 
-# Parts of a name that tell a version, a size or a state of readiness, and not the family.
+# Parts of a name that denote a version, a size or a release stage rather than the model family.
 _VERSION = re.compile(r"v?\d+(\.\d+)*[a-z]{0,2}\Z")
 _TRAILING_VERSION = re.compile(r"[\d.]+\Z")
 _NOT_FAMILY = {"preview", "latest", "exp", "experimental", "beta", "instruct", "chat", "it"}
 
 
 class Reason(StrEnum):
-    """Why a model in use needs a successor."""
+    """The reason why a model in use needs a successor."""
 
     EXPIRES = "expires"
     VANISHED = "vanished"
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """A model id that is in use, by whom, and what is needed of it there."""
+    """One use of a model: its id, the user (an agent or a setting), and the requirements."""
 
     model_id: str
     who: str
@@ -53,16 +53,16 @@ class Retirement:
     model_id: str
     used_by: tuple[str, ...]
     reason: Reason
-    event_key: str  # the same until something new is to be told
+    event_key: str  # changes only if there is something new to report
     sentence: str
     expires_on: date | None = None
-    days_left: int | None = None  # negative after the day
-    threshold_days: int | None = None  # the shortest one that has been reached
+    days_left: int | None = None  # negative after `expires_on`
+    threshold_days: int | None = None  # the shortest of THRESHOLDS_DAYS that has been reached
     successor: CatalogModel | None = None
 
     @property
     def advice(self) -> str:
-        """What could be used instead, in words."""
+        """The possible replacement and its prices, as text for operators."""
         if self.successor is None:
             return "No model in the catalog can replace it."
         prices = f"{per_million(self.successor.prompt_usd)} in"
@@ -73,7 +73,7 @@ class Retirement:
 def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
     """Return a warning for each model in use that expires soon, is gone or was never listed.
 
-    The most urgent come first. Before the first sync nothing is known, and nothing is said.
+    The most urgent warnings come first. There are none before the first sync of the catalog.
     """
     by_model: dict[str, list[Use]] = {}
     for use in uses:
@@ -91,9 +91,10 @@ def retirements(uses: Iterable[Use], *, today: date) -> list[Retirement]:
 
 
 def uses_by_overrides(by_agents: Iterable[Use]) -> list[Use]:
-    """Return those of `uses_by_agents` that are of overrides; none without a shared key.
+    """Return the uses by overrides among `by_agents`, the result of `uses_by_agents`.
 
-    Where the shared key is for a server of the team's own, `by_agents` has none: they are read.
+    Without a shared key there are none. If the shared key is for the team's own server, `by_agents`
+    is empty, and the overrides are read from the database instead.
     """
     if not settings.OPENROUTER_API_KEY:
         return []
@@ -104,9 +105,10 @@ def uses_by_overrides(by_agents: Iterable[Use]) -> list[Use]:
 
 
 def uses_by_agents() -> list[Use]:
-    """Return what the overrides in force and DEFAULT_MODEL use; members' own models are not here.
+    """Return the uses of models by active overrides and by DEFAULT_MODEL.
 
-    Empty if the shared key is for a server of the team's own, whose models no catalogue describes.
+    Members' own models are not included. The result is empty if the shared key is for the team's
+    own server, whose models are not in the catalog.
     """
     if settings.SHARED_SERVER != "openrouter":
         return []
@@ -129,7 +131,7 @@ def _uses_of_overrides() -> list[Use]:
 
 
 def all_of(needs: Iterable[Needs]) -> Needs:
-    """Return what a model must offer to serve all of these."""
+    """Combine needs into those of a model that must meet all of them."""
     some = list(needs) or [Needs()]
     return Needs(
         json_schema=any(one.json_schema for one in some),
@@ -143,10 +145,11 @@ def all_of(needs: Iterable[Needs]) -> Needs:
 def successor(
     model_id: str, model: CatalogModel | None, needs: Needs, offered: Iterable[CatalogModel]
 ) -> CatalogModel | None:
-    """Return the model that could best take another one's place, or none.
+    """Return the best replacement for a model, or None.
 
-    First the author's newest of the same family, then the author's others, then anybody's, those
-    with the nearest price first. It fits the needs, stays, and is no alias of something else.
+    The order of preference is: the author's newest model of the same family, then the author's
+    other models, then models of other authors, in both cases with the nearest price first. A
+    replacement meets the needs, has no expiration date and is not an alias.
     """
     variant = model_id.partition(":")[2]
     old_names = {model_id.partition(":")[0], model.canonical_slug if model else ""}
@@ -165,7 +168,7 @@ def successor(
 
 
 def _is_a_model(model_id: str) -> bool:
-    """Tell whether the id names a model of OpenRouter's list; presets are no part of it."""
+    """Return whether an id may name a model in OpenRouter's list, which has no presets."""
     return "/" in model_id and not model_id.startswith("@")
 
 
@@ -198,7 +201,7 @@ def _warning(
 def _known(
     model_id: str, model: CatalogModel | None, today: date
 ) -> tuple[Reason, str, str] | None:
-    """Return why there is something to tell, what makes it new, and the sentence; or nothing."""
+    """Return a warning's reason, its part of the event key and its sentence; None = no warning."""
     if model is None:
         return Reason.UNKNOWN, "", "isn't in OpenRouter's catalog."
     if model.vanished_at is not None:
@@ -234,14 +237,14 @@ def _urgency(warning: Retirement) -> tuple[int, int, str]:
 
 
 def _is_base_of(one: CatalogModel, model_id: str) -> bool:
-    """Tell whether this is the model itself without the variant that is being retired."""
+    """Return whether this is the base model of `model_id`, which has a variant."""
     return ":" in model_id and one.model_id == model_id.partition(":")[0]
 
 
 def _distance(
     one: CatalogModel, model_id: str, model: CatalogModel | None
 ) -> tuple[int, float, float, str]:
-    """Return how far a model is from the one it would replace; the least is the best."""
+    """Return a sort key of replacements for a model; the smallest is the best one."""
     age = -one.created.timestamp() if one.created else 0.0
     price = _price_distance(one, model)
     is_authors = one.author == model_id.removeprefix("~").partition("/")[0]
@@ -251,7 +254,7 @@ def _distance(
 
 
 def family(model_id: str) -> frozenset[str]:
-    """Return the parts of a name that versions have in common: claude and sonnet, gpt and mini."""
+    """Return the parts of a name shared by all versions: claude and sonnet, or gpt and mini."""
     slug = model_id.partition("/")[2].partition(":")[0].casefold()
     parts = (part for part in slug.split("-") if not _VERSION.match(part))
     names = {_TRAILING_VERSION.sub("", part) for part in parts}
@@ -259,7 +262,7 @@ def family(model_id: str) -> frozenset[str]:
 
 
 def _price_distance(one: CatalogModel, model: CatalogModel | None) -> float:
-    """Return how far two prices are apart: the absolute value of the logarithm of their ratio."""
+    """Return the distance of two prices: the absolute value of the logarithm of their ratio."""
     prices = [_price(one), None if model is None else _price(model)]
     if prices[1] is None:
         return 0.0

@@ -1,8 +1,9 @@
-"""The revision token in the cache: how every process learns that the overrides changed.
+"""The revision token in the cache, which tells every process that the overrides have changed.
 
-The cache says that they changed, never what they are: a process whose token differs from the one
-it read under reads the table itself. So a forged token costs a query and decides nothing. Tokens
-never expire. A missing one, or anything that is not a short text, is replaced by a new one.
+The token only signals a change and contains no data: a process reads the table itself if the token
+differs from the one of its last read. So a forged token costs a query and has no other effect.
+Tokens never expire. A missing token, or a value that is not a short string, is replaced by a new
+one.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 CACHE_ALIAS = "overrides"
 MAX_TOKEN_LENGTH = 64
-# The whole key, with the prefix in the settings, stays as it is whatever else changes: processes of
-# two releases announce to each other during a deploy. The identity of the database follows.
+# The whole key (the prefix in the settings, this prefix, the identity of the database) must never
+# change: during a deployment, processes of two releases announce changes to each other.
 _KEY_PREFIX = "revision:"
-# Until release 1.1: the key of processes older than this one, the same for every database. With 1.1
-# the constant and its two uses go.
+# Until release 1.1: the key that older processes use, the same for every database. Remove the
+# constant and its uses in 1.1.
 _KEY_BEFORE_1_1 = "1:revision"
-_PROBE_KEY = "probe"  # is never written: reading it shows that the cache answers
+_PROBE_KEY = "probe"  # never written; reading it shows whether the cache answers
 
 
 class CacheUnreachable(Exception):
@@ -36,13 +37,13 @@ class CacheUnreachable(Exception):
 def announce_change(identity: str | None = None) -> None:
     """Set a new token, so that every process of this database reads the overrides again.
 
-    Called after the commit: a token set inside the transaction would make readers keep, under the
-    new token, what they read before the commit or what a rollback takes back. `identity` is the
-    database's, asked of this thread's connection if it is not given.
+    Call this after the commit. If the token were set inside the transaction, readers could store,
+    under the new token, data from before the commit or data that is rolled back. `identity` is the
+    database's identity; if None, it is read through this thread's connection.
 
     Raises:
         CacheUnreachable: other processes see the change only when their snapshot is 60 s old.
-        django.db.Error: the same, because the database did not say who it is.
+        django.db.Error: the identity could not be read, with the same consequence.
     """
     keys = _keys(identity or read_identity())
     with _cache() as cache:
@@ -50,10 +51,10 @@ def announce_change(identity: str | None = None) -> None:
 
 
 def current_token(identity: str) -> str:
-    """Return the token of the database with this identity; set a new one where there is none.
+    """Return the token of the database with this identity; set a new one if there is none.
 
     Raises:
-        CacheUnreachable: it is unknown whether the overrides changed.
+        CacheUnreachable: the cache does not answer, so a change may go unnoticed.
     """
     keys = _keys(identity)
     with _cache() as cache:
@@ -61,7 +62,7 @@ def current_token(identity: str) -> str:
         tokens = {key: found.get(key) for key in keys}
         missing = [key for key, token in tokens.items() if not _is_token(token)]
         if missing:
-            # Not `add`: a value that is no token must be replaced, too.
+            # `set_many` rather than `add`, because an invalid value must also be replaced.
             minted = dict.fromkeys(missing, _new_token())
             cache.set_many(minted, timeout=None)
             tokens |= minted
@@ -75,7 +76,7 @@ def check_cache() -> None:
 
 
 def is_reachable() -> bool:
-    """Tell whether the cache answers, for the page that says when a change is in effect."""
+    """Return whether the cache answers, for the page that tells when a change takes effect."""
     try:
         check_cache()
     except CacheUnreachable:
@@ -98,9 +99,9 @@ def _new_token() -> str:
 
 @contextmanager
 def _cache() -> Iterator[BaseCache]:
-    """Yield the cache; whatever its backend raises comes out as one error.
+    """Yield the cache, and turn every exception of its backend into `CacheUnreachable`.
 
-    A file cache raises OSError, and Redis has classes of its own.
+    For example, a file cache raises OSError, and Redis has its own exception classes.
     """
     try:
         yield caches[CACHE_ALIAS]

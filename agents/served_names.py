@@ -1,4 +1,4 @@
-"""Other names of the same model, entered by operators for servers that no catalogue describes."""
+"""Alternative names of models, confirmed by operators, for servers outside the catalog."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from agents.llm.compatible import CompatibleProvider
 from agents.llm.openai import OpenAIProvider
 from agents.models import ServedName
 
-# Those whose base URL may lead to anybody's server. OpenRouter's names are the catalogue's matter.
+# Providers whose base URL may lead to any server. The catalog knows OpenRouter's names.
 PROVIDERS = (CompatibleProvider.name, OpenAIProvider.name)
-MAX_NAMES = 50  # of one requested model: a server that makes up names must not fill the table
+MAX_NAMES = 50  # for one requested model: a server that makes up names must not fill the table
 MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a name under which a server answered."""
+    """The facts known about a model name in a server's answer."""
 
-    is_same: bool  # an operator says that it is the model that was asked for
-    is_new: bool  # never seen before, so an operator should look
+    is_same: bool  # an operator has confirmed that it is the requested model
+    is_new: bool  # seen for the first time, so an operator should check it
 
 
 def note(provider: str, requested: str, served: str) -> Seen:
-    """Return what is known of a name, and record that it was seen.
+    """Return the facts known about a served name, and record the name if it is new.
 
-    The call blocks, and raises `django.db.Error`.
+    Once a requested model has `MAX_NAMES` names, further ones are not recorded. The call blocks.
+
+    Raises:
+        django.db.Error: the database does not answer.
     """
     names = {
         "provider": provider,
@@ -41,6 +44,6 @@ def note(provider: str, requested: str, served: str) -> Seen:
     if of_model.count() >= MAX_NAMES:
         return Seen(is_same=False, is_new=False)
     with transaction.atomic():
-        # Of two calls that see it first, the one whose row it is tells of it.
+        # If two calls see the name at the same time, only the one that creates the row reports it.
         row, is_new = ServedName.objects.get_or_create(None, **names)
     return Seen(is_same=row.is_same, is_new=is_new)

@@ -1,4 +1,4 @@
-"""The page on which operators say which other names are the same model."""
+"""Admin page on which operators decide which served names are the requested model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agents.served_names import PROVIDERS
 
 @admin.register(ServedName)
 class ServedNameAdmin(GuardedModelAdmin):
-    """Names that answered instead of the one that was asked for, and what operators say of them."""
+    """Admin of served names that differ from the requested one, with the operators' decisions."""
 
     list_title = "Served names"
     empty_title = "No served names yet"
@@ -45,7 +45,7 @@ class ServedNameAdmin(GuardedModelAdmin):
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"is_same": True}  # who enters a name means that it is one
+        return {"is_same": True}  # an operator who adds a name means that it is the same model
 
     def save_model(self, request: HttpRequest, obj: ServedName, form: Any, change: bool) -> None:
         obj.set_by = request.user.get_username()

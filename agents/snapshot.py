@@ -1,4 +1,4 @@
-"""All active overrides at one moment, frozen, with a version; read from the table in one query."""
+"""Immutable snapshot of all active overrides, with a version; read in a single query."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from agents.models import AgentModelConfig, OverrideVersion
 
 T = TypeVar("T")
 
-# Counter and rows in one statement: two would see two states when a save comes between. The
-# counter's row is missing only in a database that never saw a change, or was changed by SQL.
-# A row that differs from the newest entry of its history was written by SQL or `loaddata`, which
-# leave none; so was one that is gone although the newest entry about its agent has it in force.
+# Counter and rows are read in one statement, because a save between two statements would make them
+# inconsistent. The counter's row is missing only if the overrides never changed, or were changed by
+# SQL. SQL and `loaddata` write no history. So a row was changed outside the admin if it differs
+# from its newest history entry, or if it is gone although the newest entry for its agent is active.
 _TABLE, _HISTORY = AgentModelConfig._meta.db_table, AgentModelConfig.history.model._meta.db_table
 _CONTENT = (
     *("agent_name", "model_id", "is_active", "on_failure", "set_by", "version", "updated_at"),
@@ -51,7 +51,7 @@ _READ_SQL = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """An operator's choice for one agent, as the resolver hands it out."""
+    """An operator's choice of a model for one agent, as returned by the resolver."""
 
     agent_name: str
     model_id: str
@@ -59,20 +59,20 @@ class Override:
     set_by: str
     set_at: datetime
     version: int  # of the change that set it
-    is_outside: bool = False  # changed outside the admin, so its own words prove nothing
+    is_outside: bool = False  # changed outside the admin: set_by, set_at, version may be wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Every active override."""
+    """All active overrides at one moment."""
 
-    overrides: Mapping[str, Override]
+    overrides: Mapping[str, Override]  # by agent name
     version: str  # counter and digest, e.g. "v41·3fa9"
-    removed_outside: frozenset[str] = frozenset()  # agents; their override went outside the admin
+    removed_outside: frozenset[str] = frozenset()  # agents whose override SQL or loaddata removed
 
 
 def read_snapshot() -> Snapshot:
-    """Read the table.
+    """Read all active overrides from the database.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -100,10 +100,10 @@ def read_snapshot() -> Snapshot:
 
 
 def over_own_connection(read: Callable[[], T]) -> T:
-    """Read in the resolver's thread, on a new connection should the open one be dead.
+    """Call `read` in the resolver's thread; if the open connection fails, retry once on a new one.
 
-    The database may have restarted since the last query, in an idle process hours ago: that is
-    no outage, and the answer must not be what was known then. Raises as `read` does.
+    The database may have restarted since the last query, which in an idle process may be hours ago.
+    That is no outage, and an outdated answer would be wrong. Raises as `read` does.
     """
     was_open = connections["default"].connection is not None
     try:
@@ -116,9 +116,9 @@ def over_own_connection(read: Callable[[], T]) -> T:
 
 
 def use_own_connection() -> None:
-    """Give this thread a database connection with short timeouts, outside any pool.
+    """Give this thread its own database connection, with short timeouts and outside any pool.
 
-    Look-ups wait for this thread: it must find out within two seconds that a database is down.
+    Look-ups wait for this thread, so it must notice within two seconds that the database is down.
     """
     config = copy.deepcopy(connections.settings["default"])
     options = config["OPTIONS"]
@@ -127,19 +127,23 @@ def use_own_connection() -> None:
     else:
         options.pop("pool", None)
         options["connect_timeout"] = 2
-        options["tcp_user_timeout"] = 3000  # ms; else a vanished host holds a query for minutes
-        # Added, for the last of equal names counts: a search_path of the operator's stays.
+        options["tcp_user_timeout"] = 3000  # ms; otherwise a vanished host blocks for minutes
+        # Appended, because the last of equal options counts. The operator's other options, such as
+        # a search_path, stay.
         given = options.get("options", "")
         options["options"] = f"{given} -c statement_timeout=2000 -c lock_timeout=1000".strip()
     connections["default"] = load_backend(config["ENGINE"]).DatabaseWrapper(config, "default")
 
 
 def close_connection() -> None:
-    """Close this thread's connection; the next query opens it anew."""
+    """Close this thread's connection; the next query opens a new one."""
     connections["default"].close()
 
 
 def _digest(overrides: Iterable[Override]) -> str:
-    """Four hex digits of what is in force: the counter alone does not see direct SQL."""
+    """Return a digest of the overrides, four hex digits.
+
+    It also changes with direct SQL, unlike the counter.
+    """
     content = json.dumps([[o.agent_name, o.model_id, o.on_failure] for o in overrides])
     return hashlib.sha256(content.encode()).hexdigest()[:4]

@@ -1,6 +1,6 @@
-"""A form that refuses to be saved when it is stale, and what is shown then.
+"""A form that refuses to be saved when it is stale, and the page that is shown then.
 
-Of the row's fields, what the operator typed is kept; all others show what is there now.
+Fields that the operator edited keep the operator's input. All others show the current values.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ MAX_SHOWN = 300  # characters of a value
 
 
 class StaleCheck:
-    """The first base of an admin form of an existing row."""
+    """Form mixin that detects stale data; must be the first base class of the form.
 
-    state: FormState  # of the row as it is in the database, set by the admin
+    It is for admin forms of existing rows.
+    """
+
+    state: FormState  # of the row's current data, set by the admin
     fields: dict[str, forms.Field]
     data: Any
     is_bound: bool
 
     @property
     def seen(self) -> FormState | None:
-        """What the form showed when it was opened, None if it does not say."""
+        """The row's state when the form was opened, or None if the form carries none."""
         text = self.data.get(STATE_INPUT, "") if self.is_bound else ""
         return FormState.load(str(text))
 
     @property
     def changed_meanwhile(self) -> set[str]:
-        """The names of the fields and inlines that someone else has changed."""
+        """The names of the fields and inlines that have changed since the form was opened.
+
+        If the form carries no state, all of them.
+        """
         return self.state.differing(self.seen) if self.seen else set(self.state.digests)
 
     @property
@@ -47,9 +53,9 @@ class StaleCheck:
 
 
 def merged_form(form: Any, row: Model) -> Any:
-    """Return the form of the row as it is now, with what the operator typed put in.
+    """Return a new form of the current row that keeps the operator's input.
 
-    The result can be saved, unless an inline's rows were changed: those have to be opened again.
+    The result can be saved, unless an inline's rows were changed. Then the form must be reopened.
     """
     merged = type(form)(instance=row, initial=_typed(form))
     inlines = {name for name in form.changed_meanwhile if name.startswith(INLINE)}
@@ -62,7 +68,7 @@ def merged_form(form: Any, row: Model) -> Any:
 
 
 def refusal(form: Any, merged: Any, row: Model, changes: Sequence[Any]) -> dict[str, Any]:
-    """Return what the page says of a stale form."""
+    """Return the template context that explains why a stale form was not saved."""
     typed = _typed(form)
     fields = [name for name in form.fields if name in form.changed_meanwhile]
     return {
@@ -82,7 +88,7 @@ def refusal(form: Any, merged: Any, row: Model, changes: Sequence[Any]) -> dict[
 
 
 def _typed(form: Any) -> dict[str, Any]:
-    """Return what the operator put in, which is what differs from what the form showed."""
+    """Return the operator's input: the values that differ from those the form showed."""
     seen = form.seen.digests if form.seen else {}
     values = {
         name: form.cleaned_data.get(name, form[name].data)
@@ -98,7 +104,7 @@ def _current(row: Model, name: str) -> Any:
 
 
 def _words(field: forms.Field, value: Any) -> str:
-    """Return a value as an operator reads it."""
+    """Return a field's value as text for operators."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if hasattr(value, "all") or isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""`manage.py syncmodels`: takes OpenRouter's list of models in, and says what it means for us."""
+"""`manage.py syncmodels`: update the catalog from OpenRouter, and report changes and warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES_SHOWN = 10
 
 
 class Command(BaseCommand):
-    """Syncs the catalogue; exits with 1, and leaves it as it was, when that cannot be done."""
+    """Syncs the catalog; if that fails, exits with 1 and leaves the catalog unchanged."""
 
     help = "Take in OpenRouter's list of models; say what is new, gone or expiring."
 
