@@ -17,7 +17,7 @@ _PER_PROCESS = {
 
 @register
 def check_override_cache(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a cache that processes do not share, such as Django's local-memory cache."""
+    """Report a cache that processes do not share: an error, or a warning in debug mode."""
     backend = settings.CACHES[revision.CACHE_ALIAS]["BACKEND"]
     if backend not in _PER_PROCESS:
         return []

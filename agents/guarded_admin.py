@@ -94,7 +94,7 @@ class GuardedAdmin(admin.ModelAdmin):
     also_seen: Sequence[str] = ()  # columns outside the form whose changes make the form stale
     not_seen: Sequence[str] = ()  # fields that change by themselves and do not make a form stale
 
-    # --- addresses ------------------------------------------------------------------------------
+    # --- URLs -----------------------------------------------------------------------------------
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

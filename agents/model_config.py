@@ -76,7 +76,7 @@ class Resolution:
     override: Override | None
     provider: LLMProvider | None  # None: use the default
     freshness: Freshness
-    was_removed_outside: bool = False  # the override was removed by other means than the admin
+    was_removed_outside: bool = False  # the override was removed outside the admin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,20 +130,26 @@ class ModelConfigService:
         return (await self._current()).snapshot.overrides.get(agent_name)
 
     async def get_all(self) -> Mapping[str, Override]:
-        """Return all overrides in force, by agent name; raises as `get_override`."""
+        """Return all overrides in force, by agent name.
+
+        Raises:
+            OverridesUnknown: see `get_override`.
+        """
         return (await self._current()).snapshot.overrides
 
     async def get_provider_for_agent(self, agent_name: str) -> LLMProvider | None:
         """Return the override's provider on the shared key; None means: use the default.
 
-        Raises as `get_override`.
+        Raises:
+            OverridesUnknown: see `get_override`.
         """
         return (await self.resolve(agent_name)).provider
 
     async def resolve(self, agent_name: str) -> Resolution:
         """Return override, provider and freshness for an agent, all from the same snapshot.
 
-        Raises as `get_override`.
+        Raises:
+            OverridesUnknown: see `get_override`.
         """
         cached = await self._current()
         override = cached.snapshot.overrides.get(agent_name)
@@ -157,7 +163,8 @@ class ModelConfigService:
     def freshness(self) -> Freshness:
         """Return how current this process's snapshot is; blocks, so never call it on an event loop.
 
-        Raises as `get_override`.
+        Raises:
+            OverridesUnknown: see `get_override`.
         """
         cached = self._cached
         if cached is None or self._clock() >= cached.good_until:

@@ -24,10 +24,10 @@ INERT = "&lt;"  # replaces the bracket of a tag in a text
 TASK = "task"  # the only block with instructions; it is in the system message only
 
 OPENING = (
-    "<\u226e\ufe64\uff1c\U000e003c"  # the sign, struck through, small, full-width, as tag character
-    "\u02c2\u1438\u16b2\u2039\u276e\U0001d236"  # confusable with it
+    "<\u226e\ufe64\uff1c\U000e003c"  # less-than sign: plain, negated, small, full-width, tag
+    "\u02c2\u1438\u16b2\u2039\u276e\U0001d236"  # look-alikes of it
     "\u2329\u27e8\u27ea\u3008\u300a\u276c\u2770\u2991\u2993\u2995\u29fc\ufe3d\ufe3f"  # brackets
-    "\u226a\u22d6\u22d8\u227a\u2a79\u2aa1\u2af7"  # other signs for less
+    "\u226a\u22d6\u22d8\u227a\u2a79\u2aa1\u2af7"  # other less-than signs
 )
 # French has spaces inside quotation marks, « message »: with a space, this is not a tag.
 QUOTING = "\u00ab"
@@ -81,7 +81,7 @@ class Tags:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Tags:
-        """Return the tags with these names, which are folded first."""
+        """Return the tags with these names, folded to plain lower-case letters."""
         return cls(frozenset(filter(None, map(_folded, names))))
 
     @classmethod

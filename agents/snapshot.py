@@ -68,7 +68,7 @@ class Snapshot:
 
     overrides: Mapping[str, Override]  # by agent name
     version: str  # counter and digest, e.g. "v41·3fa9"
-    removed_outside: frozenset[str] = frozenset()  # agents whose override SQL or loaddata removed
+    removed_outside: frozenset[str] = frozenset()  # agents; overrides removed outside the admin
 
 
 def read_snapshot() -> Snapshot:

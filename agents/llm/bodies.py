@@ -63,7 +63,7 @@ def _fraction(text: str) -> Decimal | None:
 
 
 def are_events(raw: bytes) -> bool:
-    """Tell whether the bytes are a stream of server-sent events."""
+    """Return whether the bytes are a stream of server-sent events."""
     return raw.lstrip()[:6].startswith((b"data:", b"event:", b":"))
 
 

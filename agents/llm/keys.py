@@ -58,7 +58,7 @@ class PlainKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedKey:
-    """A member's key, encrypted as it is stored in the database."""
+    """A member's key in the encrypted form in which the database stores it."""
 
     owner: str
     provider: str

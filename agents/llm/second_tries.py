@@ -38,7 +38,7 @@ class Trial:
     terms: Terms
     reasons_unasked: bool
     learnt: Learnt
-    tried: frozenset[str] = frozenset()  # so that each change is made once
+    tried: frozenset[str] = frozenset()  # changes made so far: each is made at most once
     cut_at: int = 0  # the limit at which an answer was cut off; a smaller one would waste money
 
     @classmethod

@@ -158,7 +158,7 @@ def _may_go_on(line: str) -> bool:
     return is_material and not any(shape.expression.match(line.lower()) for shape in _shapes)
 
 
-# --- where keys are -------------------------------------------------------------------------------
+# --- finding keys ---------------------------------------------------------------------------------
 
 
 def _found(text: str, *, alone: bool) -> Iterator[Span]:

@@ -136,7 +136,7 @@ SIGNS: tuple[Sign, ...] = (
         *("unsupported_image_format", "image_not_found", "image_download_failed"),
         *("image_parse_error", "invalid_image_url", "invalid_base64_image"),
     ),
-    # --- words ----------------------------------------------------------------------------------
+    # --- wordings -------------------------------------------------------------------------------
     _words(
         Cause.THIS_PICTURE,
         r"could not process image|image (data )?(is|was) (invalid|corrupt|not valid)",
