@@ -1,8 +1,9 @@
-"""The bot: the only room that knows python-telegram-bot."""
+"""The Telegram bot: the only package that imports python-telegram-bot."""
 
 from __future__ import annotations
 
 import os
 
-# Times as timedelta, read at each use; without it the library warns whenever Telegram asks to wait.
+# Makes the library return durations as timedelta. The library reads the variable at each use, and
+# without it warns whenever Telegram asks to wait.
 os.environ.setdefault("PTB_TIMEDELTA", "true")

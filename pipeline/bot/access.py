@@ -1,4 +1,4 @@
-"""Who is writing, and whether they may."""
+"""Looks up the member behind a Telegram user, and decides whether they may use the bot."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from pipeline.people.admission import redeem
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A person who wrote, and what to tell them if they may not."""
+    """A person who contacted the bot, and the refusal to show if they may not use it."""
 
     member: Member
-    refusal: str = ""
-    is_new: bool = False  # the operators are to be notified
+    refusal: str = ""  # empty: access is granted
+    is_new: bool = False  # first contact, waiting for approval: notify the operators
 
 
 async def visitor(user: User, invite: str = "") -> Visitor:
-    """Return the member behind a Telegram user; an unknown one is written down as waiting.
+    """Return the member behind a Telegram user; unknown users are created as members.
 
-    `invite` is the secret that they came with, if any.
+    A new member waits for approval, unless access is open. `invite` is the secret of the invite
+    link that they opened, if any.
     """
     return await sync_to_async(_visitor)(user, invite)
 

@@ -20,7 +20,7 @@ from agents.llm.secrets import scrub
 from pipeline.bot.refusals import never_arrived
 from pipeline.models.inbox import SentAlert
 
-SENT_WITHIN_S = 20.0  # less than its periodic job's interval: another process must not send it too
+SENT_WITHIN_S = 20.0  # shorter than the periodic job's interval, lest another process send it too
 MAX_CHARACTERS = 4000  # Telegram takes 4,096
 NOTED_WITHIN_S = 2.0
 KEPT_FOR = timedelta(days=30)
@@ -30,25 +30,29 @@ Result = TypeVar("Result")
 
 
 class Alerts:
-    """Sends alerts to the operators' chat; each is in the log in any case."""
+    """Sends alerts to the operators' chat; each is logged in any case."""
 
     def __init__(self) -> None:
         self._bot: Bot | None = None
         self._sending: set[asyncio.Task[bool]] = set()
 
     def use(self, bot: Bot) -> None:
-        """Send alerts by this bot from now on."""
+        """Send alerts through this bot from now on."""
         self._bot = bot
 
     def send_soon(self, text: str) -> None:
-        """Send an alert in the background."""
+        """Log an alert now, and send it in the background."""
         logger.error("alert: %s", text)
         task = asyncio.create_task(self._send_to_chat(text), name="alert")
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
     async def send(self, text: str) -> bool:
-        """Send an alert. True: it was sent, or never can be; False: try again later."""
+        """Log and send an alert.
+
+        Returns:
+            True if it was sent or never can be; False if it should be tried again later.
+        """
         logger.error("alert: %s", text)
         try:
             async with asyncio.timeout(SENT_WITHIN_S):
@@ -57,12 +61,12 @@ class Alerts:
             return False
 
     async def drain(self) -> None:
-        """Wait for alerts that are being sent."""
+        """Wait for the alerts that are being sent."""
         await asyncio.gather(*self._sending)
 
     async def _send_to_chat(self, text: str) -> bool:
         if self._bot is None or not settings.OPERATOR_CHAT_ID:
-            return True  # the log has it
+            return True  # it is in the log
         text = scrub(text)[:MAX_CHARACTERS]
         note = await _noted(partial(_note, text))
         try:
@@ -71,7 +75,7 @@ class Alerts:
             logger.warning("the operators' chat could not be reached: %s", error)
             if note is not None and never_arrived(error):
                 await _noted(note.delete)
-            return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # it never can
+            return isinstance(error, BadRequest | ChatMigrated | Forbidden)  # can never be sent
         if note is not None:
             note.text, note.message_id = "", message.message_id
             note.chat_id = str(message.chat_id)  # the group may have moved
@@ -80,10 +84,10 @@ class Alerts:
 
 
 def _note(text: str) -> SentAlert:
-    """Record that an alert is sent now: in a new row, or in that of an earlier, lost attempt.
+    """Record that an alert is being sent, in a new row or in the row of an earlier, lost attempt.
 
-    The row of a second attempt has no text, so there is no third: a server that accepts alerts and
-    never answers would get them forever.
+    The second attempt clears the row's text, so that no later attempt finds it. Otherwise, a server
+    that accepts alerts and never answers would get them forever.
     """
     now, chat_id = timezone.now(), str(settings.OPERATOR_CHAT_ID)
     SentAlert.objects.filter(left_at__lt=now - KEPT_FOR).delete()
@@ -97,7 +101,10 @@ def _note(text: str) -> SentAlert:
 
 
 async def _noted(write: Callable[[], Result]) -> Result | None:
-    """Write to the database if possible; the alert may be about the database and must not wait."""
+    """Write to the database and return the result; None if it fails or takes more than 2 s.
+
+    The alert may be about the database itself, so it must not wait for it.
+    """
     try:
         async with asyncio.timeout(NOTED_WITHIN_S):
             return await sync_to_async(write)()

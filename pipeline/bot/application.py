@@ -1,7 +1,7 @@
-"""The bot's side of a process: connects to Telegram, and handles the updates that it is handed.
+"""The part of a process that talks to Telegram: connects, polls, and handles claimed updates.
 
-The library parses updates, finds the handler and makes requests. It neither fetches nor queues:
-updates come from the database (`pipeline.bot.intake`), and the queue decides whose turn it is.
+The library parses updates, finds the handler and makes requests. It neither fetches nor queues
+updates: they come from the database (`pipeline.bot.intake`), and the queue decides their order.
 """
 
 from __future__ import annotations
@@ -67,22 +67,22 @@ logger = logging.getLogger(__name__)
 
 SHOWN_WITHIN_S, FIRST_LOOK_S, POLL_INTERVAL_S = 10.0, 0.1, 1.0
 POOL_SIZE = 256
-UPDATES_POOL_SIZE = 4  # one connection can be torn and then hold the pool for ever
+UPDATES_POOL_SIZE = 4  # with a single connection, a broken one could block the pool forever
 
 
 class BotRefused(Exception):
-    """The bot cannot start or go on; the message says why and what to do."""
+    """The bot cannot start or continue; the message says why and what to do."""
 
 
 class TokenRefused(BotRefused):
-    """Telegram does not know the token."""
+    """Telegram does not accept the bot's token."""
 
     def __init__(self) -> None:
         super().__init__("Telegram refused TELEGRAM_BOT_TOKEN: check it.")
 
 
 class BotSide:
-    """What of a process talks to Telegram."""
+    """Telegram side of a process: application, rate limiter, poller and update handling."""
 
     def __init__(self, service: RunService, alerts: Alerts, add_tasks: AddTasks) -> None:
         self.bot_id = int(settings.TELEGRAM_BOT_TOKEN.partition(":")[0])
@@ -90,18 +90,20 @@ class BotSide:
         is_shared = settings.CACHE_URL.startswith(("redis", "unix"))
         shared = RateSlots(settings.CACHE_URL, self.bot_id) if is_shared else None
         self._limiter = ChatRateLimiter(shared=shared)
-        self._found: Found = {}  # of messages that were lost at kills
+        self._found: Found = {}  # messages found again whose ids were lost when a process died
         self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(service, alerts.send_soon, add_tasks)
         add_handlers(self._application, support, Mine(service))
         self._poller = Poller(self._application.bot, self.bot_id)
 
     async def connect(self, *, polls: bool, take_over: bool) -> None:
-        """Reach Telegram, however long it takes; who is going to poll fetches a first time.
+        """Connect to Telegram, however long it takes; with `polls`, also fetch updates once.
+
+        `take_over` allows removing a webhook that is set, which polling requires.
 
         Raises:
-            BotRefused: another installation's webhook is set, the token is refused, or what answers
-                is not the Bot API.
+            BotRefused: another installation's webhook is set, the token is refused, or the server
+                does not answer like the Bot API.
         """
         try:
             await self._connect(polls=polls, take_over=take_over)
@@ -111,7 +113,7 @@ class BotSide:
             raise BotRefused(not_the_bot_api(error)) from error
 
     async def poll(self) -> None:
-        """Fetch until cancelled; raises BotRefused once Telegram does not know the token."""
+        """Fetch updates until cancelled; raises TokenRefused if Telegram refuses the token."""
         try:
             await self._poller.poll()
         except InvalidToken:
@@ -138,12 +140,16 @@ class BotSide:
         logger.info("%s as @%s", "polling" if polls else "working", bot.username)
 
     async def handle(self, claim: Claim) -> TaskStatus:
-        """Handle an update: say what was decided before, or decide and say it.
+        """Handle an update: send the reply stored by an earlier attempt, or run the handler.
+
+        Returns:
+            DONE if the update was handled; IGNORED if no handler took it, or if Telegram refuses
+            the bot's messages in this chat.
 
         Raises:
-            PermanentFailure: it cannot be handled, however often one tries.
-            NotForUs: there is nothing in it to answer.
-            Superseded: it is in other hands.
+            PermanentFailure: the update cannot be handled, however often it is tried.
+            NotForUs: the update has nothing to answer.
+            Superseded: another worker holds the task by now.
         """
         await sync_to_async(reset_queries)()
         context, update = await self._context_of(claim)
@@ -160,22 +166,23 @@ class BotSide:
         return TaskStatus.DONE if context.was_handled else TaskStatus.IGNORED
 
     async def announce(self, claim: Claim) -> TaskStatus:
-        """Tell a member that their message waits for its turn, if it still does.
+        """Tell a member that their message is queued, if it still is.
 
-        A courtesy: where it comes too late, or would stand before what it is about, it is left out.
-        A long text that waits for nothing but its next part is shown the usual placeholder.
+        This is a courtesy: it is skipped if it comes too late, or if earlier messages of the chat
+        have no placeholder yet. If no earlier message is open (a paste that waits only for its next
+        part), the member sees the usual placeholder instead.
         """
         context, _ = await self._context_of(claim)
         left = COURTESY_LASTS - (timezone.now() - context.row.received_at)
         if context.row.holds_key or left <= timedelta():
             return TaskStatus.IGNORED
         is_first = not await _before(context.row).aexists()
-        # An admitted person becomes a member with their first message.
+        # A person becomes a member only when their first message is handled.
         if not await _are_shown(context.row) or not await _is_member(context.row):
             return TaskStatus.IGNORED
         await context.row.arefresh_from_db(fields=["joined_to"])
         if context.row.joined_to_id is not None:
-            return TaskStatus.IGNORED  # what came before is answered together with it
+            return TaskStatus.IGNORED  # an earlier message is answered together with this one
         is_told = await context.outbox.announce(
             texts.PLACEHOLDER if is_first else texts.IN_LINE,
             rank=Rank.PROGRESS if is_first else Rank.NOTICE,
@@ -184,7 +191,7 @@ class BotSide:
         return TaskStatus.DONE if is_told else TaskStatus.IGNORED
 
     async def greet(self, claim: Claim) -> TaskStatus:
-        """Tell a member that an operator has let them in, unless that has been taken back."""
+        """Tell a member that an operator approved them, unless the approval was withdrawn since."""
         context, _ = await self._context_of(claim)
         greeted = Member.objects.filter(
             telegram_id=context.row.user_id or 0, access=Access.APPROVED
@@ -198,7 +205,7 @@ class BotSide:
         return TaskStatus.DONE
 
     async def give_up(self, claim: Claim, why: str) -> None:
-        """Close the run of an update that was given up, and tell the member and the operators."""
+        """Close the run of an update that failed for good; tell the member and the operators."""
         if claim.update_id is None:
             return
         await sync_to_async(rows.close_run_of)(claim.update_id, RunStatus.GIVEN_UP)
@@ -209,7 +216,7 @@ class BotSide:
         self._alerts.send_soon(f"Update {row.update_id} was given up (incident {incident}): {why}")
         if claim.kind not in (TaskKind.MESSAGE, TaskKind.CONTROL):
             return
-        # One that has killed its workers is handed out once more, and given up without a try.
+        # A task that killed its workers is handed out once more only to be given up, without a try.
         attempts = min(claim.attempt, MAX_ATTEMPTS)
         line = texts.GIVEN_UP.format(attempts=attempts, incident=incident)
         if claim.attempt == 1:
@@ -225,21 +232,21 @@ class BotSide:
                 await self._show_last(row, line)
         except TelegramError as error:
             logger.warning("chat=%s: no line could be shown: %s", row.chat_id, error)
-        except Exception:  # an edge: it is given up all the same, or it would come again for ever
+        except Exception:  # give up anyway; otherwise the task would come back forever
             logger.exception("chat=%s: no line could be shown", row.chat_id)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._application.shutdown()
-        # An application whose start failed half-way shuts nothing down; its connections are open.
+        # `shutdown` does nothing if the start failed half-way, and leaves the connections open.
         await self._application.bot.shutdown()
 
     async def _context_of(self, claim: Claim) -> tuple[UpdateContext, Update]:
-        """Return the context of a claim's update, and the update itself.
+        """Return the context of a claim's update, and the parsed update.
 
         Raises:
-            PermanentFailure: it cannot be read, or came to another bot.
-            NotForUs: there is nothing in it to answer.
+            PermanentFailure: the update cannot be read, or was sent to another bot.
+            NotForUs: the update has nothing to answer.
         """
         if claim.update_id is None:
             raise PermanentFailure("it is about no update", PermanentFailureKind.UNREADABLE)
@@ -262,7 +269,7 @@ class BotSide:
                 f"it cannot be read: {error}", PermanentFailureKind.UNREADABLE
             ) from error
         message = update.effective_message
-        # A press may be about a message that Telegram hands out no more.
+        # A press may be on a message that Telegram no longer provides.
         message = message if isinstance(message, Message) else None
         if message is not None and row.chat_id == message.chat.id and row.chat_id > 0:
             self._limiter.note(message.message_id)
@@ -276,7 +283,7 @@ class BotSide:
         return context, update
 
     async def _show_last(self, row: TelegramUpdate, line: str) -> None:
-        """Show the last line on a message in its placeholder, or as a message if that is gone."""
+        """Show the final line about a failed message in its placeholder, else as a new message."""
         bot, chat_id = self._application.bot, row.chat_id
         if chat_id is None or not await self._may_hear(row):
             return
@@ -293,7 +300,7 @@ class BotSide:
                 )
             except BadRequest as error:
                 if "not modified" in str(error).lower():
-                    return  # an earlier try had arrived
+                    return  # an earlier try arrived
                 logger.info("chat=%s: the placeholder takes no text: %s", chat_id, error)
             else:
                 return
@@ -303,16 +310,16 @@ class BotSide:
                 lambda **target: bot.send_message(chat_id, line, reply_markup=button, **target),
             )
         )
-        # Without a row it would be taken for a lost message of the next attempt in this chat.
+        # Without a row, a later search in this chat would mistake it for a lost message.
         said = {"text": line, "status": SendStatus.SENT, "message_id": sent.message_id}
         await OutgoingMessage.objects.aupdate_or_create(
             update=row, number=LAST_WORD, defaults={**said, "kind": ReplyKind.REFUSAL}
         )
 
     async def _may_hear(self, row: TelegramUpdate) -> bool:
-        """Tell whether a line about a message that was given up may go to its chat.
+        """Tell whether the sender of a failed message may be told about it in its chat.
 
-        Anyone who spoke to the bot is told, newcomers included, unless they are blocked.
+        True for anyone who addressed the bot, newcomers included, unless they are blocked.
         """
         blocked = Member.objects.filter(telegram_id=row.user_id or 0, access=Access.BLOCKED)
         is_known = row.user_id is not None and not await blocked.aexists()
@@ -328,13 +335,13 @@ class BotSide:
 
 
 def _before(row: TelegramUpdate) -> QuerySet[Task]:
-    """Return the open tasks about messages that came before in this chat."""
+    """Return the open tasks of earlier messages in this chat."""
     is_open = Task.objects.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
     return is_open.filter(update__chat_id=row.chat_id, update_id__lt=row.pk)
 
 
 async def _are_shown(row: TelegramUpdate) -> bool:
-    """Tell whether what came before in this chat has its placeholder; waits, but not for long."""
+    """Wait up to 10 s until earlier messages have replies or placeholders; False if they do not."""
     unshown = _before(row).exclude(update__replies__message_id__isnull=False)
     ends_at, pause_s = time.monotonic() + SHOWN_WITHIN_S, FIRST_LOOK_S
     while await unshown.aexists():
@@ -346,7 +353,7 @@ async def _are_shown(row: TelegramUpdate) -> bool:
 
 
 def _newest_id() -> int:
-    """Return the highest id of a message that is known to be in a private chat, 0 without one."""
+    """Return the newest known message id in the bot's private chats; 0 if none is known."""
     sent = OutgoingMessage.objects.filter(update__chat_id__gt=0, message_id__isnull=False)
     ids = list(sent.order_by("-message_id").values_list("message_id", flat=True)[:1])
     came = TelegramUpdate.objects.filter(kind="message", chat_id__gt=0).order_by("-pk")

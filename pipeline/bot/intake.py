@@ -1,4 +1,4 @@
-"""Updates on their way in: committed with their tasks before Telegram gets its acknowledgement."""
+"""Stores incoming updates with their tasks in one commit, before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from pipeline.queue.base import AddTasks
 
 logger = logging.getLogger(__name__)
 
-# What Telegram is asked for; other kinds are stored all the same should they come.
+# The update kinds requested from Telegram; any other kind that arrives is stored as well.
 ALLOWED_UPDATES = ["message", "callback_query"]
-CONTROL_COMMANDS = frozenset(  # they do not wait for a run
+CONTROL_COMMANDS = frozenset(  # handled at once, without waiting for the chat's current run
     {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
 )
-NOTICE_EVERY = timedelta(minutes=1)  # so often at most is a chat told that a message is in line
+NOTICE_EVERY = timedelta(minutes=1)  # minimum time between two "message queued" notices in a chat
 
 
 UNREADABLE = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
@@ -42,8 +42,11 @@ Json = dict[str, Any]
 
 @transaction.atomic
 def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
-    """Commit updates and their tasks, each once however often it comes; return how many are new."""
-    # Telegram counts up within a batch, so whatever came out of order is put right.
+    """Commit updates and their tasks; return the number of new updates.
+
+    An update that was stored before is skipped.
+    """
+    # Telegram numbers updates in ascending order, so sorting by id restores their order.
     by_id = {update["update_id"]: update for update in updates}
     known = TelegramUpdate.objects.filter(bot_id=bot_id, update_id__in=by_id)
     for update_id in known.values_list("update_id", flat=True):
@@ -59,8 +62,9 @@ def store(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> int:
 def _tasks_for(parsed: Sequence[StoredUpdate]) -> list[Task]:
     """Return the tasks for updates, including notices to chats whose messages must wait.
 
-    One notice a chat at a time, and none while the parts of a paste arrive: they are one message. A
-    paste that waits for nothing but its parts gets its placeholder meanwhile.
+    A lane gets one notice at a time, and none while the parts of a paste arrive, because they are
+    one message. A paste that waits only for its own parts gets a notice task too, which shows the
+    placeholder.
     """
     now = timezone.now()
     busy, told = _standing({stored.lane for stored in parsed if stored.lane}, now - NOTICE_EVERY)
@@ -87,8 +91,9 @@ def _tasks_for(parsed: Sequence[StoredUpdate]) -> list[Task]:
 def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[str]]:
     """Return the lanes with open messages, and the lanes that need no notice.
 
-    Of the first, whether a paste among them may still get parts. The second were told since then,
-    or the message of their last notice is still open. (The notice of a paste is its placeholder.)
+    The first is a dict from lane to whether one of its pastes may still get parts. The second is
+    the set of lanes that got a notice after `since`, or whose notice is about a message that is
+    still open. A paste's notice does not count there: it is the paste's placeholder.
     """
     of_lanes = Task.objects.filter(lane__in=lanes)
     open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)
@@ -105,7 +110,7 @@ def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[st
 
 @dataclass(frozen=True, slots=True)
 class StoredUpdate:
-    """A parsed update as its row, and the lane of its task."""
+    """A parsed update: its database row, and the lane of its task ("" for a control task)."""
 
     row: TelegramUpdate
     lane: str = ""
@@ -115,7 +120,7 @@ class StoredUpdate:
 
 
 def _parse(bot_id: int, update: Json) -> StoredUpdate:
-    """Return what to store of an update; of a malformed one only its id, for a dead letter.
+    """Return the update to store; a malformed update keeps only its id and becomes a dead letter.
 
     A malformed update must not keep the others of its batch from being stored.
     """
@@ -134,7 +139,7 @@ def _parse(bot_id: int, update: Json) -> StoredUpdate:
 
 
 def lane_of(update: Json) -> str:
-    """Return the chat and topic whose order an update keeps; "" if it waits for nothing."""
+    """Return the lane ("chat:topic") in which an update waits its turn; "" if it need not wait."""
     message = update.get("message")
     chat_id = _id_of(message, "chat")
     if chat_id is None or not isinstance(message, dict) or _command(message) in CONTROL_COMMANDS:
@@ -144,9 +149,10 @@ def lane_of(update: Json) -> str:
 
 
 def _may_get_notice(update: Json) -> bool:
-    """Tell whether the sender may get a notice that the message waits.
+    """Tell whether the sender may get a notice that the message is waiting.
 
-    True for messages that always get an answer, unless sent long ago while the bot was down.
+    True for private messages outside an album, which always get an answer of their own; False if
+    the message was sent more than a minute ago, for example while the bot was down.
     """
     message = update["message"]
     is_one = message["chat"].get("type") == "private" and not message.get("media_group_id")
@@ -154,7 +160,7 @@ def _may_get_notice(update: Json) -> bool:
 
 
 def _is_older(message: Json, than: timedelta) -> bool:
-    """Tell whether a message was written longer ago; also of one that says no sensible date."""
+    """Tell whether a message is older than a duration; True also if its date is not a number."""
     date = _number(message.get("date"))
     return date is None or time.time() - date > than.total_seconds()
 
@@ -179,10 +185,11 @@ def _row(bot_id: int, update: Json) -> TelegramUpdate:
 
 
 def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
-    """Return the key that is all of a message to the bot, sealed; None for any other message.
+    """Return the encrypted key if a private message consists of an API key only; None otherwise.
 
-    Neither a key among other words, which may mean anything, nor a forwarded one, which belongs to
-    another person. A garbled key is repaired; whether correctly, the vendor's check shows.
+    A key among other words is not taken, because its purpose is unclear, nor is a forwarded one,
+    because it belongs to another person. A garbled key is repaired; the vendor's check tells later
+    whether the repair was correct.
     """
     message = update.get("message")
     if not row.holds_key or not _is_object(message) or "forward_origin" in message:
@@ -205,7 +212,7 @@ def _pasted(update: Json, row: TelegramUpdate) -> PastedKey | None:
 
 
 def _command(message: Json) -> str:
-    """Return the command that a message begins with, without the slash and the bot's name."""
+    """Return the command at the start of a message, without slash and bot name; "" without one."""
     for entity in _objects(message.get("entities")):
         if entity.get("type") == "bot_command" and entity.get("offset") == 0:
             text = str(message.get("text", ""))[: _number(entity.get("length")) or 0]
@@ -219,7 +226,7 @@ def _id_of(content: Any, name: str) -> int | None:
 
 
 def _number(value: Any) -> int | None:
-    # Of 64 bits, as Telegram's ids and the database's columns are.
+    # Must fit into 64 bits, like Telegram's ids and the database's columns.
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
 
 

@@ -1,7 +1,7 @@
-"""Updates without the keys that came in them: what is stored of a message in which there was one.
+"""Removes API keys from updates before they are stored.
 
-Such a message is read no further, so nothing of what was written is kept either: a part of the key
-could be in it unnoticed. What stays is who sent it where, and whether it spoke to the bot.
+A message that contains a key is not processed further, so none of its text is kept: a part of the
+key could be in it unnoticed. Only its sender, its chat and whether it addressed the bot are kept.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _SPEAKS_TO_BOT = re.compile(r"/[A-Za-z0-9_]{1,32}(?:@[A-Za-z0-9_]{1,32})?|@[A-Za
 
 
 def keyless(update: Json) -> Json:
-    """Return the update as it is, or without any text that a key was in or came with."""
+    """Return the update unchanged, or, if it holds a key, without the text that came with it."""
     if not _has_key(update):
         return update
     body = update.get("")
-    if isinstance(body, str):  # of a request that could not be read: the rest may tell why
+    if isinstance(body, str):  # an unreadable request's body: the rest may show what went wrong
         return update | {"": scrub(body, alone=True)}
     return {
         _blotted_text(kind): _husk(content)
@@ -52,7 +52,7 @@ def _has_key(value: Any, name: str = "") -> bool:
 
 
 def _blotted(value: Any, name: str = "") -> Any:
-    """Return a value with texts that hold a key blotted out, and their entities removed."""
+    """Return a value in which each text that holds a key is masked and its entities are removed."""
     if isinstance(value, str):
         return value if _is_opaque(name) else _blotted_text(value)
     if isinstance(value, list):
@@ -61,7 +61,7 @@ def _blotted(value: Any, name: str = "") -> Any:
         return value
     cleaned = {_blotted_text(key): _blotted(part, key) for key, part in value.items()}
     if any(cleaned.get(key) != part for key, part in value.items() if isinstance(part, str)):
-        # They are about letters that are there no more.
+        # Entities refer to positions in a text that is gone.
         cleaned = {key: part for key, part in cleaned.items() if not key.endswith("entities")}
     return cleaned
 
@@ -71,19 +71,22 @@ def _blotted_text(text: str) -> str:
 
 
 def _is_opaque(name: str) -> bool:
-    """Tell whether Telegram itself has made this up: such random letters may look like a key."""
+    """Tell whether a field is an id made by Telegram, whose random letters may look like a key."""
     return name == "id" or name.endswith("_id")
 
 
 def _husk(message: Json) -> Json:
-    """Return what is kept of a message with a key: as a text that says no more than that."""
+    """Return what is stored of a message that held a key: ids, chat, sender and a masked text.
+
+    The text keeps only the original's command and mentions (see `_addresses`), before the mask.
+    """
     husk = {name: _blotted(message[name], name) for name in _KEPT if name in message}
     original = message.get("reply_to_message")
     if isinstance(original, dict):
         kept = {name: original[name] for name in _KEPT_OF_ORIGINAL if name in original}
         husk["reply_to_message"] = _blotted(kept)
     if "pinned_message" in message:
-        return husk  # without a sender there is no one to answer
+        return husk  # a service message, which is not to be answered: give it no text
     text, entities = "", []
     for kind, word in _addresses(message):
         entities.append({"type": kind, "offset": len(text), "length": len(word)})
@@ -92,7 +95,10 @@ def _husk(message: Json) -> Json:
 
 
 def _addresses(message: Json) -> Iterator[tuple[str, str]]:
-    """Yield the command and the mentions in a message: a group's bot answers to nothing else."""
+    """Yield (entity type, word) for the leading command and the mentions in a message.
+
+    In a group, the bot recognizes by these alone that a message is meant for it.
+    """
     for name, of in (("text", "entities"), ("caption", "caption_entities")):
         text, entities = message.get(name), message.get(of)
         if not isinstance(text, str) or not isinstance(entities, list):

@@ -1,8 +1,8 @@
-"""How fast the bot may talk: per chat, per group and overall, and what goes first.
+"""Rate limiter for calls to Telegram: per private chat, per group and overall, with priorities.
 
-Answers go before progress, and progress before notices. Telegram tells one chat to wait, and only
-that chat waits: the library's own limiter halts every chat at one such answer. Edits share the
-limit of messages; answers to button presses have none.
+Answers go before progress, and progress before notices. If Telegram asks to wait in one chat, only
+that chat waits; the library's own limiter would halt every chat. Edits count against the same
+limit as messages; answers to button presses are not limited.
 https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 """
 
@@ -26,50 +26,51 @@ from telegram.ext import BaseRateLimiter
 from pipeline.bot.patience import seconds
 from pipeline.bot.rate_slots import RateSlots
 
-PRIVATE = (15, 1.0)  # a burst of so many, then so many a second; Telegram tolerates short bursts
+PRIVATE = (15, 1.0)  # burst size, then calls per second; Telegram tolerates short bursts
 GROUP = (15, 20 / 60)
 UNLIMITED = frozenset({"answerCallbackQuery", "sendChatAction", "deleteMessage"})
 KEPT_CHATS = 10_000
 DROPPED_AFTER_S = 0.3
-HELD_ELSEWHERE_S = 0.5  # a wait of so long is a chat's own: it must not keep a slot of all chats
+HELD_ELSEWHERE_S = 0.5  # a longer wait is due to the chat itself: give the overall slot back
 SOON_S = 0.001
-MAX_PLACEHOLDERS = 6  # on their way at once: a process that is killed loses no more of them
-ALONE_SHARE = 3  # the part of the rate that a process has when it cannot ask what others do
+MAX_PLACEHOLDERS = 6  # in flight at once, so that a killed process loses no more of them
+ALONE_SHARE = 3  # divides the overall rate while Redis, and so the other processes' use, is unknown
 
 Clock = Callable[[], float]
-# Told the newest message id that is known, 0 if none is: what leaves now gets a higher one.
+# Called just before a call is sent, with the newest known message id (0 if unknown): the message
+# that is sent gets a higher id.
 Leaving = Callable[[int], Awaitable[None]]
 
 
 class Rank(IntEnum):
-    """What goes first."""
+    """Priority of a call; the lowest value goes first."""
 
     ANSWER = 0
     PROGRESS = 1
     NOTICE = 2
 
 
-# Calls in any second of all chats. So many may have been made for one of that rank to be made: what
-# is left is for the ranks above, also for those of other processes.
+# Calls to all chats in any second. A call of a rank is made only while fewer calls than this count;
+# the rest of the rate is reserved for higher ranks, including those of other processes.
 IN_ANY_SECOND = {Rank.ANSWER: 30, Rank.PROGRESS: 20, Rank.NOTICE: 10}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
-    """How urgent a call is, and what is to be done in the moment before it leaves."""
+    """Priority and deadline of a call, a hook to run just before it is sent, and its progress."""
 
     rank: Rank = Rank.ANSWER
-    within_s: float = math.inf  # one that would have to wait longer raises RetryAfter instead
+    within_s: float = math.inf  # a call that would have to wait longer raises RetryAfter instead
     leaving: Leaving | None = None
-    is_placeholder: bool = False  # lost at a kill, it would be looked for in the chat
-    has_left: bool = False  # and Telegram has not said that it did nothing
+    is_placeholder: bool = False  # if a kill loses it, the next attempt searches the chat for it
+    has_left: bool = False  # the call was sent, and Telegram has not refused it with RetryAfter
     is_held_up: asyncio.Event = field(
         default_factory=asyncio.Event
-    )  # others go first, or have gone
+    )  # set once the call has to wait for its turn
 
 
 class Bucket:
-    """A chat's rate slots: a burst at once, then one after the other at a steady rate."""
+    """Token bucket of a chat: a burst at once, then one call after the other at a steady rate."""
 
     def __init__(self, burst: int, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -78,21 +79,21 @@ class Bucket:
         self.held_until = now
 
     def wait_s(self, now: float) -> float:
-        """Return how long the wait for the next slot would be, without taking it."""
+        """Return the seconds until the next slot, without taking it; 0 or less if it is free."""
         return max(self._next_at + 1 / self._per_s, self.held_until) - now
 
     def take(self, now: float) -> float:
-        """Take the next slot and return when it is due."""
+        """Take the next slot and return the time at which it is due."""
         self._next_at = max(self._next_at, now - self._burst_s) + 1 / self._per_s
         return max(self._next_at, now, self.held_until)
 
 
 class Window:
-    """The calls of the last second: those under way, and those that ended less than a second ago.
+    """Sliding window of calls: those in flight, and those that ended less than a second ago.
 
-    Telegram counts a call at some moment between its leaving and its end. So each call is counted
-    from when it leaves until a second after it ends: no second by Telegram's clock can then contain
-    more calls than this window counts.
+    Telegram counts a call at some moment between its start and its end. So each call counts from
+    its start until a second after its end: no second by Telegram's clock can then contain more
+    calls than this window counts.
     """
 
     def __init__(self) -> None:
@@ -100,7 +101,7 @@ class Window:
         self._ended: deque[float] = deque()
 
     def count(self, now: float) -> int:
-        """Return how many calls may count at this moment."""
+        """Return how many calls Telegram may be counting at this moment."""
         while self._ended and self._ended[0] <= now - 1.0:
             self._ended.popleft()
         return self._under_way + len(self._ended)
@@ -113,7 +114,10 @@ class Window:
         self._ended.append(now)
 
     def wait_s(self, now: float, most: int) -> float:
-        """Return the seconds until fewer than `most` count; infinite if only a call's end helps."""
+        """Return the seconds until fewer than `most` calls count.
+
+        Infinite if that depends on when a call in flight ends.
+        """
         too_many = self.count(now) - most
         if too_many < 0:
             return 0.0
@@ -122,7 +126,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Waiter:
-    """A call that waits for its turn; of the same rank the one that came first goes first."""
+    """A call that waits for its turn; within a rank, first come, first served."""
 
     rank: Rank
     number: int
@@ -132,10 +136,10 @@ class _Waiter:
 
 
 class ChatRateLimiter(BaseRateLimiter[Ticket]):
-    """Spreads calls out; those of a chat that is told to wait are made again after the wait."""
+    """Delays calls to stay within Telegram's limits, and repeats calls that got RetryAfter."""
 
     def __init__(self, clock: Clock = time.monotonic, shared: RateSlots | None = None) -> None:
-        """With `shared` the rates hold for every process that shares it."""
+        """With `shared`, the limits hold across all processes that use the same Redis."""
         self._clock = clock
         self._shared = shared
         self._window = Window()
@@ -144,20 +148,20 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._newest_id = 0
-        self._placeholders = 0  # that are on their way
+        self._placeholders = 0  # placeholders in flight
 
     async def initialize(self) -> None:
         """Nothing to prepare."""
 
     async def shutdown(self) -> None:
-        """Let go of what is shared."""
+        """Cancel the timer and close the connections to Redis."""
         if self._timer is not None:
             self._timer.cancel()
         if self._shared is not None:
             await self._shared.close()
 
     def note(self, message_id: int) -> None:
-        """Note the id of a message in a private chat: all of a bot's are counted together."""
+        """Note a message id from a private chat; all private chats of a bot share one sequence."""
         self._newest_id = max(self._newest_id, message_id)
 
     async def process_request(
@@ -169,10 +173,10 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         data: dict[str, Any],
         rate_limit_args: Ticket | None,
     ) -> Any:
-        """Make the call when it is its turn.
+        """Make the call when its turn comes.
 
         Raises:
-            RetryAfter: it would have had to wait for longer than its ticket allows.
+            RetryAfter: the call would have to wait for longer than its ticket allows.
         """
         chat_id = data.get("chat_id")
         if chat_id is None or endpoint in UNLIMITED:
@@ -204,7 +208,11 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
     # --- in this process ------------------------------------------------------------------------
 
     async def _context_of(self, chat_id: Any, ticket: Ticket, until: float) -> None:
-        """Return when it is this call's turn; it then counts in the window until it leaves that."""
+        """Wait for this call's turn; it then counts in the window until `_leave_the_window`.
+
+        Raises:
+            RetryAfter: the wait would go beyond `until`.
+        """
         wait_s = self._bucket(chat_id).wait_s(self._clock())
         if self._clock() + wait_s > until:
             raise RetryAfter(math.ceil(wait_s))
@@ -229,15 +237,15 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             raise
 
     def _hand_out(self) -> None:
-        """Give their turn to those whose turn it is, and come again when it is the next one's."""
+        """Release the waiters whose turn has come, and set a timer for the next one's turn."""
         now, next_s = self._clock(), math.inf
         for waiter in list(self._waiters):
             window_s = self._window.wait_s(now, self._most(waiter.rank))
             if window_s > 0:
                 next_s = min(next_s, window_s)
-                break  # nor is there room for a lower rank
+                break  # lower ranks have no room either
             if waiter.is_placeholder and self._placeholders >= MAX_PLACEHOLDERS:
-                continue  # until one has ended
+                continue  # wait until another placeholder call has ended
             bucket = self._bucket(waiter.chat_id)
             chat_s = bucket.wait_s(now)
             if chat_s > SOON_S:
@@ -256,7 +264,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             self._timer = loop.call_later(max(next_s, SOON_S), self._hand_out)
 
     def _most(self, rank: Rank) -> int:
-        """Return how many calls may count for one more; few while other processes' are unknown."""
+        """Return the limit below which a call of this rank may go; lower while Redis is away."""
         is_away = self._shared is not None and self._shared.is_away
         return IN_ANY_SECOND[rank] // (ALONE_SHARE if is_away else 1)
 
@@ -289,7 +297,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
             await self._shared.end(call)
 
     async def _hold(self, chat_id: Any, for_s: float) -> None:
-        """Leave a chat alone for so long: Telegram said so."""
+        """Send nothing to a chat for `for_s` seconds, as Telegram asked."""
         bucket = self._bucket(chat_id)
         bucket.held_until = max(bucket.held_until, self._clock() + for_s)
         if self._shared is not None:

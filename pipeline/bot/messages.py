@@ -1,8 +1,8 @@
-"""From an agent's Markdown to messages that Telegram takes: text with entities, in pieces.
+"""Converts an agent's Markdown to Telegram messages: text with entities, split into chunks.
 
-Entities instead of a parse mode, because a model's text then can never be refused as broken
-markup. What a model writes is data: its links are shown in full or not at all, and it mentions
-no one.
+Entities are used instead of a parse mode, because Telegram then cannot refuse a model's text as
+broken markup. A model's output is untrusted: http(s) links are shown with their full address, all
+other links as plain words, and mention entities are dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from telegramify_markdown import MessageEntity as Converted
 from telegramify_markdown import convert, split_entities
 from telegramify_markdown.config import RenderConfig
 
-MAX_UTF16 = 4000  # Telegram takes 4096 UTF-16 units; some clients count differently
+MAX_UTF16 = 4000  # Telegram accepts 4096 UTF-16 units; some clients count differently
 _KEPT = {"bold", "italic", "underline", "strikethrough", "code", "pre", "blockquote"}
 _SHOWN_SCHEMES = ("https://", "http://")
 
@@ -23,7 +23,7 @@ Chunk = tuple[str, list[MessageEntity]]
 
 
 def formatted(markdown: str) -> list[Chunk]:
-    """Return the text as messages of at most 4,000 UTF-16 units, each with its entities."""
+    """Return Markdown as message chunks of at most 4,000 UTF-16 units, each with its entities."""
     text, entities = _with_addresses(*convert(markdown, latex_escape=False, config=_CONFIG))
     kept = [entity for entity in entities if entity.type in _KEPT]
     return [
@@ -44,7 +44,7 @@ def formatted(markdown: str) -> list[Chunk]:
 
 
 def _with_addresses(text: str, entities: Sequence[Converted]) -> tuple[str, Sequence[Converted]]:
-    """Return the text with the address of each link behind its words, and the entities moved along.
+    """Append each http(s) link's address to its words; return the text and the shifted entities.
 
     Offsets and lengths count UTF-16 units, as Telegram's do.
     """
@@ -69,7 +69,10 @@ def _moved(entity: Converted, inserted_at: int, units: int) -> Converted:
 
 
 def _plain_style() -> RenderConfig:
-    """Bold is enough to tell a heading, and some fonts lack the library's bullet."""
+    """Return a config without heading symbols (headings are bold), with a bullet all fonts have.
+
+    Some fonts lack the library's own bullet.
+    """
     config = RenderConfig.isolated()
     config.markdown_symbol.unordered_list_item = "•"
     for level in range(1, 5):

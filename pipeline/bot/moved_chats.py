@@ -1,9 +1,9 @@
-"""Groups that became supergroups: what is sent to the old id goes to the new one.
+"""Redirects calls to the new chat id after a group became a supergroup.
 
 Telegram refuses the old id with `migrate_to_chat_id`
-(https://core.telegram.org/bots/api#responseparameters). Every call of the bot passes here, so
-replies, edits and alerts follow alike. Which ids moved is kept in the database for the operators'
-page.
+(https://core.telegram.org/bots/api#responseparameters). Every call of the bot passes through here,
+so replies, edits and alerts are all redirected. The moved ids are stored in the database for the
+operators' page.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from pipeline.models import MovedChat
 
 logger = logging.getLogger(__name__)
 
-MAX_MOVES = 3  # a supergroup does not move again; the bound is against a server gone wrong
+MAX_MOVES = 3  # a supergroup does not move again; the bound guards against a faulty server
 
 
 class FollowsMovedChats(BaseRateLimiter[Ticket]):
-    """Sends a call to where its chat is now, at the pace that another limiter sets."""
+    """Rate limiter that sends each call to its chat's current id, and wraps the actual limiter."""
 
     def __init__(self, limiter: BaseRateLimiter[Ticket]) -> None:
         self._limiter = limiter
         self._moved: dict[str, int] = {}
 
     async def initialize(self) -> None:
-        """Prepare the limiter."""
+        """Prepare the wrapped limiter."""
         await self._limiter.initialize()
 
     async def shutdown(self) -> None:
-        """Close the limiter."""
+        """Close the wrapped limiter."""
         await self._limiter.shutdown()
 
     async def process_request(
@@ -49,11 +49,11 @@ class FollowsMovedChats(BaseRateLimiter[Ticket]):
         data: dict[str, Any],
         rate_limit_args: Ticket | None,
     ) -> Any:
-        """Make the call, once more under the new id where Telegram names one."""
+        """Make the call, and repeat it with the new chat id if Telegram names one."""
         chat_id = data.get("chat_id")
         for _ in range(MAX_MOVES):
-            # The library passes `data` to the callback among `args`: a change here is a change
-            # there.
+            # The library also passes `data` to the callback within `args`, so changing it here
+            # changes the request.
             if str(chat_id) in self._moved:
                 chat_id = data["chat_id"] = self._moved[str(chat_id)]
             try:
@@ -69,7 +69,7 @@ class FollowsMovedChats(BaseRateLimiter[Ticket]):
         logger.warning("chat=%s: it has become the supergroup %s", old_id, new_id)
         try:
             await sync_to_async(_keep)(str(old_id), new_id)
-        except DatabaseError:  # the next call to the old id keeps it, in any process
+        except DatabaseError:  # the next call to the old id stores it, in any process
             logger.warning("chat=%s: the move could not be kept", old_id, exc_info=True)
 
 

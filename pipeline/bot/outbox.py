@@ -1,9 +1,9 @@
-"""What the bot says in return for one update, so that a restart neither loses nor repeats it.
+"""Replies to one update, stored and sent so that a restart neither loses nor repeats them.
 
-The answer is an edit of the placeholder: made twice, it is seen once. A message of its own is
-marked before it leaves and after; found with the first mark alone, it is looked for in the chat
-(`pipeline.bot.placeholders`). Where that does not tell, it is not sent again: a line says so, with
-a button that shows it.
+The answer is an edit of the placeholder, which is safe to repeat. A separate message is marked
+before and after it is sent; if only the first mark is found, the message is searched for in the
+chat (`pipeline.bot.placeholders`). If the search is inconclusive, the message is not sent again:
+instead, a line says that it may be missing, with a button that shows it.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from pipeline.models.inbox import OutgoingMessage, ReplyKind, SendStatus
 
 logger = logging.getLogger(__name__)
 
-RESEND = "again:"  # prefix of the data of the button that sends a lost message again
-ARRIVES_WITHIN = timedelta(seconds=2)  # if at all, when the process that sent it has been killed
+RESEND = "again:"  # prefix of the callback data of the button that shows a lost message
+ARRIVES_WITHIN = timedelta(seconds=2)  # in which a killed process's message arrives, if at all
 MAX_CHUNKS = 4  # longer answers are sent as a file, too
-FILE_NAME = "answer.txt"  # the whole of what went out in messages as well
-PART_NAME = "answer-{part}.txt"  # in place of a message that Telegram found too long
-LATER = 1000  # the number of what is said on a later occasion
-LAST_WORD = 1001  # the number of the line about a message that was given up
+FILE_NAME = "answer.txt"  # the full text of an answer that also went out in messages
+PART_NAME = "answer-{part}.txt"  # replaces a message that Telegram found too long
+LATER = 1000  # row number of a message sent by `say_later`
+LAST_WORD = 1001  # row number of the line about an update that failed for good
 
 
 class Outbox(Placeholders):
-    """The replies to one update; every row is written on behalf of the task that is held."""
+    """The replies to one update; rows are written only while the task's lease is held."""
 
     async def has_text(self) -> bool:
-        """Tell whether it was decided before what to say."""
+        """Tell whether an earlier attempt has stored a reply."""
         return bool(await self._decided().aexists())
 
     async def say(self, reply: StaticReply | str) -> None:
-        """Send a static reply, in place of the placeholder if there is one."""
+        """Store a static reply and send it, in place of the placeholder if there is one."""
         reply = reply if isinstance(reply, StaticReply) else StaticReply(reply)
         await sync_to_async(self._keep)([(reply.text, [])], reply)
         await self.deliver()
@@ -67,7 +67,7 @@ class Outbox(Placeholders):
         await self._deliver_all(self._rows().filter(number=LATER))
 
     async def keep(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
-        """Decide on what to say, before any of it is said; a former decision stays.
+        """Store an answer before any of it is sent; a reply stored earlier is kept instead.
 
         The buttons go beneath the last chunk.
         """
@@ -75,7 +75,7 @@ class Outbox(Placeholders):
         crashpoints.reach("answer kept")
 
     async def deliver(self) -> None:
-        """Send what was decided and not yet sent; return when Telegram has it or refused it."""
+        """Send all stored messages not yet sent; return once Telegram has taken or refused them."""
         await self._deliver_all(self._decided())
 
     async def _deliver_all(self, rows: Any) -> None:
@@ -89,7 +89,7 @@ class Outbox(Placeholders):
                 await self._say_that_it_was_refused(row, error)
 
     async def _deliver_or_make_a_file(self, row: OutgoingMessage) -> None:
-        """Deliver a message; one that Telegram counts longer than we do goes as a file."""
+        """Deliver a message; if Telegram finds it too long, deliver it as a file."""
         try:
             await self._deliver(row)
         except BadRequest as error:
@@ -114,7 +114,7 @@ class Outbox(Placeholders):
         if row.status == SendStatus.SENDING and row.kind != ReplyKind.REFUSAL:
             await self._find_or_say(row, entities, is_over=True)
             return
-        if row.message_id is not None and row.file_name:  # the placeholder of what became a file
+        if row.message_id is not None and row.file_name:  # placeholder of a reply sent as a file
             with contextlib.suppress(MessageGone):
                 await self._persistently_edit(row.message_id, texts.IN_FILE, [])
         ticket = Ticket(leaving=sync_to_async(partial(self._leave, row)))
@@ -139,10 +139,11 @@ class Outbox(Placeholders):
     async def _find_or_say(
         self, row: OutgoingMessage, entities: Sequence[Any], *, is_over: bool
     ) -> None:
-        """Find the message that may have been sent before; say it if it certainly was not.
+        """Search for a message that may have been sent before, and send it if it certainly was not.
 
-        If that cannot be told, say so, with a button that shows it. While the request may still be
-        on its way (not `is_over`) it always may arrive.
+        If the search is inconclusive, show a line with a button that shows the message. `is_over`
+        is False while the earlier request may still be in flight; a message that is not found may
+        then still arrive.
         """
         markup = keyboard(row.buttons)
         await asyncio.sleep(_left_of(ARRIVES_WITHIN, row.changed_at) if is_over else 0)
@@ -155,7 +156,7 @@ class Outbox(Placeholders):
             await self._remove([*found[1:], marker])
             await self._mark(row, SendStatus.SENT, message_id=found[0])
         elif not (is_certain and is_over) and row.file_name == FILE_NAME:
-            await self._remove([marker])  # its messages are there
+            await self._remove([marker])  # the file's text was also sent as messages
             await self._mark(row, SendStatus.AMBIGUOUS)
         elif not (is_certain and is_over):
             button = keyboard([[(texts.SHOW_AGAIN, f"{RESEND}{row.pk}")]])
@@ -188,7 +189,10 @@ class Outbox(Placeholders):
     async def _persistently_send(
         self, text: str, entities: Sequence[Any], *, may_repeat: bool = True, **options: Any
     ) -> int:
-        """Send for as long as it takes; with `may_repeat` also what may have arrived before."""
+        """Send, retrying for as long as it takes; return the message id.
+
+        Without `may_repeat`, a request is repeated only if it certainly had no effect.
+        """
 
         def is_worth_another_try(error: Exception) -> bool | float:
             return (may_repeat or never_arrived(error)) and wait_before_next(error)
@@ -256,7 +260,7 @@ class Outbox(Placeholders):
                 await self._edit(message_id, text, entities, **options)
 
     async def _persistently_caption(self, message_id: int, caption: str, **options: Any) -> None:
-        """Give a picture or file the caption that it has: of any other message this is refused."""
+        """Set the caption of a picture or file; Telegram refuses this for any other message."""
         async for attempt in stamina.retry_context(
             on=wait_before_next, attempts=None, timeout=None, wait_max=5.0
         ):
@@ -279,7 +283,7 @@ class Outbox(Placeholders):
         except BadRequest as error:
             reason = str(error).lower()
             if "not modified" in reason:
-                return  # it is there already: an earlier try had arrived
+                return  # an earlier try arrived: the message shows the text already
             if entities and "entit" in reason:
                 await self._edit(message_id, text, [], **options)
             elif "not found" in reason or "can't be edited" in reason or is_about_the_topic(error):
@@ -310,7 +314,7 @@ class Outbox(Placeholders):
             row, is_new = OutgoingMessage.objects.get_or_create(
                 update=self._update, number=number, defaults=kept
             )
-            if not is_new:  # the placeholder; one that was never seen to arrive is looked for
+            if not is_new:  # the placeholder; without a message id it is searched for on delivery
                 for name, value in kept.items():
                     setattr(row, name, value)
                 if row.message_id is not None:
@@ -368,6 +372,6 @@ class Outbox(Placeholders):
 
 
 def _left_of(span: timedelta, since: datetime) -> float:
-    """Return how many seconds of a span are left, whatever the clock has done since."""
+    """Return how many seconds of a span are left: 0 to `span`, even if the clock was changed."""
     left = span - (timezone.now() - since)
     return max(timedelta(), min(left, span)).total_seconds()

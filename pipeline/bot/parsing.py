@@ -1,7 +1,7 @@
-"""Makes the library's object of a stored update, from the wanted parts that can be read.
+"""Parses a stored update into python-telegram-bot's `Update`, without its unreadable parts.
 
-The library refuses a whole update for one part that it cannot read, such as a poll of an older
-server in the message that is replied to. Such a part is cut out, and the rest is answered.
+The library refuses a whole update because of one part that it cannot read, such as a poll of an
+older server in the message that is replied to. Such a part is cut out, and the rest is answered.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pipeline.models import TelegramUpdate
 
 logger = logging.getLogger(__name__)
 
-CUT_OUT = "parts_cut_out"  # in `Message.api_kwargs`: the names of what the library could not read
+CUT_OUT = "parts_cut_out"  # key in `Message.api_kwargs`: names of parts the library could not read
 
 Json = dict[str, Any]
 ObjectT = TypeVar("ObjectT", bound=TelegramObject)
-# What handlers go by: a value of another type counts as absent.
+# Expected types of the fields that handlers rely on; a value of another type counts as absent.
 _TYPES: Mapping[str, type] = {
     "text": str,
     "caption": str,
@@ -49,19 +49,20 @@ _UNKNOWN_AUTHOR = {"type": "hidden_user", "date": 0, "sender_user_name": ""}
 
 
 class NotForUs(Exception):
-    """An update that is of no wanted kind, or names no chat or person to answer."""
+    """An update of a kind that is not handled, or without a chat or person to answer."""
 
 
 class Unreadable(Exception):
-    """An update whose ids cannot be used; the message says which."""
+    """An update with an unusable id, or that the library cannot read; the message says which."""
 
 
 def parse(update: Json, bot: Bot) -> Update:
-    """Return an update as handlers take it.
+    """Return a stored update as the library's `Update`, without the parts that cannot be read.
 
     Raises:
-        NotForUs: there is nothing in it to answer.
-        Unreadable: what says whom to answer is of a wrong type.
+        NotForUs: the update has nothing to answer.
+        Unreadable: an id of a chat, person, message or press is of a wrong type, or the library
+            cannot read any part of the update.
     """
     kind = next((kind for kind in ALLOWED_UPDATES if kind in update), None)
     if kind is None:
@@ -82,22 +83,22 @@ def parse(update: Json, bot: Bot) -> Update:
 
 
 def _parsed(kind: type[ObjectT], content: Json, bot: Bot | None) -> ObjectT | None:
-    """Return the library's object; None if it raises an error of any kind on the content."""
+    """Return the library's object; None if the library raises any error on the content."""
     try:
         return kind.de_json(content, bot)
-    except Exception:  # noqa: BLE001 - of the library, about what others sent
+    except Exception:  # noqa: BLE001 - raised by the library on untrusted content
         return None
 
 
 def reply_target_of(row: TelegramUpdate) -> ReplyTarget:
-    """Return where the reply to an update goes, also to one that cannot be parsed."""
+    """Return where the reply to an update goes; works for an update that cannot be parsed, too."""
     update = json.loads(row.raw)
     query = update.get("callback_query")
     message = query.get("message") if _is_object(query) else update.get("message")
     if not _is_object(message):
         return ReplyTarget()
     topic = message.get("message_thread_id") if message.get("is_topic_message") is True else None
-    # Of a press the message is the bot's own; who pressed knows what they pressed.
+    # The message of a press is the bot's own, so the reply to a press does not quote it.
     replies = query is None and row.chat_id is not None and row.chat_id < 0
     number = message.get("message_id") if replies else None
     return ReplyTarget(
@@ -106,14 +107,14 @@ def reply_target_of(row: TelegramUpdate) -> ReplyTarget:
 
 
 def query_id_of(row: TelegramUpdate) -> str:
-    """Return by which id a press is answered; "" for what is no press."""
+    """Return the id with which a button press is answered; "" if the update is not a press."""
     query = json.loads(row.raw).get("callback_query")
     query_id = query.get("id") if _is_object(query) else None
     return query_id if isinstance(query_id, str) else ""
 
 
 def _is_sound(update: Update) -> bool:
-    # Of a press the message may be one that Telegram hands out no more, which is no Message.
+    # A press may be on a message that Telegram no longer provides, which is not a `Message`.
     message: MaybeInaccessibleMessage | None = update.effective_message
     user, query = update.effective_user, update.callback_query
     if query is not None:
@@ -154,7 +155,7 @@ def _query(query: Any, bot: Bot) -> Json:
 
 
 def _message(message: Any, bot: Bot, chat: Json | None = None) -> Json:
-    """Return what the library can read of a message; `chat` is that of the reply to it, if any."""
+    """Return the readable parts of a message; `chat` is given for a message that is replied to."""
     if not _is_object(message):
         raise NotForUs
     date = message.get("date")
@@ -179,11 +180,11 @@ def _message(message: Any, bot: Bot, chat: Json | None = None) -> Json:
 
 
 def _readable(name: str, part: Any, base: Json, bot: Bot) -> Any:
-    """Return a part of a message, or what of it the library can read; None for nothing."""
+    """Return a part of a message as far as the library can read it; None if it cannot at all."""
     if _can_be_read(name, part, base, bot):
         return part
     if name == "forward_origin":
-        return _UNKNOWN_AUTHOR  # who wrote it may be unknown; that it was forwarded must not be
+        return _UNKNOWN_AUTHOR  # the author may be lost, but not the fact that it was forwarded
     if name == "reply_to_message":
         try:
             return _message(part, bot, base["chat"])

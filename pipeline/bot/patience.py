@@ -1,4 +1,4 @@
-"""How long to try again when Telegram asks to wait or cannot be reached."""
+"""Retries of calls to Telegram when it asks to wait or cannot be reached."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def patiently(call: Callable[[], Awaitable[T]], within_s: float = GIVE_UP_AFTER_S) -> T:
-    """Make a call to Telegram again while another try may help.
+    """Make a call to Telegram, and retry for `within_s` seconds while another try may help.
 
-    A request that timed out may have arrived: an edit is safe to repeat, a message may appear
-    twice, which is better than not at all.
+    A request that timed out may have arrived. Repeating an edit is safe; a repeated message may
+    appear twice, which is better than not at all.
     """
     async for attempt in stamina.retry_context(
         on=wait_before_next, attempts=None, timeout=within_s
@@ -27,16 +27,16 @@ async def patiently(call: Callable[[], Awaitable[T]], within_s: float = GIVE_UP_
 
 
 def wait_before_next(error: Exception) -> bool | float:
-    """Tell stamina whether another try may help, and after how many seconds if Telegram said so."""
+    """Tell stamina whether to retry; return the seconds to wait if Telegram named them."""
     if isinstance(error, RetryAfter):
         return seconds(error)
-    # BadRequest is a NetworkError in the library's tree, but no second try makes it good.
+    # In the library, BadRequest is a subclass of NetworkError, but a retry cannot fix it.
     return isinstance(error, NetworkError | Conflict) and not isinstance(
         error, BadRequest | Forbidden
     )
 
 
 def seconds(error: RetryAfter) -> float:
-    """Return how long Telegram asks to wait."""
+    """Return how many seconds Telegram asks to wait."""
     wait = error.retry_after
     return wait if isinstance(wait, int) else wait.total_seconds()

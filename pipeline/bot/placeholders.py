@@ -1,10 +1,10 @@
-"""The placeholder of an answer, and what an attempt that was cut off has left in the chat.
+"""The placeholder of an answer, and the recovery of messages whose ids were lost in a crash.
 
 A message's id is known only once Telegram has answered. A process that is killed before it stores
-the id leaves a message that no row points to. But ids count up, in all of a bot's private chats
-together and in each group by itself, and where they stood is written down before a message leaves.
-So the next attempt sends a message, and finds the lost one among the few ids between that no row
-has: an edit succeeds of a message of the bot's own in this very chat, and of no other.
+the id leaves a message that no row points to. But ids are ascending, in one sequence for all of a
+bot's private chats and in one for each group, and the newest known id is stored before a message is
+sent. So the next attempt sends a new message, and looks for the lost one among the few ids in
+between that no row has: an edit succeeds only on the bot's own message in this very chat.
 https://core.telegram.org/api/updates#message-related-event-sequences
 """
 
@@ -43,28 +43,29 @@ from pipeline.models.inbox import (
 
 logger = logging.getLogger(__name__)
 
-# The update whose reply a lost message was, by its group (0 for all private chats) and its id. Only
-# other updates pass it over: a reply that was found and could not be noted is to be found again.
+# Lost messages found so far: (group id, or 0 for all private chats; message id) to the update that
+# they reply to. Searches for other updates skip them; a search for the same update does not,
+# because a reply that was found but could not be stored must be found again.
 Found = dict[tuple[int, int], int]
 
-NOTICE_WITHIN_S = 5.0  # a placeholder that another task is sending is there by then
+NOTICE_WITHIN_S = 5.0  # by then, a placeholder that another task is sending has arrived
 POLL_INTERVAL_S = 0.1
-MAX_IDS = 500  # that may be a lost message's: what an outage leaves may be more
-MAX_TRIES = 12  # edits in a chat to find its lost message: a burst that Telegram tolerates
-MAX_UPDATES = 5000  # that came since: after a long outage no more are looked at
+MAX_IDS = 500  # candidate ids for a lost message; an outage may leave more
+MAX_TRIES = 12  # edits per search for lost messages: a burst that Telegram tolerates
+MAX_UPDATES = 5000  # later updates to look at; a long outage may leave more
 ENDED = (SendStatus.SENT, SendStatus.REFUSED, SendStatus.AMBIGUOUS)
 
 
 class MessageGone(Exception):
-    """The message to edit is not there any more, or never was."""
+    """The message to edit does not exist any more, or never did."""
 
 
 class _Taken(Exception):
-    """The placeholder belongs to another task by now, or is no longer needed."""
+    """Another task has the placeholder by now, or it is no longer needed."""
 
 
 class Placeholders(ABC):
-    """The part of an outbox that is about the message which becomes the answer."""
+    """Base of the outbox: the placeholder message, which later becomes the answer."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Placeholders(ABC):
         *,
         found: Found | None = None,
     ) -> None:
-        """`found` is what this process has found of lost messages: other updates pass it over."""
+        """`found` is shared by the process: lost messages that its searches have found so far."""
         self._bot = bot
         self._update = update
         self._target = target
@@ -85,15 +86,19 @@ class Placeholders(ABC):
 
     @property
     def placeholder_has_left(self) -> bool:
-        """Whether the placeholder is on its way or there: it is waited for, and not called off."""
+        """Whether the placeholder has been sent; it is then waited for instead of cancelled."""
         return self._ticket.has_left
 
     async def placeholder_is_held_up(self) -> None:
-        """Return once the placeholder has to wait for others, or because Telegram says so."""
+        """Return once the placeholder has to wait, for other calls or because Telegram asks to."""
         await self._ticket.is_held_up.wait()
 
     async def show_placeholder(self, line: str) -> None:
-        """Have a placeholder in the chat; the one of an earlier attempt will do."""
+        """Show a placeholder in the chat, unless an earlier attempt or a notice has shown one.
+
+        Raises:
+            Superseded: another worker holds the task by now; this placeholder was deleted.
+        """
         while True:
             row = await sync_to_async(self._mine)()
             if row is not None and row.status == SendStatus.SENDING:
@@ -111,18 +116,23 @@ class Placeholders(ABC):
             progress = Ticket(rank=Rank.PROGRESS)
             strays, _ = await self._strays(row, message_id, line, [], rate_limit_args=progress)
             await row.arefresh_from_db()
-            # Before the id is noted: after that, no attempt looks for them any more.
+            # Must happen before the id is stored: after that, no attempt looks for strays any more.
             await self._remove(strays if row.message_id is None else [])
         try:
             is_mine = await sync_to_async(self._show)(message_id)
         except Superseded:
-            await self._remove([message_id])  # another attempt has one of its own
+            await self._remove([message_id])  # another attempt shows its own placeholder
             raise
-        if not is_mine:  # an announcement has shown one since this one left
+        if not is_mine:  # a notice has shown one since this one was sent
             await self._remove([message_id])
 
     async def announce(self, line: str, *, rank: Rank, within_s: float) -> bool:
-        """Show a waiting message's placeholder; False if it no longer waits or waits too long."""
+        """Show the placeholder of a queued message, for a notice task.
+
+        Returns:
+            False if the message is not queued any more, has a placeholder already, or if the call
+            would have to wait for longer than `within_s` seconds.
+        """
         leaving = sync_to_async(self._leave_as_notice)
         ticket = Ticket(rank=rank, within_s=within_s, leaving=leaving, is_placeholder=True)
         try:
@@ -135,19 +145,19 @@ class Placeholders(ABC):
         return True
 
     async def take_back_placeholder(self, line: str) -> None:
-        """Delete the placeholder, if there is one: what it stood for is answered elsewhere."""
+        """Delete the placeholder, if there is one: another message's reply answers this one too."""
         row = await sync_to_async(self._mine)()
         if row is not None and row.status == SendStatus.SENDING:
-            await self.show_placeholder(line)  # finds one that was cut off
+            await self.show_placeholder(line)  # removes a lost one, and stores the new one's id
             row = await sync_to_async(self._mine)()
         if row is not None and row.message_id is not None and not row.text:
             await self._remove([row.message_id])
 
     async def edit_placeholder(self, line: str) -> bool:
-        """Show a line for the time being; False without a placeholder.
+        """Show a temporary line in the placeholder; False if there is no placeholder.
 
         Raises:
-            TelegramError: it cannot be shown, or would have to wait.
+            TelegramError: the line cannot be shown, or would have to wait.
         """
         row = await sync_to_async(self._mine)()
         if row is None or row.message_id is None:
@@ -156,22 +166,26 @@ class Placeholders(ABC):
         await self._edit(row.message_id, line, [], rate_limit_args=ticket)
         return True
 
-    # --- what was cut off ------------------------------------------------------------------------
+    # --- lost messages ---------------------------------------------------------------------------
 
     async def _strays(
         self, row: OutgoingMessage, before: int, text: str, entities: Sequence[Any], **options: Any
     ) -> tuple[list[int], bool]:
-        """Return the ids of own messages in this chat that no row has; they show the text now.
+        """Find the bot's messages in this chat that no row has, by editing the text into them.
 
-        Looks only at ids from the time in which the row was being sent, and stops at the number of
-        earlier sends. Also returns whether the search was complete.
+        Tries only ids from between the row's first send and the message `before`, and stops when it
+        has found as many as there were earlier sends.
+
+        Returns:
+            The ids of the messages found, which now show the text, and whether the search was
+            complete.
         """
         ids, is_certain = await sync_to_async(self._unknown_ids)(row, before)
-        # An alert that was lost here counts as the bot's own, too; a periodic job sends it again.
+        # A lost alert in this chat is the bot's own message, too; a periodic job sends it again.
         alerts = SentAlert.objects.filter(chat_id=str(self._chat_id), message_id=None)
         again = row.resent_after
         most = MAX_IDS if again is None else len(again) + await alerts.acount()
-        counted_in = min(self._chat_id, 0)  # all private chats have their ids together
+        counted_in = min(self._chat_id, 0)  # all private chats share one sequence of ids
         found: list[int] = []
         tries = 0
         for message_id in ids:
@@ -190,17 +204,17 @@ class Placeholders(ABC):
                 else:
                     await self._persistently_edit(message_id, text, entities, **options)
             except (MessageGone, BadRequest):
-                continue  # it is not the bot's own, or nothing of that kind
+                continue  # not the bot's own message, or of another kind
             found.append(message_id)
             self._found[counted_in, message_id] = self._update.pk
         logger.info("chat=%s: %s lost of %s ids", self._update.chat_id, len(found), len(ids))
         return found, is_certain
 
     def _unknown_ids(self, row: OutgoingMessage, before: int) -> tuple[list[int], bool]:
-        """Return the ids that a lost message may have, likely ones first; and if these are all.
+        """Return the ids that a lost message may have, likely ones first, and whether they are all.
 
         A message gets one of the first ids after the one that was newest when it was sent, because
-        few others are in flight at that moment.
+        few other messages are in flight at that moment.
         """
         after, chat_id = row.sent_after or self._target.message_id or 0, self._chat_id
         if not 0 < after < before:
@@ -220,7 +234,7 @@ class Placeholders(ABC):
         }
         unknown = (number for number in range(after + 1, before) if number not in taken)
         ids = list(islice(unknown, MAX_IDS + 1))
-        # The last time is that of the message with the id `before`.
+        # The last entry is left out: it belongs to the message with the id `before`.
         left_at = [after, *(row.resent_after or [])[:-1]]
         return _likely_first(ids[:MAX_IDS], left_at), len(ids) <= MAX_IDS
 
@@ -230,7 +244,10 @@ class Placeholders(ABC):
                 await self._bot.delete_message(self._chat_id, message_id)
 
     async def _shown_by_another(self, row: OutgoingMessage) -> OutgoingMessage:
-        """Wait for the placeholder that an announcement is sending; it may have been killed."""
+        """Wait up to 5 s for the placeholder that a notice task is sending; return the fresh row.
+
+        The row has no message id if the notice task failed or its process was killed.
+        """
         announcing = Task.objects.filter(
             update=self._update, kind=TaskKind.NOTICE, status=TaskStatus.RUNNING
         )
@@ -240,7 +257,7 @@ class Placeholders(ABC):
                 break
             await asyncio.sleep(POLL_INTERVAL_S)
             await row.arefresh_from_db()
-        await row.arefresh_from_db()  # it may have come just before the announcement ended
+        await row.arefresh_from_db()  # the id may have been stored just before the task ended
         return row
 
     # --- rows ------------------------------------------------------------------------------------
@@ -259,7 +276,7 @@ class Placeholders(ABC):
         self._lease.assert_held()
         row, is_new = self._open(newest_id)
         if (seen is None and not is_new) or row.message_id is not None:
-            raise _Taken  # announced in the meantime
+            raise _Taken  # a notice task was faster
         if not is_new:
             self._note_that_it_leaves(row, newest_id)
 
@@ -283,7 +300,10 @@ class Placeholders(ABC):
         )
 
     def _note_that_it_leaves(self, row: OutgoingMessage, newest_id: int) -> None:
-        """Mark a message as on its way; one that may be lost is looked for from where it was."""
+        """Mark a message as being sent.
+
+        If an earlier send of it may be lost, the start of the search for it stays unchanged.
+        """
         if row.status != SendStatus.SENDING:
             row.sent_after, row.resent_after = newest_id or None, []
         elif row.resent_after is not None:
@@ -293,14 +313,14 @@ class Placeholders(ABC):
 
     @transaction.atomic
     def _show(self, message_id: int) -> bool:
-        """Note which message the placeholder is; False if it is another one."""
+        """Store the placeholder's message id; False if another placeholder is stored already."""
         self._lease.assert_held()
         unshown = self._rows().filter(number=0, message_id=None)
         is_mine = bool(unshown.update(status=SendStatus.SHOWN, message_id=message_id))
         progressed(self._lease.token)
         return is_mine
 
-    # --- what the outbox does --------------------------------------------------------------------
+    # --- implemented by the outbox ---------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -331,7 +351,7 @@ class Placeholders(ABC):
 
 
 def _likely_first(ids: Sequence[int], left_at: Sequence[int]) -> list[int]:
-    """Return ascending ids, those first that closely follow one of `left_at`."""
+    """Sort ascending ids by their distance from the closest preceding id in `left_at`."""
     began = sorted(bisect.bisect_right(ids, newest_id) for newest_id in left_at)
 
     def behind(place: int) -> int:

@@ -1,8 +1,8 @@
-"""Fetches updates from Telegram, through every outage, until the token is refused.
+"""Fetches updates from Telegram by long polling, through every outage, until the token is refused.
 
-The library's own loop goes deaf without a word when the token is refused, and always removes the
-webhook; this one ends with the error, and one that stops or falls silent is started again. What is
-fetched has been stored by the request itself (`pipeline.bot.intake`).
+The library's own loop stops silently when the token is refused, and always removes the webhook.
+This loop ends with the error, and is restarted if it stops or hangs for any other reason. The
+request itself stores the updates that it fetches (`pipeline.bot.transport`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.models import Poller as PollerRow
 logger = logging.getLogger(__name__)
 
 LONG_POLL_S = 10
-SILENT_S = 60.0  # several times what one fetch may take; then something hangs
+SILENT_S = 60.0  # several times the maximum duration of one fetch; after this, the loop hangs
 TELL_EVERY_S = 5.0
 STOPS_WITHIN_S = 1.0
 FIRST_PAUSE_S = 0.2
@@ -36,7 +36,7 @@ MAX_PAUSE_S = 5.0
 
 
 class Poller:
-    """Keeps fetching a bot's updates."""
+    """Long-polling loop that fetches a bot's updates."""
 
     def __init__(self, bot: Bot, bot_id: int, *, silent_s: float = SILENT_S) -> None:
         self._bot = bot
@@ -48,10 +48,10 @@ class Poller:
         self._told_at = -math.inf
 
     async def poll(self) -> None:
-        """Fetch until cancelled; a loop that ends or falls silent is replaced.
+        """Fetch until cancelled; restart the loop if it ends or hangs.
 
         Raises:
-            InvalidToken: Telegram does not know the token (any more).
+            InvalidToken: Telegram does not accept the token (any more).
         """
         while True:
             self._tried_at = time.monotonic()
@@ -70,10 +70,13 @@ class Poller:
             await asyncio.sleep(FIRST_PAUSE_S)
 
     async def fetch(self, wait_s: float) -> None:
-        """Have the updates stored that there are, or come within `wait_s`; acknowledges the last.
+        """Fetch and store the pending updates, or wait up to `wait_s` seconds for some.
+
+        Acknowledges the updates of the previous fetch.
 
         Raises:
-            TelegramError: nothing was stored, and nothing is acknowledged.
+            TelegramError: nothing was stored, so nothing is acknowledged and the updates come
+                again.
         """
         try:
             updates = await self._bot.get_updates(
@@ -107,7 +110,10 @@ class Poller:
         return time.monotonic() - self._tried_at
 
     async def _tell(self, error: TelegramError | None) -> None:
-        """Log the first and the end of a row of equal failures; note when Telegram was heard."""
+        """Log when a series of equal failures begins or ends, and store when Telegram answered.
+
+        `error` is None after a successful fetch.
+        """
         trouble = "" if error is None else type(error).__name__
         has_changed = trouble != self._trouble
         self._trouble = trouble

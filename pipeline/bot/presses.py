@@ -1,4 +1,4 @@
-"""Telegram's side of a button that was pressed."""
+"""Answers button presses (Telegram's callback queries)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ logger = logging.getLogger(__name__)
 
 
 async def answer(query: CallbackQuery, toast: str = "") -> None:
-    """Tell Telegram that a press was received, with a line that shows for a moment.
+    """Acknowledge a press to Telegram; `toast` is a line that the member sees for a moment.
 
-    Telegram takes no answer to a press that is more than 150 seconds old; what the press asks for
-    is done all the same.
+    Telegram refuses an answer to a press that is more than 150 seconds old. The refusal is only
+    logged, so that the press is handled anyway.
     """
     try:
         await query.answer(toast or None)

@@ -1,9 +1,9 @@
-"""The rates of `ChatRateLimiter`, counted together by every process of one bot and database.
+"""Rate limits of `ChatRateLimiter`, shared through Redis by all processes of one bot and database.
 
-Telegram counts by bot, not by machine. Each process keeps its own count too, so that without Redis
-the bot goes on talking: then each process has a third of the rate, as if there were three of them.
-Other installations may use the same Redis: the keys carry the identity of the database and the
-bot's id.
+Telegram limits a bot, not a machine. Each process also keeps its own count, so that the bot can
+still send without Redis: each process then uses a third of the overall rate, as if there were three
+processes. Other installations may use the same Redis, because the keys contain the identity of the
+database and the bot's id.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 
-# A Redis that is frozen delays messages by this, and then none for a while; a process whose machine
-# is busy may take long to read an answer that is there.
+# A frozen Redis delays a call by TIMEOUT_S, and is then not asked again for AWAY_S. The timeout is
+# no shorter because a process on a busy machine may be slow to read an answer that has arrived.
 TIMEOUT_S = 1.0
 AWAY_S = 5.0
 PREFIX = "observatory:places:"
-LOST_AFTER_S = 30.0  # a call whose end is not told counts for so long: its process has died
-LONGEST_S = 600  # what others wrote there silences the bot for no longer than a long queue would
-POLL_INTERVAL_S = 0.1  # a call of another process may end sooner than it counts
+LOST_AFTER_S = 30.0  # how long a call counts if its end is never reported: its process has died
+LONGEST_S = 600  # cap on a stored bucket time: a bad value must not silence the bot for longer
+POLL_INTERVAL_S = 0.1  # another process's call may end before its entry in the window expires
 
-# A slot as `Bucket.take` and `Window` hand it out, by the clock of Redis: 0 if it was taken, else
-# how long to wait before asking again. KEYS: the hold of the chat, its bucket, the window. ARGV:
-# burst in seconds and interval of the bucket, the most calls in the window, this call, and for how
-# long a call counts whose end is not told.
+# Takes a slot by the rules of `Bucket.take` and `Window`, on Redis's clock. Returns 0 if the slot
+# was taken, else the seconds to wait before asking again. KEYS: the chat's hold, its bucket, the
+# window. ARGV: the bucket's burst and interval in seconds, the maximum number of calls in the
+# window, this call's id, and how many seconds a call counts if its end is never reported.
 _TAKE = f"""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -58,20 +58,20 @@ redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[4])
 redis.call('EXPIRE', KEYS[3], 60)
 return '0'
 """
-# The end of a call: it counts for a second more. KEYS: the window. ARGV: the call.
+# Ends a call, which then counts for one more second. KEYS: the window. ARGV: the call's id.
 _END = """
 local time = redis.call('TIME')
 return redis.call('ZADD', KEYS[1], 'XX', time[1] + time[2] / 1000000 + 1, ARGV[1])
 """
 
-Rate = tuple[int, float]  # the burst, and how many a second
+Rate = tuple[int, float]  # burst size, and calls per second
 
 
 class RateSlots:
-    """Places in one Redis."""
+    """Rate slots in one Redis, shared by all processes of a bot."""
 
     def __init__(self, url: str, bot_id: int, identity: Callable[[], str] = read_identity) -> None:
-        """`identity` asks for the database's; it is called once, when the first slot is taken."""
+        """`identity` reads the database's identity; called once, when the first slot is taken."""
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
         )
@@ -79,19 +79,21 @@ class RateSlots:
         self._end = self._redis.register_script(_END)
         self._bot_id = bot_id
         self._read_identity = identity
-        self._prefix = ""  # of all keys, once it is known
+        self._prefix = ""  # prefix of all keys; "" until the identity has been read
         self._away_until = -math.inf
         self._is_away = False
 
     @property
     def is_away(self) -> bool:
-        """Whether Redis did not answer when it was last asked."""
+        """Whether the last request to Redis failed."""
         return self._is_away
 
     async def take(self, chat: str, rate: Rate, most: int, call: str) -> float:
-        """Take a slot for a call if fewer than `most` count; else return how long to wait.
+        """Take a slot for a call, if the chat's rate allows and fewer than `most` calls count.
 
-        Without Redis it is as if it were taken.
+        Returns:
+            0 if the slot was taken or Redis does not answer, else the seconds to wait before
+            asking again.
         """
         burst, per_s = rate
         values: list[str | float] = [burst / per_s, 1 / per_s, most, call, LOST_AFTER_S]
@@ -103,7 +105,7 @@ class RateSlots:
         return float(await self._ask(take) or 0)
 
     async def end(self, call: str) -> None:
-        """Have a call that has ended count for a second more."""
+        """Report that a call has ended; it then counts for one more second."""
 
         async def end(prefix: str) -> Any:
             return await self._end(keys=[f"{prefix}window"], args=[call])
@@ -111,7 +113,7 @@ class RateSlots:
         await self._ask(end)
 
     async def hold(self, chat: str, for_s: float) -> None:
-        """Have no process write to a chat for so long: Telegram said so."""
+        """Stop all processes from sending to a chat for `for_s` seconds, as Telegram asked."""
 
         async def hold(prefix: str) -> Any:
             return await self._redis.set(f"{prefix}hold:{chat}", "1", px=math.ceil(for_s * 1000))
@@ -122,7 +124,7 @@ class RateSlots:
         await self._redis.aclose()
 
     async def _ask(self, ask: Callable[[str], Awaitable[Any]]) -> Any:
-        """Ask Redis for something about keys with a prefix; None while it does not answer."""
+        """Call `ask` with the key prefix and return its result; None while Redis is away."""
         if time.monotonic() < self._away_until:
             return None
         try:

@@ -1,6 +1,7 @@
-"""What Telegram's refusals mean: what to leave out, and what has certainly not arrived.
+"""Interprets Telegram's errors: whether the topic or the length is at fault, or nothing arrived.
 
-Telegram has words for them and no codes; these are of its server's source and of public reports.
+Telegram gives error texts and no codes. The patterns here come from its server's source code and
+from public reports.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from pipeline.bot.static_reply import ReplyTarget
 
 logger = logging.getLogger(__name__)
 
-# What the library stumbles over in an answer of another shape than the Bot API's.
+# Exceptions that the library raises on an answer that is not in the Bot API's format.
 ODD_ANSWERS = (AttributeError, KeyError, TypeError, ValueError)
 
 _TOPIC_IS_GONE = re.compile(r"thread not found|topic[_ ](closed|deleted|id)", re.IGNORECASE)
 _IS_TOO_LONG = re.compile(r"too[_ ]long", re.IGNORECASE)
-_NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # httpx's names
+_NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # names of httpx exceptions
 
 
 def not_the_bot_api(error: Exception) -> str:
-    """Return the line about a server that answers, but not as Telegram's Bot API does."""
+    """Return an error message about a server that does not answer like Telegram's Bot API."""
     return (
         f"{settings.TELEGRAM_API_BASE_URL} does not answer as Telegram's Bot API does "
         f"({type(error).__name__}): check TELEGRAM_API_BASE_URL."
@@ -34,17 +35,17 @@ def not_the_bot_api(error: Exception) -> str:
 
 
 def is_about_the_topic(error: BadRequest) -> bool:
-    """Tell whether a message was refused because its topic is closed or gone."""
+    """Tell whether a message was refused because its topic is closed or deleted."""
     return bool(_TOPIC_IS_GONE.search(str(error)))
 
 
 def is_too_long(error: BadRequest) -> bool:
-    """Tell whether a message was refused for its length, which Telegram counts after parsing."""
+    """Tell whether a message was refused as too long; Telegram counts its length after parsing."""
     return bool(_IS_TOO_LONG.search(str(error)))
 
 
 async def where_it_can(target: ReplyTarget, send: Callable[..., Awaitable[Message]]) -> Message:
-    """Send to a topic and as a reply; should the topic be closed or gone, without it."""
+    """Send to the target; if its topic is closed or deleted, retry without topic, then plainly."""
     *wanted, last = target.options
     for options in wanted:
         try:
@@ -57,7 +58,10 @@ async def where_it_can(target: ReplyTarget, send: Callable[..., Awaitable[Messag
 
 
 def never_arrived(error: Exception) -> bool:
-    """Tell whether a request certainly did nothing: no connection, or an error in reply."""
+    """Tell whether a failed request certainly had no effect.
+
+    True if no connection was made, or if Telegram replied with an error.
+    """
     cause = error.__cause__
     if not isinstance(error, TelegramError):
         return False

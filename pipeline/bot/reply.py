@@ -1,8 +1,8 @@
-"""One answer as the member sees it: a placeholder at once, stages while it works, then the text.
+"""The live reply to a message: a placeholder at once, stages during the run, then the answer.
 
-Placeholder and stages are shown by tasks of their own, slowly enough for Telegram's limits; the run
-does not wait for them, and an answer that comes before its placeholder could be sent goes without
-one. What must survive a restart lies in the outbox.
+Background tasks show the placeholder and the stages, slowly enough for Telegram's limits. The run
+does not wait for them, and an answer that is ready before its placeholder could be sent goes out
+without one. Everything that must survive a restart is in the outbox.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from pipeline.journal.fencing import Superseded
 
 PRIVATE_EDIT_EVERY_S = 1.5
 GROUP_EDIT_EVERY_S = 3.0  # a group has 20 messages a minute, edits included
-STAGE_EDIT_ENDS_WITHIN_S = 10.0  # the library gives up a request before that
-# After so long a wait a placeholder tells the member nothing new, and only delays answers. The
-# shorter time is for a rush, while other members wait, too.
+STAGE_EDIT_ENDS_WITHIN_S = 10.0  # longer than the library's own timeout of a request
+# Once a message has waited this long, a placeholder tells the member nothing new and only delays
+# answers. The shorter time applies in a rush, while other members wait, too.
 WAITED_IN_A_RUSH, WAITED = timedelta(seconds=5), timedelta(seconds=60)
 
 logger = logging.getLogger(__name__)
 
 
 def is_placeholder_due(waited: timedelta, *, is_rush: bool) -> bool:
-    """Tell whether a message that has waited so long for its turn is to have a placeholder."""
+    """Tell whether a message that has waited this long for its turn should get a placeholder."""
     return waited < (WAITED_IN_A_RUSH if is_rush else WAITED)
 
 
 class LiveReply:
-    """The reply to one message."""
+    """The reply to one message, from placeholder to answer."""
 
     def __init__(
         self,
@@ -52,7 +52,10 @@ class LiveReply:
         edit_every_s: float = PRIVATE_EDIT_EVERY_S,
         has_placeholder: bool = True,
     ) -> None:
-        """`edit_every_s` lies between two stages; for a placeholder see `is_placeholder_due`."""
+        """`edit_every_s` is the minimum time between two stages.
+
+        For `has_placeholder`, see `is_placeholder_due`.
+        """
         self._outbox = outbox
         self._has_placeholder = has_placeholder
         self._edit_every_s = edit_every_s
@@ -63,17 +66,17 @@ class LiveReply:
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
-        """Show the placeholder, and stages in it until the block ends.
+        """Show the placeholder, and the stages in it until the block ends.
 
         Raises:
-            TelegramError: this chat takes no placeholder, so it would take no answer.
+            TelegramError: this chat accepts no placeholder, so it would accept no answer either.
         """
         showing = asyncio.create_task(self._show_placeholder(), name="placeholder")
         editor = asyncio.create_task(self._show_stages(), name="stages")
         try:
             if self._has_placeholder:
                 await self._shown_or_held_up(showing)
-            # A first stage at once would put off a quick answer: edits keep their distance.
+            # Edits are spaced out, so a first stage shown at once would delay a quick answer.
             self._next_edit_at = time.monotonic() + self._edit_every_s
             yield
         except asyncio.CancelledError:
@@ -84,22 +87,23 @@ class LiveReply:
             await self._call_off(showing)
 
     def stage(self, title: str) -> None:
-        """Name what is being done now; returns at once."""
+        """Set the title of the current stage; returns at once."""
         self._stages.append(title)
         self._changed.set()
 
     async def close(self, chunks: Sequence[Chunk], buttons: Buttons = ()) -> None:
-        """Turn the placeholder into the answer and send what does not fit into it.
+        """Turn the placeholder into the answer, and send the remaining chunks as new messages.
 
-        The answer keeps no distance from the last stage: the limiter knows what Telegram takes.
+        The answer does not wait `edit_every_s` after the last stage: the limiter does what Telegram
+        requires.
         """
         await self._outbox.keep(chunks, buttons)
         await self._outbox.deliver()
 
     async def _shown_or_held_up(self, showing: asyncio.Task[None]) -> None:
-        """Wait for the placeholder, unless its turn comes later.
+        """Wait until the placeholder is shown, or until it has to wait for its turn.
 
-        A chat that takes no placeholder costs no run.
+        Raises the placeholder's error, so that no run is paid for in a chat that accepts none.
         """
         held_up = asyncio.create_task(
             self._outbox.placeholder_is_held_up(), name="placeholder held up"
@@ -116,7 +120,7 @@ class LiveReply:
             await self._outbox.show_placeholder(texts.PLACEHOLDER)
 
     async def _call_off(self, showing: asyncio.Task[None]) -> None:
-        """Do without the placeholder if it has not left; one that has is turned into the answer."""
+        """Cancel the placeholder if it has not been sent yet; otherwise wait until it is shown."""
         if not self._outbox.placeholder_has_left:
             await end([showing])
         await asyncio.wait({showing})
@@ -127,7 +131,7 @@ class LiveReply:
             logger.info("no placeholder could be shown: %s", error)
 
     async def _show_stages(self) -> None:
-        """Edit the latest stage in, no more often than Telegram likes."""
+        """Show the latest stage in the placeholder, no more often than Telegram's limits allow."""
         wait_s = self._edit_every_s
         while True:
             await self._changed.wait()
@@ -140,11 +144,14 @@ class LiveReply:
                 try:
                     await self._outbox.edit_placeholder(f"{self._stages[-1]}…")
                 except RetryAfter as error:
-                    wait_s = max(wait_s, seconds(error))  # this chat only
+                    wait_s = max(wait_s, seconds(error))  # slows down only this reply
             self._next_edit_at = time.monotonic() + wait_s
 
     async def _stop(self, editor: asyncio.Task[None]) -> None:
-        """Let an edit that is under way arrive; cut off, it could overtake what comes after it."""
+        """End the stages, but let an edit in flight finish: cancelled, it may overwrite the answer.
+
+        Telegram may process a cancelled request after the next one.
+        """
         self._closing.set()
         self._changed.set()
         _, late = await asyncio.wait({editor}, timeout=STAGE_EDIT_ENDS_WITHIN_S)

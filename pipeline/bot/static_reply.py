@@ -1,4 +1,4 @@
-"""Fixed reply texts with their buttons, and the chat topic and message that a reply goes to."""
+"""Static replies with their buttons, and the target (topic and message) of a reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 
 from pipeline.models.inbox import ReplyKind
 
-# Rows of buttons: a label, and what comes back when it is pressed.
+# Rows of buttons; each button is a label and the callback data that a press sends back.
 Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
 Also: TypeAlias = Callable[[], object] | None
 
@@ -28,17 +28,17 @@ class StaticReply:
 
 @dataclass(frozen=True, slots=True)
 class ReplyTarget:
-    """The topic that a reply goes to, and in a group the message that it is a reply to."""
+    """The topic to send a reply to and, in a group, the id of the message that it answers."""
 
     topic: int | None = None
     message_id: int | None = None
 
     @property
     def options(self) -> list[dict[str, Any]]:
-        """Return the options of a sending call, the preferred ones first.
+        """Return the keyword arguments of a send call, in the order in which to try them.
 
-        The others are for a topic that has been closed or deleted since: a reply without the topic,
-        then neither.
+        With a topic there are fallbacks, because it may be closed or deleted by now: first the
+        reply without the topic, then neither.
         """
         reply = None
         if self.message_id is not None:
@@ -51,12 +51,12 @@ class ReplyTarget:
 
 
 def as_lists(buttons: Buttons) -> list[list[list[str]]]:
-    """Return the buttons as the database stores them."""
+    """Return the buttons as nested lists, the form in which the database stores them."""
     return [[list(button) for button in row] for row in buttons]
 
 
 def keyboard(rows: Sequence[Sequence[Sequence[str]]]) -> InlineKeyboardMarkup | None:
-    """Return the buttons as Telegram takes them."""
+    """Return the rows of buttons as an inline keyboard; None if there are no rows."""
     if not rows:
         return None
     return InlineKeyboardMarkup(

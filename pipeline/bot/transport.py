@@ -1,8 +1,9 @@
-"""Requests to Telegram: their TLS, and updates that are stored before they are acknowledged.
+"""HTTP requests to Telegram: TLS setup, and storing of updates before they are acknowledged.
 
-The next `getUpdates` acknowledges what the last one brought. So its answer is stored inside the
-request, raw and before anything parses it, and the library gets hollow updates. If storing fails,
-nothing is acknowledged and the same updates come again: to the library that is a network error.
+Each `getUpdates` call acknowledges the updates that the previous call returned. So the answer is
+stored within the request, raw and before the library parses it, and the library gets updates that
+consist of an id only. If storing fails, the library sees a network error, nothing is acknowledged,
+and Telegram sends the same updates again.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ _UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the context that all requests share: reading the certificates takes 15 ms.
+    """Return the TLS context that all requests share, because reading certificates takes 15 ms.
 
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment are used, as python-telegram-bot does.
+    The environment's `SSL_CERT_FILE` and `SSL_CERT_DIR` are honored, as python-telegram-bot does.
     """
     return httpx.create_ssl_context()
 
 
 class NotTheBotApi(TelegramError):
-    """What answers is not Telegram's Bot API, or something stands before it."""
+    """The answer is not from Telegram's Bot API: a wrong server, or a proxy in between."""
 
 
 class PersistingRequest(HTTPXRequest):
-    """Requests for updates, whose answers are stored before the library sees them."""
+    """HTTP client for `getUpdates` that stores each answer before the library sees it."""
 
     def __init__(self, bot_id: int, add_tasks: AddTasks, **options: Any) -> None:
         super().__init__(**options)
@@ -58,11 +59,11 @@ class PersistingRequest(HTTPXRequest):
         *timeouts: Any,
         **more: Any,
     ) -> tuple[int, bytes]:
-        """Make the request; reduce an answer to getUpdates to the updates' ids.
+        """Make the request; store a getUpdates answer and return the updates' ids in its place.
 
         Raises:
-            NotTheBotApi: the answer is not a list of updates. Whatever else this raises is a
-                NetworkError to the library's callers.
+            NotTheBotApi: the answer is not a list of updates. The library turns any other
+                exception into a NetworkError for its callers.
         """
         code, payload = await super().do_request(url, method, request_data, *timeouts, **more)
         if code != 200 or not url.endswith("/getUpdates"):
@@ -79,15 +80,15 @@ class PersistingRequest(HTTPXRequest):
 
 
 def updates_in(answer: str) -> list[Json]:
-    """Return the updates in an answer; of one that cannot be read nothing but its id.
+    """Return the updates in an answer; an update that cannot be parsed is reduced to its id.
 
     Raises:
-        One of UNREADABLE: it is no list of updates.
+        One of UNREADABLE: the answer is not a list of updates.
     """
     try:
         updates = json.loads(answer)["result"]
     except (RecursionError, ValueError):
-        # A thousand deep, or a number of 5,000 digits: in one of them.
+        # One update is nested too deeply (about 1,000 levels) or has a number of 5,000 digits.
         found = _RESULT.match(answer)
         if found is None:
             raise
@@ -98,7 +99,7 @@ def updates_in(answer: str) -> list[Json]:
 
 
 def _parts_of(array: str) -> Iterator[str]:
-    """Yield the elements of an array of objects, however deep they are."""
+    """Yield the elements of a JSON array of objects as text, however deeply they are nested."""
     depth, start = 0, 0
     for token in _BRACKETS.finditer(array):
         if token[0] in ("[", "{"):

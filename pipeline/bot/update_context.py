@@ -1,4 +1,4 @@
-"""What handlers get beside the update: the claim on its task, its row and its outbox."""
+"""The context that handlers get with an update: the claim on its task, its row and its outbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.queue.base import Claim
 
 
 class UpdateContext(CallbackContext[Any, Any, Any, Any]):
-    """One attempt at one update."""
+    """Context of one attempt to handle one update."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class UpdateContext(CallbackContext[Any, Any, Any, Any]):
         self.claim = claim
         self.row = row
         self.outbox = outbox
-        self.replied_to = replied_to  # the message that this one is a reply to
+        self.replied_to = replied_to  # id of the message that the update's message replies to
         self.was_handled = False
 
     @property
@@ -38,23 +38,23 @@ class UpdateContext(CallbackContext[Any, Any, Any, Any]):
 
     @classmethod
     def from_update(cls, update: object, application: Any) -> UpdateContext:
-        """Return the context that `UpdateApplication.handle` was given; the library calls this."""
+        """Return the context passed to `UpdateApplication.handle`; called by the library."""
         context: UpdateContext = application.contexts[id(update)]
         return context
 
 
 class UpdateApplication(Application[Any, UpdateContext, Any, Any, Any, Any]):
-    """Passes handlers a context made beforehand, and raises their errors.
+    """Application that passes a prepared context to handlers and raises their errors.
 
-    The library would log an error and count the update as handled.
+    The library itself would log an error and treat the update as handled.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.contexts: dict[int, UpdateContext] = {}  # by the id of the update's object
+        self.contexts: dict[int, UpdateContext] = {}  # by `id()` of the update object
 
     async def handle(self, update: Update, context: UpdateContext) -> None:
-        """Call the update's handler with this context."""
+        """Call the handler that matches the update, with this context."""
         self.contexts[id(update)] = context
         try:
             await self.process_update(update)

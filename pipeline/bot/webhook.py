@@ -1,4 +1,4 @@
-"""Where Telegram delivers updates: to this installation's webhook, or to a poller."""
+"""Set and delete the bot's webhook; without a webhook, a poller fetches the updates."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pipeline.bot.intake import ALLOWED_UPDATES
 from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api
 from pipeline.models import Poller
 
-AT_ONCE = 40  # connections that Telegram opens; it delivers one chat's updates one by one
+AT_ONCE = 40  # parallel connections from Telegram; it delivers each chat's updates one by one
 
 
 class WebhookRefused(Exception):
-    """Telegram did not do it; the message says why."""
+    """Telegram did not set or delete the webhook; the message says why."""
 
 
 async def set_webhook() -> WebhookInfo:
-    """Have updates delivered to TELEGRAM_WEBHOOK_URL; what waits is kept.
+    """Have updates delivered to TELEGRAM_WEBHOOK_URL, and return the webhook's status.
+
+    Pending updates are kept.
 
     Raises:
         WebhookRefused: Telegram cannot be reached or refuses.
@@ -43,7 +45,7 @@ async def set_webhook() -> WebhookInfo:
 
 
 async def delete_webhook() -> None:
-    """Delete the webhook, so that updates wait for a poller; pending ones are kept.
+    """Delete the webhook, so that updates wait for a poller; pending updates are kept.
 
     Raises:
         WebhookRefused: Telegram cannot be reached or refuses.
@@ -58,14 +60,14 @@ async def delete_webhook() -> None:
 
 
 def _remember(bot_id: int, username: str) -> None:
-    """Note the bot's name: invite links need it, and no poller notes it."""
+    """Store the bot's username: invite links need it, and with a webhook no poller stores it."""
     known = {"username": username}
     try:
         Poller.objects.update_or_create(
             bot_id=bot_id, defaults=known, create_defaults={**known, "heard_at": timezone.now()}
         )
     finally:
-        connection.close()  # this thread's own: only this code can close it
+        connection.close()  # belongs to this worker thread, so nothing else can close it
 
 
 def _bot() -> Bot:
