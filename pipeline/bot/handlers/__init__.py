@@ -1,4 +1,4 @@
-"""What the bot does with each kind of update."""
+"""Handlers of the bot: registers one for each command, kind of message and button."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ __all__ = ["COMMANDS", "add_handlers"]
 def add_handlers(
     application: Application[Any, Any, Any, Any, Any, Any], support: Support, mine: Mine
 ) -> None:
-    """Register every handler; the first that matches an update takes it."""
-    # Only what a person has just written: no edits, no posts of channels.
+    """Register all handlers in order; the first one that matches an update handles it."""
+    # New messages only: no edits and no channel posts.
     new = filters.UpdateType.MESSAGE
     picture = filters.PHOTO | filters.Document.IMAGE
     static_replies = {

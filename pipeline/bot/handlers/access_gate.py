@@ -1,4 +1,4 @@
-"""Before a message is handled: who is it from, and may it be read."""
+"""Access check before a message is handled: who sent it, and may it be read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pipeline.models.inbox import ReplyKind
 async def admitted(
     context: UpdateContext, message: Message, user: User, alert: NotifyOperators
 ) -> Member | None:
-    """Return the member whose message may be handled; None when all has been said already.
+    """Return the member whose message may be handled; None if it has been answered here.
 
-    Strangers get one line, and a message that holds a key is not read.
+    People without access get a refusal. A message that holds an API key is not handled as a
+    question; a key pasted by a member is checked, and stored if it is valid.
     """
     who = await visitor(user, _invite_in(message))
     if who.refusal:
@@ -35,7 +36,7 @@ async def admitted(
 
 
 def notify_operators(who: Visitor, alert: NotifyOperators) -> None:
-    """Alert the operators of a person who has not been here before and waits for them."""
+    """Alert the operators if a new person is waiting for approval."""
     if who.is_new:
         alert(
             f"{who.member} (Telegram id {who.member.telegram_id}) is waiting for approval. "
@@ -44,6 +45,6 @@ def notify_operators(who: Visitor, alert: NotifyOperators) -> None:
 
 
 def _invite_in(message: Message) -> str:
-    """Return the secret that Telegram hands over with /start when a person opens an invite link."""
+    """Return the secret that Telegram sends with /start when an invite link is opened, else ""."""
     command, _, secret = (message.text or "").partition(" ")
     return secret.strip() if command == "/start" else ""

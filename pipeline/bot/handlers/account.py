@@ -1,4 +1,4 @@
-"""What members see and change of their own: models, reasons, settings, memory and its erasure."""
+"""Commands about a member's own account: /model, /why, /settings, /memory and /forget."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pipeline.people.conversation import last_run, reasons, run_behind, todays_m
 from pipeline.running.decisions import NoPayer
 from pipeline.running.run_service import RunService
 
-MINE = "mine:"  # begins the data of these buttons
+MINE = "mine:"  # prefix of the callback data of these buttons
 FORGET_KEY, FORGET_MEMORY, FORGET_ALL = f"{MINE}key", f"{MINE}memory", f"{MINE}all"
 
 
 class Mine:
-    """The commands about a member's own matters."""
+    """Account commands that need the run service."""
 
     def __init__(self, service: RunService) -> None:
         self._service = service
 
     async def show_models(self, context: UpdateContext, member: Member) -> StaticReply:
-        """Say for each agent which model would run now, why, and who would pay."""
+        """Return for each agent which model would run now, why, and who would pay."""
         decisions = await self._service.decisions(member)
         choices = {a: found for a, found in decisions.items() if not isinstance(found, NoPayer)}
         said = await sync_to_async(todays_models)(choices, today=timezone.localdate())
@@ -43,7 +43,7 @@ class Mine:
 
 
 async def show_why(context: UpdateContext, member: Member) -> StaticReply:
-    """Say why the models of an answer answered: of the one replied to, or the last."""
+    """Return which models wrote an answer, and why: the answer replied to, else the last one."""
     row = context.row
     run = None
     if context.replied_to is not None and row.chat_id is not None:
@@ -56,7 +56,7 @@ async def show_why(context: UpdateContext, member: Member) -> StaticReply:
 
 
 async def show_settings(context: UpdateContext, member: Member) -> StaticReply:
-    """Say who pays, with which model, and offer to change it."""
+    """Return who pays and the member's own model, with buttons to change the payer."""
     own_model = member.model_id or texts.DEFAULT_MODEL
     text = texts.SETTINGS.format(payer=payer_of(member), model=own_model)
     if member.key_ciphertext:
@@ -66,7 +66,7 @@ async def show_settings(context: UpdateContext, member: Member) -> StaticReply:
 
 
 async def show_memory(context: UpdateContext, member: Member) -> StaticReply:
-    """Show all that is remembered of a member, and offer to erase it."""
+    """Return all facts remembered about a member, with a button to erase them."""
     facts = await sync_to_async(memory.holding)(member)
     if not facts:
         return StaticReply(texts.NOTHING_REMEMBERED)
@@ -76,12 +76,12 @@ async def show_memory(context: UpdateContext, member: Member) -> StaticReply:
 
 
 async def offer_to_forget(context: UpdateContext, member: Member) -> StaticReply:
-    """Say what /forget erases; only the button does it."""
+    """Return what /forget erases, with a button; only the button erases it."""
     return StaticReply(texts.FORGET, [[(texts.FORGET_ALL, FORGET_ALL)]])
 
 
 async def forget(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
-    """Erase what the pressed button says."""
+    """Erase the member's key, memory or all data, depending on the button that was pressed."""
     await answer(query)
     if query.data == FORGET_KEY:
         return StaticReply(texts.KEY_FORGOTTEN, also=partial(_forget_key, member))
@@ -95,6 +95,6 @@ async def forget(context: UpdateContext, member: Member, query: CallbackQuery) -
 
 def _forget_key(member: Member) -> None:
     member.forget_key()
-    member.model_id = ""  # it was that provider's
+    member.model_id = ""  # the model was that provider's
     fields = ["provider", "key_ciphertext", "key_fingerprint", "model_id"]
     member.save(update_fields=fields)

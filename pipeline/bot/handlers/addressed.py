@@ -1,8 +1,9 @@
-"""Which messages are meant for the bot: all in a private chat, in a group those that say so.
+"""Decides which messages address the bot: all in a private chat, and in a group some.
 
-A message says so by a mention, by a command with the bot's name, in a text or beneath a picture or
-file, or as a reply to the bot. Of those only what Telegram writes itself (a person joined, a pinned
-message, a payment) is left without an answer.
+In a group, a message addresses the bot by a mention, by a command with the bot's name (in a text or
+in the caption of a picture or file), or by replying to the bot. All addressed messages are
+answered, except the service messages that Telegram itself writes (a person joined, a pinned
+message, a payment).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ COMMAND_NAMES = frozenset(name for name, _ in COMMANDS)
 
 
 class _Addressed(filters.MessageFilter):
-    """Matches a message that mentions the bot, commands it by name or replies to it."""
+    """Filter for messages that mention the bot, name it in a command, or reply to it."""
 
     def filter(self, message: Message) -> bool:
         original = message.reply_to_message
@@ -52,7 +53,7 @@ class _Addressed(filters.MessageFilter):
 
 
 class _Content(filters.MessageFilter):
-    """Matches what a person has put into a message beside words and pictures."""
+    """Filter for messages with a caption or content other than text: a picture, file, voice etc."""
 
     def filter(self, message: Message) -> bool:
         cut_out = message.api_kwargs.get(CUT_OUT, ())
@@ -62,13 +63,13 @@ class _Content(filters.MessageFilter):
 
 
 def is_addressed(row: TelegramUpdate, bot: Bot) -> bool:
-    """Tell whether a stored update is meant for the bot, even if its message_id is unusable."""
+    """Tell whether a stored update addresses the bot, even if its message_id is unusable."""
     if row.chat_id == row.user_id:
         return True
     raw = json.loads(row.raw)
     message = raw.get("message")
     if isinstance(message, dict):
-        # Stands in for a broken id; with any other such fault it counts as not addressed.
+        # Replaces an id that may be broken; an update with any other fault counts as not addressed.
         raw["message"] = message | {"message_id": 0}
     try:
         update = parse(raw, bot)
@@ -83,7 +84,7 @@ def is_addressed(row: TelegramUpdate, bot: Bot) -> bool:
 
 
 def _is_bare_command(message: Message) -> bool:
-    """Tell whether a message begins with a command that the bot knows, without a name behind it."""
+    """Tell whether a message begins with a known command that is not followed by a bot name."""
     first = next(iter(message.entities), None)
     if first is None or first.type != MessageEntity.BOT_COMMAND or first.offset:
         return False
@@ -91,7 +92,7 @@ def _is_bare_command(message: Message) -> bool:
 
 
 def without_mention(message: Message, text: str) -> str:
-    """Return a message's text without the bot's name, which is no part of a question."""
+    """Return `text`, the message's text or caption, without mentions of the bot."""
     for entity in reversed(_entities(message)):
         if is_of_bot(message, entity):
             start = _index(text, entity.offset)
@@ -107,7 +108,7 @@ def is_of_bot(message: Message, entity: MessageEntity) -> bool:
 
 
 def is_command_to_bot(message: Message, entity: MessageEntity) -> bool:
-    """Tell whether an entity is a command that names the bot, or one beneath a picture or file."""
+    """Tell whether an entity is a command with the bot's name, or a known one in a caption."""
     if entity.type != MessageEntity.BOT_COMMAND:
         return False
     command, _, name = _said(message, entity)[1:].partition("@")
@@ -126,7 +127,7 @@ def _entities(message: Message) -> list[MessageEntity]:
 
 
 def _index(text: str, utf16_units: int) -> int:
-    """Return where so many UTF-16 units of a text end: Telegram counts in them."""
+    """Convert an offset in UTF-16 units, which Telegram uses, to an index into the string."""
     encoded = text.encode("utf-16-le", "surrogatepass")[: 2 * utf16_units]
     return len(encoded.decode("utf-16-le", "ignore"))
 

@@ -1,7 +1,7 @@
-"""The buttons beneath an answer: each does its part once, for the member whose answer it is.
+"""Buttons beneath an answer; each works once, for the member who got the answer.
 
-What a press carries is only a name and an id; whether it may, the rows say. A press that wants
-another run lines up in its chat like a message, so that two answers never mix.
+The callback data contains only an action and a run id; permission is checked against the database.
+A press that needs another run is queued in its chat like a message, so that two answers never mix.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pipeline.people.conversation import conversation_of
 from pipeline.queue.base import AddTasks
 from pipeline.running.config import PipelineInvalid, UnknownPipeline, load_pipeline
 
-RUN = "run:"  # begins the data of these buttons
+RUN = "run:"  # prefix of the callback data of these buttons
 FAILED = (RunStatus.FAILED, RunStatus.GIVEN_UP)
 WANTS_A_RUN = {Action.REGENERATE, Action.SHORTER}
 
 
 @dataclass(frozen=True, slots=True)
 class Pressed:
-    """What a press is about, and whether it is the first of its kind."""
+    """A permitted press: its run and action, and whether it is the first press for them."""
 
     run: PipelineRun
     action: Action
@@ -43,28 +43,28 @@ class Pressed:
 
 
 def buttons_of(run_id: UUID, pipeline: str) -> Buttons:
-    """Return the buttons that a pipeline's definition wants beneath the answer of a run."""
+    """Return the buttons that a pipeline's definition lists, for the answer of a run."""
     try:
         rows = load_pipeline(pipeline).buttons
-    except (UnknownPipeline, PipelineInvalid):  # it was taken out while the run was under way
+    except (UnknownPipeline, PipelineInvalid):  # removed or broken while the run was in progress
         return ()
     return [[(action.label, f"{RUN}{action}:{run_id.hex}") for action in row] for row in rows]
 
 
 def retry_of(run_id: UUID) -> Buttons:
-    """Return the button beneath a line that says why there is no answer."""
+    """Return the "Try again" button, shown beneath an error in place of an answer."""
     return [[(texts.TRY_AGAIN, f"{RUN}{Action.REGENERATE}:{run_id.hex}")]]
 
 
 async def noted(
     row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks
 ) -> Pressed | None:
-    """Record a press, with a place in line if it wants a run; None if they may not press it."""
+    """Record a press, and queue a task if it needs a run; None if the member may not press it."""
     return await sync_to_async(_note)(row, member, data, add_tasks)
 
 
 async def wanted(context: UpdateContext, member: Member, query: CallbackQuery) -> Ask | None:
-    """Return the run that a press in line asks for; None if it did not count."""
+    """Return the run requested by a queued press; None if the press was not recorded."""
     press = await Press.objects.select_related("run").filter(update=context.row).afirst()
     return await sync_to_async(_ask)(press) if press is not None else None
 
@@ -78,7 +78,7 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
         wanted_id = UUID(run_id)
     except ValueError:
         return None
-    # Of what failed there is nothing to shorten, to save or to explain.
+    # A failed run has no answer to shorten, save or explain.
     endings = (RunStatus.OK, *FAILED) if name == Action.REGENERATE else (RunStatus.OK,)
     run = PipelineRun.objects.filter(
         pk=wanted_id, member=member, update__chat_id=row.chat_id, status__in=endings
@@ -92,14 +92,14 @@ def _note(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTasks) -
     if is_new and action in WANTS_A_RUN:
         message = json.loads(row.raw)["callback_query"]["message"]
         lane = lane_of({"message": {**message, "entities": []}})
-        # An exercise that could not be judged is judged by the run to come.
+        # If the exercise's answer could not be judged, the new run judges it.
         Exercise.objects.filter(answer__run=run, score=None).update(answer=row)
         add_tasks([Task(kind=TaskKind.MESSAGE, lane=lane, update=row)])
     return Pressed(run, action, is_first=press.update_id == row.pk)
 
 
 def _is_pruned(run: PipelineRun) -> bool:
-    """Tell whether what was asked is no longer kept, so that nothing can go on from it."""
+    """Tell whether the run's inputs have been deleted, so that it cannot be continued."""
     return run.user_message_id is run.background_id is run.image_id is None
 
 

@@ -1,4 +1,4 @@
-"""What bypasses the order of a chat: /cancel, and the button beneath a message that was cut off."""
+"""Handlers that bypass a chat's queue: /cancel, "Show it here" of a lost message, old buttons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 async def cancel(context: UpdateContext, member: Member) -> StaticReply:
     """Stop the member's oldest open message in this chat and topic, and leave the open exercise."""
     message = json.loads(context.row.raw)["message"]
-    # The order that any other message of this place keeps.
+    # The lane of ordinary messages: without its entities, /cancel does not count as a command.
     lane = lane_of({"message": {**message, "entities": []}})
     is_stopping = await sync_to_async(request_stop)(message["chat"]["id"], member.telegram_id, lane)
     exercise = None
@@ -42,7 +42,7 @@ async def cancel(context: UpdateContext, member: Member) -> StaticReply:
 
 
 async def resend(update: Update, context: UpdateContext) -> None:
-    """Replace the note about a lost message by that message, on every press."""
+    """Replace the note about a lost message with the message itself, on every press."""
     query = update.callback_query
     if query is None:
         return
@@ -59,13 +59,13 @@ async def resend(update: Update, context: UpdateContext) -> None:
         await query.edit_message_text(
             row.text, entities=entities, reply_markup=keyboard(row.buttons)
         )
-    except BadRequest as error:  # it is there already, or its chat is gone
+    except BadRequest as error:  # the message is shown already, or the chat is gone
         logger.info("a message could not be shown again: %s", error)
 
 
 async def _resend_file(query: CallbackQuery, row: OutgoingMessage) -> None:
     """Send a lost file beneath the note about it: Telegram cannot edit a text into a file."""
-    if not isinstance(query.message, Message):  # too old for Telegram to say where it stands
+    if not isinstance(query.message, Message):  # too old: Telegram no longer provides the message
         return
     content = InputFile(row.text.encode(), filename=row.file_name)
     try:
@@ -75,7 +75,7 @@ async def _resend_file(query: CallbackQuery, row: OutgoingMessage) -> None:
 
 
 async def press_old_button(update: Update, context: UpdateContext) -> None:
-    """Answer a press on a button that an earlier release put there; unanswered it would spin."""
+    """Answer a press on an earlier release's button; unanswered, its loading state would stay."""
     query = update.callback_query
     if query is not None:
         context.was_handled = True
@@ -83,7 +83,7 @@ async def press_old_button(update: Update, context: UpdateContext) -> None:
 
 
 async def _asked_for(query: CallbackQuery) -> OutgoingMessage | None:
-    """Return the message that a press is about, if it was meant for the person who pressed."""
+    """Return the lost message that a press asks for; None unless it was meant for that person."""
     number = (query.data or "").removeprefix(RESEND)
     if query.message is None or not number.isdecimal() or len(number) > 18:
         return None

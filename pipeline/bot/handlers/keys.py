@@ -1,7 +1,8 @@
-"""Whose key pays for a member: the offer at the start, and a key that they paste.
+"""Chooses the payer for a member: the buttons of /start, and a key that the member pastes.
 
-A pasted key has been sealed on its way in (`pipeline.bot.intake`), and nothing else has seen it.
-Here the vendor is asked, the message is deleted, and the key moves to its owner's row.
+A pasted key was encrypted when its update was stored (`pipeline.bot.intake`), and nothing else has
+seen it. Here the vendor checks it, the member's message is deleted, and the key moves to the
+member's row.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from pipeline.models.inbox import TaskStatus
 
 logger = logging.getLogger(__name__)
 
-PAYER = "payer:"  # begins the data of a button that chooses who pays
+PAYER = "payer:"  # prefix of the callback data of the buttons that choose a payer
 TEAM = "team"
 
 
 def payer_of(member: Member) -> str:
-    """Say in one line who pays for a member's answers."""
+    """Return one line that says who pays for a member's answers."""
     if member.key_ciphertext:
         return texts.PAYS_OWN.format(
             provider=PROVIDERS[member.provider].title, fingerprint=member.key_fingerprint
@@ -41,7 +42,7 @@ def payer_of(member: Member) -> str:
 
 
 def payers(member: Member) -> Buttons:
-    """Return the buttons with which a member without a key chooses who pays."""
+    """Return the buttons with which a member chooses a payer; none if they have their own key."""
     if member.key_ciphertext:
         return []
     own = [
@@ -52,8 +53,8 @@ def payers(member: Member) -> Buttons:
 
 
 async def choose_payer(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
-    """Say what to do next for the payer whose button was pressed."""
-    await answer(query)  # at once, or the button keeps waiting
+    """Return what the member has to do next for the payer whose button they pressed."""
+    await answer(query)  # first, because the button shows a loading state until then
     chosen = (query.data or "").removeprefix(PAYER)
     provider = PROVIDERS.get(chosen)
     if provider is not None:
@@ -68,7 +69,10 @@ async def choose_payer(context: UpdateContext, member: Member, query: CallbackQu
 
 
 async def take_key(context: UpdateContext, message: Message, member: Member) -> None:
-    """Have the vendor check a pasted key, keep it if it works, and say how that went."""
+    """Delete the message with a key, have the vendor check the key, store it if valid, and reply.
+
+    If the message is not a key only, nothing is stored, and the reply says how to send one.
+    """
     deleted = await _put_away(context.row, message)
     pasted = await PastedKey.objects.filter(update=context.row).afirst()
     if pasted is None:
@@ -78,7 +82,7 @@ async def take_key(context: UpdateContext, message: Message, member: Member) -> 
     provider = PROVIDERS[pasted.provider]
     words, settle = texts.KEY_KEPT, partial(_keep, member, pasted)
     try:
-        # Which model is asked later does not matter for the check.
+        # The check does not depend on the model, so any model will do.
         await create_provider(
             pasted.provider,
             pasted.sealed,
@@ -100,16 +104,16 @@ async def take_key(context: UpdateContext, message: Message, member: Member) -> 
 
 
 def forget_pasted(row: TelegramUpdate) -> None:
-    """Erase the key that came with an update, if one did."""
+    """Erase the pasted key that came with an update, if there is one."""
     PastedKey.objects.filter(update=row).delete()
 
 
 def _keep(member: Member, pasted: PastedKey) -> None:
-    # Read again: an operator may have changed the row while the vendor was asked.
+    # Read again: an operator may have changed the row during the vendor's check.
     owner = Member.objects.select_for_update().get(pk=member.pk)
     fields = ["provider", "key_ciphertext", "key_fingerprint"]
     if owner.provider != pasted.provider:
-        owner.model_id = ""  # it was another provider's
+        owner.model_id = ""  # the model was another provider's
         fields.append("model_id")
     owner.keep_sealed(pasted.sealed)
     owner.save(update_fields=fields)
@@ -117,7 +121,10 @@ def _keep(member: Member, pasted: PastedKey) -> None:
 
 
 async def _put_away(row: TelegramUpdate, message: Message) -> str:
-    """Delete a message that held a key, with all its parts, and return how that went."""
+    """Delete a message that held a key, with all its parts; return a line that says whether it did.
+
+    The bot deletes messages in private chats only.
+    """
     if message.chat.type != ChatType.PRIVATE:
         return texts.NOT_DELETED
     parts = row.joined.filter(tasks__status=TaskStatus.MERGED).order_by("pk")

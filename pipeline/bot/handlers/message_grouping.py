@@ -1,7 +1,8 @@
-"""Messages that belong together: what a member forwards, and their comment on it.
+"""Groups messages that belong together: forwarded messages and the member's comment on them.
 
-Telegram sends them one by one, in either order and a moment apart. The first of them waits that
-moment, takes the others along, and is answered for all; theirs is then no answer of their own.
+Telegram sends them one by one, in either order and a moment apart. The task of the first message
+waits for that moment, joins the others to it, and answers all of them together; the others then get
+no reply of their own.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from pipeline.journal.fencing import Lease
 from pipeline.models import PipelineRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 
-APART = timedelta(seconds=1)  # what comes later is a message of its own
-COMES_WITHIN = timedelta(seconds=0.3)  # so long is a next one waited for
+APART = timedelta(seconds=1)  # maximum gap between two messages of a group
+COMES_WITHIN = timedelta(seconds=0.3)  # how long to wait for the next message
 MAX_WAIT_S = 2.0
 MOST = 20
 
 
 async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Message]:
-    """Return a message and those that were sent together with it, in their order."""
+    """Return a message and those that were sent together with it, in order of arrival."""
     if not await PipelineRun.objects.filter(update=row).aexists():
         await _wait_for_more(row)
         await sync_to_async(_join)(row, lease)
-    # The parts of a paste are in the message already.
+    # Parts of a paste have been merged into the message's own text already.
     others = row.joined.exclude(tasks__status=TaskStatus.MERGED)
     raws = [other.raw async for other in others.order_by("pk")]
     bot = message.get_bot()
@@ -41,11 +42,11 @@ async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Me
 
 
 async def _wait_for_more(row: TelegramUpdate) -> None:
-    """Wait until nothing has come for a moment, at most two seconds in all."""
+    """Wait until no message of the group has come for 0.3 s, but at most 2 s in all."""
     ends_at = time.monotonic() + MAX_WAIT_S
     while time.monotonic() < ends_at:
         wait = await sync_to_async(_newest)(row) + COMES_WITHIN - timezone.now()
-        # A clock that was set back would have it wait for a time that is far ahead.
+        # If the clock was set back, the newest message may seem to lie far in the future.
         if not timedelta() < wait <= COMES_WITHIN:
             return
         await asyncio.sleep(wait.total_seconds())
@@ -57,7 +58,7 @@ def _newest(row: TelegramUpdate) -> datetime:
 
 @transaction.atomic
 def _join(row: TelegramUpdate, lease: Lease) -> None:
-    """Join the messages that belong to a message and that no task has begun to answer."""
+    """Join the following messages of the group, up to the first that a task has begun to answer."""
     lease.assert_held()
     for follower in _followers(row):
         task = Task.objects.select_for_update().filter(update=follower, kind=TaskKind.MESSAGE)
@@ -67,7 +68,10 @@ def _join(row: TelegramUpdate, lease: Lease) -> None:
 
 
 def _followers(row: TelegramUpdate) -> Iterator[TelegramUpdate]:
-    """Yield the messages that follow and belong to this one: of a comment and what it is about."""
+    """Yield the messages that follow this one and belong to its group.
+
+    A group has at most one comment (a message that is not forwarded) and one picture.
+    """
     rows = TelegramUpdate.objects.filter(
         bot_id=row.bot_id, chat_id=row.chat_id, user_id=row.user_id, kind="message"
     )

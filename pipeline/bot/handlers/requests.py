@@ -1,4 +1,4 @@
-"""What a message asks for: a pipeline and its inputs, or a static reply."""
+"""Turns a message into a request: a pipeline with its inputs, or a static reply."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ FETCH_WITHIN_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A run that a member wants."""
+    """A member's request for a run: the pipeline, its inputs and a picture."""
 
     pipeline: str
     question: Inputs
-    picture: PhotoSize | Document | None = None  # not fetched yet
+    picture: PhotoSize | Document | None = None  # not downloaded yet
 
     async def whole_question(self) -> Inputs:
-        """Return the question with its picture, as agents take it.
+        """Download the picture, if there is one, and return the inputs with it as base64 JPEG.
 
         Raises:
-            PictureRefused: it is not a picture that can be read, or Telegram has it no more.
-            TelegramError: Telegram does not hand it out now.
+            PictureRefused: the picture cannot be read, or Telegram does not have it any more.
+            TelegramError: Telegram does not deliver it now.
         """
         if self.picture is None:
             return self.question
@@ -49,15 +49,18 @@ class Ask:
 
 
 async def in_command(context: UpdateContext, message: Message, member: Member) -> Ask | str:
-    """Read a /support; a text instead of an Ask is the whole reply."""
+    """Parse a /support command into an Ask, or return a text that is the whole reply."""
     return await _ask(context, message, [message])
 
 
 async def in_message(context: UpdateContext, message: Message, member: Member) -> Ask | str:
-    """Read words, pictures and what was forwarded; "" for what another message answers for.
+    """Parse a message with text, a picture or forwarded content into an Ask, or return a reply.
 
-    A picture is sent as a photo or as a file. Of an album the first one that is meant for the bot
-    is looked at.
+    A picture may be sent as a photo or as a file; of an album, only the first message that
+    addresses the bot is read. In a private chat, messages sent together are combined.
+
+    Returns:
+        An Ask, or a text that is the whole reply; "" if another message's reply answers this one.
     """
     if context.row.joined_to_id is not None:
         return ""
@@ -70,7 +73,7 @@ async def in_message(context: UpdateContext, message: Message, member: Member) -
 
 
 async def in_other_content(context: UpdateContext, message: Message, member: Member) -> Ask | str:
-    """Say what can be read, once an album, to a voice message, a file and the like."""
+    """Return the reply to unsupported content such as voice messages; once per album, then ""."""
     return texts.NOT_UNDERSTOOD if await _number_in_album(context.row, message) == 1 else ""
 
 
@@ -78,7 +81,7 @@ async def _ask(context: UpdateContext, message: Message, together: list[Message]
     own = [words_of(one) for one in together if one.forward_origin is None]
     passed_on = [_quoted(one) for one in together if one.forward_origin is not None]
     picture = next((found for one in together if (found := _picture(one)) is not None), None)
-    if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # do not even fetch it
+    if picture is not None and (picture.file_size or 0) > MAX_BYTES:  # refuse before downloading
         return TOO_MANY_BYTES
     question = Inputs(
         user_message="\n\n".join(filter(None, own)),
@@ -100,7 +103,10 @@ def _pipeline_for(question: Inputs, *, has_picture: bool) -> str:
 
 
 async def _before(context: UpdateContext, message: Message) -> str:
-    """Return what a reply continues: a whole conversation with the bot, or only what it quotes."""
+    """Return the context of a reply: the conversation behind an answer of the bot, or the quote.
+
+    Returns "" if the message is not a reply.
+    """
     original = message.reply_to_message
     row = context.row
     if original is None or row.chat_id is None or row.user_id is None:
@@ -117,7 +123,7 @@ def _picture(message: Message) -> PhotoSize | Document | None:
 
 
 def _quoted(message: Message) -> str:
-    """Return what a forwarded message says, and who said it as far as Telegram tells."""
+    """Return "author: text" for a forwarded message, as far as Telegram tells; "" without text."""
     words = words_of(message)
     origin = message.forward_origin
     who = getattr(origin, "sender_user_name", "")
@@ -127,9 +133,10 @@ def _quoted(message: Message) -> str:
 
 
 async def _number_in_album(row: TelegramUpdate, message: Message) -> int:
-    """Return the place of a message among those of its album that are meant for the bot.
+    """Return the position, from 1, of a message among those of its album that address the bot.
 
-    In a group only the one with the caption may be, and it may be any of them.
+    In a group, possibly only the message with the caption does, and it can be any of the album.
+    Returns 1 for a message outside an album.
     """
     if not row.album:
         return 1
@@ -139,11 +146,11 @@ async def _number_in_album(row: TelegramUpdate, message: Message) -> int:
 
 
 def words_of(message: Message) -> str:
-    """Return what a message says, without a command at its beginning or the bot's name."""
+    """Return a message's text or caption, without a leading command and mentions of the bot."""
     text = without_mention(message, message.text or message.caption or "")
     first = next(iter(message.entities or message.caption_entities), None)
     if first is not None and first.type == MessageEntity.BOT_COMMAND and first.offset == 0:
-        text = text[first.length :]  # a command is ASCII, so its units are characters
+        text = text[first.length :]  # a command is ASCII, so UTF-16 units equal characters
     return text.strip()
 
 

@@ -10,16 +10,16 @@ from pipeline.models import Member
 
 
 async def show_start(context: UpdateContext, member: Member) -> StaticReply:
-    """Say in three lines what this is, and offer whose key is to pay."""
+    """Return the welcome text with the current payer, and buttons to choose one."""
     name = member.name.split(" ")[0] or "there"
     return StaticReply(texts.WELCOME.format(name=name, payer=payer_of(member)), payers(member))
 
 
 async def show_help(context: UpdateContext, member: Member) -> StaticReply:
-    """Say what can be sent."""
+    """Return the help text."""
     return StaticReply(texts.HELP)
 
 
 async def show_unknown(context: UpdateContext, member: Member) -> StaticReply:
-    """Answer a command that there is not."""
+    """Return the reply to an unknown command."""
     return StaticReply(texts.UNKNOWN_COMMAND)

@@ -1,4 +1,4 @@
-"""A member's message becomes a run, and the run becomes the reply."""
+"""Answers members' messages and button presses, with a static reply or with a pipeline's run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Reader: TypeAlias = Callable[[UpdateContext, Message, Member], Awaitable[Ask | S
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a run came to, as messages, and the buttons beneath the last."""
+    """A run's result as message chunks, and the buttons beneath the last chunk."""
 
     chunks: list[Chunk]
     buttons: Buttons = ()
@@ -67,8 +67,8 @@ class Answer:
 class Support:
     """Answers members with a static reply or a pipeline.
 
-    What goes wrong unexpectedly is not caught here: the queue tries again, and tells the member
-    when that has no end.
+    Unexpected errors are not caught here: the queue retries, and the member is told once all
+    attempts have failed.
     """
 
     def __init__(self, service: RunService, alert: NotifyOperators, add_tasks: AddTasks) -> None:
@@ -77,30 +77,37 @@ class Support:
         self._add_tasks = add_tasks
 
     def reply_with(self, words: Words) -> Callback:
-        """Return the callback for members' messages that a static reply answers."""
+        """Return a handler callback that answers members' messages with a static reply."""
         return partial(self._handle, partial(self._say, words))
 
     def reply_privately_with(self, words: Words) -> Callback:
-        """Return the same for private content; in a group it says to ask in a private chat."""
+        """Return a callback like `reply_with`, which in a group only refers to the private chat."""
         return partial(self._handle, partial(self._say_in_private, words))
 
     def run(self, read: Reader) -> Callback:
-        """Return the callback for members' messages that a pipeline answers."""
+        """Return a handler callback that answers members' messages with a pipeline."""
         return partial(self._handle, partial(self._read_and_answer, read))
 
     def press(self, words: Press) -> Callback:
-        """Return the callback for members' presses of a button that a static reply answers."""
+        """Return a handler callback that answers members' button presses with a static reply."""
         return partial(self._pressed, words)
 
     async def press_of_answer(self, update: Update, context: UpdateContext) -> None:
-        """Do what a button beneath an answer says: at once, or in its turn in the chat."""
+        """Handle a press of a button beneath an answer.
+
+        The first task records the press and does what needs no run; a press that needs a run is
+        queued as a message, and that task answers it.
+        """
         if context.claim.kind is TaskKind.MESSAGE:
             await self._answer_press(wanted, update, context)
         else:
             await self._pressed(self._act, update, context)
 
     async def press_which(self, update: Update, context: UpdateContext) -> None:
-        """Take a message as what a button says it is: an answer to an exercise, or a question."""
+        """Handle a press that says whether a message is an exercise's answer or a question.
+
+        The first task queues the message again, and the second one answers it.
+        """
         if context.claim.kind is TaskKind.MESSAGE:
             await self._answer_press(wanted_by_press, update, context)
         else:
@@ -116,7 +123,7 @@ class Support:
     ) -> None:
         message, user = update.effective_message, update.effective_user
         if message is None or message.is_automatic_forward:
-            return  # a channel's post in the group of its discussions
+            return  # a channel's post, forwarded to its discussion group
         if message.sender_chat is not None:  # an anonymous admin, or a person as their channel
             context.was_handled = True
             await context.outbox.say(texts.ANONYMOUS)
@@ -126,7 +133,7 @@ class Support:
         context.was_handled = True
         member = await admitted(context, message, user, self._alert)
         if member is None:
-            # A run from before they were blocked.
+            # The run may have begun before the member was blocked.
             await self._service.stop(context.lease, context.row.pk)
             return
         await reply(context, message, member)
@@ -174,7 +181,7 @@ class Support:
     async def _act(
         self, context: UpdateContext, member: Member, query: CallbackQuery
     ) -> StaticReply | None:
-        """Note a press, tell Telegram that it was heard, and do what needs no run."""
+        """Record a press, acknowledge it to Telegram, and return the reply if it needs no run."""
         pressed = await noted(context.row, member, query.data or "", self._add_tasks)
         if pressed is None or not pressed.is_first:
             await answer(query, texts.NOT_YOURS if pressed is None else texts.DONE_BEFORE)
@@ -206,7 +213,7 @@ class Support:
     # --- runs ---------------------------------------------------------------------------------
 
     async def _answer(self, ask: Ask, context: UpdateContext, member: Member, chat: Chat) -> None:
-        """Show that the message is being worked on, work on it, and reply."""
+        """Show a placeholder with the run's stages, run the pipeline, and send the answer."""
         is_due = is_placeholder_due(
             timezone.now() - context.row.received_at, is_rush=context.claim.is_rush
         )
@@ -223,7 +230,7 @@ class Support:
     async def _unless_stopped(
         self, context: UpdateContext, work: Coroutine[Any, Any, Answer]
     ) -> Answer:
-        """Return the result of the work, or a note that it stopped if the member cancelled it."""
+        """Return the result of `work`, or a line that it was stopped if the member cancelled it."""
         working = asyncio.create_task(work, name="run of a message")
         stopped = asyncio.create_task(context.claim.stop.wait(), name="told to stop")
         try:
@@ -238,7 +245,7 @@ class Support:
     async def _run(
         self, context: UpdateContext, member: Member, ask: Ask, reply: LiveReply
     ) -> Answer:
-        """Return the answer: of a run that began before a restart, or of a new one."""
+        """Resume the run of an earlier attempt, or start a new one; return its answer."""
         update_id = context.row.pk
         report = await self._service.resume(context.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
@@ -259,7 +266,7 @@ class Support:
         return await self._told(report, update_id)
 
     async def _told(self, report: RunReport, update_id: int) -> Answer:
-        """Return the answer; of a judged exercise with what it was worth and what comes next."""
+        """Return a run's answer, for a judged exercise with its score and what comes next."""
         verdict = await sync_to_async(verdict_of)(update_id)
         if verdict is None or report.status is not RunStatus.OK:
             return _told(report)
@@ -267,7 +274,7 @@ class Support:
 
 
 def _told(report: RunReport) -> Answer:
-    """Return the answer with what the member must know of it, or one line why there is none."""
+    """Return the answer with a note on each fallback model, or a line why there is no answer."""
     if report.status is RunStatus.CANCELLED:
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
     if report.status is not RunStatus.OK:

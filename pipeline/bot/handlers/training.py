@@ -1,7 +1,7 @@
-"""Learning and training: lessons and scenarios are put to a member, who answers them.
+"""Handlers of /learn, /train and /stats, and of the answers to lessons and scenarios.
 
-A reply to an exercise answers it, and so does the next message; after anything else the member is
-asked.
+A reply to an exercise counts as its answer, and so does the next message. If something else came in
+between, the member is asked whether the message is the answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pipeline.queue.base import AddTasks
 from pipeline.school import training
 from pipeline.school.charts import progress
 
-LEARN, TRAIN = "learn:", "train:"  # begin the data of these buttons
+LEARN, TRAIN = "learn:", "train:"  # prefixes of the callback data of these buttons
 ANOTHER, LEAVE = f"{TRAIN}another", f"{TRAIN}leave"
-WHICH = "which:"  # begins the data of the buttons that say what a message is
+WHICH = "which:"  # prefix of the "answer or question?" buttons' callback data
 ANSWER, QUESTION = f"{WHICH}answer:", f"{WHICH}question:"
 DIFFICULTIES = {"easy": 1, "medium": 2, "hard": 3, "1": 1, "2": 2, "3": 3}
 LEAVE_BUTTON = [(texts.LEAVE_EXERCISE, LEAVE)]
@@ -39,7 +39,7 @@ LEAVE_BUTTON = [(texts.LEAVE_EXERCISE, LEAVE)]
 async def read_learn(
     context: UpdateContext, message: Message, member: Member
 ) -> Ask | StaticReply | str:
-    """Read a /learn: a question for the trainer, or the wish to see the tracks."""
+    """Parse a /learn command: a question for the trainer, or without one the list of tracks."""
     question = words_of(message)
     if question:
         return Ask(pipeline="learn", question=Inputs(user_message=question))
@@ -49,7 +49,7 @@ async def read_learn(
 async def read_train(
     context: UpdateContext, message: Message, member: Member
 ) -> Ask | StaticReply | str:
-    """Read a /train, with a difficulty or without."""
+    """Parse a /train command, with or without a difficulty, and return a scenario."""
     word = words_of(message).lower()
     if word and word not in DIFFICULTIES:
         return texts.TRAIN_WORDS
@@ -59,7 +59,10 @@ async def read_train(
 async def read_answer(
     context: UpdateContext, message: Message, member: Member
 ) -> Ask | StaticReply | None:
-    """Return the run that judges an exercise's answer, a line that asks if unsure, or None."""
+    """Return a run to judge the message as an exercise's answer, or None if it is not an answer.
+
+    If that is uncertain, return a static reply that asks the member.
+    """
     if not message.text or message.forward_origin is not None:
         return None
     return await sync_to_async(_read_answer)(context, words_of(message))
@@ -67,7 +70,7 @@ async def read_answer(
 
 def _read_answer(context: UpdateContext, words: str) -> Ask | StaticReply | None:
     row = context.row
-    exercise = training.answered_by(row)  # kept by an earlier attempt
+    exercise = training.answered_by(row)  # stored by an earlier attempt
     if exercise is None:
         open_one = training.open_exercise(row, now=timezone.now())
         verdict = training.answers(row, open_one, context.replied_to)
@@ -101,7 +104,7 @@ def _which_buttons(row: TelegramUpdate) -> Buttons:
 async def press_which(
     context: UpdateContext, member: Member, query: CallbackQuery, add_tasks: AddTasks
 ) -> StaticReply | None:
-    """Have a message answered as what its member says it is; it lines up in the chat once more."""
+    """Queue a message again, as the answer or the question that the pressed button says it is."""
     data = query.data or ""
     is_first = await sync_to_async(_note_which)(context.row, member, data, add_tasks)
     await answer(query, texts.ON_IT if is_first else texts.NOT_YOURS)
@@ -116,11 +119,11 @@ def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTa
     asked_about = TelegramUpdate.objects.filter(
         pk=int(number), chat_id=row.chat_id, user_id=row.user_id, kind="message", joined_to=None
     )
-    # Joined to the first press, which answers for it; a second one finds nothing to join.
+    # The first press joins the message, to be answered in its place; a second finds none to join.
     if row.chat_id is None or not asked_about.update(joined_to=row):
         return False
     if data.startswith(QUESTION):
-        training.leave(member)  # else each further question would be asked about
+        training.leave(member)  # otherwise the bot would ask again about each further question
     add_tasks([Task(kind=TaskKind.MESSAGE, lane=f"{row.chat_id}:", update=row)])
     return True
 
@@ -128,7 +131,10 @@ def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTa
 async def wanted_by_press(
     context: UpdateContext, member: Member, query: CallbackQuery
 ) -> Ask | str | None:
-    """Return what a press in line asks for about the message that it was pressed for."""
+    """Return the request of a queued "answer or question?" press, for the message it is about.
+
+    Returns a text if that is the whole reply, and None if there is no such message.
+    """
     original = await context.row.joined.afirst()
     if original is None:
         return None
@@ -151,7 +157,7 @@ def _answer_pressed(row: TelegramUpdate, words: str) -> Ask | None:
 
 
 async def press_track(context: UpdateContext, member: Member, query: CallbackQuery) -> StaticReply:
-    """Put the next lesson of the track whose button was pressed."""
+    """Return the next lesson of the track whose button was pressed."""
     await answer(query)
     number = (query.data or "").removeprefix(LEARN)
     track_id = int(number) if number.isdecimal() and len(number) < 18 else 0
@@ -161,7 +167,7 @@ async def press_track(context: UpdateContext, member: Member, query: CallbackQue
 async def press_training(
     context: UpdateContext, member: Member, query: CallbackQuery
 ) -> StaticReply:
-    """Put another scenario, or leave the exercise that is open."""
+    """Return another scenario, or leave the open exercise, depending on the button."""
     await answer(query)
     if query.data == LEAVE:
         return StaticReply(texts.EXERCISE_LEFT, also=partial(training.leave, member))
@@ -169,14 +175,14 @@ async def press_training(
 
 
 async def show_stats(context: UpdateContext, member: Member) -> StaticReply:
-    """Show XP, level, streak and weak areas, with the last scores as a picture."""
+    """Return XP, level, streak and weak areas, with a chart of the latest scores."""
     return await sync_to_async(_stats)(member)
 
 
 async def in_message_or_answer(
     context: UpdateContext, message: Message, member: Member
 ) -> Ask | StaticReply | str:
-    """Read a message as the answer to an open exercise, else as a question."""
+    """Parse a message as the answer to an open exercise, otherwise as a question."""
     if message.chat.type == ChatType.PRIVATE:
         judged = await read_answer(context, message, member)
         if judged is not None:
@@ -185,7 +191,7 @@ async def in_message_or_answer(
 
 
 def verdict_of(update_id: int) -> StaticReply | None:
-    """Return what is said beneath the judgement of an exercise; None where there is none."""
+    """Return the score line and buttons beneath an exercise's judgement; None without a score."""
     exercise = (
         Exercise.objects.filter(answer_id=update_id, score__isnull=False)
         .select_related("lesson__track", "scenario", "member")
