@@ -1,1 +1,1 @@
-"""Members: who is let in, what they may use, what is remembered of them, and how it is erased."""
+"""Members: admission, limits, memory, pictures, conversations, and erasure of their data."""

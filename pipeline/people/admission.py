@@ -1,7 +1,7 @@
 """Admission of members: approval by an operator, or an invite.
 
-An invite's secret is shown once, when it is made; the database has its hash. It admits one
-person, the first to open the link, until it expires.
+An invite's secret is shown only once, when it is created; the database stores its hash. Until it
+expires, an invite admits one person, the first to open the link.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.queue.base import AddTasks
 
 INVITE_LASTS = timedelta(days=7)
 SECRET_BYTES = 16  # 128 bits: cannot be guessed
-MAX_SECRET = 64  # characters; Telegram hands over no more with /start
+MAX_SECRET = 64  # characters; Telegram's limit for the parameter of /start
 
 
 @transaction.atomic
 def approve(member: Member, add_tasks: AddTasks) -> bool:
-    """Let a member in and have the bot tell them; False when they were in already."""
+    """Approve a member and have the bot tell them; False if they were approved already."""
     was_out = Member.objects.filter(pk=member.pk).exclude(access=Access.APPROVED)
     if not was_out.update(access=Access.APPROVED):
         return False
@@ -34,7 +34,10 @@ def approve(member: Member, add_tasks: AddTasks) -> bool:
 
 
 def greet(member: Member, add_tasks: AddTasks) -> None:
-    """Have the bot tell a member that they are in, where they have written to it themselves."""
+    """Queue a greeting that tells a member they are approved, if they have written to this bot.
+
+    Nothing is queued if their latest message has had a greeting already.
+    """
     last = (
         TelegramUpdate.objects.filter(
             chat_id=member.telegram_id, user_id=member.telegram_id, bot_id=_bot_id()
@@ -48,7 +51,7 @@ def greet(member: Member, add_tasks: AddTasks) -> None:
 
 
 def invite(note: str = "", created_by: str = "", *, now: datetime) -> tuple[Invite, str]:
-    """Return a new invite, and its secret, which cannot be had again."""
+    """Create an invite; return it with its secret, which cannot be read again later."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     made = Invite.objects.create(
         secret_sha256=_hash(secret),
@@ -61,21 +64,23 @@ def invite(note: str = "", created_by: str = "", *, now: datetime) -> tuple[Invi
 
 
 def link_of(secret: str) -> str:
-    """Return the link that a guest opens; "" while the bot's name is not known."""
+    """Return the invite link for a secret; "" while the bot's username is not known."""
     bot = Poller.objects.filter(bot_id=_bot_id()).first()
     return f"https://t.me/{bot.username}?start={secret}" if bot and bot.username else ""
 
 
 @transaction.atomic
 def redeem(secret: str, member: Member, *, now: datetime) -> bool:
-    """Let a member in by an invite; False when it is none, used by another or too old.
+    """Approve a member by an invite.
 
-    A blocked member stays out. Opened again by the same member it changes nothing and is True.
+    Returns:
+        True if the member is approved now, also if the same member used this invite before. False
+        if they are blocked, or if the invite is unknown, expired or used by another person.
     """
     if member.access == Access.BLOCKED or len(secret) > MAX_SECRET:
         return False
     meant = Invite.objects.filter(secret_sha256=_hash(secret))
-    # The count decides: of two who open the link at once, one is let in.
+    # A conditional update: if two people open the link at once, only one of them is admitted.
     won = meant.filter(used_at=None, expires_at__gt=now).update(used_at=now, used_by=member)
     if not won and not meant.filter(used_by=member).exists():
         return False

@@ -1,6 +1,6 @@
-"""What was said before, in words for agents and members: the answer replied to, reasons, a case.
+"""Texts from the records of past runs: a conversation, the reasons for models, a saved case.
 
-Read from the records of runs, which nothing here changes.
+The records themselves are only read, never changed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pipeline.journal.sentences import DecisionFacts, member_account, member_sen
 from pipeline.models import CasebookEntry, Member, PipelineRun
 from pipeline.models.runs import RunStatus, StepMode, StepRun, StepStatus
 
-MAX_CHARACTERS = 12_000  # of a conversation: about three exchanges
+MAX_CHARACTERS = 12_000  # per conversation: about three exchanges
 MAX_OF_A_CASE = 4_000
 TITLE_LENGTH = 80
 
 
 def conversation_of(run: PipelineRun) -> str:
-    """Return what was said up to the end of a run, the newest whole and the oldest cut off."""
+    """Return the conversation up to the end of a run, limited to its last 12,000 characters."""
     seen = read_back(run.pk)
     said = {
         "The salesperson": seen.inputs.user_message,
@@ -41,7 +41,7 @@ def conversation_of(run: PipelineRun) -> str:
 
 
 def run_behind(chat_id: int, user_id: int, message_id: int) -> PipelineRun | None:
-    """Return the run whose answer is this message, if it was made for that person."""
+    """Return the run whose answer is this message; None unless it was made for that person."""
     return (
         PipelineRun.objects.filter(
             status=RunStatus.OK,
@@ -55,13 +55,13 @@ def run_behind(chat_id: int, user_id: int, message_id: int) -> PipelineRun | Non
 
 
 def last_run(chat_id: int, member: Member) -> PipelineRun | None:
-    """Return the run of a member's last answer in a chat."""
+    """Return the run of the last answer to a member in a chat; None if there is none."""
     runs = PipelineRun.objects.filter(status=RunStatus.OK, member=member, update__chat_id=chat_id)
     return runs.order_by("-started_at").first()
 
 
 def reasons(run: PipelineRun, *, today: date) -> str:
-    """Return for each step which model ran, why, and who paid."""
+    """Return a text that says for each step which model ran, why, and who paid."""
     ended = StepRun.objects.filter(run=run, status__in=(StepStatus.OK, StepStatus.FAILED))
     steps = list(
         ended.exclude(mode=StepMode.BACKGROUND)
@@ -69,7 +69,7 @@ def reasons(run: PipelineRun, *, today: date) -> str:
         .prefetch_related("calls")
     )
     for step in steps:
-        if not step.decision_source:  # a row from before the columns has only the sentence
+        if not step.decision_source:  # a row older than these columns has only a sentence
             for name, value in columns_of(step).items():
                 setattr(step, name, value)
     names = _names_of(
@@ -82,7 +82,7 @@ def reasons(run: PipelineRun, *, today: date) -> str:
 
 
 def todays_models(decisions: Mapping[str, DecisionFacts], *, today: date) -> dict[str, str]:
-    """Return for each agent what it would run on now, why, and who would pay."""
+    """Return, by agent, a line that says which model it would use now, why, and who would pay."""
     names = _names_of((facts.provider, facts.requested_model) for facts in decisions.values())
     return {
         agent: member_sentence(facts, agent, today=today, names=names)
@@ -92,7 +92,7 @@ def todays_models(decisions: Mapping[str, DecisionFacts], *, today: date) -> dic
 
 @transaction.atomic
 def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
-    """Keep a run's question and plan for the team, once."""
+    """Save a run's question and plan in the casebook, once; return the entry."""
     seen = read_back(run.pk)
     asked = seen.inputs.user_message or seen.inputs.forwarded or "A picture"
     plan: dict[str, Any] = {}
@@ -117,7 +117,7 @@ def save_case(run: PipelineRun, member: Member) -> CasebookEntry:
 
 def _account(step: StepRun, names: Mapping[str, str], today: date) -> str:
     costs = [call.cost_usd for call in step.calls.all() if call.cost_usd is not None]
-    if not step.decision_source:  # and its sentence could not be read back
+    if not step.decision_source:  # its sentence could not be parsed into columns
         cost = f"; {dollars(sum(costs, Decimal(0)))}" if costs else ""
         return f"{step.agent} {step.decision}{cost}"
     cost_usd = sum(costs, Decimal(0)) if costs else None
@@ -125,10 +125,10 @@ def _account(step: StepRun, names: Mapping[str, str], today: date) -> str:
 
 
 def _names_of(models: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return display names by model id, of pairs of provider and id that are OpenRouter's."""
+    """Return display names by model id, for the OpenRouter models among (provider, id) pairs."""
     ids = {model_id for provider, model_id in models if provider == OpenRouterProvider.name}
     return {
-        model_id: row.name.partition(": ")[2] or row.name  # without the vendor in front
+        model_id: row.name.partition(": ")[2] or row.name  # without the vendor's name
         for model_id, row in find_all(ids - {""}).items()
-        if row.model_id == model_id  # and not another variant of it
+        if row.model_id == model_id  # not another variant of the model
     }

@@ -1,7 +1,7 @@
 """Erases a member's data on request; costs remain, without a reference to the member.
 
-Only what decides about access and limits is kept: the Telegram id, whether the person is admitted,
-and today's usage. Runs that are under way for them write nothing back.
+Only the data behind access and limits is kept: the Telegram id, the access status, and the recent
+usage. The member's runs in progress are cancelled and store nothing afterwards.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ from pipeline.people import limits, memory
 
 @transaction.atomic
 def erase(member: Member, *, now: datetime, but: int = 0) -> None:
-    """Erase a member's key, memory, cases and texts; `but` is the task that goes on with it."""
+    """Erase a member's key, memory, cases, exercises and texts, in one transaction.
+
+    `but` is the id of the task that performs the erasure: it is not cancelled, and its update keeps
+    the chat to reply to.
+    """
     row = Member.objects.select_for_update().get(pk=member.pk)
     row.forgotten_runs = limits.runs_within_an_hour(row, now=now)
     row.forgotten_usd = limits.spent_within_a_day(row, now=now)
@@ -60,7 +64,7 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
 
 
 def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
-    """Take every open task and run out of its worker's hands: what it comes to is dropped."""
+    """Cancel all open tasks and runs of a member; their workers' later writes are rejected."""
     about_me = Q(update__user_id=member.telegram_id)
     mine = Task.objects.filter(about_me | Q(step__run__member=member) | Q(run__member=member))
     ids = list(mine.filter(status__in=OPEN).exclude(pk=but).values_list("pk", flat=True))
@@ -68,7 +72,7 @@ def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
         status=TaskStatus.IGNORED, token=None, stop_requested=True, ended_at=now
     )
     runs = PipelineRun.objects.filter(member=member)
-    list(runs.select_for_update().values_list("pk"))  # before their calls: see `rows`
+    list(runs.select_for_update().values_list("pk"))  # lock runs before their calls: see `rows`
     interrupt(StepRun.objects.filter(run__in=runs))
     StepRun.objects.filter(run__in=runs).update(attempt_token=None)
     runs.update(attempt_token=None)
@@ -81,7 +85,10 @@ def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:
 
 
 def _erase_messages(member: Member, *, but: int) -> None:
-    """Leave of what came in its number, lest it come in again, and of what was said nothing."""
+    """Delete the replies to a member, and erase their updates except for the update ids.
+
+    The ids stay, so that an update that Telegram delivers again is recognized.
+    """
     own = TelegramUpdate.objects.filter(tasks=but)
     updates = TelegramUpdate.objects.filter(user_id=member.telegram_id).exclude(tasks=but)
     OutgoingMessage.objects.filter(update__in=updates).delete()
@@ -89,14 +96,14 @@ def _erase_messages(member: Member, *, but: int) -> None:
     Task.objects.filter(update__in=updates).update(error="")
     updates.update(chat_id=None, user_id=None, album="", raw="{}")
     for update_id in own.values_list("update_id", flat=True):
-        own.update(raw=json.dumps({"update_id": update_id}))  # can still be replied to
+        own.update(raw=json.dumps({"update_id": update_id}))  # keeps its chat, for the reply
 
 
 def _erase_texts(runs: models.QuerySet[PipelineRun]) -> None:
-    """Take the texts out of runs, and drop those that nothing else refers to."""
+    """Remove the texts of runs, and delete the text blobs that nothing else refers to."""
     steps = StepRun.objects.filter(run__in=runs)
     calls = LLMCall.objects.filter(step__run__in=runs)
-    for rows in (runs, steps, calls):  # what is being written now ends before, or sees the end
+    for rows in (runs, steps, calls):  # concurrent writers finish before, or find the run ended
         list(rows.select_for_update().values_list("pk"))
     texts = taken_out(runs, TEXTS_OF_A_RUN)
     texts |= taken_out(steps, TEXTS_OF_A_STEP)

@@ -1,7 +1,7 @@
-"""How much one member may ask for: runs an hour, and dollars a day of the team's key.
+"""Limits per member: runs per hour, and dollars per day spent on the team's key.
 
-What a run costs is known when it has ended, so members can pass their limit by what they have under
-way: one run in each chat in which they write at the same time.
+A run's cost is known only once it has ended, so members can exceed the limit by the cost of their
+runs in progress: one run in each chat in which they write at the same time.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.people.refusals import NotRun
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-LONGEST_OUTAGE = timedelta(days=2)  # after which a run that goes on counts no more
+LONGEST_OUTAGE = timedelta(days=2)  # a run that resumes after a longer outage is not counted
 
 
 class LimitReached(NotRun):
-    """The member has to wait; `member_line` says for what and how long."""
+    """The member has reached a limit; `member_line` says which, and when they can go on."""
 
     def __init__(self, member_line: str) -> None:
         super().__init__(member_line)
@@ -31,10 +31,11 @@ class LimitReached(NotRun):
 
 
 def check(member: Member, *, now: datetime) -> None:
-    """Return if this member may have another run now.
+    """Check that a member may have another run now.
 
     Raises:
-        LimitReached: RUNS_PER_HOUR, or SHARED_DOLLARS_PER_DAY for a member without a key.
+        LimitReached: the member has reached RUNS_PER_HOUR or, without a key of their own,
+            SHARED_DOLLARS_PER_DAY.
     """
     most = settings.RUNS_PER_HOUR
     if runs_within_an_hour(member, now=now) >= most:
@@ -54,17 +55,20 @@ def check(member: Member, *, now: datetime) -> None:
 
 
 def runs_within_an_hour(member: Member, *, now: datetime) -> int:
-    """Return how many runs a member has had, those before an erasure included."""
+    """Return how many runs a member started in the last hour, including any erased since."""
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - HOUR
     return _runs(member, now=now).count() + (member.forgotten_runs if is_recent else 0)
 
 
 def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
-    """Return the dollars that the shared key has paid for a member, as far as known."""
+    """Return the dollars the team's key has paid for a member in 24 hours, as far as known.
+
+    Calls erased since are included, and operators' reruns are not.
+    """
     calls = LLMCall.objects.filter(
         step__run__member=member,
-        # Or every message looks at all that the member ever had. A run may wait for an outage's
-        # end.
+        # Keeps the query from reading the member's whole history. A run may have started more
+        # than a day ago if it waited for the end of an outage.
         step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
         started_at__gt=now - DAY,
         payer=Payer.SHARED.value,
@@ -75,13 +79,13 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
 
 
 def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:
-    # What an operator runs again is not of the member's asking.
+    # Operators' reruns were not requested by the member.
     runs = PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
     return runs.exclude(source=Source.RERUN)
 
 
 def _next_run_at(member: Member, *, now: datetime) -> datetime:
-    """Return when one of the runs that count will be an hour old, the others being too few then."""
+    """Return when enough of the counted runs will be an hour old for the next one to be allowed."""
     starts = list(
         _runs(member, now=now).order_by("-started_at").values_list("started_at", flat=True)
     )

@@ -1,7 +1,7 @@
-"""What is remembered of a member: facts the memory agent proposes, and rules for keeping them.
+"""The bot's memory of a member: facts proposed by the memory agent, and the rules for keeping them.
 
-A proposal is a model's text. What of it is kept, for whom and for how long is decided here and
-nowhere else: a bounded number of short facts of known kinds, about the member whose run it was.
+A proposal is a model's text and so untrusted. Only this module decides what is kept of it, for whom
+and for how long: a bounded number of short facts of known kinds, about the run's own member.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.models import Fact, Member, StepRun
 
 AGENT = MemoryAgent.name
 KINDS = get_args(FactKind)
-MAX_OF_A_KIND = 8  # the newest ones
+MAX_OF_A_KIND = 8  # current facts of one kind; older ones are retired
 MAX_CHARACTERS = 200
-MAX_KEPT_VERSIONS = 20  # of what no longer holds
+MAX_KEPT_VERSIONS = 20  # for how many memory versions a retired fact is kept
 
 
 def learn(step: StepRun, data: Mapping[str, Any]) -> None:
-    """Keep what a memory step found out about its run's member, in the caller's transaction.
+    """Store the new facts that a memory step proposes, in the caller's transaction.
 
-    A run that began before the member had their memory erased teaches nothing any more.
+    Does nothing for a run that started before the member's memory was erased.
     """
     run = step.run
     if run.member_id is None:
@@ -49,7 +49,7 @@ def learn(step: StepRun, data: Mapping[str, Any]) -> None:
 
 
 def _new_in(data: Mapping[str, Any], known: Collection[str]) -> list[tuple[str, str]]:
-    """Return kind and text of what is proposed, sensible and not known yet, each once."""
+    """Return (kind, text) of the proposed facts that are valid and not known yet, each once."""
     new: dict[str, tuple[str, str]] = {}
     for proposal in data.get("facts", []):
         kind, text = proposal.get("kind"), _one_line(proposal.get("text", ""))
@@ -59,20 +59,20 @@ def _new_in(data: Mapping[str, Any], known: Collection[str]) -> list[tuple[str, 
 
 
 def holding(member: Member) -> list[Fact]:
-    """Return the facts that hold, the oldest first."""
+    """Return a member's current facts, the oldest first."""
     return list(Fact.objects.filter(member=member, until_version=None))
 
 
 def profile_of(member: Member) -> str:
-    """Return what agents get to read of a member; "" when nothing is known."""
+    """Return a member's current facts as a text for agents; "" if there are none."""
     return "\n".join(f"- {fact.kind}: {fact.text}" for fact in holding(member))
 
 
 @transaction.atomic
 def erase(member: Member) -> int:
-    """Forget everything that is remembered of a member; return how many facts held.
+    """Delete all facts about a member; return how many of them were current.
 
-    Runs that are under way bring nothing back.
+    Runs in progress store no facts afterwards.
     """
     Member.objects.filter(pk=member.pk).update(
         memory_version=F("memory_version") + 1, memory_erased_at=timezone.now()
@@ -83,7 +83,7 @@ def erase(member: Member) -> int:
 
 
 def _keep_bounds(member: Member) -> None:
-    """End the oldest facts of a kind that has too many, and drop what ended long ago."""
+    """Retire the oldest facts of each kind that has too many, and delete those retired long ago."""
     facts = Fact.objects.filter(member=member, until_version=None)
     crowded = facts.order_by().values("kind").annotate(n=Count("pk")).filter(n__gt=MAX_OF_A_KIND)
     for row in crowded:
@@ -95,8 +95,8 @@ def _keep_bounds(member: Member) -> None:
 
 
 def _one_line(text: object) -> str:
-    """Return a text as one line that the database can hold, without anything shaped like a key."""
-    # Before its lines are joined: a key may go on in the next one.
+    """Return a text as one line that the database can store, with key-like strings masked."""
+    # Masked before its lines are joined, because a key may continue on the next line.
     line = " ".join(scrub(str(text)).replace("\x00", " ").split())
     return line.encode("utf-8", "replace").decode()[:MAX_CHARACTERS]
 

@@ -1,11 +1,11 @@
-"""The program of the child that decodes pictures: nothing of ours is imported here, and no Django.
+"""Program of the child process that decodes pictures; imports neither Django nor project code.
 
-It is run by its path (`pipeline/people/pictures.py`) and speaks by pipe: a picture comes as its
-length in four bytes and its content, and is answered with one letter, a length and a JPEG, or with
-a letter alone that says why not. It ends when its input does, so it never outlives the bot.
+`pipeline/people/pictures.py` runs it by its path and talks to it through pipes. A request is the
+picture's length in four bytes, then its content. The answer is one letter, a length and a JPEG, or
+only a letter that says why not. The child ends when its input ends, so it never outlives the bot.
 
-A stranger's bytes may crash a decoder or have it ask for gigabytes. So the child bounds its own
-memory and its seconds of CPU for each picture; the kernel enforces both.
+Untrusted bytes may crash a decoder or make it allocate gigabytes. So the child limits its own
+memory, and its CPU seconds for each picture; the kernel enforces both limits.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import BinaryIO
 
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-PLUGINS = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)  # imported = known
+PLUGINS = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)  # import registers
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-MAX_PIXELS = 12_000_000  # that are decoded; of a JPEG after it was made smaller while reading
-MAX_SIDE = 2048  # what vision models look at; more costs tokens and shows nothing
+MAX_PIXELS = 12_000_000  # to decode; for a JPEG, after the decoder has scaled it down
+MAX_SIDE = 2048  # pixels that vision models use; more costs tokens and shows nothing
 JPEG_QUALITY = 88
 MEMORY_BYTES = 336 * 1024**2  # of address space; a WebP of 12 megapixels takes 290 MB in all
 CPU_S = 5  # for one picture; 12 megapixels take about one
 
-PICTURE, UNREADABLE, TOO_LARGE = b"P", b"U", b"L"  # the letters of an answer
+PICTURE, UNREADABLE, TOO_LARGE = b"P", b"U", b"L"  # the first byte of an answer
 LENGTH = struct.Struct(">I")
 
 _ORIENTATION = 0x0112
@@ -44,24 +44,24 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_JPEG_SCALES = (8, 4, 2, 1)  # what libjpeg can divide by while it decodes
+_JPEG_SCALES = (8, 4, 2, 1)  # divisors by which libjpeg can scale down while it decodes
 
 
 class TooLarge(Exception):
-    """The picture has more pixels than are decoded."""
+    """The picture has more pixels than MAX_PIXELS."""
 
 
 def decoded(content: bytes) -> bytes:
-    """Return the picture as a JPEG that holds its pixels and nothing else, turned upright.
+    """Return the picture as an upright JPEG that contains only pixels, without metadata.
 
-    Of an animation it is the first frame.
+    An animation is reduced to its first frame.
 
     Raises:
-        TooLarge: more pixels than are decoded, or than the memory holds.
-        Exception: whatever Pillow raises at bytes that are no picture.
+        TooLarge: the picture has more than MAX_PIXELS.
+        Exception: whatever Pillow raises on bytes that are not a picture, or MemoryError.
     """
     _check_webp(content)
-    # Pillow warns at half of the size that it refuses; ours is the limit that counts.
+    # Pillow warns at half of the size that it refuses, but `_check` is the limit that counts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -72,7 +72,7 @@ def decoded(content: bytes) -> bytes:
     small = _small(picture)
     turn = _TURNS.get(orientation)
     upright = small.transpose(turn) if turn is not None else small
-    upright.info = {}  # a comment would be written along
+    upright.info = {}  # Pillow would write a comment found here into the JPEG
     jpeg = io.BytesIO()
     upright.save(jpeg, "JPEG", quality=JPEG_QUALITY)
     return jpeg.getvalue()
@@ -84,9 +84,9 @@ def _check(size: tuple[int, int]) -> None:
 
 
 def _draft(picture: Image.Image) -> None:
-    """Have a JPEG made smaller while it is decoded, as far as none of what we keep is lost.
+    """Have the decoder scale a JPEG down, but keep its longer side at 2,048 pixels or more.
 
-    One that would still have too many pixels is made smaller than that.
+    A JPEG that would then still have too many pixels is scaled down further.
     """
     if not isinstance(picture, JpegImagePlugin.JpegImageFile):
         return
@@ -100,8 +100,9 @@ def _draft(picture: Image.Image) -> None:
 
 
 def _check_webp(content: bytes) -> None:
-    """Look at a WebP's size before Pillow, which allocates three canvases when it opens one.
+    """Raise TooLarge if a WebP's header names too many pixels; other formats pass.
 
+    Checked before Pillow opens the file, because Pillow then allocates three canvases.
     Source: RFC 9649, sections 2.5 to 2.7.
     """
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
@@ -118,17 +119,17 @@ def _check_webp(content: bytes) -> None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return how the camera was held; 1, upright, where the Exif block is bent."""
+    """Return the Exif orientation, 1 to 8; 1 (upright) if there is none or it is malformed."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - struct.error and others; the pixels may be sound
+    except Exception:  # noqa: BLE001 - struct.error and others; the pixels may be fine
         return 1
 
 
 def _small(picture: Image.Image) -> Image.Image:
-    """Return the picture in RGB, at most 2,048 pixels a side, on white where it is transparent."""
+    """Return the picture in RGB, at most 2,048 pixels a side, with transparency filled white."""
     is_clear = picture.has_transparency_data
-    # In between by one mode only: each copy of 12 megapixels is 48 MB.
+    # Only one conversion before the picture is small: each copy of 12 megapixels takes 48 MB.
     small = picture.convert("RGBA" if is_clear else "RGB")
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     if not is_clear:
@@ -142,7 +143,7 @@ def _small(picture: Image.Image) -> Image.Image:
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer pictures until the input ends."""
+    """Decode pictures from `source` and write the answers to `target` until the input ends."""
     while len(head := source.read(LENGTH.size)) == LENGTH.size:
         content = source.read(LENGTH.unpack(head)[0])
         _bound_cpu()
@@ -155,28 +156,28 @@ def _answer(content: bytes) -> bytes:
         jpeg = decoded(content)
     except (TooLarge, MemoryError, Image.DecompressionBombError):
         return TOO_LARGE
-    except Exception:  # noqa: BLE001 - decoders raise whatever they like at bent bytes
+    except Exception:  # noqa: BLE001 - decoders raise arbitrary errors on malformed bytes
         return UNREADABLE
     return PICTURE + LENGTH.pack(len(jpeg)) + jpeg
 
 
 def _bound_cpu() -> None:
-    """Let this picture have its seconds; the kernel counts those of the process."""
+    """Give the next picture CPU_S seconds; the kernel's limit counts the process's total."""
     until = math.ceil(time.process_time()) + CPU_S
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
 
 
 def _bound() -> None:
-    """Bound memory, and leave no file, no core dump and no end by a signal meant for the bot."""
+    """Limit memory, forbid files and core dumps, and ignore signals that are meant for the bot."""
     for kind, most in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
-        with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of address space
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit of address space
             resource.setrlimit(kind, (most, most))
-    # A terminal and systemd signal the whole group, and the bot still answers then.
+    # A terminal and systemd signal the whole process group, while the bot still finishes its work.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

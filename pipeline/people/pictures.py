@@ -1,10 +1,10 @@
-"""A picture on its way in: decoded in a child process, and sent on without metadata.
+"""Decodes members' pictures in a child process, and re-encodes them without metadata.
 
-What arrives is a stranger's bytes, and a decoder may crash on them, take gigabytes or never end. So
-one child decodes them (`pipeline/people/picture_decoder.py`), one picture at a time for the whole
-process, in bounded memory and time; whatever becomes of it, the member gets a line that says what
-can be read. The child stays for the next picture (to start one takes 0.2 s), makes room for a new
-one after a thousand, and ends when none has come for a minute.
+The bytes are untrusted: a decoder may crash on them, use gigabytes of memory or never end. So one
+child (`pipeline/people/picture_decoder.py`) decodes one picture at a time for the whole process, in
+bounded memory and time. If it fails, the member gets a line that says what can be read. The child
+is kept for the next picture (starting one takes 0.2 s), is replaced after a thousand pictures, and
+is ended after a minute without one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from pipeline.people.picture_decoder import (
 logger = logging.getLogger(__name__)
 
 DECODER = Path(__file__).with_name("picture_decoder.py")
-# -I: neither the environment nor the folder changes what is imported.
+# -I: isolated mode, so neither the environment nor the working directory affects imports.
 COMMAND = (sys.executable, "-I", str(DECODER))
 MAX_BYTES = 10_000_000  # Telegram's own limit for a photo
-WITHIN_S = 20.0  # for one picture, with the start of a child; its seconds of CPU are fewer
+WITHIN_S = 20.0  # wall time for one picture, including the start of a child; CPU time is less
 IDLE_S = 60.0
 PICTURES_A_CHILD = 1000
 
@@ -51,26 +51,26 @@ NOT_READ = "I can't read this picture. Please send a JPEG, PNG, WebP or GIF."
 
 
 class PictureRefused(Exception):
-    """A picture that is not looked at; the message is for the member."""
+    """The picture cannot be used; the message is shown to the member."""
 
 
 class _ChildEnded(Exception):
-    """The child is gone and has answered nothing."""
+    """The child ended without an answer."""
 
 
 @dataclass(eq=False)
 class _Job:
-    """One picture that waits for its turn."""
+    """One picture in the queue, and the future of its result."""
 
     content: bytes
     done: Future[bytes] = field(default_factory=Future)
-    was_dropped: bool = False  # its caller no longer waits for it
+    was_dropped: bool = False  # the caller was cancelled and no longer waits
 
 
 class PictureReader:
-    """Decodes pictures in a child, in the order in which they come; used by any thread and loop.
+    """Decodes pictures in a child process, first come, first served; safe in any thread or loop.
 
-    A thread of its own has the child. Both end when there is nothing to do.
+    A dedicated thread talks to the child. Both end after `idle_s` seconds without a picture.
     """
 
     def __init__(
@@ -86,29 +86,29 @@ class PictureReader:
         self._idle_s = idle_s
         self._pictures_a_child = pictures_a_child
         self._jobs: queue.Queue[_Job] = queue.Queue()
-        self._lock = threading.Lock()  # of the three below
+        self._lock = threading.Lock()  # guards the next three attributes
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._current: _Job | None = None
-        self._left = 0  # pictures that the child may still decode; the thread's own
+        self._left = 0  # pictures that the child may still decode; used by the thread only
 
     @property
     def child_pid(self) -> int | None:
-        """The process id of the child, None while there is none."""
+        """The process id of the child; None while there is no child."""
         with self._lock:
             return self._child.pid if self._child is not None else None
 
     def read(self, content: bytes) -> bytes:
-        """Return the picture as a JPEG; blocks until its turn has come and gone.
+        """Return the picture as JPEG bytes; blocks until it has been decoded.
 
         Raises:
-            PictureRefused: too many bytes or pixels, or nothing that can be read.
+            PictureRefused: the picture has too many bytes or pixels, or cannot be read.
             OSError: no child can be started now.
         """
         return self._submitted(content).done.result()
 
     async def aread(self, content: bytes) -> bytes:
-        """Return the same without blocking the loop; cancelled, it lets the next picture go on."""
+        """Do the same as `read` without blocking the loop; on cancellation, stop decoding."""
         job = self._submitted(content)
         try:
             return await asyncio.wrap_future(job.done)
@@ -117,14 +117,14 @@ class PictureReader:
             raise
 
     def close(self) -> None:
-        """End the child at once; what it works on is refused, and a next picture starts another."""
+        """End the child at once; its current picture is refused, and the next one starts a child."""
         with self._lock:
             child = self._child
         if child is not None:
             child.kill()
             child.wait()
 
-    # --- who asks -----------------------------------------------------------------------------
+    # --- the caller ---------------------------------------------------------------------------
 
     def _submitted(self, content: bytes) -> _Job:
         if len(content) > MAX_BYTES:
@@ -150,7 +150,7 @@ class PictureReader:
             self._do(job)
 
     def _next(self) -> _Job | None:
-        """Return the next job; None, and the thread is to end, when none has come for long."""
+        """Return the next job; None if none came for `idle_s` seconds, so that the thread ends."""
         try:
             return self._jobs.get(timeout=self._idle_s)
         except queue.Empty:
@@ -169,13 +169,13 @@ class PictureReader:
         try:
             if not job.was_dropped and job.done.set_running_or_notify_cancel():
                 job.done.set_result(self._decoded(job))
-        except Exception as error:  # noqa: BLE001 - it is the asker's to handle
+        except Exception as error:  # noqa: BLE001 - passed on to the caller
             job.done.set_exception(error)
         finally:
             with self._lock:
                 self._current = None
             if job.was_dropped:
-                self._retire()  # it may have been killed for that, or be about to die of it
+                self._retire()  # `_drop` has killed the child, or is about to
 
     def _decoded(self, job: _Job) -> bytes:
         child = self._warm_child()
@@ -195,17 +195,17 @@ class PictureReader:
         raise PictureRefused(TOO_MANY_PIXELS if letter == TOO_LARGE else NOT_READ)
 
     def _warm_child(self) -> subprocess.Popen[bytes]:
-        """Return the child that is there, else a new one; raises OSError."""
+        """Return the running child, or start a new one; raises OSError if that fails."""
         if self._child is not None and self._child.poll() is not None:
-            self._retire()  # it ended on its own meanwhile, which is no picture's fault
+            self._retire()  # it ended between two pictures, so no picture is to blame
         if self._child is not None:
             return self._child
-        child = subprocess.Popen(  # noqa: S603 - our own program, and nothing of a member's
+        child = subprocess.Popen(  # noqa: S603 - our own program; no member input in the command
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},  # keys are in the bot's
+            env={},  # the bot's environment contains keys
         )
         self._left = self._pictures_a_child
         with self._lock:
@@ -220,7 +220,11 @@ class PictureReader:
 
 @contextmanager
 def _killed_after(seconds: float, child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill the child if what is done with it takes longer; raises _ChildEnded, also if just so."""
+    """Kill the child if the block takes longer than `seconds`.
+
+    Raises:
+        _ChildEnded: the time was up, even if the block completed at the last moment.
+    """
     is_late = threading.Event()
 
     def kill() -> None:
@@ -234,13 +238,18 @@ def _killed_after(seconds: float, child: subprocess.Popen[bytes]) -> Iterator[No
         yield
     finally:
         watch.cancel()
-        watch.join()  # it may be killing the child right now, which is not to meet the next picture
+        watch.join()  # a kill in progress must not hit the next picture
     if is_late.is_set():
         raise _ChildEnded
 
 
 def _asked(child: subprocess.Popen[bytes], content: bytes) -> tuple[bytes, bytes]:
-    """Return the letter of the child's answer, and the JPEG; raises _ChildEnded or OSError."""
+    """Send a picture to the child; return its answer's letter and the JPEG (b"" if refused).
+
+    Raises:
+        _ChildEnded: the child ended without a complete answer.
+        OSError: the pipe to the child is broken.
+    """
     source, target = child.stdin, child.stdout
     if source is None or target is None:
         raise _ChildEnded
@@ -263,14 +272,14 @@ def _exactly(source: IO[bytes], count: int) -> bytes:
 
 
 def _end(child: subprocess.Popen[bytes] | None) -> None:
-    """End a child and wait for it; it holds nothing that it would have to put away."""
+    """Kill a child and wait for it; it has nothing to clean up."""
     if child is None:
         return
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            with suppress(OSError):  # of what was left to be written
+            with suppress(OSError):  # flushing buffered input to a dead child fails
                 pipe.close()
 
 
@@ -279,15 +288,15 @@ atexit.register(reader.close)
 
 
 def prepared(content: bytes) -> str:
-    """Return the picture as a base64 JPEG, at most 2,048 pixels a side; raises as `aprepared`."""
+    """Return the picture as a base64 JPEG, like `aprepared`, but block until it is decoded."""
     return base64.b64encode(reader.read(content)).decode()
 
 
 async def aprepared(content: bytes) -> str:
-    """Return the picture as a JPEG in base64, at most 2,048 pixels a side.
+    """Return the picture as a base64 JPEG of at most 2,048 pixels a side.
 
     Raises:
-        PictureRefused: too many bytes or pixels, or nothing that can be read.
-        OSError: no child can be started now; the picture may be a good one.
+        PictureRefused: the picture has too many bytes or pixels, or cannot be read.
+        OSError: no child can be started now; the picture itself may be fine.
     """
     return base64.b64encode(await reader.aread(content)).decode()

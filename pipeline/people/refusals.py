@@ -1,9 +1,9 @@
-"""Why a member's run is not begun."""
+"""The exception for runs that are not started."""
 
 from __future__ import annotations
 
 
 class NotRun(Exception):
-    """A run was not begun; `member_line` tells the member why."""
+    """A run was not started; `member_line` tells the member why."""
 
     member_line = ""
