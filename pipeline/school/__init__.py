@@ -1,1 +1,1 @@
-"""Lessons, scenarios and exercises, and the examples that an installation may begin with."""
+"""Sales training: lessons, scenarios and exercises, progress charts, and example content."""

@@ -1,4 +1,4 @@
-"""A member's progress as a picture: bars of the last scores, and the line to the next level."""
+"""Chart of a member's progress: a bar per score, and a line at the passing score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ WIDEST = 44
 
 
 def progress(scores: Sequence[int], *, title: str, passes_at: int) -> str:
-    """Return a PNG in base64 of scores from 0 to 100, the newest on the right."""
+    """Return a bar chart of scores from 0 to 100 as a base64 PNG; the last score is on the right.
+
+    A dashed line marks `passes_at`, and lower scores have another color.
+    """
     picture = Image.new("RGB", SIZE, BACKGROUND)
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(size=26), ImageFont.load_default(size=18)

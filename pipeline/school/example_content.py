@@ -1,6 +1,6 @@
-"""Loads `pipeline/example/`: a playbook, training scenarios and the sandbox's members.
+"""Loads example content: playbook, scenarios and tracks (`pipeline/example/`), sandbox members.
 
-Rows are only ever created, by title or Telegram id: what an operator edited stays as it is.
+Rows are matched by title or Telegram id and only ever created, so operators' edits are kept.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ EXAMPLE_DIR = Path(__file__).parents[1] / "example"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxMember:
-    """One of the people of the sandbox's chat page who is let in from the start."""
+    """A person on the sandbox's chat page who is an approved member from the start."""
 
     telegram_id: int
     name: str
     username: str
-    key: str = ""  # without a key of their own they use the team's
+    key: str = ""  # the member's own OpenRouter key; "": they use the team key
 
 
-# The keys open nothing but the sandbox. Noor (1003) is missing: her first message asks to be let
-# in.
+# The keys work only in the sandbox. Noor (1003) is left out on purpose: her first message asks for
+# approval.
 SANDBOX_MEMBERS = (
     SandboxMember(
         telegram_id=1001,
@@ -44,7 +44,7 @@ SANDBOX_MEMBERS = (
 
 @transaction.atomic
 def load_example_content() -> int:
-    """Create the playbook pages, scenarios and tracks that are missing; return how many were."""
+    """Create the missing playbook pages, scenarios and tracks; return the number created."""
     pages = [
         PlaybookPage.objects.get_or_create(title=page.pop("title"), defaults=page)
         for page in _pages()
@@ -59,7 +59,7 @@ def load_example_content() -> int:
 
 @transaction.atomic
 def load_sandbox_members() -> int:
-    """Create the members of the sandbox who are missing; return how many were."""
+    """Create the missing sandbox members; return the number created."""
     wanted = {member.telegram_id: member for member in SANDBOX_MEMBERS}
     known = Member.objects.filter(telegram_id__in=wanted).values_list("telegram_id", flat=True)
     missing = [wanted[telegram_id] for telegram_id in wanted.keys() - set(known)]

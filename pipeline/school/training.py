@@ -1,7 +1,8 @@
-"""Lessons and scenarios: what a member is asked next, what the answer was worth, how they stand.
+"""Sales training: choosing the next exercise, recording answers and scores, computing progress.
 
-An exercise is open until its answer has come or the member leaves it; a member has one at a time.
-The trainer's judgement is written down in the transaction that ends its step, so it counts once.
+An exercise is a lesson or scenario given to a member. It is open until its answer arrives, the
+member leaves it, or a day has passed; a member has one open exercise at a time. The trainer's score
+is stored in the transaction that ends its step, so it counts once.
 """
 
 from __future__ import annotations
@@ -32,38 +33,41 @@ from pipeline.models import (
 )
 
 AGENT = TrainerAgent.name
-PASSES_AT = 60  # of 100: what opens the next level
+PASSES_AT = 60  # of 100: the score that unlocks the next level
 XP_A_LEVEL = 100
-STAYS_OPEN = timedelta(hours=24)  # a message of the next day is hardly an answer
-HARDER_FROM, EASIER_BELOW = 75, 45  # the average of the last few
-JUDGED_BY = 5  # of the last few scenarios
-MAX_SHOWN = 14  # exercises in the picture
-WEAK_BELOW = 7.0  # of 10
+STAYS_OPEN = timedelta(hours=24)  # a message on the next day is hardly an answer
+HARDER_FROM, EASIER_BELOW = 75, 45  # average score at which the difficulty changes
+JUDGED_BY = 5  # number of latest scenarios to look at for the difficulty
+MAX_SHOWN = 14  # exercises in the chart
+WEAK_BELOW = 7.0  # average out of 10 per criterion
 MAX_WEAK = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a member stands."""
+    """A member's training progress."""
 
     xp: int
     answered: int
-    average: int
+    average: int  # score, out of 100
     streak_days: int
-    scores: Sequence[int]  # the newest last
-    weak: Sequence[tuple[str, float]]  # criterion and its average of 10
+    scores: Sequence[int]  # latest scores, out of 100, the newest last
+    weak: Sequence[tuple[str, float]]  # criterion and its average out of 10, the weakest first
 
     @property
     def level(self) -> int:
-        """The first level is for everybody, each further one takes 100 XP."""
+        """The member's level: everyone starts at level 1, and every 100 XP add a level."""
         return 1 + self.xp // XP_A_LEVEL
 
 
-# --- what is asked --------------------------------------------------------------------------------
+# --- exercises ------------------------------------------------------------------------------------
 
 
 def next_lesson(track: Track, member: Member) -> Lesson | None:
-    """Return the lowest level that a member has not passed; the last one again when all are."""
+    """Return the lesson of the lowest level that a member has not passed.
+
+    If all are passed, return the last lesson again; None if the track has no lessons.
+    """
     passed = set(
         Exercise.objects.filter(member=member, lesson__track=track, score__gte=PASSES_AT)
         .values_list("lesson__level", flat=True)
@@ -76,9 +80,11 @@ def next_lesson(track: Track, member: Member) -> Lesson | None:
 
 
 def next_scenario(member: Member, difficulty: int | None = None) -> Scenario | None:
-    """Return one at random of those that the member has had least often, at their difficulty.
+    """Return a random scenario among those that the member has had least often; None without any.
 
-    None is repeated before all of that difficulty were had.
+    So no scenario is repeated before the member has had all others of its difficulty. `difficulty`
+    (1 to 3) defaults to the one that fits the member; if it has no active scenarios, those of any
+    difficulty are used.
     """
     active = Scenario.objects.filter(is_active=True)
     wanted = difficulty or fitting_difficulty(member)
@@ -94,7 +100,11 @@ def next_scenario(member: Member, difficulty: int | None = None) -> Scenario | N
 
 
 def fitting_difficulty(member: Member) -> int:
-    """Return the difficulty of the last scenario, one more or less as the last few went."""
+    """Return the difficulty, 1 to 3, of a member's next scenario.
+
+    It is that of the last judged scenario, or one more or less, depending on the average score of
+    those among the last 5 judged scenarios that had the same difficulty.
+    """
     judged = Exercise.objects.filter(member=member, scenario__isnull=False, score__isnull=False)
     last = list(judged.select_related("scenario").order_by("-judged_at")[:JUDGED_BY])
     if not last or last[0].scenario is None:
@@ -111,7 +121,7 @@ def fitting_difficulty(member: Member) -> int:
 
 @transaction.atomic
 def put(member: Member, task: Lesson | Scenario, row: TelegramUpdate) -> Exercise:
-    """Put an exercise to a member, in reply to an update; the one before it is left."""
+    """Open an exercise for a member, in reply to an update; leave the one that was open."""
     leave(member)
     exercise = Exercise(member=member, asked_by=row, asked_after=_newest_update())
     if isinstance(task, Lesson):
@@ -128,25 +138,28 @@ def _newest_update() -> int | None:
 
 
 def leave(member: Member) -> bool:
-    """Leave the open exercise, if there is one."""
-    # One row first: the rule of one open exercise holds for the member.
+    """Close the member's open exercise without an answer; False if there is none."""
+    # Lock the member's row first, because "one open exercise" is a rule per member.
     Member.objects.select_for_update().get(pk=member.pk)
     return bool(Exercise.objects.filter(member=member, is_open=True).update(is_open=False))
 
 
-# --- its answer -----------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 class Answers(Enum):
-    """Whether a message is the answer to the exercise that is open."""
+    """Whether a message is the answer to the open exercise."""
 
-    YES = "yes"  # a reply to it, or the next that was written
-    PERHAPS = "perhaps"  # something else was written or pressed since
-    NO = "no"  # none is open, or the message is from before it was put
+    YES = "yes"  # a reply to the exercise, or the member's next message
+    PERHAPS = "perhaps"  # the member has sent or pressed something else since the exercise
+    NO = "no"  # no exercise is open, or the message is older, or it replies to something else
 
 
 def open_exercise(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
-    """Return the exercise that is open for the person behind an update, if there is one."""
+    """Return the open exercise of the person who sent an update; None if there is none.
+
+    An exercise older than 24 hours no longer counts as open.
+    """
     if row.user_id is None:
         return None
     of_person = Exercise.objects.filter(member__telegram_id=row.user_id, is_open=True)
@@ -154,13 +167,14 @@ def open_exercise(row: TelegramUpdate, *, now: datetime) -> Exercise | None:
 
 
 def answers(row: TelegramUpdate, exercise: Exercise | None, replied_to: int | None) -> Answers:
-    """Tell whether a message answers an exercise; `replied_to` is the message it is a reply to.
+    """Tell whether a message answers an exercise.
 
-    The order is that of the updates' ids: two machines' clocks may be seconds apart.
+    `replied_to` is the id of the message that it replies to, None if it is not a reply. Order is
+    decided by the updates' row ids, because the clocks of two machines may be seconds apart.
     """
     if exercise is None:
         return Answers.NO
-    if exercise.asked_after is None:  # put by a release that kept the time alone
+    if exercise.asked_after is None:  # opened by a release that stored only the time
         return Answers.YES if exercise.asked_at <= row.received_at else Answers.NO
     if replied_to is not None:
         asked = OutgoingMessage.objects.filter(
@@ -168,7 +182,7 @@ def answers(row: TelegramUpdate, exercise: Exercise | None, replied_to: int | No
         ).exists()
         return Answers.YES if asked else Answers.NO
     if row.pk <= exercise.asked_after:
-        return Answers.NO  # it waited in line while the exercise was put
+        return Answers.NO  # the message was already queued when the exercise was opened
     between = TelegramUpdate.objects.filter(
         chat_id=row.chat_id, user_id=row.user_id, pk__gt=exercise.asked_after, pk__lt=row.pk
     )
@@ -176,13 +190,16 @@ def answers(row: TelegramUpdate, exercise: Exercise | None, replied_to: int | No
 
 
 def answered_by(row: TelegramUpdate) -> Exercise | None:
-    """Return the exercise that an update was kept as the answer of."""
+    """Return the exercise whose stored answer is this update; None if there is none."""
     return Exercise.objects.filter(answer=row).select_related("lesson", "scenario").first()
 
 
 @transaction.atomic
 def keep_answer(exercise_id: int, row: TelegramUpdate) -> Exercise | None:
-    """Keep an update as the answer of an open exercise; None if another has become it."""
+    """Store an update as the answer of an open exercise, close the exercise and return it.
+
+    None if the exercise is not open any more, for example because another answer was faster.
+    """
     won = Exercise.objects.filter(pk=exercise_id, is_open=True)
     if not won.update(is_open=False, answer=row):
         return None
@@ -191,7 +208,10 @@ def keep_answer(exercise_id: int, row: TelegramUpdate) -> Exercise | None:
 
 @transaction.atomic
 def reopen(update_id: int) -> None:
-    """Have an exercise wait for another answer, because this one could not be judged."""
+    """Reopen an exercise whose answer, this update, could not be judged.
+
+    Does nothing if the member has another open exercise.
+    """
     exercise = Exercise.objects.filter(answer_id=update_id, score=None).first()
     if exercise is None:
         return
@@ -203,7 +223,7 @@ def reopen(update_id: int) -> None:
 
 
 def scenario_of(exercise: Exercise) -> str:
-    """Return what the trainer gets to read of an exercise."""
+    """Return the text of an exercise for the trainer agent: title, lesson, task, good answer."""
     task = exercise.lesson or exercise.scenario
     if task is None:
         return ""
@@ -216,7 +236,10 @@ def scenario_of(exercise: Exercise) -> str:
 
 
 def mark(step: StepRun, data: Mapping[str, Any]) -> None:
-    """Write down what an answer was worth, in the caller's transaction; once for each."""
+    """Store the trainer's score of an answer, in the caller's transaction; once per exercise.
+
+    Does nothing if the run's update does not answer an exercise, or if it has a score already.
+    """
     exercise = Exercise.objects.filter(answer__run=step.run_id, score=None).first()
     if exercise is None:
         return
@@ -231,18 +254,18 @@ def mark(step: StepRun, data: Mapping[str, Any]) -> None:
 
 
 def _xp_of(exercise: Exercise) -> int:
-    """Return a tenth of the score, doubled and trebled for what is harder."""
+    """Return the XP: a tenth of the score, times a scenario's difficulty (1 to 3)."""
     if exercise.score is None:
         return 0
     weight = exercise.scenario.difficulty if exercise.scenario else 1
     return round(exercise.score * weight / 10)
 
 
-# --- how a member stands --------------------------------------------------------------------------
+# --- progress -------------------------------------------------------------------------------------
 
 
 def standing(member: Member, *, today: date) -> Standing:
-    """Return level, streak and weak areas from all that was judged."""
+    """Return a member's progress, from all exercises that were judged."""
     judged = Exercise.objects.filter(member=member, score__isnull=False)
     totals = judged.aggregate(xp=Sum("xp"), count=Count("pk"), score=Sum("score"))
     last = list(judged.order_by("-judged_at")[: 2 * MAX_SHOWN])
@@ -269,7 +292,7 @@ def levels_passed(track: Track, member: Member) -> int:
 
 
 def _streak(days: set[date], today: date) -> int:
-    """Return how many days in a row had an answer, up to today or yesterday."""
+    """Return for how many days in a row, up to today or yesterday, an answer was judged."""
     day = today if today in days else today - timedelta(days=1)
     count = 0
     while day in days:
