@@ -103,7 +103,7 @@ def _addresses(message: Json) -> Iterator[tuple[str, str]]:
         text, entities = message.get(name), message.get(of)
         if not isinstance(text, str) or not isinstance(entities, list):
             continue
-        units = text.encode("utf-16-le", "surrogatepass")  # Telegram counts in them
+        units = text.encode("utf-16-le", "surrogatepass")  # the unit of Telegram's offsets
         for entity in entities:
             kind = entity.get("type") if isinstance(entity, dict) else None
             place = _place(entity) if kind in ("bot_command", "mention") else None

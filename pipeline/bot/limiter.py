@@ -151,7 +151,7 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
         self._placeholders = 0  # placeholders in flight
 
     async def initialize(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: the limiter needs no preparation."""
 
     async def shutdown(self) -> None:
         """Cancel the timer and close the connections to Redis."""
@@ -306,7 +306,11 @@ class ChatRateLimiter(BaseRateLimiter[Ticket]):
     # --- among all processes --------------------------------------------------------------------
 
     async def _is_turn_of_all(self, chat_id: Any, ticket: Ticket, until: float, call: str) -> bool:
-        """Wait for a slot shared by all processes; False if this chat must wait longer."""
+        """Wait for a slot shared by all processes; False if the chat itself has to wait longer.
+
+        Raises:
+            RetryAfter: the wait would go beyond `until`.
+        """
         chat, most = str(chat_id), IN_ANY_SECOND[ticket.rank]
         while self._shared is not None:
             wait_s = await self._shared.take(chat, _rate_of(chat), most, call)

@@ -179,7 +179,7 @@ class Outbox(Placeholders):
         try:
             if row.message_id is not None:
                 await self._edit(row.message_id, reply, [])
-            elif not isinstance(error, Forbidden):  # the member has blocked the bot
+            elif not isinstance(error, Forbidden):  # Forbidden: blocked by the member
                 await self._send(reply, [])
         except (TelegramError, MessageGone) as unreachable:
             logger.warning("chat=%s: no line could be shown: %s", chat_id, unreachable)

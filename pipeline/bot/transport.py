@@ -25,7 +25,7 @@ from pipeline import crashpoints
 from pipeline.bot.intake import UNREADABLE, Json, store
 from pipeline.queue.base import AddTasks
 
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a whole string counts as one
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # a string is one token
 _RESULT = re.compile(r'\s*\{[^\[{]*"result"\s*:\s*\[')
 _UPDATE_ID = re.compile(r'"update_id"\s*:\s*(\d+)')
 

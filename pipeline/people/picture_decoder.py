@@ -28,8 +28,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 12_000_000  # to decode; for a JPEG, after the decoder has scaled it down
 MAX_SIDE = 2048  # pixels that vision models use; more costs tokens and shows nothing
 JPEG_QUALITY = 88
-MEMORY_BYTES = 336 * 1024**2  # of address space; a WebP of 12 megapixels takes 290 MB in all
-CPU_S = 5  # for one picture; 12 megapixels take about one
+MEMORY_BYTES = 336 * 1024**2  # of address space; a 12-megapixel WebP takes 290 MB in all
+CPU_S = 5  # for one picture; 12 megapixels take about 1 s
 
 PICTURE, UNREADABLE, TOO_LARGE = b"P", b"U", b"L"  # the first byte of an answer
 LENGTH = struct.Struct(">I")
