@@ -92,8 +92,8 @@ def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[st
     """Return the lanes with open messages, and the lanes that need no notice.
 
     The first is a dict from lane to whether one of its pastes may still get parts. The second is
-    the set of lanes that got a notice after `since`, or whose notice is about a message that is
-    still open. A paste's notice does not count there: it is the paste's placeholder.
+    the set of lanes that got a notice after `since`, or a notice about a message that is still
+    open. (For a paste only the former counts, because its notice is its placeholder.)
     """
     of_lanes = Task.objects.filter(lane__in=lanes)
     open_tasks = of_lanes.filter(kind=TaskKind.MESSAGE, status__in=OPEN)

@@ -34,7 +34,7 @@ DROPPED_AFTER_S = 0.3
 HELD_ELSEWHERE_S = 0.5  # a longer wait is due to the chat itself: give the overall slot back
 SOON_S = 0.001
 MAX_PLACEHOLDERS = 6  # in flight at once, so that a killed process loses no more of them
-ALONE_SHARE = 3  # divides the overall rate while Redis, and so the other processes' use, is unknown
+ALONE_SHARE = 3  # divides the overall rate while Redis is away and other processes' use is unknown
 
 Clock = Callable[[], float]
 # Called just before a call is sent, with the newest known message id (0 if unknown): the message

@@ -117,7 +117,7 @@ class PictureReader:
             raise
 
     def close(self) -> None:
-        """End the child at once; its current picture is refused. The next starts a child."""
+        """End the child at once; its current picture is refused. The next starts a new child."""
         with self._lock:
             child = self._child
         if child is not None:

@@ -119,7 +119,7 @@ def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTa
     asked_about = TelegramUpdate.objects.filter(
         pk=int(number), chat_id=row.chat_id, user_id=row.user_id, kind="message", joined_to=None
     )
-    # The first press joins the message, to be answered in its place; a second finds none to join.
+    # Joins the message to the first press, whose task answers it; a second finds none to join.
     if row.chat_id is None or not asked_about.update(joined_to=row):
         return False
     if data.startswith(QUESTION):
