@@ -25,7 +25,11 @@ from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
 
 @grouped
 def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
-    """Write a call that is about to leave; raises Superseded, and then it must not."""
+    """Write the row of a call that is about to be sent.
+
+    Raises:
+        Superseded: another worker has taken the step over, so the call must not be sent.
+    """
     if not read(StepRun, ("id",), lock=Lock.CHANGE, id=step_id, attempt_token=token):
         raise Superseded(f"step run {step_id} is in other hands")
     row = {
@@ -47,14 +51,14 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
 
 @grouped
 def retell_decision(step_id: UUID) -> None:
-    """Let a closed step say that a model was asked after all."""
+    """Correct a closed step that was recorded as having made no call."""
     for step in StepRun.objects.filter(id=step_id, has_called=False):
         said = sentence(step, fell_back_to=step.fell_back_to)
         StepRun.objects.filter(id=step_id).update(has_called=True, decision=said)
 
 
 def withdraw_call(call_id: UUID) -> None:
-    """Close a call that never left."""
+    """Close a call that was cancelled before it was sent."""
     LLMCall.objects.filter(id=call_id).update(
         status=CallStatus.ERROR, error="cancelled before it was sent"
     )
@@ -62,17 +66,16 @@ def withdraw_call(call_id: UUID) -> None:
 
 @grouped
 def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool) -> None:
-    """Write down how a call of a run ended and what it cost, also when its step is in other hands.
+    """Record how a call ended and what it cost, even if another worker has taken its step over.
 
-    The same end may be written twice, and is counted once.
+    Recording the same end twice counts its cost once.
     """
-    # The run first: of two calls that end at once, the second then adds to what the first one
-    # wrote.
+    # Lock the run first: if two calls end at once, the second adds its cost to the first's total.
     run = read(PipelineRun, ("cost_usd",), lock=Lock.CHANGE, id=run_id)
-    # Locked whatever is in it: an erasure that is under way ends before this one looks.
+    # Always lock the call: an erasure in progress must end before this reads the row.
     known = ("user_message_id", "started_at", "is_fallback", "cost_usd")
     call = read(LLMCall, known, lock=Lock.CHANGE, id=call_id)
-    if not (run and call):  # its rows are no longer kept
+    if not (run and call):  # the rows have been deleted
         return
     ((run_cost_usd,),) = run
     ((user_message, started_at, is_fallback, known_cost_usd),) = call
@@ -85,7 +88,7 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
     }
     hooks.changed(started_at)
     update(LLMCall, changes, id=call_id)
-    summary: dict[str, Any] = {}  # of the run; a flag that is set stays set
+    summary: dict[str, Any] = {}  # columns of the run; flags are set and never cleared
     if (cost_usd := changes.get("cost_usd")) != known_cost_usd and cost_usd is not None:
         summary["cost_usd"] = (run_cost_usd or 0) + cost_usd - (known_cost_usd or 0)
     if mismatch:
@@ -98,9 +101,9 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
 
 
 def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
-    """Return what the response said.
+    """Return the columns that record the response or the error.
 
-    Only figures are returned once the member had all erased, or the call was pruned.
+    Error and output texts are left out if the member's data was erased or the call was pruned.
     """
     fields: dict[str, Any] = {}
     if outcome.error is not None:

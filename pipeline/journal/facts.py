@@ -1,4 +1,4 @@
-"""What the journal is told of a run and its steps, as plain values without pipeline or context."""
+"""Plain values that describe a run and its steps to the journal, without pipeline or context."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.models.runs import DecisionSource, Source, StepMode, StepStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOpening:
-    """A run that begins, with all that its agents may see."""
+    """A new run with all inputs that its agents may see."""
 
     pipeline: str
-    definition: str  # as JSON: a run that is cut off goes on by it, whatever the YAML says by then
+    definition: str  # JSON; an interrupted run resumes with it even if the YAML has changed
     source: Source
     member_id: int | None = None
     update_id: int | None = None
@@ -24,7 +24,7 @@ class RunOpening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlace:
-    """Which step of a run this is."""
+    """The position, agent and mode of a step in its run."""
 
     position: int
     agent: str
@@ -33,13 +33,13 @@ class StepPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """Which model a step runs on, and why: columns of its row, by their names."""
+    """The model a step runs on and why; each field is the step row's column of the same name."""
 
     provider: str
     requested_model: str
     payer: Payer
     decision_source: DecisionSource
-    override_version: int | None = None  # only of one that is in effect
+    override_version: int | None = None  # only if the override is in effect
     is_outside_change: bool = False
     said_version: int | None = None
     set_by: str = ""
@@ -52,12 +52,12 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnd:
-    """How an attempt at a step ended."""
+    """The outcome of one attempt at a step."""
 
     status: StepStatus
     output: AgentOutput
-    decision: str = ""  # the sentence
+    decision: str = ""  # the sentence that explains the model choice
     has_called: bool | None = None
     fell_back_to: str = ""
-    error_type: str = ""  # the class of what it failed by
+    error_type: str = ""  # class name of the error; "cancelled" for a cancelled step
     member_line: str = ""

@@ -1,7 +1,7 @@
-"""Fencing: a lease with the attempt's token, checked inside each transaction that writes.
+"""Fencing: a lease carries the attempt's token, which each writing transaction checks.
 
-A worker that was paused can wake up after another has taken over. What it then comes to must
-change nothing, so no write to a run, a step or a task goes without its token.
+A worker that was paused can wake up after another has taken over. Its late writes must change
+nothing, so a write to a run, a step or a task always carries the token.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from pipeline.models.runs import PipelineRun
 
 
 class Superseded(Exception):
-    """Another worker has taken this over: what comes now is too late and changes nothing."""
+    """Another worker has taken over, so this late write changes nothing."""
 
 
 def progressed(token: UUID) -> None:
-    """Count a task's attempts anew, inside the transaction that brings it further than ever before.
+    """Reset a task's attempt count to 1, in the transaction that records new progress.
 
     A task that gets further on each attempt is not in a crash loop. Call this only for progress
     that happens once per task: otherwise a real crash loop would never end.
     """
-    # By the status, because there is an index for it, and few tasks are being worked on.
+    # Filter by status: it has an index, and few tasks run at a time.
     for task_id, attempts in read(Task, ("id", "attempts"), status=TaskStatus.RUNNING, token=token):
         if attempts > 1:
             update(Task, {"attempts": 1}, id=task_id, token=token)
 
 
 class Lease(Protocol):
-    """The right of one attempt to write, by its fencing token."""
+    """The right of one attempt to write, proven by its fencing token."""
 
     @property
     def token(self) -> UUID: ...
 
     def assert_held(self) -> None:
-        """Lock the leased row for this transaction.
+        """Lock the leased row until the transaction ends.
 
         Raises:
-            Superseded: another attempt has the lease by now.
+            Superseded: another attempt holds the lease now.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RunLease:
-    """The right to go on with a run."""
+    """The lease on a run."""
 
     run_id: UUID
     token: UUID
@@ -62,7 +62,7 @@ class RunLease:
 
 @dataclass(frozen=True, slots=True)
 class TaskLease:
-    """The right to work on a task."""
+    """The lease on a task."""
 
     task_id: int
     token: UUID

@@ -1,6 +1,6 @@
 """Callbacks that modules above the journal register, run in the transaction that writes a row.
 
-A module registers its own when it is loaded, which `pipeline.apps` sees to.
+Each module registers its callbacks when it is imported; `pipeline.apps` imports them all.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _reopeners: list[Reopen] = []
 
 
 def learn_from(agent: str, learn: Learn) -> None:
-    """Register a function that is given the output of this agent's steps that ended well."""
+    """Register a function to call with each successful step of this agent and its output."""
     _learners[agent] = learn
 
 
 def reopen_with(reopen: Reopen) -> None:
-    """Register a function that is given the start times of changed steps or calls.
+    """Register a function to call with the start times of changed steps or calls.
 
-    It reopens the sums that were closed for those times.
+    It reopens the usage sums that were closed for these times.
     """
     if reopen not in _reopeners:
         _reopeners.append(reopen)
 
 
 def learner_of(agent: str) -> Learn | None:
-    """Return the function that is given this agent's output, None without one."""
+    """Return the function registered for this agent's output, or None."""
     return _learners.get(agent)
 
 
 def changed(*moments: datetime) -> None:
-    """Announce that steps or calls that started at these times have changed."""
+    """Report that steps or calls that started at these times have changed."""
     for reopen in _reopeners:
         reopen(*moments)

@@ -1,7 +1,7 @@
-"""The columns of steps from before there were any, read from the sentence that was written then.
+"""Parse the decision columns of old steps from their stored sentence.
 
-This is the one place that reads a sentence. What it finds counts only if it renders to that
-sentence.
+Steps older than these columns have only the sentence. No other module parses one. A result is
+used only if it renders to the same sentence again.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _ERROR = re.compile(r"([A-Z]\w*)(?:: |\Z)")
 
 
 def error_class(error: str) -> str:
-    """Return the class that an error's text begins with; "" if it begins with none."""
+    """Return the class name at the start of an error text, or "cancelled"; "" without either."""
     found = _ERROR.match(error)
     return found[1] if found else error if error == "cancelled" else ""
 
 
 def columns_of(step: StepRun) -> dict[str, Any]:
-    """Return the columns, or {} if they would not render back to the sentence.
+    """Return the columns parsed from a step's sentence; {} if they do not render to it again.
 
-    The age of the snapshot is not compared: it was rounded from more digits than its column has.
+    The snapshot's age is not compared: the sentence rounded it from more digits than the column
+    has.
     """
     found = _SENTENCE.fullmatch(step.decision)
     if found is None:

@@ -1,9 +1,9 @@
 """The only writer of runs, step runs and LLM calls.
 
-Every row is written before what it records and completed after it. Each write is a transaction
-(`pipeline.journal.rows`, `pipeline.journal.call_rows`), and those that come together are committed
-together (`pipeline.journal.writer`); none stays open across a call to a provider. Keys never get
-here: of a key there is its fingerprint.
+Every row is inserted before the work it records starts, and completed when the work ends. Each
+write is one transaction (`pipeline.journal.rows`, `pipeline.journal.call_rows`); concurrent writes
+share a commit (`pipeline.journal.writer`); no transaction stays open across a call to a provider.
+API keys are never passed here, only their fingerprints.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def log_alert(text: str) -> None:
 
 
 class StepRecorder:
-    """The record of one step run: told of every attempt, it writes rows and keeps the tally."""
+    """Observes the LLM calls of one step run, writes their rows and sums their cost."""
 
     def __init__(
         self, run_id: UUID, step_id: UUID, token: UUID, place: StepPlace, alert: NotifyOperators
@@ -59,7 +59,7 @@ class StepRecorder:
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
         self.has_called = False
-        self._is_closed = False  # the step's row, which may say that no model was asked
+        self._is_closed = False  # whether the step's row is; it may say that no model was called
         self._run_id = run_id
         self._token = token
         self._agent = place.agent
@@ -67,30 +67,30 @@ class StepRecorder:
         self._alert = alert
 
     async def attempt_started(self, attempt: Attempt) -> None:
-        """Write the call's row; the request leaves only after this returned.
+        """Write the call's row; the request is sent only after this returns.
 
         Raises:
-            Superseded: the step is in other hands, so the request must not leave.
+            Superseded: another worker has taken the step over, so the request must not be sent.
         """
         self.has_called = True
         try:
             await finished(submit(call_rows.write_call, self.step_id, self._token, attempt))
-            if self._is_closed:  # an agent's own task that outlived its step
+            if self._is_closed:  # the call comes from a task of the agent that outlived its step
                 await finished(_surely(call_rows.retell_decision, self.step_id))
         except asyncio.CancelledError:
-            # It never began, so no end will be reported.
+            # The request was never sent, so its end will not be reported.
             await finished(_surely(call_rows.withdraw_call, attempt.call_id))
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
     async def step_was_closed(self, *, saying_called: bool) -> None:
-        """Note that the step's row is closed; correct it if a call began while it was written."""
+        """Note that the step's row is closed; correct it if a call began during that write."""
         self._is_closed = True
         if self.has_called and not saying_called:
             await _surely(call_rows.retell_decision, self.step_id)
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Complete the call's row and look whether the model asked for is the one that answered."""
+        """Complete the call's row and check that the requested model is the one that answered."""
         crashpoints.reach(f"{self._side} call answered")
         completion = outcome.learnt
         check = await _checked(attempt, completion) if completion else _SAME
@@ -99,7 +99,7 @@ class StepRecorder:
             self._add_cost(completion)
         self.upstream = outcome.upstream
         if outcome.completion is not None:
-            # Of the call that counts, the last: an agent may ask twice.
+            # An agent may make several calls; the last one counts.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
         await _surely(
             call_rows.complete_call, self._run_id, attempt.call_id, outcome, check.differs
@@ -117,7 +117,7 @@ class StepRecorder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
-    """Whether another model answered than the one that was asked for, and whether to alert."""
+    """Whether the served model differs from the requested one, and whether to alert."""
 
     differs: bool
     is_told: bool
@@ -135,7 +135,7 @@ _NEW_NAME = _Check(
 
 
 async def _checked(attempt: Attempt, completion: Completion) -> _Check:
-    """Compare the names; the database is asked only where they differ."""
+    """Compare requested and served model; query the database only if the names differ."""
     requested, served = attempt.requested_model, completion.served_model
     if not served or is_same_name(requested, served):
         return _SAME
@@ -160,7 +160,7 @@ async def _checked(attempt: Attempt, completion: Completion) -> _Check:
 
 
 def _twice(ask: Callable[..., T], *arguments: str) -> T:
-    """Return what a query returns, over a new connection if the old one had died."""
+    """Return a query's result; retry once on a new connection if the old one was dead."""
     try:
         return ask(*arguments)
     except OperationalError:
@@ -169,9 +169,10 @@ def _twice(ask: Callable[..., T], *arguments: str) -> T:
 
 
 async def finished(writing: Awaitable[T]) -> T:
-    """Return what a write returns, once it has ended: also if its waiter is being cancelled.
+    """Wait until a write has ended and return its result, even if the caller is cancelled.
 
-    A row that is half known cannot be closed. Cancellations are passed on afterwards.
+    Otherwise a row could be written without its id being known, and could not be closed. The
+    cancellation is raised once the write has ended.
     """
     task = asyncio.ensure_future(writing)
     cancellation: asyncio.CancelledError | None = None
@@ -182,14 +183,14 @@ async def finished(writing: Awaitable[T]) -> T:
             cancellation = error
     if cancellation is not None:
         if not task.cancelled() and (failure := task.exception()) is not None:
-            # Asked for, or the loop would complain later that it was never retrieved.
+            # Retrieved here, or the loop would log later that it never was.
             raise cancellation from failure
         raise cancellation
     return task.result()
 
 
 def run_started(lease: RunLease, opening: RunOpening) -> asyncio.Future[None]:
-    """Write the run's row with all that its agents may see."""
+    """Write the run's row with all inputs that its agents may see."""
     return submit(rows.write_run, lease, opening)
 
 
@@ -201,7 +202,7 @@ async def run_ended(lease: RunLease, status: RunStatus, answer: str = "") -> Non
 def step_queued(
     lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]
 ) -> asyncio.Future[None]:
-    """Leave a background step to the queue, by a row and a task; raises Superseded."""
+    """Queue a background step by writing its row and its task; raises Superseded."""
     return submit(rows.queue_step, lease, place, add)
 
 
@@ -212,10 +213,10 @@ def step_started(
     inputs: Mapping[str, Any],
     choice: ModelChoice | None,
 ) -> asyncio.Future[UUID]:
-    """Write the step's row with its model (None: it never got one) and its inputs.
+    """Write the step's row with its inputs and model (None if no model could be chosen).
 
     Raises:
-        Superseded: what is held is in other hands.
+        Superseded: the lease is no longer held.
     """
     return submit(rows.write_step, lease, run_id, place, inputs, choice)
 
@@ -224,15 +225,16 @@ async def step_ended(step_id: UUID, token: UUID, end: StepEnd) -> None:
     """Close the step's row.
 
     Raises:
-        Superseded: the step is in other hands.
+        Superseded: another worker has taken the step over.
     """
     await _surely(rows.close_step, step_id, token, end)
 
 
 async def _surely(write: Callable[..., None], *arguments: Any) -> None:
-    """Complete a row, over a new connection if the old one has died meanwhile.
+    """Run a write; if the connection has died, retry on new ones for up to 60 s.
 
-    What it says has happened and may have been paid: it must not be lost with a connection.
+    The write records something that has happened and may have cost money, so it must not be lost
+    with a connection.
     """
     try:
         await submit(write, *arguments)

@@ -1,4 +1,4 @@
-"""How a run and its steps went, in the words of code: what the runner returns and records keep."""
+"""Reports on a run and its steps: returned by the runner, or restored from the record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 @dataclass(kw_only=True)
 class StepReport:
-    """How one step went, for the run's caller."""
+    """The outcome of one step, for the run's caller."""
 
     agent: str
     mode: StepMode
@@ -20,19 +20,19 @@ class StepReport:
     status: StepStatus = StepStatus.RUNNING
     requested_model: str = ""
     served_model: str = ""
-    upstream: str = ""  # who ran it behind the gateway, or refused to, of the last call
+    upstream: str = ""  # provider behind the gateway that ran or refused the last call
     payer: str = ""
     decision: str = ""
     cost_usd: Decimal | None = None
     latency_ms: int = 0
     error: str | None = None
-    member_line: str = ""  # what a member may read of the error
+    member_line: str = ""  # error text that a member may read
     fell_back_to: str = ""
 
 
 @dataclass(kw_only=True)
 class RunReport:
-    """How a run went; background steps may still be running in `steps`."""
+    """The outcome of a run; background steps in `steps` may still be running."""
 
     run_id: UUID
     pipeline: str
@@ -43,7 +43,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptStep:
-    """A step that ended before a restart: it is not run again, its output is used."""
+    """A step that ended before a restart; its output is reused and it does not run again."""
 
     report: StepReport
     output: AgentOutput
@@ -51,14 +51,14 @@ class KeptStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRun:
-    """A run as its record has it, taken over to be gone on with."""
+    """A run read back from its record."""
 
-    report: RunReport  # its steps are those that ended
+    report: RunReport  # contains only the steps that ended
     definition: str  # the pipeline in JSON
     inputs: Inputs
     steps: tuple[KeptStep, ...]
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left of it but to tell its end."""
+        """Whether the run has ended, so that only its outcome is left to report."""
         return self.report.status is not RunStatus.RUNNING

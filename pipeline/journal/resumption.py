@@ -1,7 +1,7 @@
-"""A run read back from its record, to be gone on with after a restart or only to be told.
+"""Read a run back from its record, to resume it after a restart or to report its outcome.
 
-Reading takes the run over: its attempt token becomes the reader's, and a worker that was taken
-for dead can write no more.
+Taking a run over replaces its attempt token with the new worker's, so the previous worker, which
+was presumed dead, can no longer write.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from pipeline.models.runs import (
 )
 from pipeline.models.runs import StepStatus as S
 
-ENDED = (S.OK, S.FAILED, S.SKIPPED)  # cancelled and interrupted steps run once more
+ENDED = (S.OK, S.FAILED, S.SKIPPED)  # cancelled and interrupted steps run again
 REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
 
 
 @transaction.atomic
 def take_over(update_id: int, lease: TaskLease) -> KeptRun | None:
-    """Return the run of an update, now the holder's; None when it has none yet.
+    """Take over the run of an update and return it; None if it has no run yet.
 
     Raises:
-        Superseded: the update is in other hands.
+        Superseded: another worker has the update's task.
     """
     return _taken(PipelineRun.objects.filter(update_id=update_id), lease)
 
 
 @transaction.atomic
 def take_over_rerun(run_id: UUID, lease: TaskLease) -> KeptRun | None:
-    """Return an operator's rerun, now the holder's; raises as `take_over`."""
+    """Take over an operator's rerun and return it; None if it is gone; raises as `take_over`."""
     return _taken(PipelineRun.objects.filter(pk=run_id), lease)
 
 
@@ -57,9 +57,9 @@ def _taken(runs: QuerySet[PipelineRun], lease: TaskLease) -> KeptRun | None:
     if run is None:
         return None
     if run.status == RunStatus.WAITING:
-        run.started_at = timezone.now()  # until now it was only asked for
+        run.started_at = timezone.now()  # until now it was only requested
     run.attempt_token = lease.token
-    # What the worker before had begun; should it wake up, it can write no more.
+    # Close the steps that the previous worker left open; if it wakes up, it can no longer write.
     interrupt(StepRun.objects.filter(run=run).exclude(mode=StepMode.BACKGROUND))
     if run.status in REOPENED:
         run.status, run.ended_at = RunStatus.RUNNING, None
@@ -68,13 +68,13 @@ def _taken(runs: QuerySet[PipelineRun], lease: TaskLease) -> KeptRun | None:
 
 
 def has_ended(step: StepRun) -> bool:
-    """Tell whether a step has its outcome, from this attempt or another."""
+    """Tell whether any attempt at a step has ended with an outcome."""
     attempts = StepRun.objects.filter(run_id=step.run_id, position=step.position)
     return attempts.filter(status__in=ENDED).exists()
 
 
 def read_back(run_id: UUID) -> KeptRun:
-    """Return a run as its record has it, without touching it: for a background step."""
+    """Return a run from its record without taking it over, for a background step."""
     return _kept(PipelineRun.objects.get(pk=run_id))
 
 
@@ -139,7 +139,7 @@ def _report(row: StepRun) -> StepReport:
 
 
 def _fallback_model(calls: Sequence[LLMCall]) -> str:
-    """Return the fallback model if the last answer was its own: an agent may ask twice."""
+    """Return the fallback model if it gave the last answer of the step, else ""."""
     answered = [call for call in calls if call.status == CallStatus.OK]
     return answered[-1].requested_model if answered and answered[-1].is_fallback else ""
 

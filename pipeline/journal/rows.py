@@ -1,7 +1,7 @@
 """The rows of runs and step runs, written in the ORM's thread for `pipeline.journal.records`.
 
-Each function is one transaction. Those that say what an attempt came to check its right to do so
-first (`Lease`). Those of calls are in `pipeline.journal.call_rows`.
+Each function is one transaction. Functions that record the outcome of an attempt first check that
+it may still write (`Lease`). The rows of calls are written in `pipeline.journal.call_rows`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipeline.models.runs import (
     StepStatus,
 )
 
-OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS may be
+OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice the maximum of RUN_DEADLINE_SECONDS
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice what RUN_DEADLINE_SECONDS m
 
 @grouped
 def write_run(lease: RunLease, opening: RunOpening) -> None:
-    """Open a run with all that its agents may see."""
+    """Open a run with all inputs that its agents may see."""
     background = {name: text for name, text in opening.inputs.by_name().items() if text}
     message, image = background.pop("user_message", ""), background.pop("image_b64", "")
     row = {
@@ -101,18 +101,18 @@ def close_run(lease: RunLease, status: RunStatus, answer: str) -> None:
 
 @transaction.atomic
 def close_run_of(update_id: int, status: RunStatus) -> None:
-    """Close the open run of an update whose task ends without it; without one do nothing."""
+    """Close the run that an update's task leaves open as it ends; do nothing if there is none."""
     _close_open(PipelineRun.objects.filter(update_id=update_id), status)
 
 
 @transaction.atomic
 def give_run_up(run_id: UUID) -> None:
-    """Close a run that an operator asked for again, and no worker could bring to an end."""
+    """Close an operator's rerun that no worker could finish."""
     _close_open(PipelineRun.objects.filter(pk=run_id), RunStatus.GIVEN_UP)
 
 
 def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
-    # The run first, its calls afterwards: `complete_call` locks them in this order.
+    # Lock the run before its calls: `complete_call` uses the same order.
     unended = runs.filter(status__in=(RunStatus.WAITING, RunStatus.RUNNING))
     run = unended.select_for_update().first()
     if run is not None:
@@ -127,7 +127,8 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
 def close_orphans() -> int:
     """Close the open runs that no process will resume; return their number.
 
-    A task resumes those from Telegram; of others only the age is known.
+    A Telegram run is an orphan if its update has no open task to resume it. Shell and trial runs
+    are orphans once they are older than `OTHERS_ABANDONED_AFTER`.
     """
     is_abandoned = Q(source=Source.TELEGRAM) & ~Q(
         update__tasks__in=Task.objects.filter(ended_at=None)
@@ -151,7 +152,7 @@ def close_orphans() -> int:
 
 @grouped
 def queue_step(lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]) -> None:
-    """Write a background step with its task, once however often the run is gone on with."""
+    """Write a background step with its task, only once even if the run is resumed several times."""
     lease.assert_held()
     if StepRun.objects.filter(run_id=lease.run_id, position=place.position).exists():
         return
@@ -169,7 +170,7 @@ def queue_step(lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]]
 
 @transaction.atomic
 def give_step_up(step_id: UUID) -> None:
-    """Close a background step that no worker could bring to an end."""
+    """Close a background step that no worker could finish."""
     step = StepRun.objects.get(pk=step_id)
     attempts = StepRun.objects.filter(run_id=step.run_id, position=step.position)
     interrupt(attempts)
@@ -189,13 +190,13 @@ def write_step(
     inputs: Mapping[str, Any],
     choice: ModelChoice | None,
 ) -> UUID:
-    """Open an attempt at a step with its decision and inputs; raises Superseded.
+    """Open an attempt at a step with its model choice and inputs; raises Superseded.
 
-    What an earlier attempt left open is closed: it belongs to a worker that is gone.
+    An earlier attempt that is still open is closed: its worker is gone.
     """
     lease.assert_held()
     known = ("id", "attempt", "status")
-    earlier = read(StepRun, known, run_id=run_id, position=place.position)  # none as a rule
+    earlier = read(StepRun, known, run_id=run_id, position=place.position)  # usually none
     if any(status == StepStatus.RUNNING for _, _, status in earlier):
         interrupt(StepRun.objects.filter(run_id=run_id, position=place.position))
     opening = {
@@ -252,14 +253,14 @@ def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
     hooks.changed(started_at)
     if status is StepStatus.OK and (learn := hooks.learner_of(agent)) is not None:
         step = StepRun.objects.select_related("run").get(pk=step_id)
-        if step.run.source != Source.RERUN:  # an operator's, and not the member's
+        if step.run.source != Source.RERUN:  # started by an operator, not by the member
             learn(step, output.data)
     progressed(token)
     traces.step_ended(step_id)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
-    """Close what a worker that is gone left open; should it wake up, it has lost its right."""
+    """Close the steps and calls that a dead worker left open, and revoke its right to write."""
     running = dict(steps.filter(status=StepStatus.RUNNING).values_list("pk", "started_at"))
     if not running:
         return

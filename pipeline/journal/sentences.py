@@ -1,7 +1,7 @@
-"""Why a step ran on its model, from the columns that say so: for operators, and for members.
+"""Render why a step ran on its model from the step's columns, for operators and for members.
 
-No code reads a sentence back. Rows from before these columns have none of them, and keep the
-sentence that was written then.
+Rows older than these columns have only the sentence that was stored with them; apart from
+`pipeline.journal.old_sentences`, no code parses a sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class DecisionFacts(Protocol):
-    """What a step's row, or a decision that was just made, says of the model."""
+    """The facts of a model choice, from a step's row or from a new decision."""
 
     @property
     def decision_source(self) -> str: ...
@@ -52,7 +52,7 @@ class DecisionFacts(Protocol):
 
 
 class StepFacts(DecisionFacts, Protocol):
-    """What the row of a step that has ended says of its model and how it went."""
+    """The facts of a model choice and of the calls, from the row of an ended step."""
 
     @property
     def agent(self) -> str: ...
@@ -63,7 +63,7 @@ class StepFacts(DecisionFacts, Protocol):
 
 
 def sentence(facts: DecisionFacts, *, has_called: bool = True, fell_back_to: str = "") -> str:
-    """Return the full sentence, as `StepRun.decision` keeps it."""
+    """Return the full sentence, as stored in `StepRun.decision`."""
     words = f"{what(facts, has_called=has_called)}; {payer(facts)}"
     if facts.decision_source != DecisionSource.GIVEN:
         age_s = (facts.snapshot_age_ms or 0) / 1000
@@ -76,13 +76,13 @@ def sentence(facts: DecisionFacts, *, has_called: bool = True, fell_back_to: str
 
 
 def what(facts: DecisionFacts, *, has_called: bool = True) -> str:
-    """Return which model it was, and why."""
+    """Return the clause that names the model and the reason for it."""
     ran = "ran" if has_called else "was to run"
     return f"{ran} {facts.requested_model} because {why(facts)}"
 
 
 def why(facts: DecisionFacts) -> str:
-    """Return what decided on the model."""
+    """Return the reason for the model."""
     if facts.decision_source == DecisionSource.GIVEN:
         return facts.given_because
     if facts.decision_source == DecisionSource.DEFAULT:
@@ -94,7 +94,7 @@ def why(facts: DecisionFacts) -> str:
 
 
 def payer(facts: DecisionFacts) -> str:
-    """Return who pays."""
+    """Return the words for the payer."""
     if facts.payer == Payer.SHARED:
         return "shared key"
     return f"the member's own {facts.provider} key"
@@ -114,9 +114,9 @@ def _override(facts: DecisionFacts) -> str:
 def member_sentence(
     facts: DecisionFacts, agent: str, *, today: date, names: Mapping[str, str] = _NO_NAMES
 ) -> str:
-    """Return what an agent would run on now, why, and who would pay.
+    """Return which model an agent would run on now, why, and who would pay.
 
-    `names` are the models' display names by id; a model without one is called by its id.
+    `names` maps model ids to display names; a model without one is called by its id.
     """
     model = names.get(facts.requested_model, facts.requested_model)
     return f"Your {_spoken(agent)} runs on {model}. {_reason(facts, today)} {_payer(facts)} pays."
@@ -129,7 +129,7 @@ def member_account(
     names: Mapping[str, str] = _NO_NAMES,
     cost_usd: Decimal | None = None,
 ) -> str:
-    """Return what a step ran on, why, and who paid how much as far as known."""
+    """Return which model a step ran on, why, who paid, and the cost if known."""
     has_called = step.has_called is not False
     model = names.get(step.requested_model, step.requested_model)
     ran = "ran" if has_called else "was going to run"
@@ -150,8 +150,8 @@ def _spoken(agent: str) -> str:
 
 
 def _reason(facts: DecisionFacts, today: date) -> str:
-    """Return why it is this model: without an operator's name, and without versions."""
-    if facts.decision_source == DecisionSource.GIVEN:  # its words may name an operator
+    """Return the reason for the model, without operator names or versions."""
+    if facts.decision_source == DecisionSource.GIVEN:  # the stored reason may name an operator
         return "It was chosen for this run."
     if facts.decision_source == DecisionSource.OVERRIDE:
         if facts.is_outside_change:

@@ -1,9 +1,9 @@
-"""Statements on single rows, made once: what goes with every step, every call and every text.
+"""INSERT, UPDATE and SELECT with cached SQL, for the rows written with every step, call and text.
 
-Django builds a statement anew each time, which takes several times as long as having it done
-(`bench/RESULTS.md`). Here are the three shapes that a record is written in. A condition is that
-columns equal values, of which none is None. Values pass through the models' own fields both ways,
-so the ORM reads what was written here, and the other way round; signals are not sent.
+Django builds the SQL anew each time, which takes several times as long as executing it
+(`bench/RESULTS.md`). The journal needs only these three statements. Conditions compare columns
+with values for equality; None is not allowed. Values are converted by the models' own fields in
+both directions, so the ORM and this module read each other's rows; signals are not sent.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Converter = Callable[[Any, Any, Any], Any]
 
 
 class Lock(Enum):
-    """What others may not do to the rows that were read, until the transaction ends.
+    """What other transactions may not do to the rows that were read, until this one ends.
 
-    On SQLite every transaction that writes keeps all others out from its beginning.
+    On SQLite a writing transaction keeps all other writers out from its start.
     """
 
     NONE = ""
-    CHANGE = " FOR NO KEY UPDATE"  # change them, or lock them so
-    DELETE = " FOR KEY SHARE"  # delete them: what PostgreSQL takes for a foreign key
+    CHANGE = " FOR NO KEY UPDATE"  # change them, or take this lock
+    DELETE = " FOR KEY SHARE"  # delete them; PostgreSQL takes this lock for a foreign key
 
 
 def insert(model: type[Model], row: Mapping[str, Any], *, unless_there: bool = False) -> bool:
-    """Insert a row whose key we made, what it does not name by its default.
+    """Insert a row, including its key; columns that `row` leaves out get their defaults.
 
-    With `unless_there`, return False if there is such a row already.
+    With `unless_there`, return False if the row already exists.
     """
     sql, fields, rest = _insertion(model, tuple(row), unless_there)
     values = [*row.values(), *(field.get_default() for field in rest)]
@@ -43,7 +43,7 @@ def insert(model: type[Model], row: Mapping[str, Any], *, unless_there: bool = F
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
-    """Change the rows for which these columns equal these values; return how many those are."""
+    """Update the rows whose columns equal the values in `where`; return their number."""
     sql, fields = _change(model, tuple(changes), tuple(where))
     return _executed(sql, fields, [*changes.values(), *where.values()])
 
@@ -51,7 +51,7 @@ def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
 def read(
     model: type[Model], names: Sequence[str], *, lock: Lock = Lock.NONE, **where: Any
 ) -> list[tuple[Any, ...]]:
-    """Return these columns of the rows for which those equal those values, in no order."""
+    """Return the named columns of the rows whose columns equal the values in `where`, unordered."""
     database = _database()
     sql, fields, columns = _selection(model, tuple(names), lock, tuple(where))
     with database.cursor() as cursor:
@@ -63,7 +63,7 @@ def read(
     ]
 
 
-# --- made once ----------------------------------------------------------------------------------
+# --- built once ---------------------------------------------------------------------------------
 
 
 @cache

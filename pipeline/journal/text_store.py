@@ -20,14 +20,14 @@ from pipeline.journal.statements import Lock, insert, read
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 
 HOLDERS: tuple[type[models.Model], ...] = (PipelineRun, StepRun, LLMCall)
-# What came from or went to a person; definitions and system prompts are the product's own.
+# Texts from or to a person; definitions and system prompts belong to the product.
 TEXTS_OF_A_RUN = ("user_message", "background", "image", "answer")
 TEXTS_OF_A_STEP = ("inputs", "output", "reply")
 TEXTS_OF_A_CALL = ("user_message", "output")
 
 
 def put(text: str) -> str | None:
-    """Store a text unless it is there and return its id; None for "".
+    """Store a text unless it exists and return its id; None for "".
 
     The id is safe to refer to until the end of the caller's transaction.
     """
@@ -37,7 +37,7 @@ def put(text: str) -> str | None:
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     row = {"sha256": sha256, "text": text, "created_at": timezone.now()}
     while not (insert(TextBlob, row, unless_there=True) or _is_held(sha256)):
-        pass  # it was there, and was deleted before the lock
+        pass  # it existed but was deleted before it could be locked
     return sha256
 
 
@@ -54,9 +54,9 @@ def _is_held(sha256: str) -> bool:
 
 @transaction.atomic
 def drop_unused(sha256s: Collection[str]) -> int:
-    """Delete those of the texts that no row refers to and no writer has locked; return how many.
+    """Delete the given texts that no row refers to and no writer has locked; return how many.
 
-    Nothing waits here, so this transaction cannot be part of a deadlock. A text that a writer
+    This transaction never waits, so it cannot be part of a deadlock. A text that a writer
     locked and then did not use is deleted the next time that runs are pruned.
     """
     free = TextBlob.objects.select_for_update(skip_locked=True).filter(pk__in=sha256s)
@@ -76,24 +76,24 @@ def unreferenced() -> models.QuerySet[TextBlob]:
 
 
 def references(holder: type[models.Model]) -> Iterator[str]:
-    """Yield the names of a table's references to texts."""
+    """Yield the names of a model's foreign keys to texts."""
     for field in holder._meta.get_fields():
         if field.is_relation and field.related_model is TextBlob:
             yield field.name
 
 
 def clean(text: str) -> str:
-    """Return the text as the database can hold it, without anything shaped like a key.
+    """Return the text as the database can store it, with anything shaped like an API key removed.
 
-    PostgreSQL takes no NUL, and UTF-8 no lone surrogates.
+    PostgreSQL accepts no NUL, and UTF-8 no lone surrogates.
     """
-    # First of all: a replacement character would split a key, and it would go undetected.
+    # Scrub first: a replacement character could split a key, which would then go undetected.
     text = scrub(text).replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def taken_out(rows: models.QuerySet[Any], names: Collection[str]) -> set[str]:
-    """Set these references of rows to NULL and return the texts' ids; the texts remain."""
+    """Set the named text references of rows to NULL; return the texts' ids. The texts remain."""
     texts = {
         text
         for name in names

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Tracer(Protocol):
-    """Makes of ended rows what others can read; must not wait for anybody."""
+    """Exports ended runs, steps and calls; its methods must not block, except `close`."""
 
     def run_ended(self, run: PipelineRun) -> None: ...
 
@@ -29,7 +29,7 @@ class Tracer(Protocol):
     def call_ended(self, call: LLMCall) -> None: ...
 
     def close(self, within_s: float) -> None:
-        """Hand over what is still to be sent, in so many seconds at most."""
+        """Send the remaining traces, taking at most `within_s` seconds."""
         ...
 
 
@@ -38,20 +38,20 @@ _has_failed = False
 
 
 def use(tracer: Tracer | None) -> None:
-    """Use this tracer from now on; None: no tracer."""
+    """Use this tracer from now on; None turns tracing off."""
     global _tracer, _has_failed
     _tracer, _has_failed = tracer, False
 
 
 def close(within_s: float) -> None:
-    """Have the tracer send what it has, in so many seconds at most; blocks."""
+    """Have the tracer send its remaining traces; blocks for at most `within_s` seconds."""
     tracer = _tracer
     if tracer is not None:
         _safely(lambda: tracer.close(within_s))
 
 
 def run_ended(run_id: UUID) -> None:
-    """Tell of a run, once this transaction is committed; the same of a step and of a call."""
+    """Trace an ended run once this transaction is committed."""
     _after_commit(lambda tracer: tracer.run_ended(_runs().get(pk=run_id)))
 
 
@@ -64,7 +64,7 @@ def call_ended(call_id: UUID) -> None:
 
 
 def interrupted(step_ids: Sequence[UUID]) -> None:
-    """Tell of steps whose worker is gone, and of the calls that it left open."""
+    """Trace the steps of a worker that is gone, and the calls it left open."""
 
     def tell(tracer: Tracer) -> None:
         for call in _calls().filter(step__in=step_ids, status=CallStatus.INTERRUPTED):
@@ -97,7 +97,7 @@ def _safely(tell: Callable[[], None]) -> None:
     global _has_failed
     try:
         tell()
-    except Exception as error:  # the fifth edge: no run may fail of who watches it
+    except Exception as error:  # whatever it is: tracing must not fail a run
         if not _has_failed:
             logger.exception("telemetry: something could not be told; said once")
         _has_failed = True

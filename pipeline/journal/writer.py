@@ -1,8 +1,8 @@
 """Group commit: writes queued during a commit share the next transaction.
 
-There is no timer, so a write that comes alone runs at once. If one of a group fails, the group is
-rolled back and each write runs alone, so that none fails because of another. A future is resolved
-when its write is durable. Writes run in Django's ORM thread, in the order of their submission.
+There is no timer, so a lone write runs at once. If one write of a group fails, the group is rolled
+back and each write runs alone, so that no write fails because of another. A future resolves once
+its write is durable. Writes run in Django's ORM thread, in the order of their submission.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from django.db import Error, connection, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# For a function that is a transaction, alone or in a group: without a savepoint, because a group is
-# kept as a whole or not at all.
+# Decorates a function that is one transaction, alone or in a group. It sets no savepoint, because
+# a group is committed or rolled back as a whole.
 grouped = transaction.atomic(savepoint=False)
 
-TOGETHER = 32  # others wait for the ORM's thread and for the rows meanwhile
-PAUSE_S = 0.001  # on SQLite, where other writers poll for the lock
+TOGETHER = 32  # maximum size of a group; it blocks the ORM's thread and the rows it locks
+PAUSE_S = 0.001  # between groups on SQLite, where other writers poll for the lock
 
 
 def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
-    """Queue a function that is a single statement or `grouped`; it runs even if not awaited.
+    """Queue a write: a function that is a single statement or `grouped`.
 
-    The future has its result or error.
+    It runs even if the future is not awaited. The future gets its result or error.
     """
-    # A web request has a thread of its own, and so a connection: what it writes is no other's.
+    # A web request has its own thread and so its own connection: it shares no group with others.
     place = SyncToAsync.thread_sensitive_context.get(None) or asyncio.get_running_loop()
     writer = _writers.get(place)
     if writer is None:
@@ -43,7 +43,7 @@ def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> as
 
 @dataclass(slots=True)
 class _Write:
-    """A transaction, who waits for it, and what came of it."""
+    """A queued write, the future of its caller, and its result or error."""
 
     perform: Callable[[], Any]
     waiter: asyncio.Future[Any]
@@ -54,7 +54,7 @@ class _Write:
         self.error = None
         try:
             self.result = self.perform()
-        except Exception as error:  # noqa: BLE001 - it is its waiter's
+        except Exception as error:  # noqa: BLE001 - passed on to the caller
             self.error = error
 
     def tell(self) -> None:
@@ -69,7 +69,7 @@ class _Write:
 
 
 class _Writer:
-    """The transactions of those who share a loop and a thread."""
+    """The queue of writes that share an event loop and a thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Write] = deque()
@@ -92,7 +92,7 @@ class _Writer:
                     write.tell()
                 if self._waiting and connection.vendor == "sqlite":
                     await asyncio.sleep(PAUSE_S)
-        except BaseException as error:  # such as the loop's end: no future may stay pending
+        except BaseException as error:  # such as the loop's end: leave no future pending
             for write in (*group, *self._waiting):
                 write.error = error
                 write.tell()
@@ -117,13 +117,13 @@ def _do(group: list[_Write]) -> None:
             connection.ensure_connection()
             left[0].attempt()
             left.popleft()
-    except Error as error:  # no database: to find that out took seconds, and would for each
+    except Error as error:  # no database: finding out took seconds, and would again for each
         for write in left:
             write.error = error
 
 
 def _is_done_as_one(group: list[_Write]) -> bool:
-    """Do a group as one transaction; False if nothing of it was done, because one failed.
+    """Run a group as one transaction; False if a failure has rolled all of it back.
 
     Raises:
         Error: the database does not answer. Whether the transaction was committed may be unknown.
@@ -139,16 +139,16 @@ def _is_done_as_one(group: list[_Write]) -> bool:
                     transaction.set_rollback(True)
                     return False
     except Error:
-        if began_on is None or connection.connection is not began_on:  # Django drops a dead one
+        if began_on is None or connection.connection is not began_on:  # Django drops dead ones
             raise
-        return False  # the commit failed, for one; whose fault it is comes out when each is alone
+        return False  # such as a failed commit; running each write alone finds the culprit
     return True
 
 
 def _be_impatient() -> None:
-    """Let no group wait for a row.
+    """Limit how long a group waits for a lock; PostgreSQL only.
 
-    The whole group would wait, and it may hold what the other transaction waits for.
+    The whole group would wait, and may itself hold a row that the other transaction waits for.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
