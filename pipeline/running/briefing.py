@@ -1,4 +1,4 @@
-"""Builds what the agents get to see for a member's message, and who pays when no override does."""
+"""Build the context of a run: what its agents may see, and who pays where no override applies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.people.memory import profile_of
 from pipeline.running.config import PipelineConfig
 from pipeline.running.context import PipelineContext
 
-MAX_CASES = 10  # the newest: what a deal was like last year says less
+MAX_CASES = 10  # the newest ones: older deals are less relevant
 
 
 def brief(
@@ -27,9 +27,9 @@ def brief(
     *,
     model_config: ModelConfigService | None,
 ) -> PipelineContext:
-    """Return the context of a run; without a member it is the team's own, on the shared key.
+    """Return the context of a run; without a member the run is the team's, on the shared key.
 
-    `question` has what the member sent. Reads the database, so not for an event loop's thread.
+    `question` has what the member sent. Reads the database: do not call it in an event loop.
     """
     needs_scenario = any("ctx.scenario" in step.input_mapping.values() for step in pipeline.steps)
     given = replace(
@@ -47,14 +47,14 @@ def brief(
 def brief_kept(
     kept: KeptRun, member: Member | None, *, model_config: ModelConfigService | None
 ) -> PipelineContext:
-    """Return the context of a stored run: the inputs that it was given, with today's key."""
+    """Return the context of a stored run: its stored inputs with today's key."""
     return PipelineContext(
         default_llm=default_provider(member), model_config=model_config, **kept.inputs.by_name()
     )
 
 
 def default_provider(member: Member | None) -> LLMProvider | None:
-    """Return what a step uses without an override; None if it has no payer."""
+    """Return the provider for steps without an override; None if they have no payer."""
     if member is not None and (key := member.api_key) is not None:
         model_id = member.model_id or default_model(member.provider)
         return create_provider(member.provider, key, model_id, payer=Payer.MEMBER)

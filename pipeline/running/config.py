@@ -1,7 +1,7 @@
-"""Pipelines as YAML: what a definition says, and every mistake in it with file and line.
+"""Pipelines as YAML: parse definitions, and report every mistake with its file and line.
 
-A definition is read once and never changes afterwards. `problems()` is what the system checks
-show; `load_pipeline` refuses a definition with problems, so no run ever starts on one.
+A definition is read once and never changes afterwards. The system checks show `problems()`;
+`load_pipeline` refuses a definition with problems, so no run ever starts on one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pipeline.models.inbox import Action
 from pipeline.models.runs import StepMode
 
 DEFINITIONS_DIR = Path(__file__).parents[1] / "definitions"
-MAX_BYTES = 64_000  # ours have 1 kB; a larger file is a mistake
-IMAGE_INPUT = "image"  # the one input that is a picture, not a passage
-TASK_INPUT = TASK  # the one that instructs: written in a definition, never taken from a text
+MAX_BYTES = 64_000  # the product's have 1 kB; a larger file is a mistake
+IMAGE_INPUT = "image"  # the only input that is a picture, not a passage of text
+TASK_INPUT = TASK  # the only instruction: written in the definition, never taken from an input
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Problem:
 
 
 class PipelineInvalid(Exception):
-    """A definition cannot be used; `.problems` says what to mend and where."""
+    """A definition cannot be used; `.problems` says what to fix and where."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
@@ -55,7 +55,7 @@ class UnknownPipeline(Exception):
 
 
 class StepConfig(BaseModel):
-    """One position in a pipeline."""
+    """One step of a pipeline."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,30 +64,30 @@ class StepConfig(BaseModel):
     input_mapping: dict[str, str] = Field(min_length=1)
 
     def at(self, position: int) -> StepPlace:
-        """Return what the journal knows it by."""
+        """Return the identity of this step in the journal."""
         return StepPlace(position=position, agent=self.agent, mode=self.mode)
 
 
 class PipelineConfig(BaseModel):
-    """An ordered list of steps, and whose results make the answer."""
+    """An ordered list of steps, and the agents whose results make up the answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = ""
     title: str
     answer: tuple[str, ...] = Field(min_length=1)
-    # Rows of buttons beneath its answers in Telegram. No part of what a run goes on by after a
-    # restart.
+    # Rows of buttons below the answers in Telegram. Excluded from the JSON that is stored with a
+    # run to resume it.
     buttons: tuple[tuple[Action, ...], ...] = Field(default=(), exclude=True)
     steps: tuple[StepConfig, ...] = Field(min_length=1)
 
     @property
     def takes_picture(self) -> bool:
-        """Tell whether any step is handed the member's picture."""
+        """Tell whether any step receives the member's picture."""
         return any(IMAGE_INPUT in step.input_mapping for step in self.steps)
 
     def groups(self) -> Iterator[tuple[StepMode, list[tuple[int, StepConfig]]]]:
-        """Yield the steps with their positions; neighbours that are parallel come together."""
+        """Yield groups of steps with mode and positions; adjacent parallel steps form one group."""
         numbered = list(enumerate(self.steps))
         for key, group in groupby(
             numbered, lambda item: "together" if item[1].mode is StepMode.PARALLEL else item[0]
@@ -103,10 +103,10 @@ def pipeline_names() -> list[str]:
 
 @cache
 def load_pipeline(name: str) -> PipelineConfig:
-    """Return the pipeline of that name, read once a process.
+    """Return the pipeline of that name; its file is read once per process.
 
     Raises:
-        UnknownPipeline: there is none.
+        UnknownPipeline: there is no such pipeline.
         PipelineInvalid: its definition has mistakes.
     """
     if name not in pipeline_names():
@@ -118,19 +118,19 @@ def load_pipeline(name: str) -> PipelineConfig:
 
 @cache
 def passage_tags() -> Tags:
-    """Return the tags of all passages of all definitions that can be used, read once a process."""
+    """Return the tags of all passages in all valid definitions; computed once per process."""
     names: set[str] = set()
     for name in pipeline_names():
-        with suppress(PipelineInvalid):  # it never runs, and the system checks name its mistakes
+        with suppress(PipelineInvalid):  # it never runs, and the system checks report its mistakes
             names.update(*(step.input_mapping for step in load_pipeline(name).steps))
     return Tags.of(names)
 
 
 def read_pipeline(path: Path, registry: AgentRegistry) -> PipelineConfig:
-    """Read one definition and check it against the agents there are.
+    """Read one definition and check it against the registered agents.
 
     Raises:
-        PipelineInvalid: it has mistakes.
+        PipelineInvalid: the definition has mistakes.
     """
     content, lines = _read_yaml(path)
     try:
@@ -160,7 +160,7 @@ def problems() -> list[Problem]:
     return found
 
 
-# --- what pydantic cannot know ------------------------------------------------------------------
+# --- checks beyond pydantic's -------------------------------------------------------------------
 
 _Where = tuple[str | int, ...]
 
@@ -178,7 +178,7 @@ def _misfits(pipeline: PipelineConfig, registry: AgentRegistry) -> Iterator[tupl
             seen.add(step.agent)
             yield from _agent_misfits(step, where, registry)
             yield from _mapping_misfits(step, where, available)
-        # Only from here on: steps that run together cannot read each other's results.
+        # Added after the whole group: parallel steps cannot read each other's results.
         available.update(s.agent for _, s in group if s.mode is not StepMode.BACKGROUND)
     for position, agent in enumerate(pipeline.answer):
         if agent not in available:
@@ -215,7 +215,7 @@ def _mapping_misfits(
 
 
 class _Lines:
-    """Where each part of a document stands."""
+    """The line number of each part of a YAML document."""
 
     def __init__(self) -> None:
         self._known: dict[_Where, int] = {(): 1}
@@ -224,14 +224,14 @@ class _Lines:
         self._known[where] = node.start_mark.line + 1
 
     def of(self, where: _Where) -> int:
-        """Return the line of the part, or of the nearest part around it."""
+        """Return the line of a part, or of the nearest part that contains it."""
         while where not in self._known:
             where = where[:-1]
         return self._known[where]
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
-    """Return the file's content, every scalar of it a text, and where its parts stand."""
+    """Return the file's content, with every scalar as a string, and the lines of its parts."""
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
@@ -261,10 +261,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
 
 
 def _plain(node: yaml.Node, where: _Where, lines: _Lines) -> Any:
-    """Return a node as texts, lists and dicts, so that `title: 5` and `task: no` say what they say.
+    """Return a node as strings, lists and dicts: `title: 5` is "5" and `task: no` is "no".
 
     Raises:
-        MarkedYAMLError: a mapping has a key twice, or one that is no text.
+        MarkedYAMLError: a mapping has the same key twice, or a key that is not a scalar.
     """
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -286,7 +286,7 @@ def _plain(node: yaml.Node, where: _Where, lines: _Lines) -> Any:
 
 
 def _line_at(mark: Any, text: str) -> int:
-    # What is missing at the end of a text is missed on the line after its last.
+    # If something is missing at the end, the parser reports the line after the last one.
     return max(1, min(mark.line + 1, len(text.splitlines()))) if mark else 1
 
 

@@ -1,7 +1,7 @@
-"""What a run hands its agents, and how each of them gets its model.
+"""The context of a run: what its agents may see, and how each agent gets its model.
 
-The context's own provider never changes. For a step the runner asks `get_llm_for_agent`, and gives
-the agent a view of the context (`with_llm`) bound to that provider; all views share `results`.
+The context's own provider never changes. For each step the runner calls `get_llm_for_agent` and
+gives the agent a view of the context (`with_llm`) bound to that provider; views share `results`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class PipelineContext(AgentContext):
 
     default_llm: LLMProvider | None = field(repr=False)
     model_config: ModelConfigService | None = None
-    default_reason: str = "no overrides are in use here"  # why it is the default without one
+    default_reason: str = "no overrides are in use here"  # if `model_config` is None
     step_llm: LLMProvider | None = field(default=None, repr=False)  # set in a step's view only
 
     @property
     def llm(self) -> LLMProvider:
-        """The provider of this view; of the whole run when it is no step's view.
+        """The provider of a step's view; otherwise the default provider of the run.
 
         Raises:
-            NoPayer: there is none.
+            NoPayer: the run has no default provider.
         """
         llm = self.step_llm or self.default_llm
         if llm is None:
@@ -43,7 +43,7 @@ class PipelineContext(AgentContext):
     async def get_llm_for_agent(
         self, agent_name: str, tell: Callable[[Decision], None] | None = None
     ) -> LLMProvider:
-        """Return the provider that the agent runs on right now; `tell` is given the reason.
+        """Return the provider for an agent's next step; `tell` receives the decision.
 
         Raises:
             NoPayer: neither the team nor the member can pay for the call.
@@ -55,7 +55,7 @@ class PipelineContext(AgentContext):
         return decision.llm
 
     async def decide(self, agent_name: str) -> Decision:
-        """Return the provider for an agent with the reason; raises as `get_llm_for_agent`."""
+        """Decide which provider an agent gets, and why; raises as `get_llm_for_agent`."""
         if self.model_config is None:
             return given(self.default_llm, self.default_reason)
         return decided(await self.model_config.resolve(agent_name), self.default_llm)

@@ -13,21 +13,21 @@ from pipeline.people.refusals import NotRun
 
 
 class NoPayer(NotRun):
-    """No payer for a call: no override, no key of the member, no right to the shared key."""
+    """A call has no payer: no override, no member's key, and no right to use the shared key."""
 
     member_line = "There's no API key to pay for this. Send /start to add yours."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Which provider a step runs on, and what the journal keeps of that."""
+    """The provider that a step runs on, and the model choice that the journal records."""
 
     llm: LLMProvider
     choice: ModelChoice
 
     @property
     def sentence(self) -> str:
-        """Why it is this model, before anything was asked of it."""
+        """The reason for the model as a sentence, before any call is made."""
         return sentence(self.choice)
 
     @property
@@ -36,10 +36,10 @@ class Decision:
 
 
 def decided(seen: Resolution, default: LLMProvider | None) -> Decision:
-    """Return the overriding provider if there is one, else the default, with the reason.
+    """Return the override's provider if there is one, else the default, with the reason.
 
     Raises:
-        NoPayer: there is neither.
+        NoPayer: there is neither an override's provider nor a default.
     """
     override, llm = seen.override, seen.provider or default
     if override is None:

@@ -1,7 +1,7 @@
-"""What is known of models when they are asked: by the catalogue, and by what was recorded here.
+"""Facts about models for the limits of a call, from the catalog and from recorded calls.
 
-A call asks it once for each model; it answers from memory, and looks again every few minutes.
-When the database does not answer, nothing is held against a model.
+A call looks up each model once. Facts are cached for a few minutes. If the database does not
+answer, the last known facts are used, or empty ones.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from pipeline.models import LLMCall
 logger = logging.getLogger(__name__)
 
 KEPT_FOR_S = 300.0
-REASONING_CALLS = 500  # the latest ones that count
-REASONING_CALLS_LEAST = 50  # fewer say nothing of a hundredth
+REASONING_CALLS = 500  # the latest calls that are looked at
+REASONING_CALLS_LEAST = 50  # with fewer, a 99th percentile means nothing
 MAX_MODELS = 2_000
 
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})\Z")
 _VERSION = re.compile(r"-(\d)-(\d)(?=-|\Z)")
-_AUTHORS = {"openai": "openai", "claude": "anthropic"}  # of models that are asked at their vendors
+_AUTHORS = {"openai": "openai", "claude": "anthropic"}  # of models that are called at their vendors
 
 
 class ModelBook:
-    """The `agents.llm.limits.ModelBook` of a process."""
+    """Implements `agents.llm.limits.ModelBook`, with a cache; one per process."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, ModelFacts]] = {}
 
     async def facts(self, provider: str, model_id: str) -> ModelFacts:
-        """Return what is known of a model, a few minutes old at most if the database answers."""
+        """Return the facts about a model, at most a few minutes old if the database answers."""
         looked_at, facts = self._known.get((provider, model_id), (-math.inf, ModelFacts()))
         if self._clock() - looked_at < KEPT_FOR_S:
             return facts
@@ -55,7 +55,7 @@ class ModelBook:
         return facts
 
     async def refreshed(self, provider: str, model_id: str) -> ModelFacts:
-        """Return what OpenRouter's list says of a model now; what was known if it does not tell."""
+        """Return the facts after asking OpenRouter for the model; the stored ones if that fails."""
         if provider == OpenRouterProvider.name:
             try:
                 await refresh(model_id)
@@ -80,7 +80,7 @@ def _facts(provider: str, model_id: str) -> ModelFacts:
 
 
 def _most_output(row: CatalogModel) -> int | None:
-    """Return what an answer may have: the prompt needs its part of the same context."""
+    """Return the maximum of output tokens, leaving half of the context to the prompt."""
     if row.context_tokens is None:
         return row.max_completion_tokens
     return min(row.max_completion_tokens or UNKNOWN_MAXIMUM, row.context_tokens // 2)
@@ -93,7 +93,7 @@ def _row(provider: str, model_id: str) -> CatalogModel | None:
 
 
 def _names(provider: str, model_id: str) -> Iterator[str]:
-    """Yield under which ids the catalogue may have a model, the most exact first."""
+    """Yield the ids under which the catalog may list a model, the most exact first."""
     if provider == OpenRouterProvider.name:
         yield model_id
     elif author := _AUTHORS.get(provider):

@@ -1,8 +1,8 @@
 """Reruns: the inputs of an old run on today's pipeline, models and overrides, on the team key.
 
-An operator requests it, so no member's key pays, no member's limit counts it, no member's memory
-learns from it, and nothing is sent to Telegram. A worker runs it, so it survives restarts as any
-run does.
+An operator requests a rerun, so no member's key pays, it does not count toward a member's limit, no
+member's memory learns from it, and nothing is sent to Telegram. A worker runs it, so it survives
+restarts like any other run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RerunRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunPlan:
-    """What one step would run on today."""
+    """The model that one step would run on today, and why."""
 
     agent: str
     mode: str
@@ -42,10 +42,10 @@ class RerunPlan:
 
 
 def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
-    """Return what the steps of a run's pipeline would run on now, all of it on the shared key.
+    """Return the models that a run's pipeline would use now; the shared key pays for all steps.
 
     Raises:
-        RerunRefused: it cannot be rerun.
+        RerunRefused: the run cannot be rerun.
     """
     pipeline, snapshot, key = _todays_pipeline(run), read_snapshot(), settings.OPENROUTER_API_KEY
     default = create_shared_provider(key, settings.DEFAULT_MODEL)
@@ -71,10 +71,10 @@ def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
 
 
 def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
-    """Queue a rerun under this id; a second request for the same id changes nothing.
+    """Queue a rerun under `new_id`; a second request for the same id changes nothing.
 
     Raises:
-        RerunRefused: it cannot be rerun, or the id is another run's.
+        RerunRefused: the run cannot be rerun, or the id belongs to another run.
     """
     pipeline = _todays_pipeline(old)
     try:

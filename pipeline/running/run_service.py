@@ -1,4 +1,4 @@
-"""The resolver, runner and report that a process needs to answer; they open and close together."""
+"""The service that answers messages: opens and closes resolver, runner and process report."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from pipeline.running.context import PipelineContext
 from pipeline.running.decisions import NoPayer
 from pipeline.running.runner import Origin, PipelineRunner
 
-OVERRIDES_WITHIN_S = 30.0  # a database that restarts is back by then
-# At a stop, sending the last traces gets at most and at least so long, whatever time is left.
+OVERRIDES_WITHIN_S = 30.0  # a restarting database is back by then
+# Bounds of the time for sending the last traces at a stop, whatever time is left.
 MAX_FOR_TRACES_S, MIN_FOR_TRACES_S = 3.0, 0.3
 
 OnStage = Callable[[str], None]
 
 
 class RunService:
-    """Answers messages by pipelines; one for a process."""
+    """Answers messages by running pipelines; one per process."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RunService:
         )
 
     def start(self) -> None:
-        """Begin to report which overrides this process knows; `close` ends it."""
+        """Start to report which version of the overrides this process uses; `close` ends it."""
         self._report.start()
 
     async def __aenter__(self) -> RunService:
@@ -78,14 +78,14 @@ class RunService:
         origin: Origin | None = None,
         on_stage: OnStage | None = None,
     ) -> RunReport:
-        """Run a pipeline on a member's question; without an origin it came from the shell.
+        """Run a pipeline on a member's question; without `origin` it came from the shell.
 
         Raises:
-            UnknownPipeline: there is none of that name.
-            NoPayer: one of its steps has no payer; nothing was run.
-            LimitReached: the member, writing in Telegram, has to wait; nothing was run.
+            UnknownPipeline: there is no pipeline of that name.
+            NoPayer: a step has no payer; nothing was run.
+            LimitReached: the member wrote in Telegram and has to wait; nothing was run.
             OverridesUnknown: the overrides could not be read for 30 s; nothing was run.
-            Superseded: another worker has taken the origin's update over.
+            Superseded: another worker has taken over the update in `origin`.
         """
         pipeline = load_pipeline(pipeline_name)
         if member is not None and origin is not None:
@@ -93,7 +93,7 @@ class RunService:
         ctx = await sync_to_async(brief)(pipeline, member, question, model_config=self.model_config)
         await self._know_overrides()
         if ctx.default_llm is None:
-            # Find out before the first call: half a run is paid for and answers nothing.
+            # Check all steps before the first call: half a run costs money and answers nothing.
             for step in pipeline.steps:
                 await ctx.decide(step.agent)
         return await self._runner.run(
@@ -106,10 +106,10 @@ class RunService:
         )
 
     async def decisions(self, member: Member) -> dict[str, ModelChoice | NoPayer]:
-        """Return for each agent what it would run on for this member now, or why on nothing.
+        """Return, by agent name, the model it would use for this member now, or why it has none.
 
         Raises:
-            OverridesUnknown: they could not be read for 30 s.
+            OverridesUnknown: the overrides could not be read for 30 s.
         """
         await self._know_overrides()
         ctx = PipelineContext(
@@ -127,7 +127,7 @@ class RunService:
     async def resume(
         self, lease: TaskLease, update_id: int, member: Member, *, on_stage: OnStage
     ) -> RunReport | None:
-        """Resume an update's run if there is one, and return its report; None without one.
+        """Resume the run of an update and return its report; None if the update has no run.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
@@ -141,20 +141,20 @@ class RunService:
         )
 
     async def stop(self, lease: TaskLease, update_id: int) -> None:
-        """Close the run of an update that its member has stopped."""
+        """Close the run of an update as cancelled, because its member stopped it."""
         kept = await sync_to_async(resumption.take_over)(update_id, lease)
         if kept is not None and not kept.is_over:
             await records.run_ended(RunLease(kept.report.run_id, lease.token), RunStatus.CANCELLED)
 
     async def run_background_step(self, step_id: UUID, lease: TaskLease) -> None:
-        """Run a background step that a run has left to the queue, unless it was run before.
+        """Run a queued background step, unless it has ended already.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
         """
         step = await StepRun.objects.select_related("run__member").aget(pk=step_id)
         if await sync_to_async(resumption.has_ended)(step):
-            return  # its worker died between that and telling the queue
+            return  # the worker died after the step ended, before it could tell the queue
         kept = await sync_to_async(resumption.read_back)(step.run_id)
         await self._know_overrides()
         # An operator's action never spends a member's key.
@@ -165,7 +165,7 @@ class RunService:
         await self._runner.run_background_step(pipeline, step.position, ctx, step.run_id, lease)
 
     async def rerun(self, run_id: UUID, lease: TaskLease) -> None:
-        """Run a rerun, or the rest of it, on the team key.
+        """Run a queued rerun, or the rest of it, on the team key.
 
         Raises:
             OverridesUnknown, Superseded: as `answer`.
@@ -173,7 +173,7 @@ class RunService:
         kept = await sync_to_async(resumption.take_over_rerun)(run_id, lease)
         if kept is None or kept.is_over:
             return
-        if kept.inputs == Inputs():  # erased between the question and its turn
+        if kept.inputs == Inputs():  # the inputs were erased while it was queued
             await records.run_ended(RunLease(run_id, lease.token), RunStatus.CANCELLED)
             return
         await self._know_overrides()
@@ -184,7 +184,7 @@ class RunService:
         await self._runner.drain()
 
     async def close(self, within_s: float) -> None:
-        """Wait at most so long for background steps, then close clients, threads and report."""
+        """Wait up to `within_s` for background steps, then close clients, threads and report."""
         ends_at = time.monotonic() + within_s
         await self._runner.close(within_s)
         await close_clients()

@@ -1,9 +1,9 @@
-"""How a pipeline runs: read this first.
+"""The runner: executes the steps of a pipeline.
 
-A run goes through its steps in order. Neighbouring parallel steps run together, a background step
-is started and left to itself. Every step of every mode goes through the one `_run_step`: it asks
-the context which provider the agent runs on, binds that provider to the step, and hands the agent
-a view of the context that no other step can see or change.
+A run goes through its steps in order. Adjacent parallel steps run together; a background step is
+started and not waited for. Steps of every mode go through `_run_step`: it asks the context which
+provider the agent runs on, binds that provider to the step, and hands the agent a view of the
+context that no other step can see or change.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The update that a run answers, and the token of the attempt at it.
+    """The update that a run answers, and the fencing token of the attempt to answer it.
 
-    Such a run is never lost: cut off, it stays open, and the next attempt resumes it.
+    A run with an origin is never lost: if interrupted, it stays open, and the next attempt
+    resumes it.
     """
 
     update_id: int
@@ -57,7 +58,7 @@ class Origin:
 
 
 class PipelineRunner:
-    """Runs pipelines; one for a process, shared by all runs, without state of any run."""
+    """Runs pipelines; one per process, shared by all runs, and keeps no state of a run."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class PipelineRunner:
         alert: records.NotifyOperators = records.log_alert,
         add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
-        """With `add_tasks` the background steps of updates' runs are left to a queue."""
+        """With `add_tasks`, runs that another worker may resume queue their background steps."""
         self._registry = registry
         self._tags = registry.tags | passage_tags()
         self._step_deadline_s = step_deadline_s
@@ -88,10 +89,11 @@ class PipelineRunner:
         origin: Origin | None = None,
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
-        """Run the pipeline and return when all but its background steps have ended.
+        """Run the pipeline; return when all but its background steps have ended.
 
-        A foreground step has what is left of the run's time, at most a step's own.
-        `on_stage` is told the title of each agent that starts in the foreground; it must not block.
+        A foreground step may take the time that is left for the run, at most the step's deadline.
+        `on_stage` receives the title of each agent that starts in the foreground; it must not
+        block.
 
         Raises:
             OverridesUnknown: the overrides have never been read; no step ran and nothing was
@@ -119,7 +121,7 @@ class PipelineRunner:
         *,
         on_stage: Callable[[str], None] | None = None,
     ) -> RunReport:
-        """Resume a run that a crash or a restart cut off; raises as `run`."""
+        """Resume a run that a crash or a restart interrupted; raises as `run`."""
         run = RunUnderWay(
             pipeline=PipelineConfig.model_validate_json(kept.definition),
             ctx=ctx,
@@ -163,7 +165,7 @@ class PipelineRunner:
     async def _conclude(
         self, run: RunUnderWay, started: asyncio.Future[None] | None = None
     ) -> RunReport:
-        """Run the steps that are left, and close the run however that ends."""
+        """Run the remaining steps and close the run; if interrupted, a resumable run stays open."""
         log_as(run=run.lease.run_id)
         report = run.report
         try:
@@ -210,7 +212,7 @@ class PipelineRunner:
     # --- one step -------------------------------------------------------------------------------
 
     async def _run_step(self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext) -> None:
-        """Run one step of any mode; its failure ends in its report and in `ctx.results`."""
+        """Run one step of any mode; its failure is put in its report and in `ctx.results`."""
         started = time.monotonic()
         attempt = StepAttempt(error_type="cancelled")
         output, status = _failed(step, "cancelled"), StepStatus.CANCELLED
@@ -220,8 +222,8 @@ class PipelineRunner:
             attempt.error_type = ""
             step.report.member_line = "" if output.success else LLMError.member_line
         except (Superseded, DatabaseError):
-            raise  # no failure of the step: the next attempt at the run repeats it
-        except Exception as error:  # noqa: BLE001 - an agent is anybody's code: contain whatever it raises
+            raise  # not the step's failure: the next attempt at the run repeats it
+        except Exception as error:  # noqa: BLE001 - an agent may raise anything: contain it
             attempt.error_type = type(error).__name__
             output, status = self._explain(step, error, attempt.decision)
         finally:
@@ -232,7 +234,7 @@ class PipelineRunner:
     async def _ask(
         self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext, attempt: StepAttempt
     ) -> AgentOutput:
-        """Decide on the provider, write it down, and let the agent work on its own view."""
+        """Choose the provider, record it, and run the agent on its own view of the context."""
         agent_name = step.config.agent
         inputs = inputs_of(step.config, ctx)
         attempt.inputs = inputs.as_record()
@@ -274,13 +276,13 @@ class PipelineRunner:
                 )
         except TimeoutError:
             if not limit.expired():
-                raise  # the agent's own
+                raise  # raised by the agent itself
             raise DeadlineExceeded(f"not done after {deadline_s:.1f} s") from None
 
     def _explain(
         self, step: StepUnderWay, error: Exception, decision: Decision | None
     ) -> tuple[AgentOutput, StepStatus]:
-        """Turn an exception into the step's output, its words and, if need be, an alert."""
+        """Turn an exception into the step's output, status and member text; alert if needed."""
         agent = step.config.agent
         if isinstance(error, StepSkipped):
             return _failed(step, str(error)), StepStatus.SKIPPED
@@ -291,11 +293,11 @@ class PipelineRunner:
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:
             self._alert(f"{agent}: the override's model {decision.llm.model_id} failed: {text}")
-            if settings.OPERATOR_CHAT_ID:  # without it the alert is in the log alone
+            if settings.OPERATOR_CHAT_ID:  # without a chat, the alert is only logged
                 step.report.member_line += " Your admins have been told."
         return _failed(step, text), StepStatus.FAILED
 
-    # --- around it ------------------------------------------------------------------------------
+    # --- around a step --------------------------------------------------------------------------
 
     async def _start_background(self, run: RunUnderWay, position: int, config: StepConfig) -> None:
         """Start a background step; the run ends without waiting for it."""

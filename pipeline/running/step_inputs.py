@@ -1,4 +1,4 @@
-"""What a step is handed of its run, and which results make the run's answer."""
+"""Resolve the inputs of a step, and compose the answer of a run from its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def opening_of(
     member_id: int | None,
     update_id: int | None,
 ) -> RunOpening:
-    """Return what the journal keeps of a run that begins."""
+    """Return what the journal records of a new run."""
     return RunOpening(
         pipeline=pipeline.name,
         definition=pipeline.model_dump_json(),
@@ -37,29 +37,29 @@ def opening_of(
 
 
 class StepSkipped(Exception):
-    """A step's input is the result of a step that failed."""
+    """A step is skipped because it needs the result of a step that failed."""
 
     member_line = ""
 
 
 @dataclass(kw_only=True)
 class StepInputs:
-    """What one step is given: texts that are data, what it is to do, and a picture."""
+    """The inputs of one step: passages of text as data, its task, and a picture."""
 
     passages: dict[str, Any] = field(default_factory=dict)
     task: str = ""
     image_b64: str | None = field(default=None, repr=False)
 
     def as_record(self) -> dict[str, Any]:
-        """Return what the step's record keeps: all but the picture, which the run's record has."""
+        """Return what the step's row stores: all but the picture, which the run's row has."""
         return {**({TASK_INPUT: self.task} if self.task else {}), **self.passages}
 
 
 def inputs_of(step: StepConfig, ctx: PipelineContext) -> StepInputs:
-    """Return what the step is given.
+    """Return the inputs of a step.
 
     Raises:
-        StepSkipped: a result that it needs is missing because that step failed.
+        StepSkipped: the step needs the result of a step that failed.
     """
     inputs = StepInputs()
     for name, source in step.input_mapping.items():
@@ -81,7 +81,7 @@ def inputs_of(step: StepConfig, ctx: PipelineContext) -> StepInputs:
 
 
 def answer_of(pipeline: PipelineConfig, ctx: PipelineContext) -> str:
-    """Return the replies that make the answer; empty when the first of them is missing."""
+    """Return the replies of the answer's agents, joined; "" if the first agent has none."""
     outputs = [ctx.results.get(agent) for agent in pipeline.answer]
     if outputs[0] is None or not outputs[0].success:
         return ""

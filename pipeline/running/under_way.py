@@ -1,4 +1,4 @@
-"""A run and its steps while they are being worked on: what is known of them so far."""
+"""The state of a run and of its steps while they are in progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pipeline.running.decisions import Decision
 
 @dataclass(slots=True, kw_only=True)
 class RunUnderWay:
-    """One run on its way, from its start or from where it was cut off."""
+    """A run in progress, from its start or from where it was interrupted."""
 
     pipeline: PipelineConfig
     ctx: PipelineContext
     lease: RunLease
-    is_kept_open: bool  # when it is cut off, so that another worker can take it over
+    is_kept_open: bool  # if it is interrupted, so that another worker can take it over
     on_stage: Callable[[str], None] | None
-    kept: dict[int, StepReport] = field(default_factory=dict)  # by position: ended before
+    kept: dict[int, StepReport] = field(default_factory=dict)  # ended earlier, by position
     report: RunReport = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class RunUnderWay:
         )
 
     def open(self, position: int, step: StepConfig) -> StepReport:
-        """Return the report of a step that starts now."""
+        """Add a step that starts now to the run's report, and return the step's report."""
         opened = StepReport(agent=step.agent, mode=step.mode, position=position)
         self.report.steps.append(opened)
         return opened
@@ -43,12 +43,12 @@ class RunUnderWay:
 
 @dataclass(frozen=True, slots=True)
 class StepUnderWay:
-    """One step of one run."""
+    """A step in progress."""
 
     position: int
     config: StepConfig
     report: StepReport
-    ends_at: float  # monotonic: when the run's time is up
+    ends_at: float  # monotonic time at which the run's time is up
     lease: Lease
 
     @property
@@ -58,11 +58,11 @@ class StepUnderWay:
 
 @dataclass(slots=True)
 class StepAttempt:
-    """What a step came to know on its way, so that the record is right wherever it stopped."""
+    """What is known of a step so far, so that its record is right wherever the step stops."""
 
     inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    opening: asyncio.Future[UUID] | None = None  # the row's id, even if its waiter was cancelled
+    opening: asyncio.Future[UUID] | None = None  # yields the row's id even if the waiter is cancelled
     recorder: records.StepRecorder | None = None
     error_type: str = ""
-    has_called: bool = False  # when it ended: an agent's own task may outlive its step and call
+    has_called: bool = False  # at its end: a task of the agent may outlive the step and make calls
