@@ -1,3 +1,3 @@
-"""What is to be done, and by whom: one protocol, backends that keep it."""
+"""The task queue: one protocol, and the backends that implement it."""
 
 from __future__ import annotations

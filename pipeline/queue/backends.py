@@ -1,4 +1,4 @@
-"""Which backend the queue runs on: the one place that reads the setting QUEUE."""
+"""The choice of the queue's backend: the only module that reads the setting QUEUE."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.queue.inprocess import InProcessQueue
 from pipeline.queue.procrastinate import ProcrastinateQueue
 
 BACKENDS = {"inprocess": InProcessQueue, "procrastinate": ProcrastinateQueue}
-NEEDS_WORKERS = frozenset({"procrastinate"})  # the bot's process only takes updates in
+NEEDS_WORKERS = frozenset({"procrastinate"})  # the bot's process only receives updates
 
 
 def create_queue(worker: str) -> Queue:
-    """Return the queue as that worker sees it; until it is started it only takes tasks in."""
+    """Return the queue for this worker; until it is started, it only accepts tasks."""
     return BACKENDS[settings.QUEUE](worker)
 
 
 def add_tasks(tasks: Sequence[Task]) -> None:
-    """Add tasks in the caller's transaction, from a process that works on none."""
+    """Add tasks in the caller's transaction, from a process that runs no tasks."""
     create_queue("web").add(tasks)
 
 
 def has_workers_of_its_own() -> bool:
-    """Tell whether tasks are done by `runworker` processes, and not by the bot's."""
+    """Tell whether `runworker` processes run the tasks, rather than the bot's process."""
     return settings.QUEUE in NEEDS_WORKERS

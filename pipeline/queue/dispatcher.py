@@ -1,7 +1,7 @@
-"""What every backend does: claim tasks from the database, have them done, write down how that went.
+"""The part that all backends share: claim tasks from the database, run them, record the outcome.
 
-Backends differ in how tasks are claimed (`TaskStore`) and in what wakes them. A task is handed out
-as soon as it is committed, because `add` wakes the backend; a look now and then finds the rest.
+Backends differ in how tasks are claimed (`TaskStore`) and in what wakes them. `add` wakes the
+backend, so that a task is handed out as soon as it is committed; polling finds the rest.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ from pipeline.queue.task_store import LEASE, TaskStore
 
 logger = logging.getLogger(__name__)
 
-# Per kind, so that background work never keeps a member waiting, nor one member another's /cancel;
-# in the order in which they are claimed. Of messages as many as RUNS_AT_ONCE says.
+# How many tasks of each kind may run at once, in the order in which kinds are claimed. The limits
+# are per kind, so that background work never keeps a member waiting, nor one member another's
+# /cancel. The limit for messages is the setting RUNS_AT_ONCE.
 ROOM = {
     TaskKind.CONTROL: 64,
     TaskKind.MESSAGE: 0,
@@ -53,22 +54,22 @@ ROOM = {
     TaskKind.RERUN: 4,
     TaskKind.NOTICE: 16,
 }
-AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.RERUN})  # they ask models
-# After a crash: few at first, more with every one that ends and every second that passes. If it
-# happens again, those few have got further; all at once, none would have.
+AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.RERUN})  # they call models
+# After a crash, few tasks start at first, and more with each one that ends and each second that
+# passes. If the crash repeats, those few have got further; with all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
-# So long must a worker have lived before it takes a suspect, and twice as long after each further
-# death: a real culprit is still found out, and many deaths in a row are nobody's fault.
+# A worker must have lived this long before it takes a suspect, and twice as long after each further
+# death: a task that kills workers is still found, while a series of crashes blames no task.
 CALM_S = 5.0
-# So long has a suspect the process to itself, to get somewhere or to kill no other; then those of
-# other chats have theirs, while it goes on.
+# A suspect has the process to itself for this long, to get further or to crash without harm to
+# others; then tasks of other chats start while it continues.
 ALONE_S = 1.0
 POLL_INTERVAL_S = 0.5
 STOP_EVERY_S = 0.3
-RENEW_EVERY_S = 2.5  # four times within a lease
-SETTLE_S = 5.0  # after an outage or a pause: then every worker that lives has renewed its leases
+RENEW_EVERY_S = 2.5  # four times per lease
+SETTLE_S = 5.0  # after an outage or a pause: by then every live worker has renewed its leases
 CLAIMED_WITHIN_S = 2.0
-GRACE_S = 0.3  # what was cancelled may still write down that it was
+GRACE_S = 0.3  # for cancelled tasks to record that they were cancelled
 FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
 OUTAGE_PAUSE = timedelta(seconds=2)
 OUTAGES = (OperationalError, InterfaceError, OverridesUnknown)
@@ -76,7 +77,7 @@ T = TypeVar("T")
 
 
 class Dispatcher:
-    """A queue whose tasks are done by the process that holds it."""
+    """A queue whose tasks run in the process that has this object."""
 
     look_every_s = POLL_INTERVAL_S
 
@@ -92,7 +93,7 @@ class Dispatcher:
         self._ended = 0
         self._is_closing = False
         self._at_once = {**ROOM, TaskKind.MESSAGE: settings.RUNS_AT_ONCE}
-        self._suspect: Claim | None = None  # the last one, while it has the process to itself
+        self._suspect: Claim | None = None  # the latest one, until it ends
         self._alone_until = -math.inf
         self._are_others_next = False
         self._is_troubled = False
@@ -107,7 +108,7 @@ class Dispatcher:
             transaction.on_commit(partial(self._wake, pastes.WAIT.total_seconds()), robust=True)
 
     async def start(self, perform: Perform, given_up: GivenUp) -> None:
-        """Begin to hand out tasks, those first that the last process was working on."""
+        """Start handing out tasks, including those that the previous process was working on."""
         self._perform, self._given_up = perform, given_up
         self._loop = asyncio.get_running_loop()
         left = await self._surely(self._store.free_mine)
@@ -122,11 +123,11 @@ class Dispatcher:
         ]
 
     async def close(self, within_s: float) -> None:
-        """Hand out no more, let what is being done end, and hand back what does not end in time."""
+        """Stop handing out tasks, wait up to `within_s` for running ones, hand back the rest."""
         self._is_closing = True
         ends_at = time.monotonic() + within_s
         if self._loops:
-            # What is being claimed comes into these hands first: cut off, it would be in nobody's.
+            # Let a claim in progress finish: if it were cut off, no process would run its tasks.
             self._woken.set()
             await asyncio.wait(self._loops[:1], timeout=min(within_s / 2, CLAIMED_WITHIN_S))
         await end(self._loops[:1], GRACE_S)
@@ -137,15 +138,15 @@ class Dispatcher:
         await end(self._loops, GRACE_S)
 
     def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """Return what else a backend does until it is closed."""
+        """Return the additional loops that a backend runs until it is closed."""
         return ()
 
     def _wake(self, after_s: float = 0.0) -> None:
-        if self._loop is not None and not self._loop.is_closed():  # from whatever thread
+        if self._loop is not None and not self._loop.is_closed():  # callable from any thread
             self._loop.call_soon_threadsafe(self._loop.call_later, after_s, self._woken.set)
 
     async def _go_on_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have a loop begin anew should it end by a mistake: nobody else would take its place."""
+        """Run a loop, and restart it if a bug ends it: nothing else would."""
         while True:
             try:
                 await loop()
@@ -158,7 +159,7 @@ class Dispatcher:
     # --- three loops --------------------------------------------------------------------------
 
     async def _hand_out(self) -> None:
-        """Claim what there is room for, whenever something was added or has ended."""
+        """Claim tasks while there is room, whenever one was added or has ended; also poll."""
         while not self._is_closing:
             self._woken.clear()
             is_alone = self._suspect is not None and time.monotonic() < self._alone_until
@@ -183,13 +184,13 @@ class Dispatcher:
                 continue
 
     def _leave_alone(self, suspect: Claim) -> None:
-        """Begin nothing beside a suspect for a moment, and then something else than a suspect."""
+        """Start no long task beside a suspect for a moment; then other tasks before suspects."""
         self._suspect, self._alone_until = suspect, time.monotonic() + ALONE_S
-        self._are_others_next = True  # or many suspects would keep all others waiting
+        self._are_others_next = True  # otherwise many suspects would keep all others waiting
         self._wake(ALONE_S)
 
     def _room(self, *, is_alone: bool) -> dict[TaskKind, int]:
-        """Return how many more tasks of each kind may begin now, with a suspect alone or not."""
+        """Return how many more tasks of each kind may start now; `is_alone`: beside a suspect."""
         taken = [claim.kind for claim in self._running.values()]
         most = self._most_at_once()
         is_alone = is_alone and self._suspect is not None and self._suspect.kind in AT_LENGTH
@@ -199,7 +200,7 @@ class Dispatcher:
         }
 
     def _most_deaths(self) -> int:
-        """Return how many workers a suspect may have killed and still be taken; 0 takes none."""
+        """Return how many worker deaths a suspect may have and still be claimed; 0 claims none."""
         calm = (time.monotonic() - self._began_at) / CALM_S
         return SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
 
@@ -208,7 +209,7 @@ class Dispatcher:
         return RAMP_FROM + RAMP_BY_ENDED * self._ended + round(RAMP_PER_S * alive_s)
 
     async def _watch(self) -> None:
-        """Pass on requests to stop, and end work that is another worker's by now."""
+        """Pass on stop requests, and cancel work on tasks that another worker has taken over."""
         while not self._is_closing or self._running:
             await asyncio.sleep(STOP_EVERY_S)
             held = list(self._running.items())
@@ -222,24 +223,24 @@ class Dispatcher:
                     self._leave(task, claim)
 
     def _leave_earlier(self, claim: Claim) -> None:
-        """End our earlier work on a task that was freed as a silent worker's and came back."""
+        """Cancel earlier work on a task that was freed as a silent worker's and claimed again."""
         for task, earlier in self._running.items():
             if earlier.task_id == claim.task_id:
                 self._leave(task, earlier)
 
     def _leave(self, task: asyncio.Task[None], claim: Claim) -> None:
-        """End work on what is another worker's by now, or has been claimed anew."""
+        """Cancel work on a task that another worker has taken over, or that was claimed again."""
         if not task.done():
             self._lost.add(claim)
             task.cancel()
 
     async def _keep(self) -> None:
-        """Renew the leases, and free what other workers have let go of."""
+        """Renew the leases, and free the tasks whose leases other workers have let expire."""
         while not self._is_closing or self._running:
             tokens = [claim.token for claim in self._running.values()]
             now = await self._try(self._store.renew, tokens)
             if not self._is_steady(now):
-                # Others may not have got round to theirs: what they work on is not free yet.
+                # Other workers may not have renewed theirs yet: do not free their tasks.
                 self._settled_at = time.monotonic() + SETTLE_S
             elif time.monotonic() >= self._settled_at:
                 freed = await self._try(self._store.free_expired, tokens)
@@ -248,14 +249,14 @@ class Dispatcher:
             await asyncio.sleep(RENEW_EVERY_S)
 
     def _is_steady(self, now: datetime | None) -> bool:
-        """Tell whether the leases were renewed in time, with no outage and no sleep between."""
+        """Tell whether the leases were renewed in time, without an outage or a pause between."""
         before, self._renewed_at = self._renewed_at, now
         return now is not None and (before is None or now - before < LEASE)
 
     # --- one task -----------------------------------------------------------------------------
 
     async def _work(self, claim: Claim) -> None:
-        """Have a task done, and write down how that went."""
+        """Run a task and record its outcome."""
         log_as(task=claim.task_id)
         try:
             if claim.attempt > MAX_ATTEMPTS:
@@ -270,12 +271,12 @@ class Dispatcher:
             logger.warning("task=%s: too late, %s", claim.task_id, error)
         except PermanentFailure as error:
             await self._bury(claim, Failure.of(error))
-        except Exception as error:  # noqa: BLE001 - the worker's edge: `_failed` logs it
+        except Exception as error:  # noqa: BLE001 - a task may raise anything: `_failed` logs it
             await self._failed(claim, error)
 
     async def _failed(self, claim: Claim, error: Exception) -> None:
         failure = Failure.of(error)
-        if isinstance(error, OUTAGES):  # away or full: no task is given up for that
+        if isinstance(error, OUTAGES):  # the database is down or full: not the task's fault
             logger.warning("task=%s waits for the database: %s", claim.task_id, failure.error)
             put_back = partial(self._store.put_back, counts=False)
             await self._surely(put_back, claim, failure, OUTAGE_PAUSE)
@@ -295,7 +296,7 @@ class Dispatcher:
         await self._surely(self._store.put_back, claim, failure, pause)
 
     async def _bury(self, claim: Claim, failure: Failure) -> None:
-        """Tell whom it concerns before giving a task up, so that a kill in between repeats it."""
+        """Mark a task dead after telling those concerned; a kill in between repeats both."""
         if await self._surely(self._store.attempts_of, claim) is None:
             return
         logger.error("task=%s is given up: %s", claim.task_id, failure.error)
@@ -312,7 +313,7 @@ class Dispatcher:
         self._ended += 1
         self._lost.discard(claim)
         if claim is self._suspect:
-            self._suspect = None  # it is over, so nothing has to keep away from it
+            self._suspect = None  # it has ended, so other tasks may start again
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task=%s: its end is not recorded", claim.task_id, exc_info=error)
@@ -320,12 +321,12 @@ class Dispatcher:
     # --- the database -------------------------------------------------------------------------
 
     async def _try(self, work: Callable[..., T], *arguments: Any) -> T | None:
-        """Do something that is done again soon; an outage is logged once."""
+        """Run a database operation that is repeated soon; return None in an outage, logged once."""
         try:
             done = await sync_to_async(_afresh)(work, *arguments)
         except DatabaseError as error:
             if not self._is_troubled:
-                logger.error("the queue waits for the database: %s", scrub(str(error)))  # noqa: TRY400 - a stack would tell nothing
+                logger.error("the queue waits for the database: %s", scrub(str(error)))  # noqa: TRY400 - a traceback would not help
             self._is_troubled = True
             return None
         if self._is_troubled:
@@ -334,7 +335,7 @@ class Dispatcher:
         return done
 
     async def _surely(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do something as soon as the database allows it."""
+        """Run a database operation, retrying until the database allows it."""
         async for attempt in stamina.retry_context(
             on=DatabaseError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
         ):
@@ -344,7 +345,7 @@ class Dispatcher:
 
 
 def claim_died(claim: Claim) -> str:
-    """Return the words for a task whose workers died each time."""
+    """Return the error text for a task whose worker died every time."""
     return f"its worker died {claim.attempt - 1} times while working on it"
 
 

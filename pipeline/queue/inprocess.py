@@ -12,8 +12,8 @@ from pipeline.queue.task_store import TaskStore
 
 
 class InProcessQueue(Dispatcher):
-    """A queue that is worked on by one process; what others add is found within half a second."""
+    """A queue that one process works on; tasks added by others are found within half a second."""
 
     def __init__(self, worker: str, *, clock: Callable[[], datetime] = timezone.now) -> None:
-        """See `TaskStore` for the worker."""
+        """See `TaskStore` for the meaning of `worker`."""
         super().__init__(TaskStore(worker, clock))

@@ -1,9 +1,9 @@
-"""Long texts that Telegram's apps cut up: the parts are put together again and answered once.
+"""Long texts that Telegram's apps split into messages: the parts are merged and answered once.
 
-An app cuts what is longer than 4,096 UTF-16 units into messages, at a space where there is one, and
+An app splits a text of more than 4,096 UTF-16 units into messages, at a space if there is one, and
 sends them one right after the other (https://core.telegram.org/bots/api#sendmessage). A message
-that may be such a beginning is claimable only when its next part has had time to come; whoever
-claims it takes the parts that have come along, in the same transaction. No other message waits.
+that may be the first part is claimable only after the next part has had time to arrive; the worker
+that claims it merges the parts that have arrived, in the same transaction. No other message waits.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from agents.llm.secrets import HIDDEN, scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus, TelegramUpdate
 from pipeline.models.members import PastedKey
 
-CUT_AT = 4096  # UTF-16 units: the most that one message holds
-MIN_UNITS = 4000  # an app that cuts at a space, and not in a word, leaves a little room
+CUT_AT = 4096  # UTF-16 units: the maximum length of a message
+MIN_UNITS = 4000  # less than `CUT_AT`, because an app that splits at a space leaves some room
 WAIT = timedelta(seconds=1.2)  # after such a message was received
-APART_S = 2  # between the dates of two parts, which are whole seconds
+APART_S = 2  # maximum between the dates of two parts, which are whole seconds
 MAX_PARTS = 20
 
 Json = dict[str, Any]
 
 
 def may_go_on(message: Json) -> bool:
-    """Tell whether a message is so long that the text may go on in the next one."""
+    """Tell whether a message is so long that its text may continue in the next one."""
     text = message.get("text")
     return isinstance(text, str) and "forward_origin" not in message and _units(text) >= MIN_UNITS
 
 
 def gather(head: Task, now: datetime) -> datetime | None:
-    """Merge the parts of a paste that have come, inside the transaction that claims its first one.
+    """Merge the parts of a paste that have arrived, in the transaction that claims the first one.
 
-    The parts' tasks end as merged, and the first update holds the whole message from then on. If
-    another part may be on its way, nothing is merged, and the time is returned until which to wait.
+    The parts' tasks end as merged, and the first update then holds the whole message. If another
+    part may be on its way, merge nothing and return the time until which to wait; else None.
     """
     if head.update is None or head.update.user_id is None:
         return None
@@ -45,7 +45,7 @@ def gather(head: Task, now: datetime) -> datetime | None:
     parts = list(_parts_of(head, first))
     is_last_long, last = (parts[-1].task.is_paste, parts[-1].row) if parts else (True, first)
     until = last.received_at + WAIT
-    # A clock that was set back would have it wait for a time that is far ahead.
+    # The upper bound: after a clock was set back, `until` could be far ahead.
     if is_last_long and len(parts) < MAX_PARTS and now < until <= now + WAIT:
         return until
     if parts:
@@ -57,7 +57,7 @@ def gather(head: Task, now: datetime) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A message that goes on from the one before it."""
+    """A message that continues the one before it."""
 
     task: Task
     row: TelegramUpdate
@@ -72,7 +72,7 @@ def _parts_of(head: Task, first: TelegramUpdate) -> Iterator[_Part]:
         pk__gt=head.pk,
         update__user_id=first.user_id,
     )
-    # Locked, so that what an operator erases meanwhile is not merged.
+    # Locked, so that a message that an operator erases meanwhile is not merged.
     tasks = following.select_for_update(of=("self",)).select_related("update").order_by("pk")
     before = _message(first)
     for task in tasks[:MAX_PARTS]:
@@ -102,18 +102,18 @@ def _begins_with_command(message: Json) -> bool:
 
 
 def _is_a_key(row: TelegramUpdate) -> bool:
-    """Tell whether a message is a key and nothing else: it has a purpose of its own."""
+    """Tell whether a message is an API key and nothing else, and so not part of a text."""
     return row.holds_key and PastedKey.objects.filter(update=row).exists()
 
 
 def _merge(first: TelegramUpdate, others: Sequence[TelegramUpdate]) -> None:
-    """Write the whole message into the first update; one that holds a key anywhere is not kept."""
+    """Write the whole message into the first update, without its text if that holds a key."""
     updates = [json.loads(row.raw) for row in (first, *others)]
     whole = _whole([update["message"] for update in updates])
-    is_cut = scrub(whole["text"]) != whole["text"]  # a key lay across a cut: both halves were kept
+    is_cut = scrub(whole["text"]) != whole["text"]  # a key was split, so both halves were stored
     first.holds_key = is_cut or any(row.holds_key for row in (first, *others))
     if first.holds_key:
-        # It is not read, and each part may be a part of a key.
+        # The text is not read, and each part may contain part of a key.
         whole = {**updates[0]["message"], "text": HIDDEN, "entities": []}
         for row, update in zip(others, updates[1:], strict=True):
             update["message"]["text"] = ""
@@ -124,12 +124,12 @@ def _merge(first: TelegramUpdate, others: Sequence[TelegramUpdate]) -> None:
 
 
 def _whole(messages: Sequence[Json]) -> Json:
-    """Return one message with the texts of all of them, the rest as the first one has it."""
+    """Return one message with the texts of all, and otherwise the fields of the first one."""
     text, entities = "", list[Json]()
     is_full = True
     for message in messages:
         if not is_full:
-            text += "\n"  # it was cut at a space, which is in neither part; a full one in a word
+            text += "\n"  # split at a space, which neither part has; a full one was split in a word
         is_full = _units(message["text"]) >= CUT_AT
         begins_at = _units(text)
         entities += [

@@ -1,9 +1,10 @@
-"""The backend for many machines: procrastinate's jobs on PostgreSQL say whose turn it is.
+"""The backend for many machines: procrastinate's jobs on PostgreSQL decide which task is next.
 
-A task has one job, added in the same transaction; a lane is a job's lock. Job and task change hands
-in one transaction too, so they never disagree: waiting and to do, in hand and being done, ended and
-gone. Fetching, locks, retries and notifications are the library's; its worker is not used. That one
-stops at the first outage, and what it then waits for loses its heartbeat and is taken for dead.
+Each task has one job, added in the same transaction; the job's lock is the task's lane. Job and
+task also change state in one transaction, so they never disagree: a waiting task has a "todo" job,
+a running task a "doing" job, an ended task none. Fetching, locks, retries and notifications are
+the library's, but its worker is not used: it stops at the first outage, and the jobs that it then
+waits for lose their heartbeat and are presumed dead.
 
 https://procrastinate.readthedocs.io/en/stable/discussions.html
 """
@@ -46,14 +47,14 @@ from pipeline.queue.task_store import (
 logger = logging.getLogger(__name__)
 
 TASK_NAME = "pipeline.task"
-FETCH_EVERY_S = 0.2  # nobody is told when a lock is let go of
-FETCHED_AT_ONCE = 4  # of a kind: the other workers are to have their share
+FETCH_EVERY_S = 0.2  # there is no notification when a lock is released
+FETCHED_AT_ONCE = 4  # of a kind, so that other workers get their share
 SUSPECT_PAUSE = timedelta(seconds=0.5)
-UNCLAIMED_PAUSE = timedelta(seconds=0.1)  # another worker was there first, or a part is to come
+UNCLAIMED_PAUSE = timedelta(seconds=0.1)  # another worker was first, or a part is still to come
 LISTEN_AGAIN_S = 1.0
-SIGN_OF_LIFE_S = 30.0  # a connection that died silently is noticed after so long
-# In which order kinds are fetched. Messages have the library's default: those of a lane that were
-# added by the release before must stay before those of this one.
+SIGN_OF_LIFE_S = 30.0  # after this time a connection that died silently is noticed
+# The order in which kinds are fetched. Messages have the library's default, because messages that
+# the previous release added to a lane must stay ahead of those that this release adds.
 PRIORITIES = {
     TaskKind.CONTROL: 1,
     TaskKind.MESSAGE: 0,
@@ -65,7 +66,7 @@ PRIORITIES = {
 _CONNECTOR = DjangoConnector()  # jobs are written on Django's connection, in its transaction
 _JOBS = JobManager(_CONNECTOR)
 
-# A task whose job is gone: tried again by an operator, or left by another backend.
+# Waiting tasks without a job: retried by an operator, or added by another backend.
 _WITHOUT_A_JOB = """
     SELECT task.id FROM pipeline_task AS task
      WHERE task.status = 'waiting' AND NOT EXISTS (
@@ -75,7 +76,7 @@ _WITHOUT_A_JOB = """
 _IN_HAND = """
     SELECT id FROM procrastinate_jobs
      WHERE status = 'doing' AND (args->>'task_id')::bigint = ANY(%(tasks)s)"""
-# A job that nobody does any more: its task was erased, or somebody meddled with the rows.
+# Jobs in progress without a running task: the task was erased, or the rows were edited by hand.
 _WITHOUT_A_TASK = """
     SELECT job.id FROM procrastinate_jobs AS job
      WHERE job.status = 'doing' AND job.task_name = %(name)s AND NOT EXISTS (
@@ -89,14 +90,14 @@ class ProcrastinateQueue(Dispatcher):
     look_every_s = FETCH_EVERY_S
 
     def __init__(self, worker: str, *, clock: Callable[[], datetime] | None = None) -> None:
-        """Leases go by the database's clock unless told otherwise: machines' clocks differ."""
+        """Leases use the database's clock by default, because machines' clocks differ."""
         super().__init__(JobClaims(worker, clock or _database_time))
 
     def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._listen,)
 
     async def _listen(self) -> None:
-        """Wake whenever a job is added anywhere; without it, jobs are found a little later."""
+        """Wake the queue whenever a job is added anywhere; polling would find it a little later."""
         is_deaf = False
         while True:
             try:
@@ -117,7 +118,7 @@ class ProcrastinateQueue(Dispatcher):
 
 
 class JobClaims(TaskStore):
-    """A `TaskStore` with a job a task: a change of one changes the other, in one transaction."""
+    """A `TaskStore` with one job per task; both change in one transaction."""
 
     def add(self, tasks: Sequence[Task]) -> None:
         """Add tasks and their jobs in the caller's transaction."""
@@ -125,7 +126,7 @@ class JobClaims(TaskStore):
         _defer(tasks)
 
     def claim(self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS) -> Claimed:
-        """Claim what can be worked on now; see `TaskStore.claim`."""
+        """Claim the tasks that can be worked on now; see `TaskStore.claim`."""
         claims: list[Claim] = []
         left = {kind: count for kind, count in room.items() if count > 0}
         share = dict.fromkeys(left, FETCHED_AT_ONCE)
@@ -149,12 +150,15 @@ class JobClaims(TaskStore):
     def _fetch(
         self, kinds: Sequence[TaskKind], left: Mapping[TaskKind, int], *, most_deaths: int
     ) -> tuple[TaskKind | None, Claim | None]:
-        """Return of which kind the first job of these kinds is, and the claim to its task."""
+        """Fetch the next job of these kinds; return its kind and the claim to its task.
+
+        The kind is None if there is no job, the claim is None if the task cannot be claimed now.
+        """
         (job,) = _query("fetch_job", queues=list(kinds), worker_id=None)
         if job["id"] is None:
             return None, None
         kind = TaskKind(job["queue_name"])
-        task_id = json.loads(job["args"])["task_id"]  # Django's connections leave JSON as it is
+        task_id = json.loads(job["args"])["task_id"]  # Django's connections return JSON as text
         task = Task.objects.filter(pk=task_id, status=TaskStatus.WAITING).first()
         if task is None:
             _finish(job["id"])
@@ -173,7 +177,7 @@ class JobClaims(TaskStore):
 
     @transaction.atomic
     def end(self, held: Claim, status: TaskStatus, failure: Failure = NO_FAILURE) -> bool:
-        """Close a task and its job for good; False when it is somebody else's by now."""
+        """Close a task and its job for good; False if another worker has the task now."""
         is_ours = super().end(held, status, failure)
         if is_ours:
             _finish(held.job_id)
@@ -183,7 +187,7 @@ class JobClaims(TaskStore):
     def put_back(
         self, held: Claim, failure: Failure, pause: timedelta, *, counts: bool = True
     ) -> datetime | None:
-        """Have a task tried again after a pause; see `TaskStore.put_back`."""
+        """Queue a task again after a pause; see `TaskStore.put_back`."""
         due_at = super().put_back(held, failure, pause, counts=counts)
         if due_at is not None:
             _retry(held.job_id, pause)
@@ -191,14 +195,17 @@ class JobClaims(TaskStore):
 
     @transaction.atomic
     def hand_back(self, held: Claim) -> bool:
-        """Leave a task to the next worker, as if this one had never had it."""
+        """Leave a task to the next worker, as if this one had never claimed it."""
         is_ours = super().hand_back(held)
         if is_ours:
             _retry(held.job_id)
         return is_ours
 
     def free_expired(self, tokens: Collection[UUID]) -> int:
-        """Free what silent workers had in hand, and see to tasks and jobs that lost one another."""
+        """Free the tasks of silent workers, and repair tasks and jobs that do not match.
+
+        Returns the number of tasks that were freed or got a job.
+        """
         return super().free_expired(tokens) + _reunite()
 
     @transaction.atomic
@@ -214,11 +221,14 @@ class JobClaims(TaskStore):
 
 @transaction.atomic
 def _reunite() -> int:
-    """Add jobs to tasks that have none, and free jobs whose task nobody works on."""
+    """Add jobs to tasks without one, and free jobs whose task is not running.
+
+    Returns the number of tasks that got a job.
+    """
     for job_id in _ids(_WITHOUT_A_TASK, name=TASK_NAME):
         _retry(job_id)
     lost = Task.objects.filter(pk__in=_ids(_WITHOUT_A_JOB)).order_by("pk")
-    # Two workers may come by at once: the second finds them locked.
+    # Two workers may do this at once: the second finds the tasks locked and skips them.
     tasks = list(lost.select_for_update(skip_locked=True))
     _defer(tasks)
     return len(tasks)
@@ -234,7 +244,7 @@ def _defer(tasks: Collection[Task]) -> None:
 
 
 def _job(task: Task) -> Job:
-    # A control update waits for nobody: no lock. Each kind has a queue, for it has a room.
+    # Only messages have a lane and so a lock. Each kind has its own queue and its own limit.
     is_in_line = task.kind == TaskKind.MESSAGE
     return Job(
         id=None,
@@ -258,7 +268,7 @@ def _retry(job_id: int | None, pause: timedelta = timedelta()) -> None:
         _query(
             "retry_job",
             job_id=job_id,
-            retry_at=_database_time() + pause,  # whose clock decides when it is due
+            retry_at=_database_time() + pause,  # the database's clock decides when it is due
             new_priority=None,
             new_queue_name=None,
             new_lock=None,
@@ -266,7 +276,10 @@ def _retry(job_id: int | None, pause: timedelta = timedelta()) -> None:
 
 
 def _is_being_done(job_id: int | None) -> bool:
-    """Tell whether a job is in hand: the library raises if it is not, and that undid the rest."""
+    """Tell whether a job is in progress, and lock it.
+
+    For any other job the library raises, which would roll back the rest of the transaction.
+    """
     doing = "SELECT id FROM procrastinate_jobs WHERE id = %(id)s AND status = 'doing' FOR UPDATE"
     return bool(_ids(doing, id=job_id))
 
@@ -283,7 +296,7 @@ def _query(name: str, **arguments: Any) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _as_djangos() -> Iterator[None]:
-    """Turn the library's errors back into those that the rest of the code knows."""
+    """Turn the library's connection errors into Django's `OperationalError`."""
     try:
         yield
     except ConnectorException as error:

@@ -1,7 +1,7 @@
-"""The rows behind a queue: each change of hands is one conditional UPDATE, and its count decides.
+"""The rows behind the queue: a task changes owner by one conditional UPDATE, whose count decides.
 
-Every write by a worker names the token of its attempt. No row updated means that another worker
-has taken over; what the late one comes to is dropped.
+Every write by a worker names the token of its attempt. If no row is updated, another worker has
+taken over, and the result of the late one is dropped.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from pipeline.queue.base import (
 LEASE = timedelta(seconds=10)
 MAX_PAUSE = timedelta(seconds=60)  # before a failed task is tried again
 MAX_SMALL_INT = 2**15
-MAX_ERROR, MAX_ERROR_TYPE = 2000, 100  # characters of an error that are kept
+MAX_ERROR, MAX_ERROR_TYPE = 2000, 100  # stored characters of an error
 NO_FAILURE = Failure()
 
 
-# What is ready, in one statement: of each kind the oldest, and beside them the oldest suspects.
-# - A task due far ahead was put off by a clock that has been set back since.
-# - A message waits for those before it in its lane; courtesies that are suspects are dropped.
+# The tasks that are ready, in one statement: the oldest of each kind, and also the oldest suspects.
+# - A task that is due far ahead is ready too: the clock has been set back since it was put off.
+# - A message waits for the earlier ones in its lane; notices that are suspects are found, to be
+#   dropped.
 _READY = """
     SELECT * FROM (
         SELECT task.*, ROW_NUMBER() OVER (
@@ -55,10 +56,10 @@ _READY = """
 
 
 class TaskStore:
-    """What one worker has in hand, and how it comes by more."""
+    """Claims tasks for one worker, and writes the state of the tasks it has claimed."""
 
     def __init__(self, worker: str, clock: Callable[[], datetime]) -> None:
-        """`worker` names the place, not the process: its successor finds what was left behind."""
+        """`worker` names the place, not the process, so that its successor finds its tasks."""
         self._worker = worker
         self._clock = clock
 
@@ -67,13 +68,13 @@ class TaskStore:
         Task.objects.bulk_create(tasks)
 
     def claim(self, room: Mapping[TaskKind, int], *, most_deaths: int = MAX_ATTEMPTS) -> Claimed:
-        """Claim what can be worked on now, oldest first, at most so many of each kind.
+        """Claim the tasks that can be worked on now, oldest first, up to `room` of each kind.
 
-        One statement finds what is ready; a look that finds nothing costs no transaction.
+        One statement finds them; if there are none, no transaction is opened.
 
-        Of the tasks that may be what kills workers, one in each call: then the innocent ones, which
-        only were there when it happened, do not share its fate. None whose workers died more than
-        `most_deaths` times (see `too_many`); with 0, none at all.
+        Each call claims at most one suspect, a task that may be what kills workers, so that tasks
+        that merely ran at the same time do not share its fate. A suspect whose workers died more
+        than `most_deaths` times is not claimed (see `too_many`); with 0, no suspect is.
         """
         now = self._clock()
         ready = _ready(room, now, most_deaths)
@@ -107,17 +108,17 @@ class TaskStore:
                 yield claimed
 
     def _drop(self, task: Task, now: datetime) -> None:
-        """End a task without a turn."""
+        """End a task without running it."""
         waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING)
         waiting.update(status=TaskStatus.IGNORED, ended_at=now)
 
     def _take(
         self, task: Task, now: datetime, job_id: int | None = None, *, is_rush: bool = False
     ) -> Claim | None:
-        """Return the claim to a task, None if another worker was there first."""
+        """Return the claim to a task; None if another worker was first or a part is to come."""
         token = uuid4()
-        # As it was read: since then, another worker may have had it, or a task before it in its
-        # lane may have been given a new life.
+        # Only if unchanged: since it was read, another worker may have had it, or an operator may
+        # have revived an earlier task in its lane.
         unchanged = Task.objects.filter(
             pk=task.pk, status=TaskStatus.WAITING, attempts=task.attempts
         )
@@ -149,7 +150,7 @@ class TaskStore:
         return claimed
 
     def _may_go_on(self, task: Task, now: datetime) -> bool:
-        """Merge a paste at its first claim; release it while another part may still come."""
+        """Merge a paste at its first claim; release it (True) while a part may still come."""
         until = pastes.gather(task, now)
         if until is None:
             return False
@@ -163,22 +164,22 @@ class TaskStore:
         )
         return True
 
-    # --- what is in hand ----------------------------------------------------------------------
+    # --- claimed tasks ------------------------------------------------------------------------
 
     def attempts_of(self, held: Claim) -> int | None:
-        """Return how many attempts a task has had since it got further; None if it is not ours."""
+        """Return the attempts since the task's last progress; None if another worker has it."""
         return _held(held).values_list("attempts", flat=True).first()
 
     def end(self, held: Claim, status: TaskStatus, failure: Failure = NO_FAILURE) -> bool:
-        """Close a task for good; False when it is somebody else's by now."""
+        """Close a task for good; False if another worker has it now."""
         return _change(held, status=status, **_columns(failure), token=None, ended_at=self._clock())
 
     def put_back(
         self, held: Claim, failure: Failure, pause: timedelta, *, counts: bool = True
     ) -> datetime | None:
-        """Have a task tried again after a pause; return when, None if it is somebody else's by now.
+        """Queue a task again after a pause; return when it is due, None if another worker has it.
 
-        Without `counts` this attempt is none of those that a task has: the task is not to blame.
+        With `counts=False` this attempt does not count, because the task is not to blame.
         """
         due_at = self._clock() + pause
         is_ours = _change(
@@ -192,11 +193,11 @@ class TaskStore:
         return due_at if is_ours else None
 
     def hand_back(self, held: Claim) -> bool:
-        """Leave a task to the next worker, as if this one had never had it."""
+        """Leave a task to the next worker, as if this one had never claimed it."""
         return _change(held, status=TaskStatus.WAITING, token=None, attempts=F("attempts") - 1)
 
     def renew(self, tokens: Collection[UUID]) -> datetime:
-        """Prove that the worker of these claims lives; return when."""
+        """Renew the leases of the claims with these tokens; return the time of the renewal."""
         now = self._clock()
         Task.objects.filter(
             worker=self._worker, token__in=tokens, status=TaskStatus.RUNNING
@@ -204,21 +205,22 @@ class TaskStore:
         return now
 
     def look(self, task_ids: Collection[int]) -> dict[int, tuple[UUID | None, bool]]:
-        """Return who holds each task, and whether it is to be stopped."""
+        """Return, by task id, each task's current token and whether a stop was requested."""
         rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "token", "stop_requested")
         return {pk: (token, stop) for pk, token, stop in rows}
 
-    # --- what was in other hands --------------------------------------------------------------
+    # --- abandoned tasks ----------------------------------------------------------------------
 
     def free_mine(self) -> int:
-        """Free what an earlier process of this very worker had in hand; only at its start."""
+        """Free the tasks of this worker's previous process; call it only at the start."""
         return self._free(Task.objects.filter(worker=self._worker))
 
     def free_expired(self, tokens: Collection[UUID]) -> int:
-        """Free what nobody proves to have in hand; return how much there is to do.
+        """Free the tasks whose leases have expired; return their number.
 
-        Not these tokens, which this worker has: a clock that jumped ahead makes every lease look
-        old. But what this worker claimed without ever hearing of it, when the database went away.
+        Tasks with these tokens are this worker's and stay: a clock that jumped ahead makes every
+        lease look expired. A task that this worker claimed without learning of it, because the
+        database went away, is freed.
         """
         expired = Task.objects.filter(lease_until__lt=self._clock()).exclude(token__in=tokens)
         return self._free(expired)
@@ -228,29 +230,29 @@ class TaskStore:
 
 
 def is_suspect(task: Task) -> bool:
-    """Tell whether workers died while they worked on a task: it may be what kills them."""
+    """Tell whether workers died while working on a task, so that it may be the cause."""
     return task.attempts >= SUSPECT_AFTER and task.due_at is None
 
 
 def is_out_of_place(task: Task, now: datetime) -> bool:
-    """Tell whether a courtesy comes too late, or workers have died of it or beside it."""
+    """Tell whether a courtesy is too late, or workers died because of it or while it ran."""
     return is_suspect(task) or now - task.created_at > COURTESY_LASTS
 
 
 def too_many(most_deaths: int) -> range:
-    """Return the counts of deaths that make a suspect wait; after all attempts it is given up."""
+    """Return the death counts at which a suspect waits; from `MAX_ATTEMPTS` on it is given up."""
     return range(most_deaths + 1, MAX_ATTEMPTS)
 
 
 def free(tasks: QuerySet[Task]) -> int:
-    """Have tasks wait for another worker, those of them that still are in hand."""
+    """Queue again those of the tasks that are still running; return their number."""
     return tasks.filter(status=TaskStatus.RUNNING).update(
         status=TaskStatus.WAITING, token=None, due_at=None
     )
 
 
 def _ready(room: Mapping[TaskKind, int], now: datetime, most_deaths: int) -> list[Task]:
-    """Return the tasks that can be worked on now, the oldest of each kind, suspects among them."""
+    """Return the tasks that can be claimed now, the oldest of each kind, suspects included."""
     kinds = {f"kind_{at}": kind for at, kind in enumerate(room) if room[kind] > 0}
     if not kinds:
         return []
@@ -284,7 +286,7 @@ def _change(held: Claim, **fields: object) -> bool:
 
 
 def try_again(task: Task) -> bool:
-    """Give a task that was given up a new life; False when it is not dead (any more)."""
+    """Queue a dead task again; False if it is not dead, or no longer."""
     dead = Task.objects.filter(pk=task.pk, status=TaskStatus.DEAD)
     return (
         dead.update(
@@ -299,7 +301,7 @@ def try_again(task: Task) -> bool:
 
 
 def request_stop(chat_id: int, user_id: int, lane: str) -> bool:
-    """Ask to stop this person's oldest open message of a lane; False if there is none."""
+    """Request a stop of this person's oldest open message in a lane; False if there is none."""
     mine = Task.objects.filter(
         update__chat_id=chat_id, update__user_id=user_id, lane=lane, kind=TaskKind.MESSAGE
     )

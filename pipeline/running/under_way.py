@@ -62,7 +62,7 @@ class StepAttempt:
 
     inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    opening: asyncio.Future[UUID] | None = None  # yields the row's id even if the waiter is cancelled
+    opening: asyncio.Future[UUID] | None = None  # the row's id, even if its waiter was cancelled
     recorder: records.StepRecorder | None = None
     error_type: str = ""
     has_called: bool = False  # at its end: a task of the agent may outlive the step and make calls
