@@ -1,7 +1,7 @@
-"""Sums and percentiles that stay right when they are added up: exact dollars, times in buckets.
+"""Sums and percentiles that can be added up: exact dollars, and times counted in buckets.
 
-A percentile cannot be had from the percentiles of its parts, so times are counted in buckets, eight
-to a doubling: a percentile is told to within 5 %.
+The percentiles of parts cannot be combined, so times are counted in buckets, eight per doubling.
+This gives a percentile to within 5 %.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DOLLAR_DECIMALS = 12  # as in `LLMCall.cost_usd`
 class SumOfUnits(models.Sum):
     """The sum of a column of dollars in units of 10⁻¹²; `dollars` turns it into dollars.
 
-    SQLite keeps dollars as floats, whose sum drifts, and integers exactly.
+    SQLite stores dollars as floats, whose sum drifts; sums of integers are exact.
     """
 
     template = f"%(function)s(CAST(ROUND(%(expressions)s * {10**DOLLAR_DECIMALS}) AS BIGINT))"
@@ -32,12 +32,12 @@ class SumOfUnits(models.Sum):
 
 
 def dollars(units: int | Decimal | None) -> Decimal:
-    """Return the dollars of a `SumOfUnits`, to the last decimal; 0 without any."""
+    """Convert a `SumOfUnits` to dollars, exactly; 0 for None."""
     return Decimal(units or 0).scaleb(-DOLLAR_DECIMALS)
 
 
 class _Milliseconds(models.Func):
-    """The length of an interval; SQLite has it in microseconds, PostgreSQL as a type of its own."""
+    """The length of an interval in ms; SQLite stores microseconds, PostgreSQL an interval type."""
 
     output_field = models.FloatField()
 
@@ -50,7 +50,7 @@ class _Milliseconds(models.Func):
 
 
 def bucket_of_time(start: str, end: str) -> models.Expression:
-    """Return the bucket of the time between two columns, as an expression of the database's."""
+    """Return a database expression for the bucket of the time between two columns."""
     length = models.ExpressionWrapper(
         models.F(end) - models.F(start), output_field=models.DurationField()
     )
@@ -60,7 +60,7 @@ def bucket_of_time(start: str, end: str) -> models.Expression:
 
 
 def percentile_ms(counts: Mapping[int, int], share: float) -> int | None:
-    """Return the time in ms that `share` of what was counted stayed within; None without any."""
+    """Return the time in ms within which `share` of the counts lie; None without counts."""
     rank = math.ceil(share * sum(counts.values()))
     for bucket, count in sorted(counts.items()):
         rank -= count
@@ -70,5 +70,5 @@ def percentile_ms(counts: Mapping[int, int], share: float) -> int | None:
 
 
 def from_json(counts: Mapping[str, int]) -> Counter[int]:
-    """Return counts as they lie in a JSON column, whose keys are texts."""
+    """Return the counts of a JSON column, whose keys are strings."""
     return Counter({int(bucket): count for bucket, count in counts.items()})

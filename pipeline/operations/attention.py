@@ -1,8 +1,8 @@
-"""What needs an operator's attention now: alerts for the overview and for the operators' chat.
+"""Alerts that need an operator's attention now, for the overview and for the operators' chat.
 
-An alert's key stays the same for as long as it lasts, so it is sent to the chat once. Alerts that
-other code sends when they happen (a wrong model, a failed task, a waiting member) are only shown
-here.
+An alert keeps its key for as long as it lasts, so it is sent to the chat once. Events that other
+code reports to the chat when they happen (a wrong model, a failed task, a waiting member) are only
+shown on the overview.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from pipeline.models.runs import StepStatus
 from pipeline.operations import usage
 
 MAX_COUNTED = 1000  # "1000 or more" says enough
-CREDIT_FOR_DAYS = 3  # of last week's spending: less than that is low
+CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)
-CREDIT = "credit"  # the periodic job that asks for it
+CREDIT = "credit"  # the periodic job that fetches it
 CATALOGUE = "catalogue"  # the periodic job that syncs it
 
 
@@ -50,11 +50,11 @@ class Alert:
     text: str
     page: str = ""  # name of an admin page, e.g. "pipeline_task_changelist"
     query: str = ""
-    is_for_chat: bool = False  # sent once while it lasts; others were sent when they happened
+    is_for_chat: bool = False  # sent once while it lasts; the others are sent when they happen
 
 
 def alerts(now: datetime) -> list[Alert]:
-    """Return what needs attention now, what endangers answers first."""
+    """Return the current alerts, those that endanger answers first."""
     by_agents = uses_by_agents()
     return [
         *_key(),
@@ -82,7 +82,7 @@ def _uses_by_members() -> list[Use]:
 
 @transaction.atomic
 def unsent(found: Iterable[Alert]) -> list[Alert]:
-    """Return the alerts that the chat does not have yet; forget the notifications of past ones."""
+    """Return the alerts not yet sent to the chat; delete the notifications of past alerts."""
     to_send = {alert.key: alert for alert in found if alert.is_for_chat}
     AlertNotification.objects.exclude(key__in=to_send).delete()
     known = set(AlertNotification.objects.values_list("key", flat=True))
@@ -177,7 +177,8 @@ def _retiring(now: datetime, by_agents: Sequence[Use]) -> Iterator[Alert]:
 def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Alert]:
     """Yield the overrides whose model cannot do what its agent needs.
 
-    By the catalogue, and where that says nothing by what providers refused in the last 24 hours.
+    The catalog decides; where it says nothing, the requests that providers refused in the last 24
+    hours.
     """
     in_force = {(use.who, use.model_id): use for use in uses_by_overrides(by_agents)}
     if not in_force:
@@ -207,7 +208,7 @@ _UNFIT_WORDS = {
 
 
 def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
-    """Return why models were refused for agents; a limit only where the step failed of it."""
+    """Return why models were refused for agents; a limit counts only if the step failed."""
     calls = LLMCall.objects.filter(cause__in=UNFIT, started_at__gte=since, is_fallback=False)
     told = calls.exclude(~Q(step__status=StepStatus.FAILED), cause=Cause.LIMIT)
     rows = told.values_list("step__agent", "requested_model", "cause").order_by().distinct()

@@ -1,8 +1,8 @@
 """Backfills the decision columns of older steps, and the error class of their calls.
 
-A pass goes from the newest step back, in batches, and is gone on with where the last batch ended.
-The first one goes through all steps; later ones as far as steps may have been written since by a
-process of an earlier release. A step is filled on its own, so no other writer waits for a batch.
+A pass goes from the newest step backward in batches; each batch continues where the last one ended.
+The first pass visits all steps; later passes go back as far as a process of an earlier release may
+have written steps since. Each step is updated on its own, so no other writer waits for a batch.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ BATCH = 500  # steps
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a batch ended: the step that it looked at last."""
+    """The last step of a batch, after which the next batch continues."""
 
     started_at: datetime
     id: UUID
 
 
 def fill(before: Step | None, since: datetime | None) -> Step | None:
-    """Fill a batch of the steps that began before that one, and not before `since`.
+    """Fill a batch of the steps that started before the step `before`, and not before `since`.
 
-    Returns the last of them, None at the end. Only of steps that have ended: a process of an
-    earlier release may still write the sentence of another one.
+    Only ended steps are filled: a process of an earlier release may still write the sentence of a
+    running one.
+
+    Returns:
+        The last step of the batch; None if there are no more.
     """
     steps = StepRun.objects.filter(decision_source="", ended_at__isnull=False)
     steps = steps.exclude(decision="", error="")

@@ -1,4 +1,4 @@
-"""Periodic jobs, each run by one process of all: usage, credit, catalog, alerts, repairs.
+"""Periodic jobs, each run by only one process at a time: usage, credit, catalog, alerts, repairs.
 
 A job is claimed by a conditional UPDATE that also sets when it is due again, so there is neither a
 scheduler nor a leader. A job that fails runs again when it is next due.
@@ -34,14 +34,14 @@ ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
 OLD_DECISIONS = "old decisions"
-BATCHES = 10  # of old decisions, each time
+BATCHES = 10  # of old decisions per run of the job
 REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
 ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
 RESENT_FOR = timedelta(days=1)
 SUMS_FIRST_BACK = timedelta(days=2)
 
 Result = dict[str, Any]
-Send = Callable[[str], Awaitable[bool]]  # to the operators' chat; False: it did not arrive
+Send = Callable[[str], Awaitable[bool]]  # to the operators' chat; False if it did not arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ async def _ask_for_credit(now: datetime, send: Send) -> Result:
 
 
 async def _sync_catalogue(now: datetime, send: Send) -> Result:
-    """Sync once a day, and every hour after it could not be done.
+    """Sync the catalog once a day, or every hour after a failure.
 
-    With a server of the team's own, only for members who have an OpenRouter key.
+    If the team uses its own server, sync only if a member has an OpenRouter key.
     """
     if settings.SHARED_SERVER != "openrouter" and not await _is_openrouter_in_use():
         return {}
@@ -97,12 +97,12 @@ async def _send_alerts(now: datetime, send: Send) -> Result:
     for alert in await sync_to_async(attention.unsent)(found):
         if not await send(alert.text):
             break  # the others would not arrive either
-        await sync_to_async(attention.mark_sent)(alert)  # afterwards: at least once
+        await sync_to_async(attention.mark_sent)(alert)  # after sending: at least once
     return {}
 
 
 async def _resend_lost_alerts(now: datetime, send: Send) -> Result:
-    """Resend the alerts that were being sent when a process was killed: at least once."""
+    """Resend alerts that were being sent when a process was killed; they arrive at least once."""
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
     lost = lost.exclude(text="")
     recent = lost.filter(left_at__gt=now - RESENT_FOR, left_at__lt=now - ALERT_ARRIVES_WITHIN)
@@ -113,11 +113,11 @@ async def _resend_lost_alerts(now: datetime, send: Send) -> Result:
 
 
 async def _mend_sums(now: datetime, send: Send) -> Result:
-    """Mend the sums of runs that processes of another release worked on since the last time."""
+    """Correct the sums of runs that processes of another release wrote since the last time."""
     last: Result = (await PeriodicJob.objects.aget(name=RUN_SUMS)).last_result
     looked_at = last.get("looked_at", "")
     before = datetime.fromisoformat(looked_at) if looked_at else now - SUMS_FIRST_BACK
-    # The hour before, too: a call that was under way then has ended by now.
+    # The hour before, too: a call that was in progress then has ended by now.
     mended = await sync_to_async(run_sums.mend)(before - usage.HOUR)
     if mended:
         logger.warning("the sums of %s runs were not those of their calls, and are now", mended)
@@ -125,7 +125,7 @@ async def _mend_sums(now: datetime, send: Send) -> Result:
 
 
 async def _fill_old_decisions(now: datetime, send: Send) -> Result:
-    """Fill the columns of steps that processes of another release wrote, some batches at a time."""
+    """Fill the columns of steps that processes of another release wrote, a few batches per run."""
     last: Result = (await PeriodicJob.objects.aget(name=OLD_DECISIONS)).last_result
     if "rests_until" in last and now < datetime.fromisoformat(last["rests_until"]):
         return last
@@ -137,7 +137,7 @@ async def _fill_old_decisions(now: datetime, send: Send) -> Result:
     limit = datetime.fromisoformat(since) if since else None
     for _ in range(BATCHES):
         before = await sync_to_async(old_decisions.fill)(before, limit)
-        if before is None:  # the next pass: of what began since this one did, or was under way then
+        if before is None:  # the next pass: steps started since this pass began, or running then
             reached = datetime.fromisoformat(began_at) - SUMS_FIRST_BACK
             rests_until = now + REST_OF_OLD_DECISIONS
             return {"since": reached.isoformat(), "rests_until": rests_until.isoformat()}
@@ -185,7 +185,7 @@ class PeriodicJobs:
             logger.warning(
                 "periodic job %s waits for the database: %s", spec.name, type(error).__name__
             )
-        except Exception:  # an edge: one job's failure must not end the others
+        except Exception:  # one job's failure must not end the others
             logger.exception("periodic job %s failed; it runs again when it is next due", spec.name)
 
 
@@ -198,7 +198,7 @@ async def run_if_due(spec: JobSpec, now: datetime, send: Send) -> None:
 
 def _claim(spec: JobSpec, now: datetime) -> bool:
     jobs = PeriodicJob.objects.filter(name=spec.name)
-    # The second condition: after a clock was set back, a minute's wait must not become a day's.
+    # The second condition: if a clock is set back, a job due in a minute must not wait for a day.
     due = jobs.filter(Q(due_at__lte=now) | Q(due_at__gt=now + spec.every))
     if not jobs.exists():
         PeriodicJob.objects.bulk_create(

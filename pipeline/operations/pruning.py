@@ -1,8 +1,8 @@
-"""Removes the texts of old runs, raw updates and the bot's replies, and keeps their numbers.
+"""Remove the texts of old runs, raw updates and the bot's replies; keep the figures.
 
-It works from the oldest on in short transactions, skips rows that other transactions have locked,
-and holds no lock in between; so it may run beside the bot, be killed anywhere, and be restarted:
-finished rows are not visited twice. It leaves open runs, memory, casebook and playbook alone.
+Pruning starts with the oldest rows, uses short transactions, skips rows that other transactions
+have locked, and holds no lock in between. So it may run beside the bot, be killed at any point, and
+be restarted: finished rows are not visited twice. Open runs, memory, casebook and playbook stay.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from pipeline.models import (
 )
 from pipeline.models.runs import RunStatus, kind_of
 
-BATCH = 200  # runs or updates a transaction: some milliseconds on either database
+BATCH = 200  # runs or updates per transaction: some milliseconds on either database
 TEXTS_AT_ONCE = 250
 REST_S = 0.02  # between transactions, so that SQLite's other writers get their turn
-PRUNED = "{}"  # instead of a raw update
+PRUNED = "{}"  # replaces a raw update
 
 Rows = models.QuerySet[Any]
 Rest = Callable[[float], object]
@@ -46,7 +46,7 @@ Rest = Callable[[float], object]
 
 @dataclass(slots=True)
 class Pruned:
-    """How much lost its texts, and how many texts were dropped because nothing else used them."""
+    """How many runs and updates lost their texts, and how many unused texts were deleted."""
 
     runs: int = 0
     updates: int = 0
@@ -54,7 +54,7 @@ class Pruned:
 
 
 def prune(before: datetime, *, dry_run: bool = False, rest: Rest = time.sleep) -> Pruned:
-    """Take the texts out of all that ended before then; with `dry_run` only count."""
+    """Remove the texts of everything that ended before then; with `dry_run` only count."""
     pruned = Pruned()
     for ids in _batches(_old_runs(before), "started_at", BATCH):
         pruned.runs += len(ids) if dry_run else _prune_runs(ids, before)
@@ -70,7 +70,7 @@ def prune(before: datetime, *, dry_run: bool = False, rest: Rest = time.sleep) -
 
 
 def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
-    """Yield keys of rows in this order; each page begins after the last one, changed or not."""
+    """Yield pages of keys ordered by `by`; each starts after the last key, even if rows changed."""
     pages = rows.order_by(by, "pk")
     page = list(pages.values_list(by, "pk")[:size])
     while page:
@@ -80,7 +80,7 @@ def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
             Q(pk__gt=last) if by == "pk" else Q(**{f"{by}__gt": at}) | Q(**{by: at, "pk__gt": last})
         )
         if by != "pk":
-            behind &= Q(**{f"{by}__gte": at})  # what an index can begin at
+            behind &= Q(**{f"{by}__gte": at})  # lets the database start at an index position
         page = list(pages.filter(behind).values_list(by, "pk")[:size])
 
 
@@ -88,10 +88,10 @@ def _batches(rows: Rows, by: str, size: int) -> Iterator[Sequence[Any]]:
 
 
 def _old_runs(before: datetime) -> models.QuerySet[PipelineRun]:
-    """Return the runs that still have texts and ended before then with all that belongs to them."""
+    """Return the runs with texts that ended before then, together with their steps and tasks."""
     steps = StepRun.objects.filter(run=OuterRef("pk"))
     calls = LLMCall.objects.filter(step__run=OuterRef("pk"))
-    # An error that is only its kind any more quotes nothing.
+    # An error that has been reduced to its kind quotes nothing.
     quotes = Q(error__regex=r"\W")
     has_texts = (
         _any_of(TEXTS_OF_A_RUN)
@@ -130,12 +130,13 @@ def _prune_runs(ids: Sequence[UUID], before: datetime) -> int:
 def _old_updates(before: datetime) -> models.QuerySet[TelegramUpdate]:
     """Return the raw updates from before then whose tasks and runs all ended before then."""
     unfinished = Task.objects.filter(_not_ended(before))
-    # An album, or a forwarded text with its comment, is one question: read as long as one is open.
+    # An album, or a forwarded text with its comment, is one question: keep all its updates while a
+    # task of one is open.
     of_album = unfinished.filter(
         update__chat_id=OuterRef("chat_id"), update__album=OuterRef("album")
     )
     runs = PipelineRun.objects.filter(update=OuterRef("pk"))
-    # One subquery for each way to a task: an OR in one of them would look at every task there is.
+    # One subquery per way to a task: an OR within one would scan all tasks.
     return (
         TelegramUpdate.objects.filter(received_at__lt=before)
         .exclude(raw=PRUNED)
@@ -151,7 +152,10 @@ def _old_updates(before: datetime) -> models.QuerySet[TelegramUpdate]:
 
 @transaction.atomic
 def _prune_updates(ids: Sequence[int], before: datetime) -> int:
-    """Leave of what came in its number, lest it come in again, and of what was said nothing."""
+    """Empty raw updates, delete the replies to them, and return the number of updates.
+
+    The rows of the updates stay, so that the same update is not accepted again.
+    """
     free = _old_updates(before).filter(pk__in=ids).order_by("pk")
     own = list(free.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
     OutgoingMessage.objects.filter(update__in=own).delete()
@@ -163,7 +167,7 @@ def _prune_updates(ids: Sequence[int], before: datetime) -> int:
 
 
 def _old_texts(before: datetime) -> models.QuerySet[TextBlob]:
-    """Return the texts from before then that nothing uses, also those an earlier prune left."""
+    """Return the unused texts from before then, including those that an earlier prune left."""
     return unreferenced().filter(created_at__lt=before)
 
 
@@ -176,7 +180,7 @@ def _not_ended(before: datetime) -> Q:
 
 
 def _keep_kinds(rows: Rows) -> None:
-    """Leave of errors, which may quote, their kinds, which are figures."""
+    """Reduce errors, which may quote messages, to their kinds."""
     quoting = list(rows.exclude(error="").only("pk", "error"))
     for row in quoting:
         row.error = kind_of(row.error)

@@ -1,7 +1,7 @@
-"""What the calls of a run came to, made anew where its row says otherwise.
+"""Correct the sums in a run's row that differ from those of its calls.
 
-`call_rows.complete_call` keeps the sums from call to call. A process of an earlier release beside
-this one may not, during an upgrade or after one was taken back: then a periodic job corrects them.
+`call_rows.complete_call` updates the sums with each call. A process of an earlier release may not
+do so, during an upgrade or after a rollback; a periodic job then corrects them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_ONCE = 500  # runs in one query
 
 
 def mend(since: datetime) -> int:
-    """Mend the sums of the runs that had a call since then; return how many were wrong."""
+    """Correct the sums of the runs that had a call since then; return how many were wrong."""
     calls = LLMCall.objects.filter(started_at__gte=since).order_by()
     ids = iter(list(calls.values_list("step__run", flat=True).distinct()))
     return sum(_mend(batch) for batch in _batches(ids))
@@ -45,7 +45,7 @@ def _mend(ids: list[UUID]) -> int:
     if not wrong:
         return 0
     with transaction.atomic():
-        # Locked first, as `complete_call` does: a call that ends meanwhile is in the sum then.
+        # Lock the runs first, as `complete_call` does, so that a call that ends now is included.
         locked = list(runs.filter(pk__in=wrong).select_for_update(no_key=True).values_list("pk"))
         runs.filter(pk__in=wrong).update(**sums)
     return len(locked)

@@ -1,6 +1,6 @@
 """Usage by hour and day: the only reader and writer of `UsageRollup`.
 
-An hour is closed an hour after its end; from then on its rollups stand for its steps and calls.
+An hour is closed an hour after its end; from then on its rollups replace its steps and calls.
 Open hours are summed at each query, so every sum includes the latest call. A step or call that ends
 after its hour was closed, such as one that a crash cut off, reopens the hour.
 """
@@ -27,15 +27,15 @@ from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, 
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-CLOSED_AFTER = HOUR  # from the end of an hour on; a step lasts minutes
-# Sooner than an hour can be closed, by as much as the clocks of two machines may differ.
+CLOSED_AFTER = HOUR  # after the end of an hour; a step lasts minutes
+# Earlier than an hour can be closed, because the clocks of two machines may differ by this much.
 LATE_AFTER = CLOSED_AFTER / 2
 CLOSED_AT_ONCE = 24  # hours in one transaction
 LOCK = "figures"  # the row whose lock serialises closing and reopening
 
 
 class Key(NamedTuple):
-    """What a rollup is about: an agent on one model and payer, in the period that starts then."""
+    """The key of a rollup: an agent on one model and payer, in the period from `starts_at`."""
 
     starts_at: datetime
     agent: str
@@ -45,7 +45,7 @@ class Key(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class UsageTotals:
-    """Usage that can be added up."""
+    """Usage totals, which can be added up."""
 
     steps: int = 0
     failed_steps: int = 0
@@ -80,7 +80,7 @@ def rollups(
 ) -> Iterator[tuple[Key, UsageTotals]]:
     """Yield the usage from the hour of `since` to now.
 
-    `in_days` yields one rollup for each closed day instead of 24: a month is 30 and not 720.
+    With `in_days`, each closed day yields one rollup per key instead of 24.
     """
     first = _first_run()
     if first is None:
@@ -112,9 +112,10 @@ def total(found: Iterable[tuple[Key, UsageTotals]]) -> UsageTotals:
 
 
 def close_hours(now: datetime) -> int:
-    """Close the oldest hours that are due, a day's worth at most, and the days that are complete.
+    """Close the oldest hours that are due, at most 24, and the days that are complete.
 
-    Returns how many hours that were; 0 means that nothing is left to be closed.
+    Returns:
+        The number of hours closed; 0 if none are left to close.
     """
     first = _first_run()
     if first is None:
@@ -130,9 +131,9 @@ def close_hours(now: datetime) -> int:
 
 
 def reopen(*moments: datetime) -> None:
-    """Reopen the hours of steps or calls that started at these moments and change now.
+    """Reopen the closed hours that contain these start times of steps or calls.
 
-    Called in the transaction that changes them.
+    Call it in the transaction that changes the steps or calls.
     """
     late = {_hour_of(moment) for moment in moments if moment < timezone.now() - LATE_AFTER}
     if not late:
@@ -218,7 +219,7 @@ def _kept(period: Period, starts: set[datetime]) -> Iterator[tuple[Key, UsageTot
 
 
 def _added_up(since: datetime, until: datetime) -> Rollups:
-    """Add up the steps that ended and the calls that left in a time, hour by hour."""
+    """Sum the ended steps and calls that started in the interval, by hour."""
     found: defaultdict[Key, UsageTotals] = defaultdict(UsageTotals)
     for row in _steps(since, until):
         *key, bucket, steps, failed, mended = row
