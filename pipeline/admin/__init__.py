@@ -1,4 +1,4 @@
-"""The operator's pages for members, tasks, runs and content."""
+"""The admin pages for members, tasks, runs and content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agents know and members train on, edited by operators."""
+"""Admin pages for the knowledge of agents and the training of members."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TrackAdmin(GuardedModelAdmin):
 
 
 class ApprovalFilter(admin.SimpleListFilter):
-    """Cases by what an operator still has to decide; one that is out of use waits for nothing."""
+    """Filters cases by approval; an inactive case does not wait for approval."""
 
     title = "approval"
     parameter_name = "approval"
@@ -97,7 +97,7 @@ class ApprovalFilter(admin.SimpleListFilter):
 
 @admin.register(CasebookEntry)
 class CasebookEntryAdmin(GuardedModelAdmin):
-    """Cases that members saved; texts of theirs, so for those who may read texts."""
+    """Cases saved by members; only operators who may read members' texts see them."""
 
     list_title = "Casebook"
     empty_title = "No saved cases yet"
@@ -131,12 +131,12 @@ class CasebookEntryAdmin(GuardedModelAdmin):
         return super().get_form(request, obj, change=change, **{**texts, **kwargs})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Offer a case that an operator writes as approved."""
+        """Preselect approval for a case that an operator writes."""
         return {"is_approved": True, **super().get_changeform_initial_data(request)}
 
     @admin.action(description="Approve selected cases for everyone", permissions=["change"])
     def approve_selected(self, request: HttpRequest, cases: QuerySet[CasebookEntry]) -> Acted:
-        """Have everyone's answers use the cases."""
+        """Approve the cases, so that every member's answers may use them."""
         waiting = list(cases.filter(is_approved=False))
         for case in waiting:
             case.is_approved = True

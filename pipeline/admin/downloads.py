@@ -1,7 +1,7 @@
-"""Files for operators to take away: CSV and JSON, sent piece by piece however many rows there are.
+"""CSV and JSON downloads for operators, streamed so that any number of rows fits in memory.
 
-A row is read when it is sent, so a million of them need no more memory than a few. What members and
-models wrote is in there: the file is never shown as a page, and no spreadsheet runs a cell of it.
+Rows are read as they are sent, so a million need no more memory than a few. The files contain what
+members and models wrote, so a file is never shown as a page, and no cell can run as a formula.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 CHUNK_CHARACTERS = 64 * 1024
-# What spreadsheets take for the beginning of a formula, also in full width, and also behind a
-# line's end or a tab: https://owasp.org/www-community/attacks/CSV_Injection
+# Characters with which a formula starts in spreadsheets, also in full width, and line ends and tabs
+# that may precede them: https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
-BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads a file as of the machine's own code page
+BYTE_ORDER_MARK = "\ufeff"  # without it, Excel reads the file in the machine's own code page
 
 Cell = str | int | float | bool | Decimal | date | datetime | None
 
 
 class Download(StreamingHttpResponse):
-    """A file that is made while it is sent, under both kinds of server.
+    """A file that is generated while it is sent, by both WSGI and ASGI servers.
 
-    Django would read a whole iterator into memory before an asynchronous server sends the first
-    byte.
+    Without `__aiter__`, Django would read the whole iterator into memory before an ASGI server
+    sends the first byte.
     """
 
     def __init__(self, file_name: str, content_type: str, chunks: Iterator[str]) -> None:
@@ -55,14 +55,14 @@ def csv_response(
 ) -> StreamingHttpResponse:
     """Return a table as a download.
 
-    A text that a spreadsheet would run gets an apostrophe before it.
+    A text that a spreadsheet would run as a formula is prefixed with an apostrophe.
     """
     lines = chain([BYTE_ORDER_MARK], _csv_lines(header, rows))
     return Download(file_name, "text/csv; charset=utf-8", _chunks(lines))
 
 
 def json_response(file_name: str, items: Iterable[Any]) -> StreamingHttpResponse:
-    """Return items as a JSON array, or one a line if the file's name ends in `.jsonl`."""
+    """Return items as a JSON array, or one per line if the file's name ends in `.jsonl`."""
     if file_name.endswith(".jsonl"):
         lines = (f"{_json(item)}\n" for item in items)
         return Download(file_name, "application/jsonl; charset=utf-8", _chunks(lines))
@@ -70,7 +70,7 @@ def json_response(file_name: str, items: Iterable[Any]) -> StreamingHttpResponse
 
 
 def safe_cell(value: Cell) -> str:
-    """Return a value as a cell's text that no spreadsheet takes for a formula."""
+    """Return a value as cell text that no spreadsheet runs as a formula."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -81,13 +81,13 @@ def safe_cell(value: Cell) -> str:
         return str(value)
     if isinstance(value, date):
         return value.isoformat()
-    text = str(value)  # also of what is no text itself, such as a member
+    text = str(value)  # the value may be any object, such as a member
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     buffer = io.StringIO()
-    # Everything quoted: where a semicolon separates cells, one inside a text must not end it.
+    # Quote all cells: where the separator is a semicolon, one within a text must not end its cell.
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     for cells in _with_header(header, rows):
         writer.writerow([safe_cell(cell) for cell in cells])
@@ -120,7 +120,7 @@ def _json(item: Any, default: Callable[[Any], str] = str) -> str:
 
 
 def _chunks(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the pieces joined to chunks: a packet a row would be slow."""
+    """Join the pieces into larger chunks, because one packet per row would be slow."""
     waiting: list[str] = []
     size = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What operators read for stored values: statuses, sources, kinds, and who pays.
+"""Admin labels for stored values: statuses, sources, kinds and payers.
 
 The labels of the models' own choices are part of their migrations, so pages do not use them.
 """
@@ -95,30 +95,30 @@ _STATUS: Mapping[type[Any], Mapping[str, str]] = {
 
 @register.filter
 def status_label(row: Any) -> str:
-    """Return where a run, step, call, task or reply stands."""
+    """Return the status label of a run, step, call, task or reply."""
     return _STATUS[type(row)].get(row.status, row.status)
 
 
 @register.filter
 def source_label(run: PipelineRun) -> str:
-    """Return where a run came from."""
+    """Return the label of a run's source."""
     return SOURCE.get(run.source, run.source)
 
 
 @register.filter
 def kind_label(task: Task) -> str:
-    """Return what kind of task it is."""
+    """Return the label of a task's kind."""
     return TASK_KIND.get(task.kind, task.kind)
 
 
 @register.filter
 def payer(stored: str) -> str:
-    """Return whose key pays."""
+    """Return the label of a stored payer."""
     return PAYER.get(stored, stored)
 
 
 class LabelDropdownFilter(ChoicesDropdownFilter):
-    """The theme's menu of a column's choices, in these words."""
+    """The theme's dropdown filter for a column's choices, with the labels of this module."""
 
     labels: Mapping[str, str]
 
@@ -132,25 +132,25 @@ class LabelDropdownFilter(ChoicesDropdownFilter):
 
 
 class RunStatusFilter(LabelDropdownFilter):
-    """Runs by where they stand."""
+    """Filters runs by status."""
 
     labels = RUN_STATUS
 
 
 class SourceFilter(LabelDropdownFilter):
-    """Runs by where they came from."""
+    """Filters runs by source."""
 
     labels = SOURCE
 
 
 class AccessKindFilter(LabelDropdownFilter):
-    """Logged accesses by the way in which texts were read."""
+    """Filters log entries by the kind of access."""
 
     labels = ACCESS_KIND
 
 
 class TaskKindFilter(admin.ChoicesFieldListFilter):
-    """Tasks by their kind."""
+    """Filters tasks by kind."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         words = {str(kind.label): TASK_KIND[kind.value] for kind in TaskKind}

@@ -1,4 +1,4 @@
-"""Who may use the bot, and on whose key."""
+"""Admin pages for members and invites: who may use the bot, and whose key pays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.queue.backends import add_tasks
 
 
 class FactInline(TabularInline):
-    """What is remembered of a member: a text like those of the runs, to be read or taken out."""
+    """The facts remembered about a member; seen only by operators who may read members' texts."""
 
     model = Fact
     fields = readonly_fields = ["kind", "text", "noted_at", "until_version"]
@@ -50,9 +50,9 @@ class FactInline(TabularInline):
 class MemberAdmin(GuardedModelAdmin):
     """Members: approve, block, see who pays.
 
-    A member is their Telegram id: their memory, runs and key hang on it, so it never changes. The
-    key, and which of its models it pays for, are the member's own; an operator can only take the
-    key out.
+    A member is identified by their Telegram id: memory, runs and key belong to it, so it never
+    changes. The key and the choice of its model are the member's own; an operator can only remove
+    the key.
     """
 
     list_title = "Members"
@@ -149,7 +149,7 @@ class MemberAdmin(GuardedModelAdmin):
         return [remove, *super().get_urls()]
 
     def remove_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask, and then take a member's key out."""
+        """Remove a member's key after a confirmation page."""
         found = self.get_object(request, unquote(object_id))
         if found is None:
             raise Http404("No such member.")
@@ -184,7 +184,7 @@ class MemberAdmin(GuardedModelAdmin):
 
 @admin.register(Invite)
 class InviteAdmin(GuardedModelAdmin):
-    """Invites: make a link, see who came by it, take one back."""
+    """Invites: create a link, see who used it, revoke it."""
 
     list_title = "Invites"
     empty_title = "No invites yet"

@@ -1,4 +1,4 @@
-"""Pages of tables that grow without end: never counted to their end."""
+"""Paging for tables that keep growing: their rows are counted only up to a limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 from unfold.views import ChangeList
 
-COUNTED = 2000  # rows: paging further is of no use, and counting a large table is slow
+COUNTED = 2000  # rows: paging further is useless, and counting a large table is slow
 
 
 class BoundedPaginator(Paginator):
-    """Pages of a table that is counted up to a limit only."""
+    """A paginator that counts the rows of a table only up to `COUNTED`."""
 
     @cached_property
     def count(self) -> int:
@@ -21,6 +21,6 @@ class BoundedPaginator(Paginator):
 
 
 def without_show_all(changes: ChangeList) -> ChangeList:
-    """Return the list without the theme's "Show all", which would lead to this very list."""
+    """Return the list without the theme's "Show all" link, which would lead to the same list."""
     changes.full_result_count = changes.result_count
     return changes

@@ -1,4 +1,4 @@
-"""Reruns: the page that asks first, and the page that compares the two runs."""
+"""Rerun pages: the confirmation, and the comparison of both runs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.models.runs import RunStatus
 from pipeline.running.rerun import RerunRefused, request_rerun, rerun_plan
 
 RELOAD_AFTER_S = 2
-WORKER_WITHIN_S = 20  # else the page asks whether there is one
+WORKER_WITHIN_S = 20  # after this time, the page asks whether a worker is running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One step on one side: its last attempt, and what all its attempts came to."""
+    """One step of one run: its last attempt, and the totals of all its attempts."""
 
     step: StepRun
     totals: Totals
@@ -39,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One agent then and now; a pipeline may have lost or won a step since."""
+    """One agent in both runs; None where a run has no step of that agent."""
 
     agent: str
     then: Side | None
@@ -56,7 +56,7 @@ def may_rerun(request: HttpRequest) -> bool:
 
 
 def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpResponse:
-    """Ask before it costs anything: what it would run on today, and who pays."""
+    """Return the confirmation page: the models that the run would use today, and who pays."""
     steps = steps_of(run, with_texts=False)
     then = {step.agent: Side(step=step, totals=totals_of([step])) for step in steps}
     todays: Sequence[object] = []
@@ -70,18 +70,18 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
         "todays": todays,
         "refusal": refusal,
         "was_members": any(step.payer == Payer.MEMBER for step in steps),
-        "new_id": uuid4(),  # pressed twice, it is run once
+        "new_id": uuid4(),  # if the button is pressed twice, the rerun starts once
     }
     return text_page(request, "pipeline/rerun.html", context, has_button=not refusal)
 
 
 def _about(cost: Decimal | None) -> str:
-    """Return a cost to two digits, for an estimate; "" if none is known."""
+    """Return a cost rounded to two digits, as an estimate; "" if it is unknown."""
     return "" if cost is None else f"${cost:.{max(2, 1 - cost.adjusted())}f}"
 
 
 def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
-    """Queue a rerun and redirect to its comparison; or ask again with the reason why not."""
+    """Queue a rerun and redirect to its comparison; if refused, ask again with the reason."""
     try:
         new = request_rerun(run, UUID(request.POST.get("new_id", "")))
     except ValueError:
@@ -92,13 +92,13 @@ def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
 
 
 def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
-    """Show both runs side by side; until the new one has ended, figures that renew themselves."""
+    """Show both runs side by side; until the new one ends, figures only, on a reloading page."""
     old = new.rerun_of
     if old is None:
         raise Http404("This isn't a re-run, or its original is no longer stored.")
     now_steps = steps_of(new, with_texts=False)
     is_over = new.status not in {RunStatus.WAITING, RunStatus.RUNNING} and are_over(now_steps)
-    # Texts are sent once, at the end, and not with every reload: each time is written down.
+    # Texts are sent only once the rerun has ended, not with every reload: each view is logged.
     shows_texts = is_over and may_read_texts(request)
     if shows_texts:
         log_access(request, AccessKind.RERUN, runs=[old, new])
@@ -125,7 +125,7 @@ def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
 
 
 def _pairs(then: Sequence[StepRun], now: Sequence[StepRun]) -> list[Pair]:
-    """Return the agents of both runs, in the order of the new one, and what is gone at the end."""
+    """Return the agents of both runs, in the new run's order; removed agents come last."""
     sides = [_sides(then), _sides(now)]
     agents = [*sides[1], *(agent for agent in sides[0] if agent not in sides[1])]
     return [Pair(agent=name, then=sides[0].get(name), now=sides[1].get(name)) for name in agents]

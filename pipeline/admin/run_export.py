@@ -1,4 +1,4 @@
-"""Runs as files: a CSV with a line a call, and JSON with runs, steps, calls and texts on demand."""
+"""Export runs: CSV with one line per call, or JSON with runs, steps, calls and optionally texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.access_log import AccessKind
 
 MAX_RUNS = 10_000
-MAX_WITH_TEXTS = 1_000  # a run with texts has some 50 kB
+MAX_WITH_TEXTS = 1_000  # a run with texts is about 50 kB
 AT_ONCE = 100  # runs that are read together
 
 RUN_FIGURES = (
@@ -55,14 +55,14 @@ HEADER = (
 
 
 def may_export(request: HttpRequest, form: str) -> bool:
-    """Tell whether there is such a file for this operator."""
+    """Tell whether this format exists and this operator may export it."""
     return form in {"csv", "json"} or (form == "texts" and may_read_texts(request))
 
 
 def exported(request: HttpRequest, runs: QuerySet[PipelineRun], form: str) -> HttpResponseBase:
-    """Return a list of runs as a file: `csv`, `json`, or `texts`, which is JSON with all texts.
+    """Return a list of runs as a file: `csv`, `json`, or `texts` (JSON with all texts).
 
-    Who reads the texts of which runs is written down before the first of them is sent.
+    The access to texts is logged before the first text is sent.
     """
     most = MAX_WITH_TEXTS if form == "texts" else MAX_RUNS
     ids: list[UUID] = list(runs.values_list("pk", flat=True)[: most + 1])
@@ -80,7 +80,7 @@ def exported(request: HttpRequest, runs: QuerySet[PipelineRun], form: str) -> Ht
 
 
 def _lines(ids: Sequence[UUID], cut: str) -> Iterator[Sequence[Any]]:
-    """Yield a line for each call, and one for each step without any and each run without steps."""
+    """Yield one line per call, and one for each step without calls and each run without steps."""
     for run in _read(ids, with_texts=False):
         of_run = [*_values(run, RUN_FIGURES), run.member]
         for step in run.steps.all() or [None]:
@@ -92,7 +92,7 @@ def _lines(ids: Sequence[UUID], cut: str) -> Iterator[Sequence[Any]]:
 
 
 def _cells(row: StepRun | LLMCall | None, figures: Sequence[str]) -> list[Any]:
-    """Return a row's figures and the kind of its error; empty cells where there is no row."""
+    """Return a row's figures and error kind; empty cells if the row is None."""
     if row is None:
         return [None] * (len(figures) + 1)
     return [*_values(row, figures), row.error_kind]
@@ -119,7 +119,7 @@ def _items(ids: Sequence[UUID], cut: str, *, with_texts: bool) -> Iterator[dict[
 
 
 def _read(ids: Sequence[UUID], *, with_texts: bool) -> Iterator[PipelineRun]:
-    """Yield the runs in this order, so many at a time: three queries each."""
+    """Yield the runs in the order of their ids, read in batches with three queries each."""
     calls = LLMCall.objects.order_by("started_at", "pk")
     steps = StepRun.objects.order_by("position", "attempt")
     runs = PipelineRun.objects.select_related("member")

@@ -1,7 +1,7 @@
-"""What the list of runs is filtered by, none of it with a look at every run there is.
+"""Filters for the list of runs; none of them scans all runs.
 
-What is chosen of agent, model and payer must hold of one and the same step. Steps are found by the
-newest first, so that the list takes as long for a model of last year as for one of today.
+The chosen agent, model and payer must all match the same step. The newest matching steps are found
+first, so that the list is as fast for a model of last year as for one of today.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from pipeline.admin.paging import COUNTED
 from pipeline.models import Member, PipelineRun, StepRun
 from pipeline.running.config import pipeline_names
 
-FOUND = COUNTED // 2  # runs, by their steps: each of their ids goes through two more queries
-STEPS_LOOKED_AT = 2 * FOUND  # a run has some steps of one payer, and hardly two of one agent
+FOUND = COUNTED // 2  # runs found by their steps: each of their ids goes into two more queries
+STEPS_LOOKED_AT = 2 * FOUND  # a run has a few steps of one payer, and rarely two of one agent
 CLOCKS_DIFFER = timedelta(hours=1)  # at most, between the machines of one installation
 MAX_MODELS = 200  # in the menu
 MAX_MEMBERS = 100  # whose runs one name finds
 LONGEST_VALUE = 200  # characters
 
-# One look into the index a model: DISTINCT would read every step there is.
+# One index lookup per model: DISTINCT would read all steps.
 _MODELS_SQL = f"""
     WITH RECURSIVE known(model) AS (
         SELECT MIN(requested_model) FROM {StepRun._meta.db_table} WHERE requested_model > ''
@@ -51,7 +51,7 @@ _MODELS_SQL = f"""
 
 
 class RunList(ChangeList):
-    """The runs of a list: what looks into steps comes last, when all else is known."""
+    """The list of runs; filters on steps are applied last, after all others."""
 
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
@@ -70,21 +70,21 @@ class RunList(ChangeList):
 def with_steps_like(
     runs: QuerySet[PipelineRun], wanted: Mapping[str, str]
 ) -> QuerySet[PipelineRun]:
-    """Return those of the runs that have such a step, the newest of them.
+    """Return the newest of the runs that have a step with all the wanted values.
 
-    They are found by one query, for both the list and its count.
+    One query finds them, for both the list and its count.
     """
     steps = StepRun.objects.filter(**wanted)
     if runs.query.where:
         steps = steps.filter(run__in=runs.order_by().values("pk"))
     newest = list(steps.order_by("-started_at").values_list("run", "started_at")[:STEPS_LOOKED_AT])
-    if newest:  # no run begins after its steps: the database need not walk down to where they are
+    if newest:  # no run starts after its steps, so the database can skip newer runs
         runs = runs.filter(started_at__lte=newest[0][1] + CLOCKS_DIFFER)
     return runs.filter(pk__in=list(dict.fromkeys(run for run, _ in newest))[:FOUND])
 
 
 def with_name(runs: QuerySet[PipelineRun], said: str) -> QuerySet[PipelineRun]:
-    """Return the run whose id begins so, or else the runs of the members that are called so."""
+    """Return the runs whose id starts with the text, else those of members with that name."""
     said = said.strip()
     if (bounds := _ids_from(said)) is not None and (
         by_id := runs.filter(pk__range=bounds)
@@ -94,7 +94,7 @@ def with_name(runs: QuerySet[PipelineRun], said: str) -> QuerySet[PipelineRun]:
 
 
 def _ids_from(said: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id that begin with these eight or more hex digits."""
+    """Return the first and last id that start with these 8 to 32 hex digits; else None."""
     digits = said.rpartition(" ")[2].replace("-", "").lower()
     if not 8 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
         return None
@@ -114,7 +114,7 @@ def _members_called(said: str) -> list[int]:
 
 
 class PipelineFilter(DropdownFilter):
-    """The pipelines that there are today."""
+    """Filters runs by a pipeline that exists today."""
 
     title = "pipeline"
     parameter_name = "pipeline"
@@ -130,7 +130,7 @@ class PipelineFilter(DropdownFilter):
 
 
 class StepFilter(DropdownFilter):
-    """What looks into steps: `RunList` asks for all that is chosen of these at once."""
+    """A filter on steps; `RunList` applies all of these filters together."""
 
     lookup = ""
 
@@ -144,7 +144,7 @@ class StepFilter(DropdownFilter):
 
 
 class AgentFilter(StepFilter):
-    """Runs with a step of this agent."""
+    """Filters runs with a step of this agent."""
 
     title = "agent"
     parameter_name = lookup = "agent"
@@ -154,7 +154,7 @@ class AgentFilter(StepFilter):
 
 
 class ModelFilter(StepFilter):
-    """Runs with a step that asked for this model."""
+    """Filters runs with a step that requested this model."""
 
     title = "model"
     parameter_name = "model"
@@ -170,10 +170,10 @@ class ModelFilter(StepFilter):
 
 
 class PayerFilter(StepFilter):
-    """Runs with a step that this payer paid for."""
+    """Filters runs with a step that this payer paid for."""
 
     title = "payer"
-    parameter_name = "purse"  # in bookmarks
+    parameter_name = "purse"  # the name in bookmarked addresses
     lookup = "payer"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -181,7 +181,7 @@ class PayerFilter(StepFilter):
 
 
 class LookFilter(DropdownFilter):
-    """Runs in which another model answered than the one that was chosen."""
+    """Filters runs in which a model other than the chosen one answered."""
 
     title = "flag"
     parameter_name = "look"
@@ -198,7 +198,7 @@ class LookFilter(DropdownFilter):
 
 
 class MemberFilter(TextFilter):
-    """Runs of one member, by name, Telegram name or Telegram id."""
+    """Filters runs of a member, by name, Telegram name or Telegram id."""
 
     title = "member"
     parameter_name = "member"
@@ -211,7 +211,7 @@ class MemberFilter(TextFilter):
 
 
 class SinceFilter(DropdownFilter):
-    """Runs that began lately."""
+    """Filters runs that started recently."""
 
     title = "time"
     parameter_name = "since"
@@ -233,7 +233,7 @@ class SinceFilter(DropdownFilter):
 
 
 class DaysFilter(RangeDateFilter):
-    """From one day to another, both included; what is no day is not looked at."""
+    """Filters by a range of days, both included; an invalid day is ignored."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -256,7 +256,7 @@ class DaysFilter(RangeDateFilter):
 
 
 class CostFilter(RangeNumericFilter):
-    """From so many dollars to so many; what is no amount is not looked at."""
+    """Filters by a range of costs in dollars; an invalid amount is ignored."""
 
     _AMOUNT = forms.DecimalField(required=False, min_value=0, max_digits=20, decimal_places=12)
 
@@ -281,5 +281,5 @@ def _midnight(day: date) -> datetime:
 
 
 def _clean(value: str | None) -> str:
-    """Return what an address says, no longer than anything there is to find."""
+    """Return a value from an address without outer spaces, cut to `LONGEST_VALUE` characters."""
     return (value or "")[:LONGEST_VALUE].strip()

@@ -1,4 +1,4 @@
-"""A run's steps and calls as its pages show them: with all texts, or without any."""
+"""The steps and calls of a run for its pages: with all texts, or with none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Totals:
 
 
 def steps_of(run: PipelineRun, *, with_texts: bool) -> list[StepRun]:
-    """Return the steps of a run with their calls, in two queries; without texts, with no quotes."""
+    """Return the steps of a run with their calls; without texts, errors are cut to their kind."""
     calls = LLMCall.objects.order_by("started_at", "pk")
     steps = StepRun.objects.filter(run=run).order_by("position", "attempt")
     if with_texts:
@@ -53,7 +53,7 @@ def totals_of(steps: Sequence[StepRun]) -> Totals:
 
 
 def are_over(steps: Sequence[StepRun]) -> bool:
-    """Tell whether none of these steps is still to come to an end."""
+    """Tell whether all of these steps have ended."""
     return all(step.status not in {StepStatus.WAITING, StepStatus.RUNNING} for step in steps)
 
 

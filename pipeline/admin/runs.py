@@ -1,7 +1,7 @@
-"""Runs, as they were: which model ran each step, why, on which payer, and the exact texts.
+"""Admin pages of runs: which model ran each step, why, who paid, and the exact texts.
 
-The list needs no call and one query for all its steps. A run's page shows what members and models
-wrote, so it is one of `pipeline.admin.text_pages`, and each view is logged.
+The list reads no calls, and all its steps with one query. A run's page shows what members and
+models wrote, so it is one of `pipeline.admin.text_pages`, and each view is logged.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _OF_A_STEP = ("run", "position", "attempt", "agent", "requested_model", "payer")
 
 @admin.register(PipelineRun)
 class PipelineRunAdmin(GuardedModelAdmin):
-    """Runs: read only."""
+    """The read-only pages of runs."""
 
     list_title = "Runs"
     empty_title = "No runs yet"
@@ -93,7 +93,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
     sortable_by = ["started", "cost"]
     list_per_page = 50
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER  # each of them would count every run there is
+    show_facets = ShowFacets.NEVER  # each facet would count all runs
     paginator = BoundedPaginator
     actions = None
 
@@ -136,7 +136,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
 
     @display(description="models")
     def models(self, run: PipelineRun) -> str:
-        agents: dict[str, dict[str, None]] = {}  # in order, each agent once for all its attempts
+        agents: dict[str, dict[str, None]] = {}  # in order; each agent once, not per attempt
         for step in run.steps.all():
             if step.requested_model:
                 model = f"{step.requested_model} ({payer(step.payer)})"
@@ -196,7 +196,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show one run; texts only to those who may read them."""
+        """Show one run, with texts only if the operator may read them."""
         run = self._run(request, object_id, "user_message", "answer")
         may_read = may_read_texts(request) or _may_read_trial(request, run)
         steps = steps_of(run, with_texts=may_read)
@@ -214,7 +214,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
         return text_page(request, "pipeline/run.html", context)
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask whether a run is to be run again, and have it run."""
+        """Show the confirmation of a rerun (GET), or queue the rerun (POST)."""
         if request.method not in {"GET", "POST"}:
             return HttpResponseNotAllowed(["GET", "POST"])
         run = self._run(request, object_id)
@@ -228,11 +228,11 @@ class PipelineRunAdmin(GuardedModelAdmin):
         return answer
 
     def beside_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show a run that was run again beside the old one."""
+        """Compare a rerun with its original."""
         return beside(request, self._run(request, object_id, "rerun_of"))
 
     def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        """Return the runs of the list, as it is filtered, as a file."""
+        """Return the filtered list of runs as a file."""
         if not self.has_view_permission(request) or not may_export(request, form):
             raise PermissionDenied
         return exported(request, self.get_changelist_instance(request).queryset, form)
@@ -249,9 +249,9 @@ class PipelineRunAdmin(GuardedModelAdmin):
 
 
 def _may_read_trial(request: HttpRequest, run: PipelineRun) -> bool:
-    """Tell whether a run is a trial, and this operator one of those who make them.
+    """Tell whether a run is a trial, and this operator may make trials.
 
-    A trial's texts are an operator's own sample and the answer to it; not for those who see figures
-    only, for the sample may be what a member wrote.
+    A trial's texts are an operator's own sample and the answer to it. Operators who may see only
+    figures cannot read them, because the sample may be what a member wrote.
     """
     return run.source == Source.TRIAL and request.user.has_perm("agents.change_agentmodelconfig")

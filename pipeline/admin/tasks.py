@@ -1,7 +1,7 @@
-"""Tasks: what was given up, what waits, and the button that tries it again.
+"""Admin pages of tasks: the failed and the open ones, and the button to try again.
 
-The list is one of the theme's pages, with scripts, so of an error it shows the kind only: its text
-may quote a message. A task's own page shows texts, and is one of `pipeline.admin.text_pages`.
+The list is a page of the theme, with scripts, so it shows only the kind of an error: the text may
+quote a message. A task's own page shows texts and is one of `pipeline.admin.text_pages`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MEMBER = Member.objects.filter(telegram_id=OuterRef("person")).values_list(_NAM
 
 
 class Standing(admin.SimpleListFilter):
-    """Tasks that need attention, unless another filter is chosen."""
+    """Filters tasks by status; by default, only failed ones are shown."""
 
     title = "status"
     parameter_name = "show"
@@ -68,7 +68,7 @@ class Standing(admin.SimpleListFilter):
 
 @admin.register(Task)
 class TaskAdmin(GuardedModelAdmin):
-    """Tasks: read only, but for another try."""
+    """The pages of tasks: read-only, except for trying again."""
 
     list_title = "Tasks"
     empty_title = "All clear"
@@ -111,7 +111,7 @@ class TaskAdmin(GuardedModelAdmin):
 
     @display(description="what", header=True)
     def what(self, task: Any) -> list[str]:
-        # Of the others the first line says it all.
+        # For messages and control updates, the first line is enough.
         is_special = task.kind not in {TaskKind.MESSAGE, TaskKind.CONTROL}
         return [_what(task), kind_label(task) if is_special else ""]
 
@@ -121,7 +121,7 @@ class TaskAdmin(GuardedModelAdmin):
 
     @display(description="chat", empty_value="\N{EN DASH}")
     def chat(self, task: Any) -> str | None:
-        return str(task.chat_id) if task.chat_id else None  # a string: an id has no thousands
+        return str(task.chat_id) if task.chat_id else None  # as text: without thousands separators
 
     @display(
         description="status",
@@ -151,7 +151,7 @@ class TaskAdmin(GuardedModelAdmin):
         return Acted(rows=revived, log="Tried again.", then=then)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # An address that filters by an error's text would tell what the list does not show.
+        # Filtering by the text of an error in the address would reveal what the list hides.
         return not lookup.startswith("error") and super().lookup_allowed(lookup, value, request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -178,7 +178,7 @@ class TaskAdmin(GuardedModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show one task; texts only to those who may read them."""
+        """Show one task, with texts only if the operator may read them."""
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
@@ -200,7 +200,7 @@ class TaskAdmin(GuardedModelAdmin):
         return text_page(request, "pipeline/task.html", context, has_button=may_revive)
 
     def try_again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Try one task again, and return to its page."""
+        """Queue a failed task again, and return to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_change_permission(request):
@@ -225,19 +225,19 @@ class TaskAdmin(GuardedModelAdmin):
 
 
 def _what(task: Any) -> str:
-    """Return what came in, or which agent's step or pipeline it is."""
+    """Return the agent or pipeline of a task, else the kind of its update."""
     came_in = (task.update_kind or "").replace("_", " ")
     return str(task.agent or task.pipeline or came_in or "unreadable update")
 
 
 def _failure(task: Task) -> str:
-    """Return what everyone may see of a task's failure: its type, of older tasks its class."""
+    """Return the error type of a task, which every operator may see; for older tasks its class."""
     labels = dict(PermanentFailureKind.choices)
     return str(labels.get(task.error_type, task.error_type)) or kind_of(task.error)
 
 
 def _story(task: Task, *, may_read: bool) -> dict[str, Any]:
-    """Return the rows around a task; those of a reader who may not read, without any text."""
+    """Return a task's run, update and replies; without texts if the operator may not read them."""
     if task.update_id is None:
         runs = PipelineRun.objects.filter(Q(steps=task.step_id) if task.step_id else Q(task=task))
         return {"run": runs.first(), "update": None, "replies": []}
@@ -255,10 +255,10 @@ def _story(task: Task, *, may_read: bool) -> dict[str, Any]:
 
 
 def _indented(raw: str) -> str:
-    """Return an update's JSON for a person's eyes; as it came, if it cannot be read."""
+    """Return an update's JSON indented; unchanged if it cannot be parsed."""
     try:
         text = json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         text = raw
-    # Telegram's JSON may hold half of a surrogate pair, which no page can be sent with.
+    # Telegram's JSON may contain half of a surrogate pair, which cannot be encoded in a page.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,6 +1,7 @@
-"""Pages that show what members and models wrote: they extend none of the theme's templates.
+"""Pages that show what members and models wrote; they extend none of the theme's templates.
 
-They load no script at all, and their policy allows none; a page with a button may post to us.
+They load no scripts, and their Content-Security-Policy allows none; only a page with a button may
+submit a form, to this site.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def log_access(
 def text_page(
     request: HttpRequest, template: str, context: dict[str, Any], *, has_button: bool = False
 ) -> TemplateResponse:
-    """Return a page that may show texts, with a policy under which nothing in them can run."""
+    """Return a page that may show texts, with a Content-Security-Policy that lets no script run."""
     response = TemplateResponse(request, template, context)
     response["Content-Security-Policy"] = _POLICY + ("'self'" if has_button else "'none'")
     return response

@@ -1,4 +1,4 @@
-"""A run on a time axis: a bar for each step and call, from its start and as long as it took."""
+"""The waterfall chart of a run: one bar per step and call on a time axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.models.runs import CallStatus, StepStatus
 
 MAX_TICKS = 5
 SHORTEST = 0.35  # percent of the axis: a shorter bar is invisible
-MILLISECONDS_BELOW = 2000  # of the whole axis; longer ones are told in seconds
+MILLISECONDS_BELOW = 2000  # length of the axis; longer ones are labeled in seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,12 @@ class Tick:
 
     x: str
     label: str
-    anchor: str  # of the label, so that the last one stays on the page
+    anchor: str  # text anchor of the label: keeps the last one on the page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One step or one call of it."""
+    """One step, or one call of a step."""
 
     target: str  # the id of the step's section
     name: str
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waterfall:
-    """The rows of a run in order, beneath one axis."""
+    """The rows of a run in order, below one axis."""
 
     ticks: Sequence[Tick]
     rows: Sequence[Row]
@@ -58,7 +58,7 @@ class Waterfall:
 
 
 def waterfall(run: PipelineRun, steps: Sequence[StepRun], *, now: datetime) -> Waterfall:
-    """Return a run's steps with their calls, to scale; what has not ended goes on until now."""
+    """Return a run's steps and calls to scale; the bars of unfinished ones extend to `now`."""
     begun = [step for step in steps if step.status != StepStatus.WAITING]
     ends = [_end_of_step(step, now) for step in begun]
     ends += [_end_of_call(call, step, now) for step in begun for call in step.calls.all()]
@@ -79,7 +79,7 @@ def section_of(step: StepRun) -> str:
 
 
 class _Axis:
-    """From the beginning of a run to the end of what ended last."""
+    """The time axis, from the start of a run to the last end of a step or call."""
 
     def __init__(self, begins_at: datetime, ends: Sequence[datetime]) -> None:
         self._begins_at = begins_at
@@ -95,7 +95,7 @@ class _Axis:
         return self.words(self._ms(at))
 
     def words(self, ms: float) -> str:
-        """Return a time in the unit of the whole axis."""
+        """Format a time in the unit of the whole axis."""
         if self.total_ms < MILLISECONDS_BELOW:
             return f"{ms:.0f} ms"
         return f"{ms / 1000:.2f}".rstrip("0").rstrip(".") + " s"
@@ -117,7 +117,7 @@ class _Axis:
 
 
 def _round_step(least: float) -> float:
-    """Return the lowest of 1, 2, 5, 10, 20, … that is not below."""
+    """Return the lowest of 1, 2, 5, 10, 20, … that is at least `least`."""
     step = 1.0
     while True:
         for factor in (1, 2, 5):
@@ -168,7 +168,7 @@ def _end_of_step(step: StepRun, now: datetime) -> datetime:
 def _end_of_call(call: LLMCall, step: StepRun, now: datetime) -> datetime:
     if call.latency_ms is not None:
         return call.started_at + timedelta(milliseconds=call.latency_ms)
-    # Of a call that was cut off only the end of its step is known.
+    # For an interrupted call, only the end of its step is known.
     return now if call.status == CallStatus.RUNNING else _end_of_step(step, now)
 
 
