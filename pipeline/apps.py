@@ -1,4 +1,4 @@
-"""The app of the pipelines: how a message becomes an answer, and the proof of what happened."""
+"""The Django app of the pipelines: turns messages into answers, and records every run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class PipelineConfig(AppConfig):
-    """Registers checks, the providers of members, and what the journal does (`journal.hooks`)."""
+    """Registers system checks, the providers for members' keys, and hooks (`journal.hooks`)."""
 
     name = "pipeline"
     verbose_name = "Pipelines"

@@ -1,7 +1,7 @@
-"""Ending tasks for good: one cancellation may get lost.
+"""Cancel asyncio tasks reliably: a single cancellation may get lost.
 
-`sync_to_async` swallows a cancellation that comes while its thread is just about to be done
-(asgiref 3.13, `SyncToAsync.__call__`), and the coroutine goes on uncancelled.
+`sync_to_async` swallows a cancellation that arrives just as its thread is finishing (asgiref 3.13,
+`SyncToAsync.__call__`), and the coroutine continues uncancelled.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
 
-ASK_AGAIN_AFTER_S = 0.3  # what was cancelled may still write down that it was
+ASK_AGAIN_AFTER_S = 0.3  # cancelled tasks may still record that they were cancelled
 
 
 async def end(tasks: Collection[asyncio.Task[Any]], within_s: float = math.inf) -> None:
-    """Cancel tasks until they have ended; what does not in time is left alone.
+    """Cancel tasks repeatedly until they have ended, for at most `within_s` seconds.
 
-    Their later results and errors are only logged.
+    Tasks that have not ended by then are left alone. The error of a cancelled task is only logged.
     """
     ends_at = time.monotonic() + within_s
     cut_off = [task for task in tasks if not task.done()]

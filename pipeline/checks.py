@@ -1,4 +1,4 @@
-"""System checks of the pipeline definitions: file and line of every mistake."""
+"""System checks of the pipeline definitions: report every mistake with its file and line."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Named places at which a test lets a process die, so that a restart is tried from each of them.
+"""Named points at which fault tests kill a process, so that a restart is tested from each of them.
 
-`settings.CRASH_POINT` is empty in the product; only the settings of the fault tests set it. With
-`name:count` a process dies when this place is reached for the count-th time, with `name@words` each
-time that it is reached about something that contains the words.
+`settings.CRASH_POINT` is empty in the product; only the settings of the fault tests set it.
+`name:count` kills the process when it reaches that point for the count-th time, `name@words` each
+time it reaches the point with an `about` text that contains the words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _reached: Counter[str] = Counter()
 
 
 def reach(name: str, about: str = "") -> None:
-    """Go on; in a fault test, perhaps die here as by `kill -9`."""
+    """Do nothing, or kill this process with SIGKILL if a fault test has chosen this point."""
     if not settings.CRASH_POINT:
         return
     _reached[name] += 1

@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, which the system frees however their holder ends."""
+"""Locks between processes of one machine; the system frees them however the holder ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 
 class LockTaken(Exception):
-    """Another process holds the lock; the message is what it wrote about itself."""
+    """Another process holds the lock; the message describes that process."""
 
 
 @contextmanager
 def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[None]:
-    """Hold the lock of a file, with a note for processes that find it taken.
+    """Hold a lock on a file, with a note for processes that find it taken.
 
     A shared lock excludes only exclusive ones.
 
@@ -46,11 +46,11 @@ def locked(path: Path, note: str = "", *, is_shared: bool = False) -> Iterator[N
 
 @contextmanager
 def locked_name(name: str) -> Iterator[None]:
-    """Hold a name on this machine.
+    """Hold a lock on a name on this machine.
 
-    On Linux it is the name of a socket that is in no folder, so it is the same for any user and any
-    temporary folder. Each network namespace has names of its own: a container sees only its own.
-    https://man7.org/linux/man-pages/man7/unix.7.html
+    On Linux the lock is an abstract socket address, which is in no folder, so it is the same for
+    any user and any temporary folder. Each network namespace has its own abstract addresses: a
+    container sees only its own. https://man7.org/linux/man-pages/man7/unix.7.html
 
     Raises:
         LockTaken: another process holds it.
@@ -67,14 +67,14 @@ def locked_name(name: str) -> Iterator[None]:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise LockTaken(_holder(address)) from None
-        held.listen(1)  # so that others may ask whose it is
+        held.listen(1)  # so that other processes can find out who holds it
         yield
 
 
 def _holder(address: str) -> str:
-    """Return who listens there, in words."""
+    """Return a description of the process that listens at the address."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.setblocking(False)  # where many ask, one more has no answer
+        asking.setblocking(False)  # do not wait if too many processes connect at once
         try:
             asking.connect(address)
         except OSError:

@@ -1,4 +1,4 @@
-"""The webhook: Telegram calls, the update is stored with its task, and only then acknowledged."""
+"""The Telegram webhook: an update is stored with its task, and only then acknowledged."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 1_000_000  # Telegram's own updates are far smaller
 RETRY_AFTER_S = 5
 _MOST_ID = 2**62
-_KEPT = 10_000  # characters of a body that cannot be read
+_KEPT = 10_000  # stored characters of an unreadable body
 
 
-# Telegram holds no cookie and no token of a form: the secret in its header says who calls.
+# Telegram sends no cookie and no CSRF token: the secret in a header authenticates it.
 @csrf_exempt
 @require_POST
 def webhook(request: HttpRequest) -> HttpResponse:
-    """Take one update in; https://core.telegram.org/bots/api#setwebhook.
+    """Receive one update; https://core.telegram.org/bots/api#setwebhook.
 
-    403 without the secret, 413 when too long, 503 while the database is away: Telegram comes again.
-    What cannot be read is stored as a dead letter and acknowledged, or it would come for ever.
+    Responds with 403 without the secret, 413 if the body is too long, and 503 while the database
+    is down; Telegram then sends the update again. An unreadable body is stored as a dead letter and
+    acknowledged, because otherwise Telegram would send it forever.
     """
     if not settings.TELEGRAM_WEBHOOK_SECRET:
         raise Http404
@@ -58,7 +59,7 @@ def _knows_the_secret(request: HttpRequest) -> bool:
 
 
 def _update_in(body: bytes) -> Json:
-    """Return the update; of what is none, something that is stored and reads as a dead letter."""
+    """Return the update in a body; an unreadable body becomes an update that is a dead letter."""
     try:
         update = json.loads(body)
         is_one = isinstance(update, dict) and type(update["update_id"]) is int
@@ -66,7 +67,7 @@ def _update_in(body: bytes) -> Json:
             return dict(update)
     except (ValueError, KeyError, RecursionError):
         pass
-    # The same body again is the same update; ids below zero are none of Telegram's.
+    # The same body gets the same id, so it is stored once; Telegram uses no negative ids.
     return {
         "update_id": -int.from_bytes(sha256(body).digest()[:7]),
         "": body.decode("utf-8", "replace")[:_KEPT],

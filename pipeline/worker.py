@@ -1,10 +1,10 @@
-"""The bot's processes: tie intake, queue, pipelines and replies together, and end them in order.
+"""The bot's processes: connect intake, queue, pipelines and replies, and shut down in order.
 
     Telegram → intake (stored, then acknowledged) → queue → handlers → pipeline → outbox → Telegram
 
-On one machine `runbot` does all of it. With QUEUE=procrastinate it only takes updates in, and any
-number of `runworker` do the rest; with a webhook the web process takes them in without polling.
-If a process is killed, the next one finds what was stored and not yet done in the database.
+On one machine `runbot` does everything. With QUEUE=procrastinate it only receives updates, and any
+number of `runworker` processes do the rest; with a webhook, the web process receives updates and
+nothing polls. If a process is killed, the next one finds the unfinished work in the database.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 0.6  # for what was cancelled
+GRACE_S = 0.6  # for cancelled tasks to end
 MAX_WORKERS = 64  # on one machine
 LOCK_NAME = "runbot.lock"  # also the worker name of runbot in the queue
 
@@ -66,13 +66,14 @@ def _signalled() -> asyncio.Event:
 
 
 async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
-    """Poll and work, as the settings say, until told to stop; then finish and close everything.
+    """Poll and work, depending on the settings, until `stopping` is set; then finish and close.
 
     Finishing takes at most DRAIN_SECONDS.
 
     Raises:
         BotRefused: no token, a refused token, another installation's webhook is set, another
-            process works for this bot or on this database, or there is nothing for this one to do.
+            process works for this bot or on this database, or the settings leave this process
+            nothing to do.
     """
     polls, works = not settings.TELEGRAM_WEBHOOK_URL, not has_workers_of_its_own()
     if not polls and not works:
@@ -83,12 +84,12 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
     _require_token()
     with ExitStack() as stack:
         try:
-            # A runbot of the release before takes it alone; those of this one do not mind each
-            # other.
+            # A runbot of the previous release takes this lock exclusively; those of this release
+            # share it.
             stack.enter_context(locked(settings.DATA_DIR / LOCK_NAME, is_shared=True))
             for name in _only_ones():
                 stack.enter_context(locked_name(name))
-            if (file := _sqlite_file()) is not None:  # which containers may share
+            if (file := _sqlite_file()) is not None:  # containers may share the file
                 stack.enter_context(locked(file.with_name(f"{file.name}.{LOCK_NAME}")))
         except LockTaken as error:
             raise BotRefused(
@@ -100,10 +101,10 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
 
 
 async def work(stopping: asyncio.Event) -> None:
-    """Work on what others took in until told to stop; then finish and close everything.
+    """Work on queued tasks until `stopping` is set; then finish and close everything.
 
     Raises:
-        BotRefused: no token, a refused token, or a queue whose tasks the bot's process does.
+        BotRefused: no token, a refused token, or a queue whose tasks run in the bot's process.
     """
     if not has_workers_of_its_own():
         raise BotRefused(
@@ -119,8 +120,9 @@ async def work(stopping: asyncio.Event) -> None:
 def _only_ones() -> Iterator[str]:
     """Yield the names that a `runbot` must hold alone on its machine: of its bot and its database.
 
-    Two with the same token would each get only some of the updates. Two on one database would give
-    up each other's messages. A sandbox's bot is that of its address.
+    Two processes with the same token would each get only some of the updates. Two on one database
+    would give up each other's messages. The bot's name includes the API's address, so that each
+    sandbox has a bot of its own.
     """
     bot_id = settings.TELEGRAM_BOT_TOKEN.partition(":")[0]
     database = settings.DATABASES["default"]
@@ -157,12 +159,13 @@ def _own_lock_path(stack: ExitStack) -> Path:
 
 
 def _installation() -> str:
-    """Return what tells this folder from any other, also on a machine of the same name."""
+    """Return a unique name for this data folder, even if two machines have the same host name."""
     kept: Path = settings.DATA_DIR / "installation"
     name = uuid4().hex[:12]
     draft = kept.with_name(f"installation-{name}")
     draft.write_text(name, encoding="ascii")
-    # A link is there with its content or not at all: of several that start, one gives the name.
+    # A hard link appears with its content or not at all: if several processes start at once, one
+    # of them sets the name.
     with contextlib.suppress(FileExistsError):
         kept.hardlink_to(draft)
     draft.unlink()
@@ -170,7 +173,7 @@ def _installation() -> str:
 
 
 class _Process:
-    """What a process of the bot's consists of, from its start to its end."""
+    """The parts of one bot process, from its start to its end."""
 
     def __init__(self, role: str, lock_name: str, *, polls: bool, works: bool) -> None:
         self._polls, self._works = polls, works
@@ -181,7 +184,7 @@ class _Process:
         self._bot = BotSide(self._service, self._alerts, self._queue.add)
 
     async def live(self, stopping: asyncio.Event, *, take_over: bool = False) -> None:
-        """Do this process's part until told to stop."""
+        """Poll or work until `stopping` is set, then finish."""
         try:
             if await _unless(stopping, self._start(take_over=take_over)):
                 await _unless(stopping, self._bot.poll() if self._polls else stopping.wait())
@@ -196,13 +199,13 @@ class _Process:
             await _announce(self._service)
         await self._bot.connect(polls=self._polls, take_over=take_over)
         if self._works:
-            # Here the token is known to be good, and no run of this process can have begun.
+            # By now the token is known to be valid, and no run of this process can have started.
             await _close_orphans()
             await self._queue.start(self._perform, self._given_up)
             self._periodic_jobs.start()
 
     async def _perform(self, claim: Claim) -> TaskStatus:
-        """Do one task of the queue's."""
+        """Run one task of the queue."""
         if claim.step_id is not None:
             lease = TaskLease(claim.task_id, claim.token)
             await self._service.run_background_step(claim.step_id, lease)
@@ -221,7 +224,7 @@ class _Process:
             return TaskStatus.IGNORED
 
     async def _given_up(self, claim: Claim, why: str) -> None:
-        """Close what belongs to a task that was given up, and tell whom it concerns."""
+        """Close the step or run of a task that was given up, and notify those concerned."""
         if claim.step_id is not None:
             await sync_to_async(rows.give_step_up)(claim.step_id)
             self._alerts.send_soon(f"Background step {claim.step_id} was given up: {why}")
@@ -232,7 +235,7 @@ class _Process:
             await self._bot.give_up(claim, why)
 
     async def _finish(self, within_s: float) -> None:
-        """Finish or hand back what was begun, then close everything, within one deadline."""
+        """Finish or hand back the work in progress, then close everything, within one deadline."""
         ends_at = time.monotonic() + within_s
         await self._periodic_jobs.close()
         await self._queue.close(_left(ends_at))
@@ -243,7 +246,7 @@ class _Process:
 
 
 async def _announce(service: RunService) -> None:
-    """Say in two lines whether overrides are in effect, and on whose key."""
+    """Log in two lines whether overrides are in effect, and whose key pays."""
     try:
         overrides = await service.model_config.get_all()
         version = (await service.model_config.resolve("")).freshness.version
@@ -273,7 +276,7 @@ async def _close_orphans() -> None:
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
-    """Do the work; False when the process was told to stop before its end."""
+    """Await `work` and return True; cancel it and return False if `stopping` is set first."""
     working = asyncio.create_task(work, name="life of the process")
     stopped = asyncio.create_task(stopping.wait(), name="told to stop")
     try:
@@ -287,7 +290,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) ->
 
 
 async def _until(ends_at: float, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; what is not done by then is given up."""
+    """Await `work` until the monotonic time `ends_at` at most, then cancel it."""
     working = asyncio.create_task(work, name="finishing")
     await asyncio.wait({working}, timeout=_left(ends_at))
     await end([working], GRACE_S)

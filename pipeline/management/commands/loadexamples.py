@@ -11,7 +11,7 @@ from pipeline.school.example_content import load_example_content, load_sandbox_m
 
 
 class Command(BaseCommand):
-    """Creates what is missing and changes nothing that is there."""
+    """Creates missing example content; existing content is not changed."""
 
     help = "Add the example playbook pages, scenarios and tracks that are missing."
 

@@ -1,4 +1,4 @@
-"""`manage.py prunerecords`: takes the texts out of what is old, and leaves the figures."""
+"""`manage.py prunerecords`: removes the texts of old records and keeps the figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 class Command(BaseCommand):
-    """Prunes, and says in one line what it did."""
+    """Prunes old records and prints the result in one line."""
 
     help = (
         "Delete prompts, answers, raw updates and quoting errors of what ended so long ago; "
@@ -45,10 +45,10 @@ class Command(BaseCommand):
 
 
 def duration(text: str) -> timedelta:
-    """Return the time that `90d` means.
+    """Parse a duration such as `12h`, `90d` or `8w`.
 
     Raises:
-        ArgumentTypeError: it is no such time, or longer than a calendar goes back.
+        ArgumentTypeError: the text is not a duration of this form, with at most five digits.
     """
     found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text, re.ASCII)
     if found is None:

@@ -1,4 +1,4 @@
-"""`manage.py runpipeline NAME "text"`: one run from the shell, and which model ran each step."""
+"""`manage.py runpipeline NAME "text"`: runs a pipeline once and shows each step's model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the records get closed
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the records are closed
         try:
             report = self._run(options)
         except DatabaseError as error:
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _run(self, options: dict[str, Any]) -> RunReport:
-        # An empty name is a shell variable that was not set: the shared key must not pay for that.
+        # An empty name comes from an unset shell variable: the shared key must not pay then.
         member = None if options["member"] is None else _member(options["member"])
         image_b64 = _image(options["image"]) if options["image"] else None
         try:
@@ -107,7 +107,7 @@ def _json(report: RunReport) -> str:
             "upstream": step.upstream,
             "purse": step.payer,
             "decision": step.decision,
-            # A string: a float would not hold the last decimal.
+            # A string: a float would lose the last decimal.
             "cost_usd": None if step.cost_usd is None else f"{step.cost_usd:f}",
             "latency_ms": step.latency_ms,
             "error": step.error,

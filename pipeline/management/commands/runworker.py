@@ -1,4 +1,4 @@
-"""`manage.py runworker`: one of any number of processes that answer what others took in."""
+"""`manage.py runworker`: one of any number of processes that work on queued tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py setwebhook`: has Telegram call this installation, or no longer."""
+"""`manage.py setwebhook`: makes Telegram call this installation, or stop calling it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.bot.webhook import WebhookRefused, delete_webhook, set_webhook
 
 
 class Command(BaseCommand):
-    """Sets or deletes the webhook; updates that wait are kept."""
+    """Sets or deletes the webhook; pending updates are kept."""
 
     help = "Have Telegram deliver to TELEGRAM_WEBHOOK_URL; --delete ends that, for polling."
 
