@@ -27,7 +27,7 @@ class Totals:
 
 
 def steps_of(run: PipelineRun, *, with_texts: bool) -> list[StepRun]:
-    """Return the steps of a run with their calls; without texts, errors are cut to their kind."""
+    """Return a run's steps and calls in two queries; without texts, errors show only their kind."""
     calls = LLMCall.objects.order_by("started_at", "pk")
     steps = StepRun.objects.filter(run=run).order_by("position", "attempt")
     if with_texts:

@@ -1,1 +1,1 @@
-"""The record of runs, steps and calls, and the right to write it."""
+"""The record of runs, steps and calls, and the leases without which it cannot be written."""

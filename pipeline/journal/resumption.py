@@ -139,7 +139,10 @@ def _report(row: StepRun) -> StepReport:
 
 
 def _fallback_model(calls: Sequence[LLMCall]) -> str:
-    """Return the fallback model if it gave the last answer of the step, else ""."""
+    """Return the fallback model if it gave the last answer of the step, else "".
+
+    An agent may make several calls in a step.
+    """
     answered = [call for call in calls if call.status == CallStatus.OK]
     return answered[-1].requested_model if answered and answered[-1].is_fallback else ""
 

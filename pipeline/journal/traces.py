@@ -51,7 +51,10 @@ def close(within_s: float) -> None:
 
 
 def run_ended(run_id: UUID) -> None:
-    """Trace an ended run once this transaction is committed."""
+    """Trace an ended run once this transaction is committed.
+
+    `step_ended` and `call_ended` do the same for a step and a call.
+    """
     _after_commit(lambda tracer: tracer.run_ended(_runs().get(pk=run_id)))
 
 

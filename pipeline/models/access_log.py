@@ -24,7 +24,7 @@ class TextsRead(models.Model):
     operator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    operator_name = models.CharField("operator", max_length=150)  # also once the account is gone
+    operator_name = models.CharField("operator", max_length=150)  # kept when the account is deleted
     run = models.ForeignKey(
         "pipeline.PipelineRun", null=True, on_delete=models.SET_NULL, related_name="accesses"
     )

@@ -1,7 +1,7 @@
-"""What came from Telegram, what is to be done about it, and what the bot says in return.
+"""Updates from Telegram, tasks to be done, and the bot's outgoing messages.
 
-A row of each is committed before its effect: the update before Telegram forgets it, the task
-before anybody works on it, the message before it is sent. A restart finds all that it needs here.
+Each row is committed before its effect: the update before Telegram forgets it, the task before a
+worker starts it, the message before it is sent. After a restart, everything needed is in here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ class TelegramUpdate(models.Model):
 
     bot_id = models.BigIntegerField()
     update_id = models.BigIntegerField()
-    kind = models.CharField(max_length=60)  # message, callback_query, …, also those to come
+    kind = models.CharField(max_length=60)  # message, callback_query, …, including future kinds
     chat_id = models.BigIntegerField(null=True, blank=True)
     user_id = models.BigIntegerField(null=True, blank=True)
     album = models.CharField(max_length=64, blank=True)
     holds_key = models.BooleanField("held an API key, which is not kept", default=False)
-    # The message that this one was sent together with, and is answered with.
+    # The message that this one was joined to; both get one answer.
     joined_to = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="joined"
     )
-    raw = models.TextField()  # JSON in ASCII: PostgreSQL's own JSON type takes no NUL
+    raw = models.TextField()  # JSON in ASCII: PostgreSQL's own JSON type accepts no NUL
     received_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -41,7 +41,7 @@ class TelegramUpdate(models.Model):
 
 
 class TaskKind(models.TextChoices):
-    """What is to be done, and beside what it may run."""
+    """The kind of a task, which decides what it may run beside."""
 
     CONTROL = "control", "Update that waits for nothing"
     MESSAGE = "message", "Message, in the order of its chat"
@@ -52,7 +52,7 @@ class TaskKind(models.TextChoices):
 
 
 class TaskStatus(models.TextChoices):
-    """Where a task stands."""
+    """The status of a task."""
 
     WAITING = "waiting", "Waiting"
     RUNNING = "running", "Being worked on"
@@ -63,7 +63,7 @@ class TaskStatus(models.TextChoices):
 
 
 class PermanentFailureKind(models.TextChoices):
-    """Why a task can never be done; other failures are told by the class of their exception."""
+    """Why a task can never succeed; other failures are identified by their exception class."""
 
     WORKER_DIED = "worker_died", "Its worker died every time"
     UNREADABLE = "unreadable", "Unreadable"
@@ -75,10 +75,10 @@ OPEN = (TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
 class Task(models.Model):
-    """One thing to be done: claimed by one worker at a time, and again if that worker dies."""
+    """A queued unit of work, claimed by one worker at a time, and again if that worker dies."""
 
     kind = models.CharField(max_length=8, choices=TaskKind)
-    lane = models.CharField(max_length=60, blank=True)  # empty: in no lane's order
+    lane = models.CharField(max_length=60, blank=True)  # empty: the task is in no lane
     update = models.ForeignKey(
         TelegramUpdate, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks"
     )
@@ -97,9 +97,9 @@ class Task(models.Model):
     token = models.UUIDField(null=True, blank=True, editable=False)  # of the attempt that may write
     worker = models.CharField(max_length=200, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(null=True, blank=True)  # a failed attempt waits a little
+    due_at = models.DateTimeField(null=True, blank=True)  # not before this; set after a failure
     stop_requested = models.BooleanField(default=False)
-    # A text so long that its next part may be on its way; see `pipeline.queue.pastes`.
+    # A text so long that another part of it may follow; see `pipeline.queue.pastes`.
     is_paste = models.BooleanField(default=False, db_default=False)
     error = models.TextField(blank=True)
     # A `PermanentFailureKind` or the class of an exception: unlike the text, everyone may see it.
@@ -125,7 +125,7 @@ class Task(models.Model):
 
 
 class SendStatus(models.TextChoices):
-    """Where a message to a chat stands."""
+    """The status of a message to a chat."""
 
     PENDING = "pending", "To be sent"
     SENDING = "sending", "On its way"
@@ -136,7 +136,7 @@ class SendStatus(models.TextChoices):
 
 
 class ReplyKind(models.TextChoices):
-    """What a message of the bot is."""
+    """The kind of a message that the bot sends."""
 
     ANSWER = "answer", "An answer of a run"
     LINE = "line", "A line of the bot's own"
@@ -151,14 +151,14 @@ class OutgoingMessage(models.Model):
     text = models.TextField(blank=True)  # empty: only a placeholder so far
     kind = models.CharField(max_length=7, choices=ReplyKind, blank=True, default="", db_default="")
     entities = models.JSONField(default=list, blank=True)
-    picture = models.TextField(blank=True)  # a PNG in base64, whose caption is the text
-    file_name = models.CharField(max_length=60, blank=True)  # the text goes as a file of that name
+    picture = models.TextField(blank=True)  # a PNG in base64; the text is its caption
+    file_name = models.CharField(max_length=60, blank=True)  # if set, the text is sent as this file
     buttons = models.JSONField(default=list, blank=True)  # rows of [label, callback data]
     message_id = models.BigIntegerField(null=True, blank=True)
-    # The newest message id known when it was about to leave: its own, if it got one, is higher.
+    # The newest message id known just before it was sent: its own id, if it got one, is higher.
     sent_after = models.BigIntegerField(null=True, blank=True, editable=False)
-    # The same of each further time that it left while it was not known to have arrived; None: the
-    # release before 0017 sent it, which kept no count.
+    # The same for each time it was sent again because its arrival was unknown. None: it was sent by
+    # a release before migration 0017, which did not record this.
     resent_after = models.JSONField(
         null=True, blank=True, editable=False, db_column="sent_again_after"
     )
@@ -177,10 +177,10 @@ class OutgoingMessage(models.Model):
 
 
 class SentAlert(models.Model):
-    """An alert to the operators' chat: not a reply that was lost there, and not lost itself."""
+    """An alert to the operators' chat, stored so that it is not lost or taken for a lost reply."""
 
     chat_id = models.CharField(max_length=64)
-    text = models.TextField(blank=True)  # until it has arrived, or was told twice
+    text = models.TextField(blank=True)  # until it has arrived or is sent a second time
     message_id = models.BigIntegerField(null=True, blank=True)  # None until Telegram has answered
     left_at = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -189,7 +189,7 @@ class SentAlert(models.Model):
 
 
 class Action(models.TextChoices):
-    """What a button beneath an answer does."""
+    """The action of a button below an answer."""
 
     REGENERATE = "again", "🔄 Regenerate"
     SHORTER = "shorter", "✂️ Shorter"
@@ -198,7 +198,7 @@ class Action(models.TextChoices):
 
 
 class Press(models.Model):
-    """A button beneath an answer that was pressed: done once, however often it is pressed."""
+    """A pressed button below an answer; its action is done once, however often it is pressed."""
 
     run = models.ForeignKey(
         "pipeline.PipelineRun", on_delete=models.CASCADE, related_name="presses"
@@ -217,7 +217,7 @@ class Press(models.Model):
 
 
 class MovedChat(models.Model):
-    """A group that became a supergroup, whose old id Telegram refuses."""
+    """A group that became a supergroup; Telegram refuses its old id."""
 
     old_id = models.BigIntegerField(primary_key=True)
     new_id = models.BigIntegerField()
@@ -231,7 +231,7 @@ class MovedChat(models.Model):
 
 
 class Poller(models.Model):
-    """When a bot last heard from Telegram; `/readyz` and the operators look here."""
+    """When a bot last heard from Telegram; shown by `/readyz` and to operators."""
 
     bot_id = models.BigIntegerField(primary_key=True)
     username = models.CharField(max_length=64, blank=True)  # of the bot, for links to it

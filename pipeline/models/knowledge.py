@@ -1,4 +1,4 @@
-"""What the team knows: the playbook, and past cases; every agent may read them."""
+"""The team's knowledge: playbook and casebook; every agent may read them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class PlaybookPage(models.Model):
 
 
 class CasebookEntry(models.Model):
-    """A case that a member thought worth keeping for the team.
+    """A case that a member saved for the team.
 
-    It reaches prompts of that member at once, and prompts of others once an operator has approved
-    it: what a member wrote is in it, and what a model made of that.
+    It is used in that member's prompts at once, but in other members' prompts only after an
+    operator has approved it, because it contains a member's text and a model's answer.
     """
 
     title = models.CharField(max_length=200)

@@ -1,4 +1,4 @@
-"""Who uses the bot, whether they may, and on whose key their runs go."""
+"""Members and invites: who may use the bot, and whose key pays for their runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agents.llm.keys import SealedKey, seal
 TELEGRAM_ID_STAYS = "a member's Telegram id never changes: make another member instead"
 
 
-PROVIDERS: list[str] = []  # by name, which `pipeline.apps` fills in: rows load no HTTP client
+PROVIDERS: list[str] = []  # names, set by `pipeline.apps`: models must import no HTTP client
 
 
 def provider_choices() -> list[tuple[str, str]]:
-    """Return the providers that a member may bring a key for."""
+    """Return the providers whose keys a member may use, as choices."""
     return [(name, name) for name in PROVIDERS]
 
 
@@ -31,7 +31,7 @@ class Access(models.TextChoices):
 
 
 class MemberQuerySet(models.QuerySet["Member"]):
-    """Refuses to give a member another Telegram id."""
+    """A query set that refuses to change a member's Telegram id."""
 
     def update(self, **kwargs: Any) -> int:
         if "telegram_id" in kwargs:
@@ -40,9 +40,9 @@ class MemberQuerySet(models.QuerySet["Member"]):
 
 
 class Member(models.Model):
-    """A Telegram user of the bot, with a key of their own or without.
+    """A Telegram user of the bot, with or without an API key of their own.
 
-    The Telegram id says whose memory, runs and key these are: it never changes.
+    The Telegram id identifies the owner of memory, runs and key, so it never changes.
     """
 
     telegram_id = models.BigIntegerField(unique=True)
@@ -59,7 +59,7 @@ class Member(models.Model):
     key_fingerprint = models.CharField("own key", max_length=8, blank=True, editable=False)
     memory_version = models.PositiveIntegerField(default=0, editable=False)
     memory_erased_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # What was used before the member had everything erased still counts towards today's limits.
+    # Usage from before the member erased everything still counts toward today's limits.
     forgotten_at = models.DateTimeField(null=True, blank=True, editable=False)
     forgotten_runs = models.PositiveIntegerField(default=0, editable=False)
     forgotten_usd = models.DecimalField(max_digits=20, decimal_places=12, default=0, editable=False)
@@ -93,7 +93,7 @@ class Member(models.Model):
     def _has_another_id(self) -> bool:
         if self._created_as is not None:
             return self._created_as != self.telegram_id
-        # Made by hand with the primary key of a row, or loaded without this column.
+        # Created in code with the primary key of an existing row, or loaded without this column.
         rows = Member.objects.filter(pk=self.pk)
         return rows.exclude(telegram_id=self.telegram_id).exists()
 
@@ -105,7 +105,7 @@ class Member(models.Model):
 
     @property
     def api_key(self) -> SealedKey | None:
-        """The member's own key as it lies in the database, None without one."""
+        """The member's own key, sealed as in the database; None without one."""
         if not self.key_ciphertext:
             return None
         return SealedKey(
@@ -116,22 +116,22 @@ class Member(models.Model):
         )
 
     def keep_key(self, provider: str, key: str) -> None:
-        """Seal a key into this row; the caller saves."""
+        """Seal a key and put it in this row; the caller saves."""
         self.keep_sealed(seal(key, owner=owner_of(self.telegram_id), provider=provider))
 
     def keep_sealed(self, sealed: SealedKey) -> None:
-        """Put a key into this row that was sealed for this member before; the caller saves."""
+        """Put a key that was already sealed for this member in this row; the caller saves."""
         self.provider = sealed.provider
         self.key_ciphertext = sealed.ciphertext
         self.key_fingerprint = sealed.fingerprint
 
     def forget_key(self) -> None:
-        """Take the key out of this row; the caller saves."""
+        """Remove the key from this row; the caller saves."""
         self.provider = self.key_ciphertext = self.key_fingerprint = ""
 
 
 class Fact(models.Model):
-    """A fact that the memory agent noted about a member, from a version of their memory on."""
+    """A fact that the memory agent noted about a member, with the memory versions it is in."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="facts")
     kind = models.CharField(max_length=20)
@@ -140,7 +140,7 @@ class Fact(models.Model):
         "pipeline.PipelineRun", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     since_version = models.PositiveIntegerField()
-    until_version = models.PositiveIntegerField(null=True, blank=True)  # None: it holds
+    until_version = models.PositiveIntegerField(null=True, blank=True)  # None: still valid
     noted_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -170,7 +170,7 @@ class PastedKey(models.Model):
 
     @property
     def sealed(self) -> SealedKey:
-        """The key as its future owner's row will hold it."""
+        """The key, sealed as its future owner's row will store it."""
         return SealedKey(
             owner=owner_of(self.telegram_id),
             provider=self.provider,

@@ -1,8 +1,8 @@
-"""Usage rollups, periodic work and alerts.
+"""Usage rollups, periodic jobs and alerts.
 
 Rollups sum closed hours and days, so that no page sums millions of calls; their only reader and
 writer is `pipeline.operations.usage`. They name agents, models and payers, never a member or a
-text, so they are kept when those are deleted.
+text, so they are kept when members and texts are deleted.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class UsageRollup(models.Model):
     period = models.CharField(max_length=4, choices=Period, db_column="span")
     starts_at = models.DateTimeField()
     agent = models.CharField(max_length=100)
-    # Of a step the model that was decided on, of a call the one that it asked for: they differ
-    # when a call fell back.
+    # For steps the model that was chosen, for calls the model that was requested: they differ when
+    # a call used the fallback.
     model_id = models.CharField(max_length=200, blank=True)
     payer = models.CharField(
         max_length=10,
@@ -36,7 +36,7 @@ class UsageRollup(models.Model):
     )
     steps = models.PositiveBigIntegerField(default=0)
     failed_steps = models.PositiveBigIntegerField(default=0)
-    step_times = models.JSONField(default=dict)  # {bucket: steps}, see `pipeline.percentiles`
+    step_times = models.JSONField(default=dict)  # {bucket: steps}, see `operations.aggregates`
     calls = models.PositiveBigIntegerField(default=0)
     failed_calls = models.PositiveBigIntegerField(default=0)
     mismatches = models.PositiveBigIntegerField(default=0)
@@ -77,7 +77,7 @@ class ClosedPeriod(models.Model):
 
 
 class PeriodicJob(models.Model):
-    """A periodic job, run by one process of all: when it is due, and its last result."""
+    """A periodic job, run by one process at a time: when it is due, and its last result."""
 
     name = models.CharField(primary_key=True, max_length=40)
     due_at = models.DateTimeField()
@@ -91,7 +91,7 @@ class PeriodicJob(models.Model):
 
 
 class AlertNotification(models.Model):
-    """An alert that the operators' chat has; kept for as long as it lasts, so it is sent once."""
+    """An alert sent to the operators' chat; kept while the alert lasts, so that it is sent once."""
 
     key = models.CharField(primary_key=True, max_length=300)
     sent_at = models.DateTimeField(auto_now_add=True, db_column="told_at")

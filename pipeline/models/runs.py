@@ -1,7 +1,7 @@
-"""The proof of what happened: PipelineRun → StepRun → LLMCall, and the exact texts once each.
+"""The record of all runs: PipelineRun → StepRun → LLMCall, with each exact text stored once.
 
-`pipeline.journal.records` is the only writer. Rows are written before something happens and again
-after, so that what a crash cut off is still there to be seen.
+`pipeline.journal.records` is the only writer. Rows are written before the work they record and
+completed after it, so that work interrupted by a crash remains visible.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from agents.llm.base import Payer
 from agents.llm.causes import Cause
 from agents.llm.completion import CostSource
 
-# Of calls that show that a model lacks what its agent needs; the same as `agents.llm.causes.UNFIT`.
+# Causes of failed calls that show that a model lacks what its agent needs; equal to
+# `agents.llm.causes.UNFIT`.
 UNFIT_CAUSES = [Cause.SCHEMA.value, Cause.LIMIT.value, Cause.PICTURE.value]
 
 
 class RunStatus(models.TextChoices):
-    """Where a run stands."""
+    """The status of a run."""
 
     WAITING = "waiting", "Waiting for a worker"
     RUNNING = "running", "Running"
@@ -34,7 +35,7 @@ class RunStatus(models.TextChoices):
 
 
 class StepStatus(models.TextChoices):
-    """Where a step run stands."""
+    """The status of a step run."""
 
     WAITING = "waiting", "Waiting for a worker"
     RUNNING = "running", "Running"
@@ -46,7 +47,7 @@ class StepStatus(models.TextChoices):
 
 
 class DecisionSource(models.TextChoices):
-    """What decided on the model of a step."""
+    """What determined the model of a step."""
 
     OVERRIDE = "override", "An override"
     NO_SHARED_KEY = "no shared key", "The default: an override without a shared key has no effect"
@@ -55,15 +56,15 @@ class DecisionSource(models.TextChoices):
 
 
 class StepMode(StrEnum):
-    """How a step runs beside the others."""
+    """How a step runs relative to the other steps."""
 
-    SEQUENTIAL = "sequential"  # after all before it
+    SEQUENTIAL = "sequential"  # after the steps before it
     PARALLEL = "parallel"  # together with the parallel steps next to it
     BACKGROUND = "background"  # started in its turn; the run does not wait for it
 
 
 class CallStatus(models.TextChoices):
-    """Where an LLM call stands."""
+    """The status of an LLM call."""
 
     RUNNING = "running", "Under way"
     OK = "ok", "Answered"
@@ -97,16 +98,17 @@ class TextBlob(models.Model):
 
 
 def kind_of(error: str) -> str:
-    """Return the class that an error's text begins with, of rows that have no column for it.
+    """Return the class name at the start of an error text, for rows without an `error_type`.
 
-    The rest of the text quotes models, vendors and sometimes members.
+    Other error texts yield "failed", and no error yields "". The rest of a text quotes models,
+    vendors and sometimes members.
     """
     kind = re.match(r"\w+(?=: |\Z)", error)
     return kind[0] if kind else "failed" if error else ""
 
 
 def text_field() -> models.ForeignKey[TextBlob | None, TextBlob | None]:
-    """Return a reference to a text, which may be deleted while the figures stay."""
+    """Return a foreign key to a text, which may be deleted while the figures stay."""
     return models.ForeignKey(
         TextBlob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -129,7 +131,7 @@ class PipelineRun(models.Model):
         on_delete=models.SET_NULL,
         related_name="run",
     )
-    # The run whose inputs this one has, on the configuration of a later day.
+    # The original run, whose inputs this rerun uses with a later configuration.
     rerun_of = models.ForeignKey(
         "self",
         null=True,
@@ -139,15 +141,15 @@ class PipelineRun(models.Model):
         related_name="reruns",
     )
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
-    # The fencing token of the current attempt; a worker that was taken for dead has an older one.
+    # The fencing token of the current attempt; a worker that was presumed dead has an older one.
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)
-    definition = text_field()  # the pipeline as it was when the run began
+    definition = text_field()  # the pipeline as it was when the run started
     user_message = text_field()
     background = text_field()  # playbook, memory, casebook and scenario as the agents saw them
     image = text_field()  # base64
     answer = text_field()
-    # What its calls came to, so that a list needs none of them; see `call_rows.complete_call`.
-    cost_usd = models.DecimalField(  # null: nothing was charged that we know of
+    # Summed over the calls, so that a list reads no calls; see `call_rows.complete_call`.
+    cost_usd = models.DecimalField(  # null: no charge is known
         "cost", max_digits=20, decimal_places=12, null=True, blank=True
     )
     has_mismatch = models.BooleanField("served by another model", default=False, db_default=False)
@@ -158,7 +160,7 @@ class PipelineRun(models.Model):
     class Meta:
         verbose_name = "run"
         ordering = ["-started_at"]
-        # Each in the order of the list, down to the id: then a page is read off the index.
+        # In the order of the list, including the id, so that a page is read from the index.
         indexes = [
             models.Index(fields=["-started_at", "-id"], name="run_started"),
             models.Index(fields=["status", "-started_at", "-id"], name="run_status_started"),
@@ -189,19 +191,19 @@ class PipelineRun(models.Model):
 
     @property
     def took_ms(self) -> int | None:
-        """How long it took; None while it has not ended."""
+        """The duration of the run in ms; None while it has not ended."""
         return _between_ms(self.started_at, self.ended_at)
 
 
 class HasErrorKind:
-    """What a step and a call have in common: an error, and its class."""
+    """A mixin for steps and calls: an error and its class."""
 
     error: str
     error_type: str
 
     @property
     def error_kind(self) -> str:
-        """The class of its error; unlike the text, it may be shown to everyone. "" without one."""
+        """The class of the error, which unlike its text everyone may see; "" without an error."""
         return self.error_type or kind_of(self.error)
 
 
@@ -213,7 +215,7 @@ class StepRun(HasErrorKind, models.Model):
         PipelineRun, on_delete=models.CASCADE, related_name="steps", db_index=False
     )
     position = models.PositiveSmallIntegerField()
-    attempt = models.PositiveSmallIntegerField(default=1)  # 2 and more: after a restart
+    attempt = models.PositiveSmallIntegerField(default=1)  # 2 or more after a restart
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)
     agent = models.CharField(max_length=100)
     mode = models.CharField(max_length=12)
@@ -231,8 +233,8 @@ class StepRun(HasErrorKind, models.Model):
     snapshot_version = models.CharField(max_length=40, blank=True)
     snapshot_age_ms = models.PositiveIntegerField(null=True, blank=True)
     is_stale = models.BooleanField("snapshot was stale", default=False)
-    # Why it is this model; empty in rows from before these were kept, whose `decision` says it in
-    # words.
+    # The reason for the model; empty in rows older than these columns, whose `decision` has the
+    # reason as a sentence.
     decision_source = models.CharField(
         max_length=13, choices=DecisionSource, blank=True, default="", db_default=""
     )
@@ -252,7 +254,7 @@ class StepRun(HasErrorKind, models.Model):
     reply = text_field()  # the output as Markdown for a person
     was_repaired = models.BooleanField("JSON was repaired", default=False)
     error = models.TextField(blank=True)
-    member_line = models.CharField(max_length=200, blank=True)  # what a member may read of it
+    member_line = models.CharField(max_length=200, blank=True)  # error text for members
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -269,7 +271,7 @@ class StepRun(HasErrorKind, models.Model):
             models.Index(fields=["agent", "-started_at"], name="step_agent_started"),
             models.Index(fields=["requested_model", "-started_at"], name="step_model_started"),
             models.Index(fields=["payer", "-started_at"], name="step_purse_started"),
-            # What the list of runs filters by, without a look at the rows themselves.
+            # Covers the filters of the list of runs, so that they need not read the rows.
             models.Index(
                 fields=["run", "payer", "agent", "requested_model", "started_at"],
                 name="step_of_run",
@@ -281,12 +283,12 @@ class StepRun(HasErrorKind, models.Model):
 
     @property
     def took_ms(self) -> int | None:
-        """How long it took; None while it has not ended."""
+        """The duration of the step in ms; None while it has not ended."""
         return _between_ms(self.started_at, self.ended_at)
 
 
 class LLMCall(HasErrorKind, models.Model):
-    """One HTTP attempt at a provider; the row is there before the request leaves."""
+    """One HTTP request to a provider; its row is written before the request is sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     step = models.ForeignKey(StepRun, on_delete=models.CASCADE, related_name="calls")
@@ -295,7 +297,7 @@ class LLMCall(HasErrorKind, models.Model):
     provider = models.CharField(max_length=30)
     requested_model = models.CharField(max_length=200)
     served_model = models.CharField(max_length=200, blank=True)
-    # The company behind a gateway that ran the model or refused to, in the gateway's words.
+    # The company behind a gateway that ran the model or refused to, as named by the gateway.
     upstream = models.CharField(max_length=100, blank=True, default="", db_default="")
     is_mismatch = models.BooleanField("served by another model", default=False)
     is_fallback = models.BooleanField("on DEFAULT_MODEL after a failure", default=False)
@@ -313,7 +315,7 @@ class LLMCall(HasErrorKind, models.Model):
     output_tokens = models.PositiveIntegerField(null=True, blank=True)
     cached_input_tokens = models.PositiveIntegerField(null=True, blank=True)
     reasoning_tokens = models.PositiveIntegerField(null=True, blank=True)
-    # Twelve decimals: a price per token has up to ten, and sums must agree to the last one.
+    # Twelve decimals: a price per token has up to ten, and sums must match to the last digit.
     cost_usd = models.DecimalField(max_digits=20, decimal_places=12, null=True, blank=True)
     cost_source = models.CharField(
         max_length=10,
@@ -322,7 +324,8 @@ class LLMCall(HasErrorKind, models.Model):
     )
     finish_reason = models.CharField(max_length=40, blank=True)
     is_cut = models.BooleanField("answer was cut", default=False, db_default=False)
-    # Why it failed; see `agents.llm.causes`. "" = it did not, or before this was kept.
+    # Why the call failed; see `agents.llm.causes`. "": it did not, or the row is older than this
+    # column.
     cause = models.CharField(max_length=20, blank=True, default="", db_default="")
     generation_id = models.CharField(max_length=200, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)

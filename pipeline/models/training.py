@@ -1,4 +1,4 @@
-"""What members train on, and how they did."""
+"""The training of members: scenarios, tracks, lessons, and exercises with their results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scenario(models.Model):
 
 
 class Track(models.Model):
-    """A course of lessons, to be taken one level after the other."""
+    """A course of lessons, taken one level after the other."""
 
     title = models.CharField(max_length=100, unique=True)
     summary = models.CharField(max_length=200, blank=True)
@@ -44,7 +44,7 @@ class Track(models.Model):
 
 
 class Lesson(models.Model):
-    """One level of a track: what there is to know, and an exercise on it."""
+    """One level of a track: a text to read, and an exercise on it."""
 
     track = models.ForeignKey(Track, on_delete=models.CASCADE, related_name="lessons")
     level = models.PositiveSmallIntegerField(validators=[MinValueValidator(1)])
@@ -66,7 +66,7 @@ class Lesson(models.Model):
 
 
 class Exercise(models.Model):
-    """A lesson's exercise or a scenario that was put to a member, and what they made of it."""
+    """A lesson's exercise or a scenario that was given to a member, and the result."""
 
     member = models.ForeignKey(
         "pipeline.Member", on_delete=models.CASCADE, related_name="exercises"
@@ -74,8 +74,9 @@ class Exercise(models.Model):
     lesson = models.ForeignKey(Lesson, null=True, blank=True, on_delete=models.CASCADE)
     scenario = models.ForeignKey(Scenario, null=True, blank=True, on_delete=models.CASCADE)
     asked_at = models.DateTimeField(default=timezone.now)
-    # The update that asked for it, to whose reply a member may reply with the answer; and the
-    # newest update of all when it was put: what came before is no answer. Ids, for clocks differ.
+    # `asked_by` is the update that asked for the exercise; a member may answer by replying to the
+    # bot's reply to it. `asked_after` is the newest update when the exercise was given or
+    # reopened: earlier messages are not answers. It is an id, not a time, because clocks differ.
     asked_by = models.ForeignKey(
         "pipeline.TelegramUpdate",
         null=True,
@@ -84,7 +85,7 @@ class Exercise(models.Model):
         related_name="exercises_put",
     )
     asked_after = models.BigIntegerField(null=True, blank=True)
-    # Whose run judges it: from then on no other message is the answer.
+    # The update whose run judges the exercise: from then on no other message is the answer.
     answer = models.OneToOneField(
         "pipeline.TelegramUpdate",
         null=True,

@@ -80,7 +80,7 @@ def rollups(
 ) -> Iterator[tuple[Key, UsageTotals]]:
     """Yield the usage from the hour of `since` to now.
 
-    With `in_days`, each closed day yields one rollup per key instead of 24.
+    With `in_days`, each closed day yields one rollup per key instead of 24: for a month 30, not 720.
     """
     first = _first_run()
     if first is None:

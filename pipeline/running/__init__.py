@@ -1,1 +1,1 @@
-"""How a run is made: the definition of its pipeline, what each step is given, and the runner."""
+"""Running pipelines: their definitions, the inputs of steps, and the runner."""
