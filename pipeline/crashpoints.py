@@ -15,15 +15,15 @@ from django.conf import settings
 
 POINTS = (
     "storing updates",  # inside the batch's transaction
-    "updates stored",  # committed, and not yet acknowledged
-    "foreground call written",  # the request is about to leave
-    "foreground call answered",  # and its answer not yet on record
+    "updates stored",  # committed, not yet acknowledged to Telegram
+    "foreground call written",  # the request is about to be sent
+    "foreground call answered",  # its answer is not yet recorded
     "foreground step ended",  # between two steps
     "background call written",
-    "background step ended",  # and the queue does not know yet
-    "placeholder sent",  # and its number not yet on record
-    "answer kept",  # as outgoing messages, none of them sent
-    "message sent",  # and not yet marked as sent
+    "background step ended",  # the queue does not know it yet
+    "placeholder sent",  # its message id is not yet recorded
+    "answer kept",  # stored as outgoing messages, none of them sent
+    "message sent",  # not yet marked as sent
 )
 _reached: Counter[str] = Counter()
 

@@ -76,7 +76,7 @@ def safe_cell(value: Cell) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
-        return f"{value:f}"  # without an exponent, which some programs read as text
+        return f"{value:f}"  # no exponent: some programs would read it as text
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, date):

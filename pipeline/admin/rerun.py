@@ -70,7 +70,7 @@ def question(request: HttpRequest, run: PipelineRun, refusal: str = "") -> HttpR
         "todays": todays,
         "refusal": refusal,
         "was_members": any(step.payer == Payer.MEMBER for step in steps),
-        "new_id": uuid4(),  # if the button is pressed twice, the rerun starts once
+        "new_id": uuid4(),  # pressing the button twice starts only one rerun
     }
     return text_page(request, "pipeline/rerun.html", context, has_button=not refusal)
 

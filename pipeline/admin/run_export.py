@@ -142,7 +142,7 @@ def _values(row: Any, names: Sequence[str]) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"  # a float would not hold the last decimal
+        return f"{value.normalize():f}"  # a float would lose the last decimal
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else value

@@ -114,7 +114,7 @@ def _members_called(said: str) -> list[int]:
 
 
 class PipelineFilter(DropdownFilter):
-    """Filters runs by a pipeline that exists today."""
+    """Filters runs by pipeline; offers the pipelines that exist today."""
 
     title = "pipeline"
     parameter_name = "pipeline"
@@ -144,7 +144,7 @@ class StepFilter(DropdownFilter):
 
 
 class AgentFilter(StepFilter):
-    """Filters runs with a step of this agent."""
+    """Filters for runs with a step of this agent."""
 
     title = "agent"
     parameter_name = lookup = "agent"
@@ -154,7 +154,7 @@ class AgentFilter(StepFilter):
 
 
 class ModelFilter(StepFilter):
-    """Filters runs with a step that requested this model."""
+    """Filters for runs with a step that requested this model."""
 
     title = "model"
     parameter_name = "model"
@@ -170,7 +170,7 @@ class ModelFilter(StepFilter):
 
 
 class PayerFilter(StepFilter):
-    """Filters runs with a step that this payer paid for."""
+    """Filters for runs with a step that this payer paid for."""
 
     title = "payer"
     parameter_name = "purse"  # the name in bookmarked addresses
@@ -181,7 +181,7 @@ class PayerFilter(StepFilter):
 
 
 class LookFilter(DropdownFilter):
-    """Filters runs in which a model other than the chosen one answered."""
+    """Filters for runs in which a model other than the chosen one answered."""
 
     title = "flag"
     parameter_name = "look"
@@ -198,7 +198,7 @@ class LookFilter(DropdownFilter):
 
 
 class MemberFilter(TextFilter):
-    """Filters runs of a member, by name, Telegram name or Telegram id."""
+    """Filters runs by member: name, Telegram name or Telegram id."""
 
     title = "member"
     parameter_name = "member"
@@ -211,7 +211,7 @@ class MemberFilter(TextFilter):
 
 
 class SinceFilter(DropdownFilter):
-    """Filters runs that started recently."""
+    """Filters for runs that started recently."""
 
     title = "time"
     parameter_name = "since"

@@ -97,7 +97,7 @@ class Task(models.Model):
     token = models.UUIDField(null=True, blank=True, editable=False)  # of the attempt that may write
     worker = models.CharField(max_length=200, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(null=True, blank=True)  # not before this; set after a failure
+    due_at = models.DateTimeField(null=True, blank=True)  # not claimed before this time
     stop_requested = models.BooleanField(default=False)
     # A text so long that another part of it may follow; see `pipeline.queue.pastes`.
     is_paste = models.BooleanField(default=False, db_default=False)

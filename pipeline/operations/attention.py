@@ -35,7 +35,7 @@ from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
 from pipeline.operations import usage
 
-MAX_COUNTED = 1000  # "1000 or more" says enough
+MAX_COUNTED = 1000  # higher counts are shown as "1000+"
 CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)
 CREDIT = "credit"  # the periodic job that fetches it

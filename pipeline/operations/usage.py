@@ -31,7 +31,7 @@ CLOSED_AFTER = HOUR  # after the end of an hour; a step lasts minutes
 # Earlier than an hour can be closed, because the clocks of two machines may differ by this much.
 LATE_AFTER = CLOSED_AFTER / 2
 CLOSED_AT_ONCE = 24  # hours in one transaction
-LOCK = "figures"  # the row whose lock serialises closing and reopening
+LOCK = "figures"  # the row whose lock serializes closing and reopening
 
 
 class Key(NamedTuple):
@@ -80,7 +80,7 @@ def rollups(
 ) -> Iterator[tuple[Key, UsageTotals]]:
     """Yield the usage from the hour of `since` to now.
 
-    With `in_days`, each closed day yields one rollup per key instead of 24: for a month 30, not 720.
+    With `in_days`, a closed day yields one rollup per key instead of 24: for a month 30, not 720.
     """
     first = _first_run()
     if first is None:
@@ -166,7 +166,7 @@ def _close_day(day: datetime) -> None:
 
 
 def _line_up() -> None:
-    """Serialise with other transactions that close or reopen hours.
+    """Serialize with other transactions that close or reopen hours.
 
     Otherwise a late call could find its hour still open while another transaction sums and closes
     it without that call.
