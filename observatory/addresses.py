@@ -1,7 +1,7 @@
-"""Addresses that cannot mean anything are refused before a page reads them.
+"""Rejects URLs with impossible values before a view reads them.
 
-A page that trusts its parameters must not fail on them: PostgreSQL takes no NUL, databases have a
-largest number, and no one filters by 100 kB.
+Views trust their parameters, so a bad one must not make them fail: PostgreSQL accepts no NUL,
+databases have a largest integer, and no filter needs 100 kB.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from django.http import HttpRequest, HttpResponse
 
 logger = logging.getLogger(__name__)
 
-MAX_QUERY_LENGTH = 8_000  # characters, as sent; the longest of our own has some hundred
+MAX_QUERY_LENGTH = 8_000  # characters, before decoding; the project's own have a few hundred
 MAX_PATH_LENGTH = 2_000
 READING = {"GET", "HEAD"}
 
 
 class AddressMiddleware:
-    """Answers 400, with the reason, to an address that is too long or holds what no value can."""
+    """Answers 400 with the reason if a URL is too long or contains an impossible value."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -31,7 +31,7 @@ class AddressMiddleware:
         return _refused(problem) if problem else self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer for a value that only the database found to be out of its range."""
+        """Return a 400 if a read failed because a value is out of range; else None."""
         if request.method in READING and isinstance(exception, DataError | OverflowError):
             logger.warning("%s: %s", request.path, type(exception).__name__)
             return _refused("a value in it is out of range.")

@@ -23,7 +23,7 @@ admin.site.unregister(Group)
 
 
 class SuperusersOnly:
-    """Rights over accounts: who may change one could give themselves any right there is."""
+    """Lets only superusers edit accounts: an editor could grant themselves any permission."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
@@ -37,9 +37,9 @@ class SuperusersOnly:
 
 @admin.register(User)
 class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
-    """Who may sign in here, and what they may do.
+    """Operators: who may sign in to the admin, and their permissions.
 
-    The record and the log name operators by their sign-in name, so it stays as it was given.
+    Records and logs identify operators by username, so a username cannot be changed.
     """
 
     list_title = "Operators"
@@ -52,7 +52,7 @@ class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
         return ["username", "last_login", "date_joined"] if obj else []
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # the log of what they did would go with them: take "active" away instead
+        return False  # their log entries would be deleted too: clear "active" instead
 
     @method_decorator(sensitive_post_parameters())
     def user_change_password(
@@ -61,7 +61,7 @@ class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
         id: str,
         form_url: str = "",
     ) -> HttpResponse:
-        """Set a password and log it, both or neither."""
+        """Set a password and log the change, in one transaction."""
         if request.method != "POST":
             return super().user_change_password(request, id, form_url)
         with transaction.atomic():
@@ -70,7 +70,7 @@ class OperatorAdmin(SuperusersOnly, GuardedAdmin, UserAdmin, ModelAdmin):
 
 @admin.register(Group)
 class RoleAdmin(SuperusersOnly, GuardedAdmin, GroupAdmin, ModelAdmin):
-    """Sets of permissions."""
+    """Roles: named sets of permissions."""
 
     list_title = "Roles"
     empty_title = "No roles yet"
@@ -79,7 +79,7 @@ class RoleAdmin(SuperusersOnly, GuardedAdmin, GroupAdmin, ModelAdmin):
 
 @admin.register(AccessAttempt)
 class FailedSignInAdmin(GuardedModelAdmin):
-    """Failed sign-ins of the last quarter of an hour; deleting one ends its wait."""
+    """Failed sign-ins of the last 15 minutes; deleting one ends its lockout."""
 
     list_title = "Failed sign-ins"
     empty_title = "No failed sign-ins"
@@ -89,7 +89,7 @@ class FailedSignInAdmin(GuardedModelAdmin):
     ordering = ["-attempt_time"]
     fields = ("username", "ip_address", "user_agent", "failures_since_start", "attempt_time")
     readonly_fields = fields
-    not_seen = fields  # another failure meanwhile is no reason to keep the entry
+    not_seen = fields  # a failure that came in meanwhile must not block the deletion
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -103,13 +103,13 @@ if apps.is_installed("procrastinate.contrib.django"):
     from procrastinate.contrib.django.models import ProcrastinateJob
 
     class EventInline(StackedInline, ProcrastinateEventInline):
-        """What happened to a job, in the theme's dress."""
+        """The events of a queue job, in the theme's style."""
 
     admin.site.unregister(ProcrastinateJob)
 
     @admin.register(ProcrastinateJob)
     class QueueJobAdmin(GuardedAdmin, ProcrastinateJobAdmin, ModelAdmin):
-        """The queue's own table, to look at: a task is tried again or stopped as a task."""
+        """The queue's own job table, to look at only; tasks are retried and stopped as tasks."""
 
         list_title = "Queue jobs"
         empty_title = "No jobs"

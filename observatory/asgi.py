@@ -16,7 +16,7 @@ from agents.llm.router import sandbox_vendors  # noqa: E402
 from observatory.sandbox.app import create_app  # noqa: E402
 
 SANDBOX_ROOT = "/sandbox"
-# The pause lets a person see the stages; tests run the sandbox alone, without it.
+# The latency lets a person see the stages of a run; tests run the sandbox on its own, without it.
 sandbox = (
     create_app(journal=settings.DATA_DIR / "chats.jsonl", latency_s=1.0, vendors=sandbox_vendors())
     if settings.SANDBOX
@@ -25,7 +25,7 @@ sandbox = (
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Hand a request to the sandbox or to Django, by its path."""
+    """Route a request to the sandbox or to Django by its path."""
     path = scope.get("path", "")
     if sandbox is not None and (path == SANDBOX_ROOT or path.startswith(f"{SANDBOX_ROOT}/")):
         await sandbox({**scope, "root_path": SANDBOX_ROOT}, receive, send)
@@ -36,7 +36,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
-    """Answer uvicorn's start-up and shutdown, which Django's application does not know."""
+    """Complete the server's startup and shutdown events, which Django's application rejects."""
     while True:
         event = await receive()
         await send({"type": f"{event['type']}.complete"})

@@ -1,9 +1,9 @@
-"""The overrides' revision tokens in Django's file cache, read without trusting what is stored.
+"""A file cache for the overrides' revision tokens that does not trust the stored values.
 
-Others may be able to write to a cache. What they wrote must not run as code, as a pickle does, nor
-cost more than a token does. So a value is read only as far as a token can reach, and what is no
-short text reads as absent. Stored values look as in Django's own caches: releases before this one
-read and write the same keys.
+Other programs may be able to write to the cache. A value of theirs must not run as code, as a
+pickle would, nor cost more to read than a token. So at most `MAX_BYTES` of a value are read, and
+anything but a short text reads as absent. The stored format is that of Django's own caches, because
+earlier releases read and write the same keys.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from django.core.cache.backends.filebased import FileBasedCache
 
 MAX_BYTES = 256  # of a stored value; a token has 32 characters
 
-# FileBasedCache writes a pickled expiry, here always None, and then the zipped pickle of the value.
+# FileBasedCache writes the pickled expiry, here always None, then the pickled value, compressed.
 _NO_EXPIRY = pickle.dumps(None, FileBasedCache.pickle_protocol)
-# A pickled text of at most 255 bytes: protocol, frame, and the text between these lengths.
+# Where the text starts and ends within the pickle of a text of at most 255 bytes.
 _TEXT_STARTS_AT, _TEXT_ENDS_AT = 13, -2
 
 
@@ -27,7 +27,7 @@ class TextFileCache(FileBasedCache):
     """Django's file cache for short texts that never expire; it unpickles nothing."""
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        """Return the text, `default` where there is none."""
+        """Return the text, or `default` if there is none."""
         try:
             path = Path(self._key_to_file(key, version))  # type: ignore[attr-defined]
             with path.open("rb") as file:
@@ -44,7 +44,7 @@ class TextFileCache(FileBasedCache):
 
 
 def _text_in(data: bytes) -> str | None:
-    """Return the text if the bytes are exactly those that Django writes for one, else None."""
+    """Return the text if `data` is exactly what Django would write for it, else None."""
     if not data.startswith(_NO_EXPIRY):
         return None
     zipped = zlib.decompressobj()

@@ -1,8 +1,7 @@
-"""System checks of a deployment: `manage.py check --deploy` refuses what is fit for one desk only.
+"""Deployment checks: `manage.py check --deploy` rejects settings that suit only a local machine.
 
-`settings.py` stops the process when a value is missing or can never be right, `agents.checks`
-refuses a cache that processes do not share. What is right on one's own machine only is refused
-here.
+Other checks are elsewhere: `settings.py` stops the process when a value is missing or never valid,
+and `agents.checks` rejects a cache that processes do not share.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 @register(Tags.security, deploy=True)
 def check_debug(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Refuse DEBUG, which shows settings and code to anyone who causes an error."""
+    """Reject DEBUG, which shows settings and code to anyone who causes an error."""
     if not settings.DEBUG:
         return []
     return [Error("DEBUG is on.", hint="Set DJANGO_DEBUG=false.", id="observatory.E001")]
@@ -24,7 +23,7 @@ def check_debug(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_sandbox(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Refuse the sandbox, where anybody can write as anybody."""
+    """Reject the sandbox, in which every visitor can write to the bot as any member."""
     if not settings.SANDBOX:
         return []
     return [
@@ -38,7 +37,7 @@ def check_sandbox(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
 
 @register(deploy=True)
 def check_credentials_of_the_product(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Point out what nothing works without."""
+    """Warn if the bot's token or the team's OpenRouter key is missing."""
     effects = {
         "TELEGRAM_BOT_TOKEN": "the bot can't start",
         "OPENROUTER_API_KEY": "overrides are inactive",

@@ -1,7 +1,6 @@
-"""What our pages may load and run: the policy of every page that does not send its own.
+"""The Content-Security-Policy of every page whose view does not set its own.
 
-Pages with texts of members and models have a stricter policy of their own
-(`pipeline.admin.text_pages`).
+Pages that show texts of members and models set a stricter one (`pipeline.admin.text_pages`).
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 HEADER = "Content-Security-Policy"
-# The admin's theme evaluates expressions in attributes of its own templates (Alpine), which is
-# 'unsafe-eval', and sets style elements and attributes. No script in a page and no handler in an
-# attribute runs, so what got into a page unescaped would do nothing; `tests/browser` looks at both.
+# The admin theme needs 'unsafe-eval', because Alpine evaluates expressions in attributes of its
+# templates, and inline styles. Inline scripts and event handler attributes do not run, so unescaped
+# text in a page would do nothing; `tests/browser` checks both.
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -29,7 +28,7 @@ POLICY = "; ".join(
 
 
 class ContentPolicyMiddleware:
-    """Adds the policy where a view has set none."""
+    """Adds the policy to every response that has none."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

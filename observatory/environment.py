@@ -1,7 +1,8 @@
-"""Readers for the environment that `settings.py` uses: a wrong value stops the process by name.
+"""Reads and validates environment variables for `settings.py`.
 
-django-environ casts; what it does not check (ranges, choices, URLs, Fernet keys) is checked here,
-so that every message names the variable, what was wrong and what to do.
+django-environ casts values. This module checks what it does not (ranges, choices, URLs, Fernet
+keys), so that an invalid value stops the process with a message that names the variable, the
+mistake and the remedy.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from django.core.exceptions import ImproperlyConfigured
 T = TypeVar("T")
 DATABASE_SCHEMES = ("sqlite://", "postgres://", "postgresql://")
 WRONG_DATABASE = "it is neither sqlite:///path nor postgres://user:password@host/name"
-# What Django itself asks for in `check --deploy`.
+# Django's own requirements in `check --deploy`.
 SECRET_MIN_LENGTH = 50
 SECRET_MIN_UNIQUE_CHARACTERS = 5
-EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - it marks what is no secret
+EXAMPLE_SECRET_PREFIX = "django-insecure-"  # noqa: S105 - marks an example, not a secret
 
 
 MAX_DOLLARS = 1_000_000
 CACHE_SCHEMES = {"file", "redis", "rediss", "unix", "locmem"}
-# As OpenTelemetry writes them; a value may have its spaces as they are or percent-encoded.
+# OpenTelemetry's format of headers; spaces in a value may be plain or percent-encoded.
 HEADER = r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*([\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+)"
 _LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
 MODEL_ID = rf"{_LISTED_ID}(@preset/[A-Za-z0-9._-]+)?|@preset/[A-Za-z0-9._-]+"
@@ -40,17 +41,17 @@ ANY_MODEL_ID = r"[^\s\x00-\x1f]{1,200}"
 
 @dataclass(frozen=True, slots=True)
 class SecretHeaders:
-    """HTTP headers that cannot be shown by accident."""
+    """HTTP headers whose values are not in the object's repr, so they are not shown by accident."""
 
     _values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def reveal(self) -> dict[str, str]:
-        """Return the headers themselves; only the code that sends them may ask."""
+        """Return the headers; only the code that sends them may call this."""
         return dict(self._values)
 
 
 class Environment:
-    """The process's environment, with `.env` beneath it."""
+    """The process's environment variables, then those of `.env`."""
 
     def __init__(self, env_file: Path) -> None:
         self._env = environ.Env()
@@ -97,7 +98,7 @@ class Environment:
         return value
 
     def model_server(self, name: str, default: str) -> str:
-        """Return the address beneath which a server has /chat/completions."""
+        """Return a model server's base URL, to which /chat/completions is appended."""
         value = self.url(name, default)
         parts = urlsplit(value)
         if parts.username is not None or parts.query or parts.fragment:
@@ -109,7 +110,7 @@ class Environment:
         return value
 
     def otlp_endpoint(self, name: str) -> str:
-        """Return the address beneath which a receiver of OTLP has /v1/traces and /v1/metrics."""
+        """Return an OTLP receiver's base URL, to which /v1/traces and /v1/metrics are appended."""
         value = self.url(name)
         parts = urlsplit(value)
         if parts.username is not None or parts.query or parts.fragment:
@@ -121,7 +122,7 @@ class Environment:
         return value
 
     def headers(self, name: str) -> SecretHeaders:
-        """Return headers written as `name=value,name=value`."""
+        """Parse headers written as `name=value,name=value`."""
         parts = [part for part in self.text(name).split(",") if part.strip()]
         found = {}
         for number, part in enumerate(parts, start=1):
@@ -129,13 +130,13 @@ class Environment:
             header, value = (shaped[1], shaped[2].strip()) if shaped else ("", "")
             value = value if " " in value else unquote(value)
             if not re.fullmatch(r"[ -~]+", value):
-                # The value is a secret: say which of them is wrong and never what it was.
+                # The value is a secret: say which header is wrong, never its value.
                 raise _wrong(name, f"header {number} of {len(parts)} is no name=value")
             found[header] = value
         return SecretHeaders(found)
 
     def model_id(self, name: str, default: str, *, of_any_server: bool = False) -> str:
-        """Return an OpenRouter model id; of any server, one of any shape, which has no default."""
+        """Return an OpenRouter model id; with `of_any_server`, any id, which must be set."""
         if of_any_server:
             if not self.text(name):
                 raise _wrong(name, "name a model as your server knows it, such as llama3.2:1b")
@@ -188,13 +189,13 @@ class Environment:
             try:
                 Fernet(key)
             except ValueError:
-                # The value is a secret: say which of the keys is wrong and never what it was.
+                # The value is a secret: say which key is wrong, never its value.
                 raise _wrong(name, f"key {number} of {len(keys)} is no Fernet key") from None
         return keys
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         value = self.text(name) or default
-        # Looked at first: for a scheme it does not know, django-environ prints the password.
+        # Checked first: for an unknown scheme, django-environ prints the password.
         if not value.startswith(DATABASE_SCHEMES):
             raise _wrong(name, WRONG_DATABASE)
         try:
@@ -206,14 +207,14 @@ class Environment:
         value = self.text(name) or default
         try:
             is_known = urlsplit(value).scheme in CACHE_SCHEMES and urlsplit(value).port != 0
-        except ValueError:  # the port is no number
+        except ValueError:  # the port is not a number
             is_known = False
         if not is_known:
             raise _wrong(name, "it is neither file:///folder nor redis://host:port/number")
         return value
 
     def _shaped(self, name: str, shape: str, what: str) -> str:
-        """Return a text of that shape, or none; what it was instead may be a secret."""
+        """Return the text, "" if unset; it must match `shape`, and no error quotes it."""
         value = self.text(name)
         if value and not re.fullmatch(shape, value):
             raise _wrong(name, f"it is not {what}")
@@ -228,10 +229,10 @@ class Environment:
 
 
 def cache(url: str, name: str, *, in_files: str, in_redis: str) -> dict[str, object]:
-    """Return Django's settings of the cache of that name: a folder, or a key prefix in Redis.
+    """Return Django's settings for the cache `name`: its own folder, or its key prefix in Redis.
 
-    Folder and prefix of `overrides` never change: they are part of the key by which processes of
-    two releases announce to each other during a deploy.
+    The folder and prefix of `overrides` must never change: processes of two releases announce
+    changes to each other under that key during a deploy.
     """
     if url.startswith("file:"):
         return {
@@ -244,8 +245,8 @@ def cache(url: str, name: str, *, in_files: str, in_redis: str) -> dict[str, obj
         "BACKEND": in_redis,
         "LOCATION": url,
         "KEY_PREFIX": f"observatory:{name}",
-        # A frozen Redis blocks for 5 s by default; values are JSON, because to unpickle what
-        # others may have written is to run their code.
+        # Without timeouts, a frozen Redis blocks for 5 s. Values are JSON, because unpickling a
+        # value that others may have written would run their code.
         "OPTIONS": {
             "socket_timeout": 0.25,
             "socket_connect_timeout": 0.25,
@@ -265,7 +266,7 @@ def _decimal(value: str) -> Decimal:
 
 
 def is_strong_secret(secret: str) -> bool:
-    """Tell whether a secret key is long, varied and not one of startproject's examples."""
+    """Return whether a secret key is long, varied and not one of startproject's examples."""
     return (
         len(secret) >= SECRET_MIN_LENGTH
         and len(set(secret)) >= SECRET_MIN_UNIQUE_CHARACTERS

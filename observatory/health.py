@@ -1,11 +1,11 @@
-"""`/healthz` and `/readyz`: what a supervisor, a load balancer or a person with curl asks first.
+"""The health endpoints `/healthz` and `/readyz`, for supervisors, load balancers and curl.
 
-A middleware that stands before all others, so that no host name, redirect to TLS or session is in
-the way of a probe from this machine: of the request it reads method and path only. The answers
-hold words and numbers, no text of any error, no name of any host.
+They are served by the first middleware, which reads only method and path, so that no host check,
+TLS redirect or session gets in the way of a local probe. The answers contain states and numbers,
+but no error texts and no host names.
 
-`/healthz`: this process answers. `/readyz`: 503 without a database or with a stalled queue; 200 and
-"degraded" when something else is not as it should be, because the members are answered even so.
+`/healthz`: this process answers. `/readyz`: 503 if the database is down or the queue is stalled;
+200 and "degraded" for any other problem, because members still get answers.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from pipeline.models import Poller, Task
 from pipeline.models.inbox import OPEN, TaskStatus
 
 METHODS = ["GET", "HEAD"]
-STALLED_AFTER = timedelta(seconds=120)  # four leases: time enough for a restart and a take-over
-SILENT_AFTER = timedelta(seconds=60)  # six times what one fetch from Telegram may take
+STALLED_AFTER = timedelta(seconds=120)  # four leases: enough for a restart and a takeover
+SILENT_AFTER = timedelta(seconds=60)  # six times the limit of one fetch from Telegram
 OK, DEGRADED, NOT_READY = "ok", "degraded", "not ready"
-UNHEALTHY = {"database": {"down"}, "queue": {"stalled"}}  # the rest is a degradation
+UNHEALTHY = {"database": {"down"}, "queue": {"stalled"}}  # anything else only degrades
 
 Part = dict[str, Any]
 
 
 class HealthMiddleware:
-    """Answers the probes, and hands on every other request."""
+    """Answers the probes and passes on every other request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -70,10 +70,10 @@ def _ready() -> HttpResponse:
 
 
 def readiness(now: datetime) -> dict[str, Part]:
-    """Return the state of every part, each a word, with the numbers behind it.
+    """Return the state of each part (a word) and the numbers behind it, by the part's name.
 
-    Takes at most a few seconds: the cache has timeouts of its own, the connection for these
-    queries has short ones, and after the first query that fails none is tried.
+    Takes at most a few seconds: the cache has its own timeouts, the database connection used here
+    has short ones, and no query follows one that failed.
     """
     parts = {"database": {"state": OK}, "cache": _cache()}
     asked = {"queue": _queue, "bot": _bot, "overrides": _overrides}
@@ -89,17 +89,17 @@ def _cache() -> Part:
     try:
         revision.check_cache()
     except revision.CacheUnreachable:
-        return {"state": "down"}  # the resolver reads the database meanwhile
+        return {"state": "down"}  # meanwhile the resolver reads the database
     return {"state": OK}
 
 
 def _queue(now: datetime) -> Part:
-    """Stalled: something has been due for 120 s, and no worker shows any sign of life.
+    """Return the queue's state: "stalled" if a task is due for over 120 s and no lease is valid.
 
-    A long wait alone proves nothing, since messages of one chat wait for each other. A worker at
-    work has a lease that ends in the future; it leaves that to the task it ends or puts back, so
-    a probe in the moment between two tasks sees it as well. What a worker held when it died has
-    been waiting since its lease ended.
+    A long wait alone proves nothing, because messages of one chat wait for each other. A working
+    worker holds a lease that ends in the future. The lease's end stays on a task that is finished
+    or returned to the queue, so a probe between two tasks sees it too. A task whose worker died
+    counts as waiting since its lease ended.
     """
     since = Case(
         When(status=TaskStatus.RUNNING, then=F("lease_until")),
@@ -121,7 +121,7 @@ def _queue(now: datetime) -> Part:
 def _bot(now: datetime) -> Part:
     if settings.TELEGRAM_WEBHOOK_URL:
         return {"state": OK, "delivery": "webhook"}  # there is no poller
-    # A bot of a former token has a row, too: the one that was heard last is the one in use.
+    # Bots of former tokens have rows too; the one heard from last is in use.
     poller = Poller.objects.order_by("-heard_at").first()
     if poller is None:
         return {"state": "never"}
@@ -152,7 +152,7 @@ def _seconds(duration: timedelta) -> float:
 
 @contextmanager
 def _short_patience() -> Iterator[None]:
-    """Ask over a connection that gives up within 3 s; a probe does not wait for the site's 15."""
+    """Run the queries inside on a connection that gives up within 3 s, not the site's usual 15."""
     usual = connections["default"]
     use_own_connection()
     try:

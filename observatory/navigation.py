@@ -1,4 +1,4 @@
-"""What surrounds the admin's pages: the list of places to go, in our words, and the badge."""
+"""The admin's sidebar, tab icon, keyboard script and environment badge, called by unfold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PLACES = (
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return unfold's navigation, without what this operator may not see."""
+    """Return unfold's sidebar sections with the pages that this operator may open."""
     sections: list[dict[str, Any]] = [
         {
             "title": title,
@@ -59,17 +59,17 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def icon(request: HttpRequest) -> str:
-    """Return the address of the picture in the browser's tab."""
+    """Return the URL of the icon in the browser's tab."""
     return static("observatory/icon.svg")
 
 
 def keyboard_script(request: HttpRequest) -> str:
-    """Return the address of what makes the theme's own buttons work without a mouse."""
+    """Return the URL of the script that makes the theme's own buttons work by keyboard."""
     return static("observatory/keyboard.js")
 
 
 def environment_badge(request: HttpRequest) -> list[str]:
-    """Return text and colour of the label that tells the sandbox from the real thing."""
+    """Return text and color of the badge that shows sandbox, development or production."""
     if settings.SANDBOX:
         return ["Sandbox", "info"]
     return ["Development", "warning"] if settings.DEBUG else ["Production", "danger"]

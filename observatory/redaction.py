@@ -1,8 +1,8 @@
-"""Keeps keys out of logs and admin: the last net under code that never puts them there.
+"""Removes API keys from logs and from the admin, as a safety net: other code never puts them there.
 
-The filter cleans a record's message; the formatter cleans the finished line, because a traceback is
-only rendered there and quotes exception texts that the filter has not seen. The middleware cleans
-what operators type, in fields and searches, before a view sees it.
+The filter cleans a record's message. The formatter cleans the finished line, because tracebacks are
+rendered only there and quote exception texts that the filter has not seen. The middleware cleans
+what operators type into fields and searches before a view sees it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.utils.http import escape_leading_slashes
 from agents.llm.secrets import scrub
 from agents.log_fields import NAMES
 
-KEPT_FIELDS = frozenset({"csrfmiddlewaretoken"})  # drawn at random
+KEPT_FIELDS = frozenset({"csrfmiddlewaretoken"})  # random, so it may look like a key
 TAKEN_OUT = (
     "What looked like an API key was taken out of: {fields}. Keys belong into the settings, or "
     "into their owner's chat with the bot."
@@ -38,7 +38,7 @@ class RedactingFilter(logging.Filter):
 
 
 class RedactingFormatter(logging.Formatter):
-    """Replaces everything that looks like a key in the finished line, its traceback included."""
+    """Replaces everything that looks like a key in the finished line, including its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
@@ -62,7 +62,7 @@ class RedactingJsonFormatter(logging.Formatter):
 
 
 class RedactingMiddleware:
-    """Takes keys out of what is sent to the admin; passwords may look as they like."""
+    """Removes keys from paths, queries and forms sent to the admin, except from password fields."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -74,13 +74,13 @@ class RedactingMiddleware:
                 return HttpResponseRedirect(self._admin)  # the admin would quote it in a message
             query, _ = _cleaned(request.GET)
             if query is not None:
-                # Sent elsewhere, so that the key stands neither in the page nor in its address.
+                # Redirect, so that the key is neither in the page nor in its URL.
                 address = f"{escape_leading_slashes(request.path)}?{query.urlencode()}"
                 return HttpResponseRedirect(address)
         return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
-        """Clean a form; the session that keeps the warning for the next page is there by now."""
+        """Clean a posted form and warn; done here because the warning needs the session."""
         if request.method != "POST" or not request.path.startswith(self._admin):
             return
         form, fields = _cleaned(request.POST)
@@ -91,7 +91,7 @@ class RedactingMiddleware:
 
 
 def _cleaned(sent: QueryDict) -> tuple[QueryDict | None, list[str]]:
-    """Return the same without keys, and the fields that had some; None where none had."""
+    """Return a copy of `sent` without keys and the fields that had keys; (None, []) if none had."""
     fields = [
         name
         for name, values in sent.lists()

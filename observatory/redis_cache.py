@@ -1,6 +1,7 @@
-"""The overrides' revision tokens in Django's Redis cache, read as `observatory.caches` says.
+"""A Redis cache for the overrides' revision tokens, with the limits of `observatory.caches`.
 
-A module of its own, since the client's import takes 0.2 seconds: only who uses Redis pays for it.
+A separate module, because importing the Redis client takes 0.2 seconds, which only installations
+that use Redis should pay.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from observatory.caches import MAX_BYTES
 
 
 class TextRedisClient(RedisCacheClient):
-    """Django's client, which reads no more than the beginning of a value, in one round trip."""
+    """Django's Redis client, reading only the start of each value, all keys in one round trip."""
 
     def get(self, key: Any, default: Any) -> Any:
         return self.get_many([key]).get(key, default)
@@ -31,14 +32,14 @@ class TextRedisClient(RedisCacheClient):
 
     def _loaded(self, value: bytes | Exception) -> Any:
         if isinstance(value, ResponseError) and str(value).startswith("WRONGTYPE"):
-            return None  # a list or a set: no token
+            return None  # the value is a list or a set, so not a token
         if isinstance(value, Exception):
             raise value
         return self._serializer.loads(value)  # type: ignore[attr-defined]
 
 
 class TextRedisCache(RedisCache):
-    """Django's Redis cache with that client."""
+    """Django's Redis cache with `TextRedisClient`."""
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         super().__init__(server, params)

@@ -1,7 +1,7 @@
-"""Roles as migrations make them: a group and what it may do, from then on the operators' own.
+"""Migration operations that create roles: groups with permissions, which operators may then change.
 
-A migration only ever adds what did not exist before. What operators have changed since stays,
-whether a migration is applied again, taken back, or comes later with a new permission.
+A migration only adds what did not exist before. Changes made by operators stay when a migration is
+applied again or reversed, and when a later one adds a permission.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from django.contrib.auth.management import create_permissions
 from django.db import migrations
 
-# Beside what a migration names: the tables whose permissions roles are made of.
+# The apps whose models' permissions roles may have.
 APPS = ("agents", "pipeline")
 
 
 def create(name: str, permissions: Iterable[str]) -> migrations.RunPython:
-    """Return the operation that makes a role; one of that name that is there is left as it is."""
+    """Return the operation that creates a role; an existing role of that name stays unchanged."""
     wanted = sorted(permissions)
 
     def forwards(apps: Any, schema_editor: Any) -> None:
@@ -41,7 +41,7 @@ def create(name: str, permissions: Iterable[str]) -> migrations.RunPython:
 
 
 def grant(name: str, permissions: Iterable[str]) -> migrations.RunPython:
-    """Return the operation that adds new permissions to a role, if that role still exists."""
+    """Return the operation that adds permissions to a role, if the role still exists."""
     wanted = sorted(permissions)
 
     def forwards(apps: Any, schema_editor: Any) -> None:
@@ -58,16 +58,16 @@ def grant(name: str, permissions: Iterable[str]) -> migrations.RunPython:
 
 
 def every(app: str, models: Iterable[str], actions: Iterable[str]) -> set[str]:
-    """Return the names of these permissions for these models."""
+    """Return the permission names ("app.action_model") of all `actions` on all `models`."""
     names = list(actions)
     return {f"{app}.{action}_{model}" for model in models for action in names}
 
 
 def _found(apps: Any, alias: str, wanted: Iterable[str]) -> list[Any]:
-    """Return the permissions of these names.
+    """Return the permissions named in `wanted`.
 
     Raises:
-        LookupError: there is none of that name: the migration is to depend on the one of its model.
+        LookupError: a permission does not exist: the migration must depend on its model's.
     """
     _make_permissions(apps, alias)
     permissions = apps.get_model("auth", "Permission").objects.using(alias)
@@ -82,8 +82,8 @@ def _found(apps: Any, alias: str, wanted: Iterable[str]) -> list[Any]:
 
 
 def _make_permissions(apps: Any, alias: str) -> None:
-    """Make the permissions that Django makes only after all migrations have been applied."""
+    """Create the permissions now; Django creates them only after all migrations are applied."""
     for label in APPS:
-        # An app in the state of a migration does not say that it has models, which is asked first.
+        # create_permissions skips apps without `models_module`, which a migration's apps lack.
         config: Any = SimpleNamespace(label=label, models_module=True)
         create_permissions(config, apps=apps, verbosity=0, using=alias)

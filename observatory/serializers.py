@@ -1,4 +1,4 @@
-"""How values lie in Redis: as JSON, never pickled."""
+"""The serializer of values in Redis: JSON, because unpickling a value can run code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class JsonSerializer:
-    """Django's Redis backend calls these two; what is no JSON reads as absent."""
+    """Serializer for Django's Redis backend; a value that is not JSON reads as None (absent)."""
 
     def dumps(self, obj: Any) -> bytes:
         return json.dumps(obj).encode()
@@ -15,5 +15,5 @@ class JsonSerializer:
     def loads(self, data: bytes) -> Any:
         try:
             return json.loads(data)
-        except (ValueError, RecursionError):  # the latter: brackets 100,000 deep
+        except (ValueError, RecursionError):  # RecursionError: 100,000 nested brackets
             return None

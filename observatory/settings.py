@@ -1,7 +1,7 @@
 """Every setting of Observatory, read from the environment and from `.env`, in this file only.
 
-A wrong value stops the process and names the variable. Outside DEBUG a missing secret does too.
-The table of variables is in the README.
+An invalid value stops the process with an error that names the variable. Outside DEBUG, a missing
+secret does too. The README lists all variables.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ env = Environment(BASE_DIR / ".env")
 
 
 def _kept_secret(file_name: str, new_value: str) -> str:
-    """Return a secret of this machine, made once; for DEBUG only."""
+    """Return the secret in `VAR_DIR / file_name`, created on first use; for DEBUG only."""
     path = VAR_DIR / file_name
     if not path.exists():
         draft = VAR_DIR / f"{file_name}.{os.getpid()}"
         draft.touch(mode=0o600)
         draft.write_text(new_value, encoding="utf-8")
-        # Linked, not renamed: of two processes that start together the first one's secret stays.
+        # Linked, not renamed: if two processes start together, the first one's secret stays.
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()
@@ -47,7 +47,7 @@ def _required(name: str, how: str) -> ImproperlyConfigured:
 
 
 SANDBOX = env.flag("SANDBOX", False)
-# The sandbox's people are nobody's in the real bot: what it writes stays apart.
+# The real bot does not know the sandbox's members, so the sandbox has a data folder of its own.
 DATA_DIR = VAR_DIR / "sandbox" if SANDBOX else VAR_DIR
 DATA_DIR.mkdir(exist_ok=True)
 
@@ -60,7 +60,7 @@ if not SECRET_KEY:
         raise _required("DJANGO_SECRET_KEY", "Set it to 50 or more random characters.")
     SECRET_KEY = _kept_secret("secret_key", secrets.token_urlsafe(50))
 elif not DEBUG and not is_strong_secret(SECRET_KEY):
-    # Never say what it was: a secret that is too weak for us may be in use elsewhere.
+    # Do not show the value: a secret that is too weak here may be in use elsewhere.
     raise ImproperlyConfigured(
         "DJANGO_SECRET_KEY: it is too short, too simple or an example. Set it to 50 or more "
         "random characters."
@@ -89,7 +89,7 @@ INSTALLED_APPS = [
     "observatory",
 ]
 MIDDLEWARE = [
-    "observatory.health.HealthMiddleware",  # first: nothing may be in the way of a probe
+    "observatory.health.HealthMiddleware",  # first: nothing may get in the way of a probe
     "django.middleware.security.SecurityMiddleware",
     "observatory.content_policy.ContentPolicyMiddleware",
     "observatory.addresses.AddressMiddleware",
@@ -101,10 +101,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: what a locked out person gets to see
+    "axes.middleware.AxesMiddleware",  # last: replaces the response by the lockout page
 ]
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",  # first: who is locked out is asked no password
+    "axes.backends.AxesStandaloneBackend",  # first: a lockout precedes the password check
     "django.contrib.auth.backends.ModelBackend",
 ]
 ROOT_URLCONF = "observatory.urls"
@@ -141,7 +141,7 @@ USE_TZ = True
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = DEBUG  # outside DEBUG, collectstatic has put the files into STATIC_ROOT
+WHITENOISE_USE_FINDERS = DEBUG  # outside DEBUG, collectstatic copies the files to STATIC_ROOT
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- safety -------------------------------------------------------------------------------------
@@ -154,13 +154,13 @@ SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SESSION_COOKIE_AGE = 8 * 3600  # from the sign-in on: being busy makes it no longer
+SESSION_COOKIE_AGE = 8 * 3600  # since sign-in; activity does not extend it
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # Strict would break links in alerts
-if not DEBUG:  # a browser takes these from this very host only, over TLS, for all of the site
+if not DEBUG:  # browsers accept __Host- cookies only from this host, over TLS, for all paths
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-# Not in a cookie of their own: a message may show an invite's link.
+# In the session, not in a cookie: a message may contain an invite link.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 CSRF_TRUSTED_ORIGINS = [] if DEBUG else [f"https://{host}" for host in ALLOWED_HOSTS]
 
@@ -169,15 +169,15 @@ AXES_HANDLER = "observatory.sign_in.SignInHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # impatience makes no wait longer
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # retrying does not extend the wait
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "observatory.sign_in.address_of"
 AXES_USERNAME_CALLABLE = "observatory.sign_in.name_of"
 AXES_LOCKOUT_CALLABLE = "observatory.sign_in.locked_out"
-AXES_DISABLE_ACCESS_LOG = True  # no list of who signed in when
-AXES_ENABLE_ADMIN = False  # observatory.admin has a page in the theme's dress
+AXES_DISABLE_ACCESS_LOG = True  # keep no record of who signed in when
+AXES_ENABLE_ADMIN = False  # observatory.admin has a page in the theme's style
 AXES_VERBOSE = False
-# Never in a log or a row: people also type a password where the name belongs.
+# Never in a log or in stored form data: people sometimes type a password as their username.
 AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken"]
 
 # --- database and cache -------------------------------------------------------------------------
@@ -186,7 +186,7 @@ DATABASES = {
     "default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'observatory.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # FULL: "nothing lost" includes a power cut. IMMEDIATE: several processes write, none fails.
+    # FULL: commits survive a power cut. IMMEDIATE: concurrent writers wait instead of failing.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -199,7 +199,7 @@ else:
         "connect_timeout": 5,
         "options": "-c statement_timeout=15000 -c lock_timeout=5000"
         " -c idle_in_transaction_session_timeout=60000",
-        # A unit of work borrows a connection instead of making one; see CONN_HEALTH_CHECKS.
+        # Each unit of work borrows a pooled connection, which CONN_HEALTH_CHECKS checks.
         "pool": {"min_size": 1, "max_size": 10, "timeout": 5, "max_idle": 60},
     }
 
@@ -233,7 +233,7 @@ if SANDBOX and not DEBUG:
         "SANDBOX: it is for DJANGO_DEBUG=true only, because in it anybody can write as any member."
     )
 SANDBOX_URL = f"http://127.0.0.1:{PORT}/sandbox"
-# The sandbox's own credentials: they open nothing but the stand-ins on this machine.
+# The sandbox's own credentials, accepted only by the stand-ins on this machine.
 SANDBOX_BOT_TOKEN = "1000000001:SANDBOX-no-account-needed-on-loopback"  # noqa: S105
 SANDBOX_SHARED_KEY = "sk-or-v1-sandbox-team-key-0001"
 
@@ -263,19 +263,20 @@ TELEGRAM_API_BASE_URL = env.url("TELEGRAM_API_BASE_URL", "https://api.telegram.o
 TELEGRAM_FILE_BASE_URL = env.url("TELEGRAM_FILE_BASE_URL", "https://api.telegram.org/file")
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 OPENROUTER_BASE_URL = env.model_server("OPENROUTER_BASE_URL", OPENROUTER_URL)
-# What stands there: OpenRouter, or a server that speaks chat completions and none of the rest.
+# The server at that address: OpenRouter, or one that offers only chat completions.
 SHARED_SERVER = env.choice("SHARED_SERVER", "openrouter", ["openrouter", "compatible"])
 if SHARED_SERVER == "compatible" and OPENROUTER_BASE_URL == OPENROUTER_URL and not SANDBOX:
     raise ImproperlyConfigured(
         "SHARED_SERVER: compatible is for a server of your own: set OPENROUTER_BASE_URL to its "
         "address, or leave SHARED_SERVER out."
     )
-# Empty: where the vendor itself is, as its class says (`agents.llm.router.PROVIDERS`).
+# Empty: the vendor's own address, defined in its class (`agents.llm.router.PROVIDERS`).
 ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL")
 OPENAI_BASE_URL = env.model_server("OPENAI_BASE_URL", "")
 if SANDBOX:
-    # All of them, whatever the environment says: no real credential reaches the stand-ins, whose
-    # ledger anybody on this machine can read, and no member's text leaves it.
+    # Override all of these, whatever the environment says: no real credential may
+    # reach the stand-ins, whose ledger anyone on this machine can read, and no member's text may
+    # leave this machine.
     TELEGRAM_BOT_TOKEN = SANDBOX_BOT_TOKEN
     OPENROUTER_API_KEY = SANDBOX_SHARED_KEY
     TELEGRAM_API_BASE_URL = f"{SANDBOX_URL}/telegram"
@@ -286,8 +287,8 @@ if SANDBOX:
     OPENAI_BASE_URL = f"{SANDBOX_URL}/openai"
 _IS_OPENROUTER = SHARED_SERVER == "openrouter"
 DEFAULT_MODEL = env.model_id("DEFAULT_MODEL", "openai/gpt-5-mini", of_any_server=not _IS_OPENROUTER)
-DEFAULT_MODELS = {  # by provider, for members who chose none; empty: as the provider's class says
-    # The shared server's model is no name that OpenRouter knows.
+DEFAULT_MODELS = {  # by provider, for members without a choice; empty: the class's default
+    # OpenRouter does not know the model names of a compatible server.
     "openrouter": DEFAULT_MODEL if _IS_OPENROUTER else "openai/gpt-5-mini",
     "claude": env.text("DEFAULT_CLAUDE_MODEL"),
     "openai": env.text("DEFAULT_OPENAI_MODEL"),
@@ -303,7 +304,7 @@ OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
 RUNS_AT_ONCE = env.integer("RUNS_AT_ONCE", 128, lowest=1, highest=1000)
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
 
-CRASH_POINT = ""  # where to die in a fault test: `pipeline.crashpoints`
+CRASH_POINT = ""  # where a fault test kills the process: `pipeline.crashpoints`
 
 CREDENTIALS_KEYS = env.fernet_keys("CREDENTIALS_KEYS")
 if not CREDENTIALS_KEYS:
@@ -353,15 +354,15 @@ LOGGING = {
         "level": env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]),
     },
     "loggers": {
-        # Django gives it a console of its own under DEBUG, which knows no redaction.
+        # Under DEBUG, Django adds a console handler of its own, which does not redact.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # uvicorn gives itself consoles before it loads the application. Its access log has whole
-        # addresses, and a search in one may have been for a key.
+        # uvicorn adds console handlers of its own before it loads the application. Its access log,
+        # unless off by --no-access-log, has full URLs, and someone may have searched for a key.
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {
             "handlers": [],
-            "propagate": logging.getLogger("uvicorn.access").hasHandlers(),  # not --no-access-log
+            "propagate": logging.getLogger("uvicorn.access").hasHandlers(),
         },
         # httpx logs whole URLs at INFO, and Telegram's contain the bot's token.
         "httpx": {"level": "WARNING"},
@@ -370,12 +371,12 @@ LOGGING = {
         "axes": {"level": "WARNING"},
         "procrastinate": {"level": "WARNING"},
         "aiohttp": {"level": "WARNING"},
-        # Observatory says itself, once an outage, that its receiver takes nothing; at WARNING the
-        # library quotes headers that it cannot read.
+        # Observatory itself logs once per outage that the receiver accepts no data; at WARNING the
+        # library quotes headers that it cannot parse.
         "opentelemetry": {"level": "ERROR"},
         "opentelemetry.exporter": {"level": "CRITICAL"},
         "urllib3": {"level": "WARNING"},
-        "stamina": {"level": "ERROR"},  # its line says only that something is tried again
+        "stamina": {"level": "ERROR"},  # logs only that a call is retried
     },
 }
 

@@ -1,7 +1,7 @@
-"""Throttled sign-in: which attempts count together, and the page after too many of them.
+"""Sign-in throttling: how failed attempts are grouped, and the lockout page.
 
-django-axes counts and locks. It counts failures of one name from one address, so that guessing a
-password does not lock out its owner, who comes from another address.
+django-axes counts failures per username and address and locks out that pair. So guessing an
+operator's password does not lock out the operator, who signs in from another address.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-MAX_CHARACTERS = 150  # of a name; no user has a longer one
+MAX_CHARACTERS = 150  # of a username; Django allows no longer one
 CLEANED_AT_ONCE = 500
-SITE_BITS = 64  # of an IPv6 address: the rest is its owner's to choose
+SITE_BITS = 64  # of an IPv6 address: its owner can choose the remaining bits
 
 Address = IPv4Address | IPv6Address
 
 
 class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]
-    """Counts attempts in the database, and cleans up a bounded number of old ones each time."""
+    """Counts attempts in the database, and deletes a bounded number of expired ones each time."""
 
     def clean_expired_user_attempts(
         self, request: HttpRequest | None = None, credentials: dict[str, Any] | None = None
     ) -> int:
-        """Delete some attempts that count no more; return how many."""
+        """Delete at most `CLEANED_AT_ONCE` expired attempts; return how many were deleted."""
         old = AccessAttempt.objects.filter(
             attempt_time__lte=timezone.now() - settings.AXES_COOLOFF_TIME
         )
@@ -41,16 +41,17 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]
 
 
 def name_of(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """Return the name of a sign-in attempt, cut to the longest a name can be."""
+    """Return the username of a sign-in attempt, cut to `MAX_CHARACTERS`; "" if it has none."""
     given = (credentials or request.POST).get("username") or ""
     return str(given)[:MAX_CHARACTERS]
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """Return where a request comes from; what a client says of itself is not asked.
+    """Return the client's address, for IPv6 its /64 network; None if the peer's is unreadable.
 
-    Each proxy writes behind the others whom it got the request from, so that of the list only the
-    part that trusted proxies wrote can be believed: the address before them is the client's.
+    Each proxy appends to X-Forwarded-For the address that it got the request from. A client can
+    forge the entries before those, so the list is read from its end, and the first address that is
+    not a trusted proxy is the client's.
     """
     peer = _address(request.META.get("REMOTE_ADDR", ""))
     if peer is None:
@@ -65,7 +66,7 @@ def address_of(request: HttpRequest) -> str | None:
 
 
 def locked_out(request: Any, *_: Any) -> HttpResponse:
-    """Return the page for who has to wait; it does not tell whether there is such an operator."""
+    """Return the lockout page (429); it does not reveal whether the username exists."""
     name = name_of(request, request.axes_credentials)
     attempts = AccessAttempt.objects.filter(username=name, ip_address=request.axes_ip_address)
     last = attempts.order_by("-attempt_time").values_list("attempt_time", flat=True).first()
@@ -85,7 +86,7 @@ def locked_out(request: Any, *_: Any) -> HttpResponse:
 
 
 def _hops(request: HttpRequest) -> Iterator[Address | None]:
-    """Yield whom each proxy got the request from, the nearest first."""
+    """Yield the addresses in X-Forwarded-For, nearest proxy's first; None for an invalid one."""
     for said in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         yield _address(said)
 

@@ -1,4 +1,4 @@
-"""The addresses of the Django project: the admin, and `/` leading to where a person starts."""
+"""URLs of the Django project; `/` redirects to the sandbox if it is on, else to the admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django's WSGI entry point, for servers that speak nothing newer."""
+"""Django's WSGI entry point, for servers without ASGI support."""
 
 from __future__ import annotations
 
