@@ -1,4 +1,4 @@
-"""The admin's first page and other code that needs both apps.
+"""The admin's first page and other code that needs both apps, `agents` and `pipeline`.
 
-It joins usage, catalog and overrides.
+It combines usage, catalog and overrides.
 """

@@ -1,4 +1,4 @@
-"""Every agent with what it runs on now, who chose that, and how it did since yesterday."""
+"""The first page's table of agents: each one's override, and its usage in the last 24 hours."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from agents.snapshot import Override, Snapshot
 from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
-HOURS = 24  # this one and the 23 before it
+HOURS = 24  # the current one and the 23 before it
 NO_USAGE = usage.UsageTotals()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentNow:
-    """One row of the first page's table."""
+    """One row of the table: an agent, its override and its usage, or the totals."""
 
     name: str
     purpose: str
     override: Override | None
-    is_in_force: bool  # an override without a shared key is not
+    is_in_force: bool  # False without a shared key: overrides are then inactive
     totals: usage.UsageTotals
     shared_usd: Decimal
     member_usd: Decimal
@@ -43,12 +43,12 @@ class AgentNow:
 
 
 def since(now: datetime) -> datetime:
-    """Return when the last 24 hours began: on the hour, so that sums can be checked by hand."""
+    """Return the start of the last 24 hours, on the hour so that sums can be checked by hand."""
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
 
 
 def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
-    """Return rows of the registry's agents in order, then of others that ran or are overridden."""
+    """Return rows of registered agents, in order, then of others that ran or have an override."""
     by_agent: defaultdict[str, usage.UsageTotals] = defaultdict(usage.UsageTotals)
     dollars: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for key, totals in usage.rollups(since(now), now=now):
@@ -71,7 +71,7 @@ def agents_now(snapshot: Snapshot, *, now: datetime) -> list[AgentNow]:
 
 
 def sum_of(rows: Iterable[AgentNow]) -> AgentNow:
-    """Return the row beneath the others."""
+    """Return the totals row."""
     sum_of_all, shared_usd, member_usd = usage.UsageTotals(), Decimal(0), Decimal(0)
     for row in rows:
         sum_of_all.add(row.totals)

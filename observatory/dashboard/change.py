@@ -1,4 +1,4 @@
-"""What a change of model would cost at last week's traffic, and whom it touches."""
+"""Estimates what a change of model would cost at last week's traffic, and whom it affects."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ DAYS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """An agent's cost a day, as it was last week and as it would have been on another model."""
+    """An agent's cost per day: last week's, and the same traffic's on another model."""
 
     calls_a_day: Decimal
-    shared_usd: Decimal  # a day, as it was
+    shared_usd: Decimal  # per day, last week
     member_usd: Decimal
-    then_usd: Decimal | None  # all of it on the shared key; None: no price is known
+    then_usd: Decimal | None  # per day, if the shared key paid for all; None: no known price
     members: int
 
     @property
     def difference_usd(self) -> Decimal | None:
-        """The dollars a day that the shared key would pay more."""
+        """The extra dollars per day for the shared key, negative if fewer; None if unknown."""
         return None if self.then_usd is None else self.then_usd - self.shared_usd
 
 
 def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
-    """Return what moving an agent to a model would mean; None if it is not in the catalogue."""
+    """Return the effect of moving an agent to a model; None if the catalog lacks the model."""
     model = find(model_id)
     if model is None:
         return None
@@ -48,7 +48,7 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
             else:
                 member_usd += part.cost_usd
     answered = totals.calls - totals.failed_calls
-    # Prices may rise with the length of a prompt, so the average call is priced, not the sum.
+    # Prices per token may rise with the prompt's length, so price the average call, not the sum.
     each = (
         estimated_cost_usd(model, totals.input_tokens // answered, totals.output_tokens // answered)
         if answered
@@ -64,7 +64,7 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
 
 
 def _members(agent_name: str, since: datetime) -> int:
-    """Return how many members had a run last week in which the agent takes part."""
+    """Return how many members had a run since then of a pipeline that contains the agent."""
     pipelines = [
         name
         for name in pipeline_names()

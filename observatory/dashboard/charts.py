@@ -1,4 +1,4 @@
-"""Cost, latency, errors and tokens over time, by agent or by model, for the theme's charts."""
+"""Charts of cost, latency, errors and tokens over time, by agent or by model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from agents.display import dollars
 from pipeline.operations import usage
 from pipeline.operations.aggregates import percentile_ms
 
-MAX_SERIES = 7  # more colours are hard to tell apart; the rest is summed as "others"
+MAX_SERIES = 7  # more colors are hard to tell apart; the rest is summed as "others"
 OTHERS = "others"
 NONE = "no model"
-# Okabe and Ito's, told apart by people with any colour vision, on white and on black.
+# Okabe and Ito's palette: distinguishable with any color vision, on white and on black.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8a8a94")
 AXIS = "#8a8a94"
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A time to look back on, in pieces that make some 24 to 30 points."""
+    """A period up to now, divided into 24 to 30 equal pieces, one per point of a chart."""
 
     name: str
     title: str
@@ -47,7 +47,7 @@ DIMENSIONS = {"agent": "By agent", "model": "By model"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """One chart: its title, its data in the theme's words, and the same in one sentence."""
+    """One chart: title, data and options for the theme's charts, and its totals as a sentence."""
 
     title: str
     kind: str  # "bar" or "line"
@@ -60,7 +60,7 @@ Series = dict[str, list[usage.UsageTotals]]
 
 
 def charts(over: Range, dimension: str, *, now: datetime) -> list[Chart]:
-    """Return the charts of a time up to now, one series for each agent or model."""
+    """Return one chart per measure for the period up to now, with a series per agent or model."""
     starts = _starts(over, now)
     series = _series(over, dimension, starts, now)
     labels = [_label(over, start) for start in starts]
@@ -136,13 +136,13 @@ def _series(over: Range, dimension: str, starts: list[datetime], now: datetime) 
     for key, totals in usage.rollups(starts[0], now=now, in_days=over.piece >= usage.DAY):
         name = key.agent if dimension == "agent" else key.model_id or NONE
         piece = (key.starts_at - starts[0]) // over.piece
-        # Two machines' clocks differ: what is from the next hour belongs to the last piece.
+        # Machines' clocks differ: usage dated in the next hour goes into the last piece.
         found[name][min(piece, len(starts) - 1)].add(totals)
     return _most_used(found)
 
 
 def _most_used(found: Series) -> Series:
-    """Return the series that did most by name, and the sum of the others."""
+    """Return the busiest series, sorted by name, and the sum of the rest as "others"."""
     used = Counter({name: sum(t.steps + t.calls for t in row) for name, row in found.items()})
     kept = {name for name, _ in used.most_common(MAX_SERIES)}
     series = {name: found[name] for name in sorted(kept)}
@@ -164,7 +164,7 @@ def _datasets(series: Series, measure: _Measure) -> Iterator[dict[str, Any]]:
 
 
 def _sentence(series: Series, measure: _Measure, over: Range) -> str:
-    """Return what the picture shows, for those who do not see it."""
+    """Return the chart's totals as a sentence, for people who cannot see it."""
     parts = []
     for name, row in series.items():
         sum_of_all = usage.UsageTotals()
@@ -206,6 +206,6 @@ def _options(measure: _Measure, *, has_legend: bool) -> dict[str, Any]:
 
 def _label(over: Range, start: datetime) -> str:
     if over.piece >= usage.DAY:
-        return f"{start:%d %b}"  # days are UTC's
+        return f"{start:%d %b}"  # days are in UTC
     local = timezone.localtime(start)
     return f"{local:%H:%M}" if over.piece == usage.HOUR else f"{local:%a %H:%M}"

@@ -1,4 +1,4 @@
-"""Choosing a model for an agent: what there is, what it would cost, and how it does."""
+"""Views for choosing an agent's model: search, cost estimate, trial call, catalog refresh."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from observatory.dashboard.trial import SAMPLE, try_out
 from pipeline.models import PipelineRun
 from pipeline.operations import attention
 
-SHOWN = 12  # models at a time; typing another letter is quicker than scrolling
+SHOWN = 12  # models at a time; typing more is quicker than scrolling
 MAX_SAMPLE = 4000  # characters
 
 
 @require_GET
 def models_view(request: HttpRequest) -> HttpResponse:
-    """Show the models that fit what was typed, those first that the agent can use."""
+    """Show the models that match the search, those that the agent can use first."""
     _may_choose(request)
     needs = _needs(request.GET.get("agent_name", ""))
     words = request.GET.get("search", "")[:200]
@@ -48,7 +48,7 @@ def models_view(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def cost_view(request: HttpRequest) -> HttpResponse:
-    """Say what the chosen model lacks, what it would cost at last week's traffic, and for whom."""
+    """Show what the chosen model lacks, its cost at last week's traffic, and whom it affects."""
     _may_choose(request)
     agent_name = request.GET.get("agent_name", "")
     model_id = request.GET.get("model_id", "").strip()
@@ -68,7 +68,7 @@ def cost_view(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def try_view(request: HttpRequest) -> HttpResponse:
-    """Make one real call on the shared key, and lead to its record."""
+    """Make one real call on the shared key, and redirect to its run."""
     _may_choose(request)
     agent_name = request.POST.get("agent_name", "")
     model_id = request.POST.get("model_id", "").strip()
@@ -113,7 +113,7 @@ def _may_choose(request: HttpRequest) -> None:
 
 
 def _is_listed() -> bool:
-    """Return whether OpenRouter's list is about the models that the shared key can ask."""
+    """Return whether the catalog applies, which holds only if the shared server is OpenRouter."""
     return bool(settings.SHARED_SERVER == "openrouter")
 
 

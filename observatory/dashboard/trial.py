@@ -1,6 +1,6 @@
-"""One real call of an agent on a model before an operator chooses it, recorded like any other.
+"""Trial runs: one real run of an agent on a model, before an operator chooses that model.
 
-It runs on the shared key, through the same runner, and is to be found among the runs.
+The shared key pays, the usual runner is used, and the trial is recorded among the runs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SAMPLE = (
     "VP of Strategy at a mid-size bank. Liked the demo, then went silent. "
     "She worries about what switching costs and has nine people on it by hand."
 )
-TRIAL_S = 60.0  # an operator is waiting
+TRIAL_S = 60.0  # the deadline; an operator is waiting
 
 
 @async_to_sync
 async def try_out(agent_name: str, model_id: str, message: str, operator: str) -> UUID:
-    """Let an agent answer a message on a model, paid by the shared key; return the run.
+    """Let an agent answer a message on a model, paid by the shared key; return the run's id.
 
     Raises:
         UnknownAgent: there is no such agent.

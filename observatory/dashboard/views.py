@@ -1,4 +1,4 @@
-"""The admin's first page, and the part of it that is looked at anew every second."""
+"""The admin's first page, and its live part, which the page polls."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from observatory.dashboard.charts import DIMENSIONS, RANGES, charts
 from observatory.dashboard.recent import Recent
 from pipeline.operations import attention
 
-FIGURES_FOR_S = 5.0  # the state of overrides is never kept, figures and counts are
+FIGURES_FOR_S = 5.0  # figures and counts are cached, the state of overrides never is
 
-PAGES = {  # what it takes to open them
+PAGES = {  # the permissions needed to open them
     "agents_agentmodelconfig_changelist": ["agents.view_agentmodelconfig"],
     "pipeline_casebookentry_changelist": ["pipeline.view_casebookentry", "pipeline.view_texts"],
     "pipeline_member_changelist": ["pipeline.view_member"],
@@ -31,18 +31,18 @@ PAGES = {  # what it takes to open them
 }
 
 NOTHING_NEW = 204
-STOP_ASKING = 286  # htmx's own: the page polls no more
+STOP_ASKING = 286  # htmx's own status: stop polling
 
 _recent = Recent(FIGURES_FOR_S)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rights:
-    """What of the first page an operator may see and do."""
+    """What an operator may see and change on the first page."""
 
     sees: bool
     changes: bool
-    pages: frozenset[str]  # that alerts link to
+    pages: frozenset[str]  # those that alerts may link to
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Rights:
@@ -57,7 +57,7 @@ class _Rights:
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the admin's first page what runs now and how it did; unfold calls this."""
+    """Return the first page's context with the live part and the charts; called by unfold."""
     rights = _Rights.of(request)
     if not rights.sees:
         return context
@@ -78,10 +78,10 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 @require_GET
 def now(request: HttpRequest) -> HttpResponse:
-    """Return the live part of the first page, or nothing while it is as the page has it."""
+    """Return the live part of the first page, or 204 if the page already shows this version."""
     rights = _Rights.of(request)
     if not request.user.is_staff or not rights.sees:
-        # The operator has signed out, or lost the right: the whole page says so better.
+        # The operator has signed out or lost the permission: have the whole page reloaded.
         response = HttpResponse(status=STOP_ASKING)
         response["HX-Refresh"] = "true"
         return response
@@ -92,7 +92,7 @@ def now(request: HttpRequest) -> HttpResponse:
 
 
 def _now(rights: _Rights) -> tuple[str, str]:
-    """Return the live part and its digest, which it asks with from then on."""
+    """Return the live part's HTML and its digest, which the page sends with its next poll."""
     state = effect()
     body = _recent.get_or_make((state.version, rights), lambda: _body(rights))
     html = render_to_string("dashboard/effect.html", {"words": state.sentence}) + body

@@ -1,1 +1,1 @@
-"""How the admin writes times: to the second and with their zone, because operators compare them."""
+"""Time formats of the admin: to the second and with the zone, because operators compare times."""

@@ -1,4 +1,4 @@
-"""How the first page writes times, dollars and sums."""
+"""Template filters of the admin's first page for times, dollars and sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ register = template.Library()
 
 @register.filter
 def seconds(ms: int | None) -> str:
-    """Return a time in seconds, to two figures where that tells more."""
+    """Return milliseconds as seconds, with two decimals below 1 s, else one; a dash for None."""
     if ms is None:
         return "\N{EN DASH}"
     return f"{ms / 1000:.2f} s" if ms < 1000 else f"{ms / 1000:.1f} s"
@@ -23,7 +23,7 @@ def seconds(ms: int | None) -> str:
 
 @register.filter
 def cost(amount: Decimal) -> str:
-    """Return what something cost; a dash where nothing was paid."""
+    """Return an amount in dollars as HTML; a dash for zero."""
     return money(amount) if amount else NOT_REPORTED
 
 
@@ -35,5 +35,5 @@ def signed_dollars(amount: Decimal) -> str:
 
 @register.filter
 def totals(rows: Iterable[AgentNow]) -> AgentNow:
-    """Return the sum of rows."""
+    """Return the totals row of the rows."""
     return sum_of(rows)

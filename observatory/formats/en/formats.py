@@ -1,4 +1,4 @@
-"""Formats of the English admin."""
+"""Date and time formats of the English admin."""
 
 from __future__ import annotations
 
