@@ -1,3 +1,3 @@
-"""One machine, one command: `make run`; `__main__.py` is the way in."""
+"""`make run`: Observatory on one machine with one command; the entry point is `__main__.py`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make run`: everything that one person needs to try Observatory, or to run it, on one machine.
+"""`make run`: everything that one person needs to try or run Observatory on one machine.
 
 Prepares the checkout (`.env`, database, example content, an operator), then runs web and bot side
 by side until Ctrl-C. Without a Telegram token the sandbox stands in for Telegram and OpenRouter.
@@ -29,7 +29,7 @@ from observatory.local.single_instance import only_one, refuse_taken_port
 
 HOST = "127.0.0.1"
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-DRAIN_SECONDS = 4  # a person who pressed Ctrl-C does not wait for 25 s
+DRAIN_SECONDS = 4  # not the usual 25: whoever pressed Ctrl-C is waiting
 STEPS = """\
   1. In the chat, as Maya, send: /support VP of Strategy at a mid-size bank, worried about switching cost
   2. In the admin, press Choose model beside strategist and pick one, for example anthropic/claude-sonnet-4.5
@@ -38,7 +38,7 @@ STEPS = """\
 
 def main() -> int:
     """Prepare, run until stopped, and return the exit code."""
-    # Until the supervisor takes over, each of them ends the preparation as Ctrl-C does.
+    # Until the supervisor takes over, each stop signal ends the preparation like Ctrl-C.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     console = Console(sys.stdout)
@@ -80,7 +80,7 @@ def _set_up_django() -> None:
 
 
 def _check_configuration() -> None:
-    """Stop at a mistake in the settings or in a pipeline before anything runs."""
+    """Raise CannotStart for a mistake in the settings or in a pipeline, before anything runs."""
     try:
         call_command("check", stdout=io.StringIO())
     except CommandError as error:
@@ -107,7 +107,7 @@ def _load_content(console: Console) -> None:
 def _programs() -> list[Program]:
     """Return the programs that run side by side.
 
-    The last one is stopped first, because the bot talks to the web.
+    They are stopped in reverse order, because the bot talks to the web.
     """
     web = (
         *(sys.executable, "-m", "uvicorn", "observatory.asgi:application"),

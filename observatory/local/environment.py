@@ -1,4 +1,4 @@
-"""Which environment `make run` gives its processes: the sandbox, or the real thing."""
+"""Prepares the environment of `make run`'s processes: for the sandbox, or for real services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from observatory.local.errors import CannotStart
 
 
 def prepare_environment(base_dir: Path, *, drain_seconds: int) -> list[str]:
-    """Complete `os.environ` for this process and its children; return what to tell the person.
+    """Complete `os.environ` for this process and its children; return notes for the console.
 
     Raises:
         CannotStart: the variables contradict each other.
@@ -22,7 +22,7 @@ def prepare_environment(base_dir: Path, *, drain_seconds: int) -> list[str]:
     env_file = base_dir / ".env"
     if not env_file.exists():
         shutil.copyfile(base_dir / ".env.example", env_file)
-        env_file.chmod(0o600)  # it is where tokens and keys will be written
+        env_file.chmod(0o600)  # tokens and keys will be written into it
         notes.append("Made .env from .env.example.")
     env = Environment(env_file)
     os.environ["DRAIN_SECONDS"] = str(drain_seconds)
@@ -51,7 +51,7 @@ def prepare_environment(base_dir: Path, *, drain_seconds: int) -> list[str]:
 
 
 def _in_the_sandbox(*, has_token: bool, has_shared_key: bool) -> list[str]:
-    """Say what the sandbox leaves unused; the settings see to it that it does."""
+    """Return notes on credentials that are set but unused; `settings.py` overrides them."""
     unused = [
         name
         for name, is_set in (

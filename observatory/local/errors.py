@@ -1,7 +1,7 @@
-"""What stops `make run` before anything has been started."""
+"""The error that stops `make run` before any program has been started."""
 
 from __future__ import annotations
 
 
 class CannotStart(Exception):
-    """The message says why and what to do."""
+    """`make run` cannot start; the message says why and what to do."""

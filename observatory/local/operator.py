@@ -1,4 +1,4 @@
-"""The first operator of a checkout: made once, with a password that only this machine knows."""
+"""Creates the first operator of a checkout, with a random password that only this machine knows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PASSWORD_BYTES = 12
 
 
 def ensure_operator(password_file: Path, *, keep: bool) -> str:
-    """Return how to sign in, making the operator if there is none.
+    """Return a line on how to sign in, creating the operator if there is none.
 
-    With `keep` the password lies in a file of mode 600, so that later runs can say it again.
+    With `keep`, the password is stored in a file of mode 600, so that later runs can show it again.
     """
     users = (
         get_user_model().objects

@@ -1,7 +1,7 @@
-"""Runs programs side by side: one console, one end for all, nothing left behind.
+"""Runs programs side by side on one console, and stops all of them when one ends.
 
-Each program leads a session of its own, so Ctrl-C reaches the supervisor alone and it decides on
-the order: the bot finishes its answers while the web, in which the sandbox lives, still serves it.
+Each program leads its own session, so Ctrl-C reaches only the supervisor, which stops the programs
+in order: the bot finishes its answers while the web, which hosts the sandbox, still serves it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-ANSWERS_WITHIN_S = 60.0  # a first start on a slow disk takes ten
+ANSWERS_WITHIN_S = 60.0  # a first start on a slow disk takes 10 s
 READY_WITHIN_S = 5.0
 LINE_LIMIT = 4 * 1024 * 1024
-# A closed terminal ends the programs, too, unless nohup asked otherwise.
+# SIGHUP, sent when the terminal closes, stops the programs too, unless nohup had it ignored.
 STOP_SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -30,24 +30,24 @@ COLOURS = ("36", "35", "33", "32")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run, how one sees that it is ready, and how long it may take to stop."""
+    """A program to run, how to see that it is ready, and how long it may take to stop."""
 
     name: str
     argv: Sequence[str]
     stops_within_s: float
-    answers_at: tuple[str, int] | None = None  # speaks HTTP here once it is ready
-    ready_words: str = ""  # or prints this
+    answers_at: tuple[str, int] | None = None  # answers HTTP here once it is ready
+    ready_words: str = ""  # prints this once it is ready
 
 
 class Console:
-    """Prints lines, those of a program behind its name."""
+    """Prints lines, a program's with its name in front."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._is_coloured = stream.isatty() and "NO_COLOR" not in os.environ
 
     def say(self, line: str, *, name: str = "", number: int = 0) -> None:
-        """Print one line at once; a terminal that is gone is no reason to fail."""
+        """Print one line and flush; errors are ignored, because the terminal may be gone."""
         prefix = f"{name} │ " if name else ""
         if prefix and self._is_coloured:
             prefix = f"\x1b[{COLOURS[number % len(COLOURS)]}m{prefix}\x1b[0m"
@@ -66,7 +66,7 @@ class _Running:
 
 
 class Supervisor:
-    """Starts all programs, and stops all when one ends or when it is told to."""
+    """Starts all programs, and stops all of them when one ends or a stop signal arrives."""
 
     def __init__(self, programs: Sequence[Program], *, cwd: Path, console: Console) -> None:
         self._programs = programs
@@ -75,7 +75,10 @@ class Supervisor:
         self._running: list[_Running] = []
 
     async def run(self, when_ready: Callable[[], None]) -> int:
-        """Run until a signal (0) or a program ends by itself (not 0); return the exit code."""
+        """Run until a stop signal arrives or a program ends by itself; return the exit code.
+
+        The code is 0 after a signal, and not 0 after a program's end.
+        """
         stop = asyncio.Event()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,7 +127,7 @@ class Supervisor:
     async def _relay(
         self, program: Program, process: Process, is_ready: asyncio.Event, number: int
     ) -> None:
-        """Pass the program's lines on to the console."""
+        """Pass the program's lines on to the console, and notice when it is ready."""
         if process.stdout is None:
             raise AssertionError("the process was started with a pipe")
         async for raw in process.stdout:
@@ -134,9 +137,9 @@ class Supervisor:
                 is_ready.set()
 
     async def _greet(self, when_ready: Callable[[], None]) -> None:
-        """Call `when_ready` once all is ready.
+        """Call `when_ready` once all programs are ready.
 
-        A bot that waits for Telegram delays the call only briefly.
+        A bot that waits for Telegram delays the call by `READY_WITHIN_S` seconds at most.
         """
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
@@ -154,11 +157,11 @@ class Supervisor:
         when_ready()
 
     def _name_the_dead(self) -> tuple[int, str]:
-        """Return the exit code for the program that ended, and the words for the end of all."""
+        """Return the exit code after a program ended by itself, and the supervisor's last line."""
         dead = next(running for running in self._running if running.ended.done())
         code = dead.ended.result()
         self._console.say(f"{dead.program.name} ended by itself with code {code}: stopping all.")
-        # A signal as a shell reports it; an end without an error is none that was asked for.
+        # A signal counts as in a shell (128 + number). Code 0 becomes 1: no program should end.
         return (
             128 - code if code < 0 else code or 1,
             f"Stopped, because {dead.program.name} ended by itself. What it said is above.",
@@ -167,12 +170,12 @@ class Supervisor:
     async def _stop_all(self) -> None:
         for running in reversed(self._running):
             await _stop(running)
-        # The pipes are closed now; what the programs said last is still to be printed.
+        # The pipes are closed now, but the programs' last lines may still have to be printed.
         await asyncio.gather(*(running.relay for running in self._running), return_exceptions=True)
 
 
 async def _stop(running: _Running) -> None:
-    """Ask the program to end, then end it, and whatever it has started."""
+    """Send SIGTERM, wait up to `stops_within_s`, then send SIGKILL; both to the process group."""
     if not running.ended.done():
         _signal(running, signal.SIGTERM)
         await asyncio.wait({running.ended}, timeout=running.program.stops_within_s)
@@ -186,7 +189,7 @@ def _signal(running: _Running, number: signal.Signals) -> None:
 
 
 async def _answers(host: str, port: int) -> None:
-    """Return once an HTTP server answers there, whatever it says."""
+    """Return once an HTTP server answers there, with any status."""
     while True:
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection(host, port)

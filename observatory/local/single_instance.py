@@ -1,4 +1,4 @@
-"""One `make run` a checkout, on a free port."""
+"""Allows only one `make run` per checkout, and only on a free port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.locks import LockTaken, locked
 
 @contextmanager
 def only_one(lock_file: Path, *, address: str) -> Iterator[None]:
-    """Hold the checkout's lock.
+    """Hold the checkout's lock while the context is open.
 
     Raises:
         CannotStart: another process holds it.
@@ -31,13 +31,13 @@ def only_one(lock_file: Path, *, address: str) -> Iterator[None]:
 
 
 def refuse_taken_port(host: str, port: int) -> None:
-    """Do nothing when the port is free.
+    """Check that the port is free.
 
     Raises:
-        CannotStart: another program listens there, or this user may not.
+        CannotStart: another program listens on the port, or this user may not.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web's own socket
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the web's own socket
         try:
             probe.bind((host, port))
         except OSError as error:
