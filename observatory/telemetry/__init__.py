@@ -1,7 +1,7 @@
-"""Traces and metrics over OTLP, to Langfuse or any collector: imported only when an address is set.
+"""Traces and metrics over OTLP, to Langfuse or any collector; imported only if an endpoint is set.
 
-    rows that ended (pipeline.journal.traces) → reporter → spans, meters → own queue → receiver
+    ended rows (pipeline.journal.traces) → reporter → spans, meters → bounded queue → receiver
 
-`names` has every name of the conventions, `spans` and `meters` say what is told under them,
-`sending` brings it to the receiver, `reporter` ties them together.
+`names` defines all attribute and metric names, `spans` and `meters` fill them from the rows,
+`sending` delivers to the receiver, and `reporter` ties these together.
 """

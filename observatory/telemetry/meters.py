@@ -1,7 +1,7 @@
-"""What is counted: duration and tokens as the conventions have them, cost, mismatches, steps.
+"""Metrics: call duration and tokens by OpenTelemetry's conventions, cost, mismatches and steps.
 
-Every attribute takes few values: agents, models, payers, states. What tells runs or members apart
-belongs into spans.
+Every attribute has few distinct values: agents, models, payers, states. Values that identify runs
+or members belong in spans.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.models.runs import LLMCall, StepRun
 
 
 class Meters:
-    """The instruments of one process."""
+    """The OpenTelemetry instruments of one process."""
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(names.SCOPE)
@@ -43,7 +43,7 @@ class Meters:
         )
 
     def count_step(self, step: StepRun) -> None:
-        """Count an attempt at a step that ended."""
+        """Count a step attempt that ended."""
         self._steps.add(
             1,
             {

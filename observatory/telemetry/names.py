@@ -1,8 +1,8 @@
-"""Every name that leaves this process: OpenTelemetry's GenAI conventions, Langfuse's, and our own.
+"""All attribute and metric names that are sent: OpenTelemetry's GenAI, Langfuse's, and our own.
 
-The conventions are still in development and were renamed more than once, so they are written down
-here and nowhere else. State: semantic-conventions 1.41 and what moved to
-semantic-conventions-genai; there a workflow's name is that of an agent, so a run carries both.
+The GenAI conventions are still in development and have been renamed more than once, so their names
+are written only here. They are those of semantic-conventions 1.41 and of what moved to
+semantic-conventions-genai; there a workflow's name is an agent's name, so a run carries both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COST = "gen_ai.usage.cost"  # dollars; not in the conventions, but what Langfuse
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
 INPUT, OUTPUT = "input", "output"
 
-# Content, only where it was asked for.
+# Content, sent only if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT is on.
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
@@ -68,8 +68,8 @@ CONFIG_STALE = "observatory.config.is_stale"
 PAYER = "observatory.purse"
 CALL, CALL_NUMBER = "observatory.call.id", "observatory.call.attempt"
 MISMATCH, FALLBACK = "observatory.call.is_mismatch", "observatory.call.is_fallback"
-CAUSE = "observatory.call.cause"  # why it failed, in a word for all vendors
-UPSTREAM = "observatory.call.upstream"  # who ran the model behind a gateway
+CAUSE = "observatory.call.cause"  # why it failed, in a word that is the same for all vendors
+UPSTREAM = "observatory.call.upstream"  # the provider that ran the model behind a gateway
 COST_SOURCE = "observatory.call.cost_source"
 HAS_IMAGE = "observatory.call.has_image"
 
@@ -80,6 +80,6 @@ TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
 CALL_COST = "observatory.call.cost"
 CALL_MISMATCHES = "observatory.call.mismatches"
 STEPS_ENDED = "observatory.step.ended"
-# The boundaries that the conventions ask for.
+# The histogram boundaries that the conventions specify.
 DURATION_BOUNDARIES_S = tuple(0.01 * 2**power for power in range(14))
 TOKEN_BOUNDARIES = tuple(float(4**power) for power in range(14))

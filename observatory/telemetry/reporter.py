@@ -1,4 +1,4 @@
-"""The tracer that is told of runs, steps and calls, and sends spans and counts of them."""
+"""The tracer: sends a span of each ended run, step and call, and counts steps and calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.models.runs import LLMCall, PipelineRun, StepRun
 
 logger = logging.getLogger(__name__)
 
-# With texts a span is a thousand times as large, and receivers limit what they take at once.
+# With texts a span is a thousand times as large, and receivers limit the size of a request.
 MAX_SPANS_WITH_CONTENT, SPANS_A_BATCH_WITH_CONTENT = 512, 16
 
 
 class Reporter:
-    """Tells one receiver; its threads start when there is something to tell, so after any fork."""
+    """Reports to one receiver; its threads start with the first report, so after any fork."""
 
     def __init__(self, receiver: Receiver, *, with_content: bool = False) -> None:
         self._receiver = receiver
@@ -43,7 +43,7 @@ class Reporter:
         sending.put(spans.of_call(call, with_content=self._with_content))
 
     def close(self, within_s: float) -> None:
-        """Send what waits, in so many seconds at most; what is told later opens all anew."""
+        """Send what is queued, in `within_s` seconds at most; a later report starts anew."""
         with self._lock:
             opened, self._open = self._open, None
         if opened is not None:
@@ -59,7 +59,7 @@ class Reporter:
 
 
 def install() -> None:
-    """Have the receiver of the settings told from now on."""
+    """Report to the receiver in the settings from now on."""
     with_content = settings.OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
     receiver = Receiver(
         base_url=settings.OTEL_EXPORTER_OTLP_ENDPOINT,

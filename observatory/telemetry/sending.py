@@ -1,7 +1,7 @@
-"""Sends to the receiver through a bounded queue and its own thread; no caller waits for it.
+"""Sends spans and metrics to the receiver from background threads; callers never wait.
 
-A receiver that is away, slow or hostile costs spans, never an answer: a full queue drops the oldest
-not yet sent. Both threads are daemons, so that a process may end while a receiver hangs.
+A receiver that is down, slow or hostile costs spans, never an answer: a full queue drops the oldest
+unsent spans. Both threads are daemons, so that a process can end while a receiver hangs.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from observatory.telemetry.spans import Told
 
 logger = logging.getLogger(__name__)
 
-REQUEST_S = 10.0  # for one batch, its tries together
+REQUEST_S = 10.0  # for one batch, retries included
 SPANS_EVERY_S = 5.0
 METRICS_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """Where telemetry goes, and as whose."""
+    """Where telemetry goes, and the service name and environment that it is sent under."""
 
     base_url: str
     headers: dict[str, str] = field(repr=False)
     service_name: str
     environment: str
-    most_spans: int = 2048  # that wait; then the oldest are dropped
+    most_spans: int = 2048  # queued; when there are more, the oldest are dropped
     spans_a_batch: int = 256
 
     @property
     def host(self) -> str:
-        """Return all of the address that may be shown: some have a token in their path."""
+        """The host name, the only part of the URL to show: some have a token in their path."""
         return urlsplit(self.base_url).hostname or ""
 
 
@@ -70,7 +70,7 @@ class Sending:
         resource = Resource.create(
             {
                 names.SERVICE_NAME: receiver.service_name,
-                # Without it the counters of two processes would overwrite each other.
+                # Without it, the counters of two processes would overwrite each other.
                 names.SERVICE_INSTANCE: str(uuid4()),
                 names.ENVIRONMENT: receiver.environment,
             }
@@ -123,9 +123,9 @@ class Sending:
         span.end(told.ended_ns)
 
     def close(self, within_s: float) -> None:
-        """Send what waits, in so many seconds at most; what is left is dropped."""
+        """Send what is queued, in `within_s` seconds at most; the rest is dropped."""
         ends_at = time.monotonic() + within_s
-        # Each in a thread of its own: neither library call can be told to wait no longer.
+        # Each in a thread of its own, because neither library call can be cut short.
         closing = [_started(self._traces.shutdown), _started(self.metrics.shutdown)]
         for thread in closing:
             thread.join(max(0.0, ends_at - time.monotonic()))
@@ -140,7 +140,7 @@ def _started(work: Callable[[], object]) -> threading.Thread:
 
 
 def _beneath(told: Told) -> Context:
-    """Return the context of a span's parent; only the root's trace has data from elsewhere."""
+    """Return a context with the span's parent; an empty one for the root of a trace."""
     if told.parent_id is None:
         return Context()
     parent = SpanContext(
@@ -150,7 +150,7 @@ def _beneath(told: Told) -> Context:
 
 
 class _Ids(IdGenerator):
-    """Hands out the ids of the row that is told of, in place of random ones."""
+    """Returns the ids of the row being reported instead of random ones."""
 
     trace_id = 0
     span_id = 0
@@ -163,9 +163,10 @@ class _Ids(IdGenerator):
 
 
 class _Session(requests.Session):
-    """Talks to the receiver only, reads only its response's head, and reports its state.
+    """An HTTP session that reads no response bodies and logs when outages begin and end.
 
-    The environment's proxies and .netrc stay out: the latter would replace our Authorization.
+    It ignores the environment's proxies and .netrc, so that it talks to the receiver only and keeps
+    its Authorization header, which .netrc would replace.
     """
 
     def __init__(self, what: str) -> None:
@@ -180,12 +181,12 @@ class _Session(requests.Session):
         except requests.RequestException as error:
             self._note(type(error).__name__)
             raise
-        response.close()  # its body is of no use here, and may never end
+        response.close()  # its body is not needed, and may never end
         self._note("" if 200 <= response.status_code < 300 else f"HTTP {response.status_code}")
         return response
 
     def _note(self, trouble: str) -> None:
-        """Log that the receiver takes nothing, or takes it again: once an outage."""
+        """Log the beginning and the end of an outage, once each; `trouble` is "" on success."""
         if trouble and not self._trouble:
             logger.warning("telemetry: the receiver takes no %s (%s)", self._what, trouble)
         elif self._trouble and not trouble:

@@ -1,7 +1,8 @@
-"""A row that ended, as a span: its place in the trace, its times and its attributes.
+"""Builds spans from ended rows: their position in the trace, times and attributes.
 
-Ids are those of the rows. So a step that another process runs later, or a run that goes on after a
-crash, is in the same trace without anything being passed on, and a trace leads to its record.
+Trace and span ids come from the rows' ids. So a step that another process runs later, or a run that
+is resumed after a crash, is in the same trace without passing on any context, and a trace leads to
+its record.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pipeline.models.runs import (
 Attribute = str | bool | int | float | tuple[str, ...]
 Attributes = dict[str, Attribute]
 
-MAX_CHARACTERS = 16_000  # of one text: a queue full of playbooks must fit into memory
+MAX_CHARACTERS = 16_000  # per text: a queue full of playbooks must fit into memory
 _ERRORS = {RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP}
 _STEP_ERRORS = {StepStatus.FAILED, StepStatus.INTERRUPTED}
 _CLASS_NAME = re.compile(r"([A-Za-z_]{1,60}):")
@@ -40,7 +41,7 @@ _CLASS_NAME = re.compile(r"([A-Za-z_]{1,60}):")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """One span, complete."""
+    """One complete span; times are in nanoseconds since the epoch."""
 
     name: str
     kind: SpanKind
@@ -54,7 +55,7 @@ class Told:
 
 
 def of_run(run: PipelineRun, *, with_content: bool) -> Told:
-    """Return the root of a trace."""
+    """Return the span of a run, which is the root of its trace."""
     status = RunStatus(run.status)
     attributes = _of_run(run) | {
         names.OPERATION: names.INVOKE_WORKFLOW,
@@ -84,7 +85,7 @@ def of_run(run: PipelineRun, *, with_content: bool) -> Told:
 
 
 def of_step(step: StepRun, *, with_content: bool) -> Told:
-    """Return the span of one attempt at a step."""
+    """Return the span of one step attempt."""
     status = StepStatus(step.status)
     attributes = _of_step(step) | {
         names.OPERATION: names.INVOKE_AGENT,
@@ -110,13 +111,13 @@ def of_step(step: StepRun, *, with_content: bool) -> Told:
 
 
 def of_call(call: LLMCall, *, with_content: bool) -> Told:
-    """Return the span of one HTTP attempt at a provider."""
+    """Return the span of one HTTP request to a provider."""
     started_ns = _ns(call.started_at)
     content = _content(call) if with_content else {}
     attributes = content | _of_step(call.step) | _of_call(call)
     if call.latency_ms is not None:
         ended_ns = started_ns + call.latency_ms * 1_000_000
-    else:  # its end was not seen
+    else:  # its end was not recorded
         ended_ns = max(started_ns, _ns(call.step.ended_at or call.started_at))
     return Told(
         name=f"{names.CHAT} {call.requested_model}",
@@ -135,7 +136,7 @@ def of_call(call: LLMCall, *, with_content: bool) -> Told:
 
 
 def _of_run(run: PipelineRun) -> Attributes:
-    """Return what each span of a run says of it; Langfuse wants user and session on every one."""
+    """Return the run's attributes for all its spans; Langfuse needs user and session on each."""
     update = run.update
     session = ""
     if update is not None and update.chat_id is not None:
@@ -154,7 +155,7 @@ def _of_run(run: PipelineRun) -> Attributes:
 
 
 def _of_step(step: StepRun) -> Attributes:
-    """Return what a step's span and those of its calls have in common."""
+    """Return the attributes that a step's span shares with its calls' spans."""
     return _of_run(step.run) | _present(
         {
             names.AGENT: step.agent,
@@ -210,31 +211,31 @@ def _of_call(call: LLMCall) -> Attributes:
 
 
 def error_type(call: LLMCall) -> str:
-    """Return why a call failed, in one of few words; empty when it did not."""
+    """Return why a call failed, as one of a few words; "" if it succeeded."""
     if call.status == CallStatus.OK:
         return ""
     return call.error_type or ("cancelled" if call.status == CallStatus.UNKNOWN else call.status)
 
 
 def provider_name(provider: str) -> str:
-    """Return what OpenTelemetry's conventions call a provider."""
+    """Return a provider's name in OpenTelemetry's conventions; an unknown name stays as it is."""
     known = vendor_of(provider)
     return known.public_name if known else provider
 
 
 def server(provider: str) -> Attributes:
-    """Return which server a provider's calls go to."""
+    """Return the address and port of the server that a provider's calls go to."""
     known = vendor_of(provider)
     url = urlsplit(known.configured_url() if known else "")
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
     return _present({names.SERVER_ADDRESS: url.hostname, names.SERVER_PORT: port})
 
 
-# --- content, only where it was asked for ---------------------------------------------------------
+# --- content, only if it is switched on -----------------------------------------------------------
 
 
 def _content(call: LLMCall) -> Attributes:
-    """Return what was sent and received, from the record: without keys, and gone when erased."""
+    """Return the texts sent and received, as recorded: without keys, and absent once erased."""
     system, user, answer = (
         _text(text) for text in (call.system_prompt, call.user_message, call.output)
     )
@@ -277,12 +278,12 @@ def _json(content: object) -> str:
 
 
 def _span_id(row_id: UUID) -> int:
-    """Return the second half of a row's id: 62 random bits, and never 0."""
+    """Return the lower 64 bits of a row's id, of which 62 are random; never 0."""
     return row_id.int & (2**64 - 1)
 
 
 def _pseudonym(of: str) -> str:
-    """Return a pseudonym that tells members apart; only our secret key can link it to them."""
+    """Return a stable pseudonym of a member or chat, linkable to it only with our secret key."""
     return salted_hmac("observatory.telemetry", of, algorithm="sha256").hexdigest()[:32]
 
 
@@ -291,7 +292,7 @@ def _ns(moment: datetime) -> int:
 
 
 def _present(attributes: dict[str, Attribute | None]) -> Attributes:
-    """Return the attributes that say something, without anything that looks like a key."""
+    """Return the attributes that have a value, with everything that looks like a key replaced."""
     return {
         name: scrub(value) if isinstance(value, str) else value
         for name, value in attributes.items()
