@@ -29,7 +29,7 @@ from observatory.local.single_instance import only_one, refuse_taken_port
 
 HOST = "127.0.0.1"
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-DRAIN_SECONDS = 4  # not the usual 25: whoever pressed Ctrl-C is waiting
+DRAIN_SECONDS = 4  # not the usual 25: a person who pressed Ctrl-C is waiting
 STEPS = """\
   1. In the chat, as Maya, send: /support VP of Strategy at a mid-size bank, worried about switching cost
   2. In the admin, press Choose model beside strategist and pick one, for example anthropic/claude-sonnet-4.5
