@@ -1,7 +1,7 @@
-"""What OpenRouter's stand-in accepts: keys, models, messages, schemas and their combinations.
+"""Validates requests to OpenRouter's stand-in: keys, models, messages, schemas, combinations.
 
-Everything refused is refused with the real one's status and words. Conversations and response
-formats are the same at OpenAI, whose stand-in asks here for them too.
+Refusals have OpenRouter's own status and words. OpenAI's conversations and response formats are the
+same, so its stand-in uses those functions too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from observatory.sandbox.web import Json, Refused
 AFFORDS = re.compile(r"afford(\d{1,6})")
 MAX_TOKENS = 65_536
 MILLION = 1_000_000
-KEY = re.compile(r"sk-or-v1-(?!.*revoked).{12,}")  # one with that word in it is refused
+KEY = re.compile(r"sk-or-v1-(?!.*revoked).{12,}")  # a key with "revoked" in it is refused
 
 
 def bearer(request: Request) -> str:
-    """Return the key in the Authorization header, or nothing."""
+    """Return the bearer token in the Authorization header, or ""."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
@@ -37,7 +37,7 @@ def check_key(key: str) -> None:
 
 
 def requested_model(model_id: object) -> Model:
-    """Return the model that is asked for."""
+    """Return the requested model; raise the 400 if it is missing or unknown."""
     if not isinstance(model_id, str) or not model_id:
         raise Refused(400, "No models provided")
     model = find_model(model_id)
@@ -47,7 +47,7 @@ def requested_model(model_id: object) -> Model:
 
 
 def requested_messages(body: Json) -> list[Json]:
-    """Return the conversation."""
+    """Return the request's messages; raise the 400 if they are missing or malformed."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refused(400, 'Input required: specify "messages"')
@@ -61,7 +61,7 @@ def requested_messages(body: Json) -> list[Json]:
 
 
 def requested_schema(body: Json) -> Json | None:
-    """Return the schema that the response format asks for."""
+    """Return the schema in the response format, or None; raise the 400 if it is malformed."""
     response_format = body.get("response_format") or {}
     if not isinstance(response_format, dict):
         raise Refused(400, "response_format must be an object")
@@ -77,7 +77,7 @@ def requested_schema(body: Json) -> Json | None:
 
 
 def check_credit(key: str, body: Json) -> None:
-    """Raise the 402 for more tokens than a key affords; one with `afford900` in it affords 900."""
+    """Raise the 402 for more tokens than the key affords: 900 if `afford900` is in the key."""
     affords = AFFORDS.search(key)
     asked = requested_limit(body)
     if affords is None or (asked is not None and asked <= int(affords[1])):
@@ -106,7 +106,7 @@ def check_price(model: Model, body: Json) -> None:
 
 
 def check_fit(model: Model, messages: list[Json], body: Json) -> None:
-    """Raise the 404 for a model that lacks what the request needs."""
+    """Raise the 404 for a model that lacks image input or parameters that the request needs."""
     if images_in(messages) and "image" not in model.inputs:
         raise Refused(404, "No endpoints found that support image input")
     provider = body.get("provider") or {}

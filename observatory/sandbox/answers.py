@@ -1,7 +1,7 @@
-"""An answer that validates against the JSON schema a caller asked for, and reads like advice.
+"""Writes answers that read like advice and validate against the requested JSON schema.
 
-Covers what the agents' schemas hold: type, properties, items, enum, const, anyOf, $ref, numbers of
-items, lengths of texts, and bounds of numbers, which strict schemas tell in their descriptions.
+Supports what the agents' schemas contain: type, properties, items, enum, const, anyOf, $ref, array
+lengths, text lengths, and bounds of numbers, which strict schemas state in their descriptions.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from observatory.sandbox.web import Json, Refused
 MAX_DEPTH = 30
 SIGNED_FIRST = ("analysis", "feedback", "summary", "strategy")
 BOUND = re.compile(r"\b(minimum|maximum): (-?\d+)")
-SHARES = (0.7, 0.6, 0.8)  # of the way from the least number to the most, item by item
+SHARES = (0.7, 0.6, 0.8)  # of a number's range, in turn for the items of a list
 Path = tuple[str | int, ...]
 
 
 def answer(schema: Json | None, reading: Reading, model_id: str) -> str:
-    """Return what `model_id` says about the message: JSON by `schema`, or prose without one.
+    """Return `model_id`'s answer to the message: JSON by `schema`, or prose without a schema.
 
     Raises:
-        Refused: it is not a schema, or one without an end.
+        Refused: the schema is invalid, or recursive without an end.
     """
     style = style_of(model_id)
     if schema is None:
@@ -49,7 +49,7 @@ def answer(schema: Json | None, reading: Reading, model_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place in the answer that holds free text."""
+    """A place in the answer that contains free text."""
 
     path: Path
     text: str
@@ -57,7 +57,7 @@ class Slot:
 
 
 class _Writer:
-    """Walks a schema and remembers where free text went."""
+    """Builds a value for a schema, and records in `slots` where it wrote free text."""
 
     def __init__(self, root: Json, reading: Reading, style: Style) -> None:
         self._root = root
@@ -88,9 +88,9 @@ class _Writer:
                 return self._string(schema, path)
 
     def _resolved(self, schema: Json, path: Path) -> Json:
-        """Return the schema with its reference followed and the first branch that says something.
+        """Return the schema with `$ref` followed and `anyOf` replaced by a branch.
 
-        The `null` of an optional value says nothing.
+        The branch is the first that is not `null`, as in optional values.
         """
         for _ in range(MAX_DEPTH - len(path)):
             if "$ref" in schema:
@@ -114,7 +114,7 @@ class _Writer:
         for index in range(count):
             value = self.value(schema.get("items", {}), (*path, index))
             if value in values and index >= schema.get("minItems", 0):
-                break  # nothing new to say
+                break  # a repetition
             values.append(value)
         return values
 
@@ -128,7 +128,7 @@ class _Writer:
 
 
 def _number(schema: Json, index: int) -> int:
-    """Return a whole number about seven tenths up its range."""
+    """Return a whole number at about seven tenths of the schema's range."""
     told = dict(BOUND.findall(schema.get("description", "")))
     low = int(schema.get("minimum") or told.get("minimum") or 0)
     high = int(schema.get("maximum") or told.get("maximum") or low + 4)
@@ -150,7 +150,7 @@ def _fitted(text: str, *, least: int, most: int | None) -> str:
 
 
 def _signed(value: Any, slots: list[Slot], reading: Reading, model_id: str) -> Any:
-    """Return the answer with its author's name, and with the quote if no field has it yet."""
+    """Return the answer with the model's id added, and the quote if no text contains it yet."""
     note = f" (answered by {model_id})"
     if not any(reading.quote in slot.text for slot in slots):
         note = f" “{reading.quote}”{note}"

@@ -1,4 +1,4 @@
-"""The stand-in for Anthropic's own API: messages and models, without a word about cost."""
+"""The stand-in for Anthropic's own API: messages and models; it reports no costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = re.compile(r"sk-ant-(?!.*revoked).{12,}")
 
 
 class Anthropic(Vendor):
-    """What answers below `/anthropic/v1`."""
+    """The API below `/anthropic/v1`."""
 
     name = "anthropic"
     chat_path = "/messages"
@@ -26,21 +26,21 @@ class Anthropic(Vendor):
     failure = staticmethod(messages_api.failure)
 
     def routes(self) -> list[BaseRoute]:
-        """Return the list of models."""
+        """Return the route that lists the models."""
         return [Route("/models", self.list_models)]
 
     def key(self, request: Request) -> str:
-        """Return the key of `x-api-key`."""
+        """Return the key in the header `x-api-key`, or ""."""
         return request.headers.get("x-api-key", "").strip()
 
     def admit(self, request: Request, body: Json) -> None:
-        """Raise 401 for a bad key, 402 for a key without credit, 400 without a version."""
+        """Raise 401 for a bad key, 402 for a key without credit, 400 without a version header."""
         self._check_headers(request)
         if "nocredit" in self.key(request):
             raise Refused(402, "Your credit balance is too low to access the Anthropic API.")
 
     def model(self, model_id: object) -> Model:
-        """Return the model, asked for with or without its date."""
+        """Return the model with this id, dated or undated; raise `Refused` if there is none."""
         if not isinstance(model_id, str) or not model_id:
             raise Refused(400, "model: Field required")
         model = find_listed(ANTHROPIC_MODELS, model_id)
@@ -49,7 +49,7 @@ class Anthropic(Vendor):
         return model
 
     def asked(self, body: Json, model: Model) -> Asked:
-        """Return what is asked."""
+        """Return the request's messages and schema; raise `Refused` if they are invalid."""
         asked = body.get("max_tokens")
         if isinstance(asked, int) and asked > MAX_TOKENS:
             raise Refused(
@@ -62,7 +62,7 @@ class Anthropic(Vendor):
         )
 
     async def list_models(self, request: Request) -> Response:
-        """List the models: the call that validates keys."""
+        """List the models; clients use this call to validate keys."""
         self._check_headers(request)
         listed = [_listed(model) for model in ANTHROPIC_MODELS]
         return json_response(

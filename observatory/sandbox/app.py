@@ -1,6 +1,6 @@
-"""The sandbox as one ASGI app: joins its parts.
+"""The sandbox as one ASGI app, assembled from its parts.
 
-Mount it under any prefix (`scope["root_path"]` is cut off) or run it alone: `__main__.py`.
+Mount it under any prefix (`scope["root_path"]` is stripped) or run it on its own: `__main__.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def create_app(
 ) -> Starlette:
     """Return the sandbox, restored from `journal`, with `latency_s` before each model answer.
 
-    `vendors` are more of those that speak chat completions: the shape of their keys by their names.
+    `vendors` are further vendors with a chat completions API: the pattern of their keys, by name.
     """
     extension = extension or Extension()
     feed = Feed()

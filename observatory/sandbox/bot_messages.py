@@ -1,4 +1,4 @@
-"""The Bot API's methods around messages: send, edit, delete, with Telegram's objections."""
+"""The Bot API's methods on messages (send, edit, delete), with Telegram's errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_TEXT_BYTES = 32_768  # https://github.com/tdlib/telegram-bot-api, get_format
 
 
 class BotMessages:
-    """What a bot can do to the messages of a chat."""
+    """The methods with which a bot sends, edits and deletes messages."""
 
     def __init__(self, chats: Chats) -> None:
         self._chats = chats
@@ -49,13 +49,13 @@ class BotMessages:
         return self._post(chat, call, _text(call))
 
     def send_photo(self, call: BotCall) -> Json:
-        """Send a picture that is uploaded, or known by its id."""
+        """Send a picture, uploaded or given by file id."""
         chat = self._open_chat(call)
         file = self._file(call, "photo", folder="photos", most=MAX_PHOTO_BYTES)
         return self._post(chat, call, photo_content(file) | _caption(call))
 
     def send_document(self, call: BotCall) -> Json:
-        """Send a file that is uploaded, or known by its id."""
+        """Send a file, uploaded or given by file id."""
         chat = self._open_chat(call)
         file = self._file(call, "document", folder="documents", most=MAX_DOCUMENT_BYTES)
         document = {
@@ -68,8 +68,8 @@ class BotMessages:
         return self._post(chat, call, {"document": document} | _caption(call))
 
     def edit_message_text(self, call: BotCall) -> Json:
-        """Replace text, entities and keyboard of a message of the bot."""
-        # Looked at before the message is, as the Bot API server does.
+        """Replace text, entities and keyboard of a message that the bot sent."""
+        # Checked before the message itself, like in the Bot API server.
         if len(call.text("text").encode()) > MAX_TEXT_BYTES:
             raise Refused(400, "Bad Request: text is too long")
         chat, message = self._own_message(call)
@@ -79,7 +79,7 @@ class BotMessages:
         return self._edit(chat, message, content)
 
     def edit_message_caption(self, call: BotCall) -> Json:
-        """Replace caption and keyboard of a picture or file of the bot."""
+        """Replace caption and keyboard of a picture or file that the bot sent."""
         chat, message = self._own_message(call)
         if not {"photo", "document"} & set(message):
             raise Refused(400, "Bad Request: there is no caption in the message to edit")
@@ -88,7 +88,7 @@ class BotMessages:
         return self._edit(chat, message, content)
 
     def delete_message(self, call: BotCall) -> bool:
-        """Delete a message of either side."""
+        """Delete a message, sent by the bot or by the person."""
         self._chats.delete(self._open_chat(call), call.integer("message_id") or 0)
         return True
 
@@ -133,7 +133,7 @@ class BotMessages:
         return chat, message
 
     def _file(self, call: BotCall, name: str, *, folder: str, most: int) -> StoredFile:
-        """Return the file of this parameter: sent along, attached by name, or known by id."""
+        """Return the parameter's file: uploaded under its name, by `attach://name`, or by id."""
         reference = call.text(name)
         upload = call.files.get(reference.removeprefix("attach://") or name)
         if upload is None:

@@ -1,4 +1,4 @@
-"""Calls of the Bot API and their parameters, however they came: query, form, multipart or JSON."""
+"""Parses Bot API calls and their parameters, sent as query, form, multipart or JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from observatory.sandbox.web import Json, Refused, json_object, parse_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came with a form."""
+    """A file uploaded in a form."""
 
     filename: str
     content_type: str
@@ -22,7 +22,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BotCall:
-    """Who calls what, with named values (texts in forms, anything in JSON) and uploaded files."""
+    """A bot's method call: parameters (texts from forms, any value from JSON) and uploads."""
 
     bot: Json
     method: str
@@ -30,7 +30,7 @@ class BotCall:
     files: dict[str, Upload]
 
     def text(self, name: str) -> str:
-        """Return a text, empty if absent."""
+        """Return a parameter as text, "" if absent."""
         value = self.values.get(name)
         if value is None:
             return ""
@@ -49,14 +49,14 @@ class BotCall:
             raise Refused(400, f"Bad Request: {name} must be an Integer") from error
 
     def chat_id(self) -> int | None:
-        """Return the chat that is meant; names of channels mean nobody here."""
+        """Return the chat's id, None if absent; channel names are refused as not found."""
         value = self.text("chat_id").strip()
         if value and not value.lstrip("-").isdecimal():
             raise Refused(400, "Bad Request: chat not found")
         return int(value) if value else None
 
     def flag(self, name: str) -> bool:
-        """Return a yes or no, no if absent."""
+        """Return a boolean, False if absent."""
         return self.text(name).strip().lower() in ("true", "1", "yes")
 
     def object(self, name: str) -> Json:
@@ -74,7 +74,7 @@ class BotCall:
         return value or []
 
     def _structure(self, name: str) -> Any:
-        """Return a nested value, which forms carry as JSON text; None if absent."""
+        """Return a nested value, parsed if it is JSON text as in forms; None if absent."""
         value = self.values.get(name)
         if not isinstance(value, str):
             return value
@@ -87,7 +87,7 @@ class BotCall:
 
 
 async def read_call(bot: Json, method: str, request: Request) -> BotCall:
-    """Return the call that `bot` makes; parameters in the body win over those in the query."""
+    """Parse a call by `bot`; parameters in the body win over those in the query."""
     values: Json = dict(request.query_params)
     files: dict[str, Upload] = {}
     if request.headers.get("content-type", "").startswith("application/json"):
@@ -99,7 +99,7 @@ async def read_call(bot: Json, method: str, request: Request) -> BotCall:
 
 
 async def read_form(request: Request) -> tuple[dict[str, str], dict[str, Upload]]:
-    """Return the fields and the files of a form; of equal names the last one counts."""
+    """Return the fields and the files of a form; the last one of equal names counts."""
     fields: dict[str, str] = {}
     files: dict[str, Upload] = {}
     async with request.form() as form:

@@ -1,7 +1,7 @@
-"""The models that the stand-ins offer, for OpenRouter in the shapes of its `/models`.
+"""The models of the stand-ins; for OpenRouter, in the format of its `/models`.
 
-Prices are decimal strings per token, as on the wire. Models that retire do so in so many days from
-now on, whenever now is. Which of them are on offer: `offers.py`.
+Prices are decimal strings in dollars per token, as in the API. A model that retires always does so
+a fixed number of days from now. `offers.py` decides which models are currently on offer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VARIANTS = (":free", ":nitro", ":floor", ":exacto")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model of the catalogue; prices in dollars per token."""
+    """One model of the catalog; prices in dollars per token."""
 
     id: str
     name: str
@@ -38,19 +38,19 @@ class Model:
     parameters: Sequence[str] = JSON_PARAMETERS
     created: int = CREATED
     expires_in_days: int | None = None
-    lesser_provider: str = ""  # serves the model, too, but without structured outputs
+    lesser_provider: str = ""  # also serves the model, but without structured outputs
     alias_target: str | None = None
     overrides: Sequence[Json] = ()
 
     @property
     def served_as(self) -> str:
-        """The id that answers name: an alias answers as its target."""
+        """The model id stated in answers; an alias answers as its target."""
         return self.alias_target or self.id
 
     def cost_usd(
         self, *, prompt_tokens: int, completion_tokens: int, at: float
     ) -> tuple[Decimal, Decimal]:
-        """Return the exact price of the prompt and of the completion at the moment `at`."""
+        """Return the exact prices in dollars of prompt and completion at the time `at`."""
         rates: Json = {"prompt": self.prompt, "completion": self.completion}
         for override in self.overrides:
             if _applies(override, prompt_tokens, at):
@@ -60,7 +60,7 @@ class Model:
         )
 
     def as_payload(self, *, at: float) -> Json:
-        """Return the entry of `/models` at the moment `at`."""
+        """Return the model's entry in `/models` at the time `at`, in seconds since the epoch."""
         pricing: Json = {
             "prompt": self.prompt,
             "completion": self.completion,
@@ -96,7 +96,7 @@ class Model:
         return payload
 
     def as_endpoints(self) -> Json:
-        """Return what `/models/{id}/endpoints` tells: who serves the model, and how."""
+        """Return the data of `/models/{id}/endpoints`: the providers that serve the model."""
         endpoints = [self._endpoint(self.provider, self.parameters, 99.9)]
         if self.lesser_provider:
             lesser = tuple(name for name in self.parameters if name != "structured_outputs")
@@ -124,7 +124,7 @@ class Model:
 
 
 def _applies(override: Json, prompt_tokens: int, at: float) -> bool:
-    """Tell whether all conditions of a price override match; the hours may wrap midnight."""
+    """Return whether all conditions of a price override match; its hours may wrap midnight."""
     if prompt_tokens < override.get("min_prompt_tokens", 0):
         return False
     if "utc_start" not in override:
@@ -135,7 +135,7 @@ def _applies(override: Json, prompt_tokens: int, at: float) -> bool:
 
 
 def _listed(vendor: str) -> tuple[Model, ...]:
-    """Return a vendor's models from `models.json`, which has prices for a million tokens."""
+    """Return a vendor's models from `models.json`, whose prices are per million tokens."""
     models = []
     for entry in json.loads(MODELS_FILE.read_text("utf-8"))[vendor]:
         prompt, completion = (f"{Decimal(price) / 1_000_000:f}" for price in entry.pop("prices"))
@@ -144,7 +144,7 @@ def _listed(vendor: str) -> tuple[Model, ...]:
 
 
 MODELS = _listed("openrouter")
-# Neither vendor tells a price on the wire; the ledger needs it to know what was billed. Each model
+# Neither vendor's API states prices; the ledger needs them to know what was billed. Each model
 # answers under the name of its dated release.
 ANTHROPIC_MODELS = _listed("anthropic")
 OPENAI_MODELS = _listed("openai")
@@ -152,7 +152,7 @@ BY_ID = {model.id: model for model in MODELS}
 
 
 def find_model(model_id: str) -> Model | None:
-    """Return the model with this id, with or without a `:variant`, or nothing."""
+    """Return the model with this id, with or without a `:variant`, or None."""
     base, separator, variant = model_id.partition(":")
     if model_id in BY_ID or separator + variant not in VARIANTS:
         return BY_ID.get(model_id)
@@ -160,5 +160,5 @@ def find_model(model_id: str) -> Model | None:
 
 
 def find_listed(models: tuple[Model, ...], model_id: object) -> Model | None:
-    """Return the model that is called so, undated or dated."""
+    """Return the model with this id, undated or dated, or None."""
     return next((model for model in models if model_id in (model.id, model.served_as)), None)

@@ -1,4 +1,4 @@
-"""The chat page and its API: people write, press and look; the wire panel shows who paid."""
+"""The chat page and its API: people write and press buttons; the wire panel shows who paid."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAX_PHOTO_BYTES = 10 * 1024 * 1024
 
 
 class ChatApi:
-    """The routes of the page, of its people, and of the ledger."""
+    """The routes of the chat page, its people and the ledger."""
 
     def __init__(self, *, chats: Chats, ledger: Ledger, feed: Feed) -> None:
         self._chats = chats
@@ -51,7 +51,7 @@ class ChatApi:
         self._feed = feed
 
     def app(self) -> Starlette:
-        """Return the page, what it loads and what it calls."""
+        """Return the app with the page, its static files and its API."""
         chat = "/chat/{person_id}"
         routes = [
             Route("/", self.page),
@@ -81,12 +81,12 @@ class ChatApi:
         return json_response({"people": people, "bot": self._chats.bot})
 
     async def add_person(self, request: Request) -> Response:
-        """Add somebody: `{"first_name", "last_name", "username", "note"}`."""
+        """Add a person: `{"first_name", "last_name", "username", "note"}`."""
         person = self._chats.add_person(await json_object(request))
         return json_response(_person(person), status=201)
 
     async def messages(self, request: Request) -> Response:
-        """Return a chat as it stands, and the cursor from which events go on."""
+        """Return a chat's newest messages, and the cursor after which to follow its events."""
         chat = self._chat(request)
         newest = list(chat.messages.values())[-SHOWN_MESSAGES:]
         return json_response(
@@ -97,7 +97,7 @@ class ChatApi:
         )
 
     async def say(self, request: Request) -> Response:
-        """Write to the bot: a text as JSON, or a photo with a caption as multipart."""
+        """Send a message to the bot: a text as JSON, or a photo with a caption as multipart."""
         chat = self._chat(request)
         if chat.person.is_blocking:
             raise Refused(409, "this person has blocked the bot; unblock it first")
@@ -117,7 +117,7 @@ class ChatApi:
         return json_response({"callback_query_id": query["id"]}, status=201)
 
     async def block(self, request: Request) -> Response:
-        """Block the bot, or with `{"blocked": false}` let it back in."""
+        """Block the bot, or unblock it with `{"blocked": false}`."""
         chat = self._chat(request)
         is_blocking = (await json_object(request)).get("blocked", True)
         if not isinstance(is_blocking, bool):
@@ -131,13 +131,13 @@ class ChatApi:
         return json_response({"commands": self._chats.commands})
 
     async def events(self, request: Request) -> Response:
-        """Follow a chat, from `Last-Event-ID` or `?after=` on."""
+        """Stream a chat's events after the cursor in `Last-Event-ID` or `?after=`."""
         chat = self._chat(request)
         cursor = request.headers.get("last-event-id") or request.query_params.get("after")
         return StreamingResponse(self._feed.follow(chat.id, cursor), media_type="text/event-stream")
 
     async def file(self, request: Request) -> Response:
-        """Return a picture to look at, or any other file as a download."""
+        """Return a picture inline, or any other file as a download."""
         file = self._chats.files.get(request.path_params["file_id"])
         if file is None:
             raise Refused(404, "this file is gone")
@@ -152,18 +152,18 @@ class ChatApi:
         )
 
     async def calls(self, request: Request) -> Response:
-        """List the newest model calls without keys and prompts."""
+        """List the newest model calls, without keys and prompts."""
         newest = self._ledger.newest(SHOWN_CALLS)
         return json_response({"calls": [call.for_page() for call in newest]})
 
     async def ledger(self, request: Request) -> Response:
-        """List all model calls in full, optionally `?after=` a number."""
+        """List model calls in full: all, or those `?after=` a call's number."""
         after = request.query_params.get("after", "0")
         calls = self._ledger.after(int(after) if after.isdecimal() else 0)
         return json_response({"calls": [call.as_payload() for call in calls]})
 
     async def clear_ledger(self, request: Request) -> Response:
-        """Forget all model calls."""
+        """Delete all recorded model calls."""
         self._ledger.clear()
         return json_response({"ok": True})
 

@@ -1,4 +1,4 @@
-"""OpenAI's wire format: how its answers to `/v1/chat/completions` and its errors look."""
+"""OpenAI's wire format: answers to `/v1/chat/completions`, and errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from observatory.sandbox.exchange import Exchange, Figures, Reply
 from observatory.sandbox.web import Json
 
-# The type and the code of an error, where its status tells them.
+# An error's type and code, by HTTP status.
 ERRORS = {
     401: ("invalid_request_error", "invalid_api_key"),
     429: ("requests", "rate_limit_exceeded"),
@@ -19,7 +19,7 @@ OTHER_ERROR = ("invalid_request_error", None)
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
-    """Return OpenAI's error; `headers` among the keywords go to the HTTP headers."""
+    """Return OpenAI's error response; `headers` in `details` become HTTP headers."""
     headers = details.pop("headers", {})
     kind, code = ERRORS.get(status, OTHER_ERROR)
     usual = {"message": text, "type": kind, "param": None, "code": code}
@@ -27,7 +27,7 @@ def failure(status: int, text: str, **details: Any) -> Reply:
 
 
 def written(exchange: Exchange, text: str) -> Reply:
-    """Return the full response around an answer's text."""
+    """Return OpenAI's full response with an answer's text."""
     text, is_cut = exchange.fitted(text)
     figures = exchange.figures(text)
     completion_id = f"chatcmpl-{exchange.n:029d}"

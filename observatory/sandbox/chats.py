@@ -1,7 +1,7 @@
-"""What people and bots do to each other: the verbs over `state.py`.
+"""Actions of people and bots in chats, on top of `state.py`.
 
-The page acts for the people, the Bot API for the bots. Every verb changes the state by records and
-tells the open pages. Messages are the Bot API's dictionaries throughout.
+The page acts for people, the Bot API for bots. Actions change the state by records and publish
+events to open pages. Messages are the Bot API's dictionaries throughout.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from observatory.sandbox.state import Chat, State
 from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
 from observatory.sandbox.web import Clock, Json, Refused
 
-TWO_DAYS_S = 48 * 3600  # after that a bot can no longer delete
+TWO_DAYS_S = 48 * 3600  # after that, a bot can no longer delete a message
 
 
 class Chats:
-    """All chats of the sandbox, for both sides."""
+    """All chats of the sandbox, with the actions of people and bots in them."""
 
     def __init__(self, *, journal: Journal, feed: Feed, clock: Clock) -> None:
         self.state = State(journal=journal, clock=clock)
@@ -35,27 +35,27 @@ class Chats:
 
     @property
     def updates(self) -> Updates:
-        """The updates on their way to the bots."""
+        """The updates queued for the bots."""
         return self.state.updates
 
     def people(self) -> list[Person]:
-        """Return everybody, in order of their ids."""
+        """Return all people, without groups, sorted by id."""
         everybody = [chat.person for _, chat in sorted(self.state.chats.items())]
         return [person for person in everybody if not person.is_group]
 
     def find(self, chat_id: int) -> Chat | None:
-        """Return the chat with this id."""
+        """Return the chat with this id, or None."""
         return self.state.chats.get(chat_id)
 
     def add_person(self, fields: Json) -> Person:
-        """Add somebody and return them."""
+        """Add a person and return them."""
         person = person_from(fields, max(self.state.chats) + 1)
         self.state.change(person.as_record())
         self._feed.publish("people", {}, person_id=None)
         return person
 
     def set_blocking(self, chat: Chat, *, is_blocking: bool) -> None:
-        """Let somebody block the bot, or take it back."""
+        """Let a person block or unblock the bot."""
         if chat.person.is_blocking == is_blocking:
             return
         self.state.change(chat.person.as_record() | {"is_blocking": is_blocking})
@@ -65,7 +65,7 @@ class Chats:
             self.updates.add("my_chat_member", membership, lifetime_s=MESSAGE_LIFETIME_S)
 
     def see_bot(self, bot: Json) -> None:
-        """Note that a bot is connected, so that the page can say so."""
+        """Record that a bot is connected, so that the page can show it."""
         if self.bot != bot:
             self.bot = bot
             self._feed.publish("bot", bot, person_id=None)
@@ -106,7 +106,7 @@ class Chats:
         return message
 
     def edit(self, chat: Chat, message: Json, changes: Json) -> Json:
-        """Replace parts of a message, remove those that become None, and return it."""
+        """Replace parts of a message, remove those set to None, and return the message."""
         merged = message | changes
         if set(changes) != {"reply_markup"}:
             merged["edit_date"] = int(self._clock())
@@ -116,10 +116,10 @@ class Chats:
         return edited
 
     def delete(self, chat: Chat, message_id: int) -> None:
-        """Delete a message of either side.
+        """Delete a message, sent by the bot or by the person.
 
         Raises:
-            Refused: it does not exist, or is older than 48 hours.
+            Refused: the message does not exist, or is older than 48 hours.
         """
         message = chat.messages.get(message_id)
         if message is None:
@@ -130,10 +130,10 @@ class Chats:
         self._feed.publish("deleted", {"message_id": message_id}, person_id=chat.id)
 
     def answer_query(self, query_id: str, toast: Json) -> None:
-        """Answer a pressed button.
+        """Answer a callback query by showing `toast` to the person who pressed the button.
 
         Raises:
-            Refused: there is no such query, or it is too old.
+            Refused: the query does not exist, or is too old.
         """
         person_id = self.updates.asker(query_id)
         if person_id is None:
@@ -171,16 +171,16 @@ class Chats:
 
 
 def text_content(text: str) -> Json:
-    """Return what a person typed, its commands marked as Telegram marks them."""
+    """Return the message content of a typed text, with its commands marked as Telegram does."""
     commands = bot_commands(text)
     return {"text": text} | ({"entities": commands} if commands else {})
 
 
 def photo_content(file: StoredFile) -> Json:
-    """Return a picture as Telegram describes it.
+    """Return the message content of a picture, in Telegram's format.
 
     Raises:
-        Refused: the file is no picture that Telegram would take.
+        Refused: the file is not a picture that Telegram would accept.
     """
     size = picture_size(file.data)
     if size is None or min(size) < 1:

@@ -1,4 +1,4 @@
-"""OpenRouter's answers to chat/completions: bodies, usage and cost."""
+"""OpenRouter's wire format: answers to chat/completions, with usage and cost, and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NATIVE_REASONS = {"stop": "completed", "length": "max_tokens"}
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
-    """Return OpenRouter's error body; `headers` among the keywords go to the HTTP headers."""
+    """Return OpenRouter's error response; `headers` in `details` become HTTP headers."""
     headers = details.pop("headers", {})
     return Reply(
         status=status,
@@ -22,7 +22,7 @@ def failure(status: int, text: str, **details: Any) -> Reply:
 
 
 def written(exchange: Exchange, text: str) -> Reply:
-    """Return the full response around an answer's text: OpenAI's, and what OpenRouter adds."""
+    """Return the full response with an answer's text: OpenAI's plus OpenRouter's additions."""
     plain = chat_api.written(exchange, text)
     (choice,) = plain.body["choices"]
     figures = exchange.figures(choice["message"]["content"])

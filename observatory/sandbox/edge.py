@@ -1,4 +1,4 @@
-"""The outermost part of the sandbox: what holds for every request, whichever API it is for."""
+"""The sandbox's outermost middleware, which handles every request, whichever API it is for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from observatory.sandbox.web import Refused, plain_error
 
 
 class Edge:
-    """ASGI middleware for headers, foreign pages, and the end of the server.
+    """ASGI middleware: sets headers, refuses other origins, and ends open responses at shutdown.
 
     A page of another origin must not act through the operator's browser. Responses that are open
-    when the server stops, as those of chat pages are, end in order: the cancelled task would print
-    a traceback for each.
+    when the server stops, such as those of chat pages, are ended properly; otherwise each cancelled
+    task would print a traceback.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,7 +34,7 @@ class Edge:
         try:
             await self._app(scope, receive, outgoing)
         except asyncio.CancelledError:
-            # Nothing else may be waited for here: a second cancellation follows at once.
+            # Nothing else may be awaited here: a second cancellation follows at once.
             if not outgoing.has_started:
                 stopping = plain_error(Refused(503, "the sandbox is shutting down"))
                 await stopping(scope, receive, outgoing)
@@ -43,7 +43,7 @@ class Edge:
 
 
 class _Outgoing:
-    """Sends with the headers that every response has, and knows how far the response has come."""
+    """Wraps `send`: adds the headers of every response, and tracks whether it started and ended."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -61,6 +61,6 @@ class _Outgoing:
 
 
 def _is_cross_origin(headers: Headers) -> bool:
-    """Tell whether a browser sent this on behalf of a page from another host."""
+    """Return whether a browser sent this request for a page from another host."""
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")

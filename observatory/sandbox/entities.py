@@ -1,4 +1,4 @@
-"""Texts as Telegram takes them: counted in UTF-16 units, trimmed, with entities that fit.
+"""Telegram's rules for texts: lengths in UTF-16 units, trimming, and valid entities.
 
 Entities are the Bot API's dictionaries. Offsets and lengths are UTF-16 units everywhere.
 """
@@ -43,7 +43,7 @@ def utf16_length(text: str) -> int:
 
 
 def bot_commands(text: str) -> list[Json]:
-    """Return the entities of the /commands in a text; without them bots see no command."""
+    """Return the entities of the /commands in a text; bots recognize commands only by these."""
     return [
         {
             "type": "bot_command",
@@ -109,9 +109,9 @@ def _check_span(start: int, end: int, boundaries: set[int]) -> None:
 
 
 def _check_nesting(entities: list[Json]) -> None:
-    """Raise for entities that cross: one may contain another, or end before it begins.
+    """Raise for crossing entities: one must contain the other, or end before it begins.
 
-    Telegram splits crossing entities in silence; a stand-in is more useful when it says so.
+    Telegram splits crossing entities silently; a stand-in is more useful if it reports them.
     """
     ends: list[int] = []
     for entity in entities:

@@ -1,6 +1,6 @@
-"""One chat with a model, whichever vendor is asked: what was asked, what it costs, what goes back.
+"""One chat request to a model of any vendor: the request, its cost and the reply.
 
-Costs are exact: token estimate times the model's price in Decimal, a number only on the wire.
+Costs are exact: estimated tokens times the model's price, in Decimal; only responses have floats.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from observatory.sandbox.web import Json, json_response
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 258
-IMAGE_PARTS = ("image_url", "image")  # OpenRouter's and OpenAI's name for it, and Anthropic's
+IMAGE_PARTS = ("image_url", "image")  # of OpenRouter and OpenAI, and of Anthropic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What an answer took: tokens in and out, and the price in dollars of each."""
+    """Token counts of prompt and completion, and the price of each in dollars."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -33,13 +33,13 @@ class Figures:
 
     @property
     def total_usd(self) -> Decimal:
-        """The whole price."""
+        """The total price in dollars."""
         return sum(self.costs, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One valid request: who asks which model what."""
+    """One valid request: its number, key, model, messages and schema."""
 
     n: int
     key: str
@@ -47,10 +47,10 @@ class Exchange:
     messages: list[Json]
     schema: Json | None
     at: float
-    max_tokens: int | None = None  # the output limit that was asked for
+    max_tokens: int | None = None  # the requested output limit
 
     def fitted(self, text: str) -> tuple[str, bool]:
-        """Return as much of an answer as the limit allows, and whether that cuts it."""
+        """Return the answer, cut to the output limit, and whether it was cut."""
         if self.max_tokens is None or _text_tokens(text) <= self.max_tokens:
             return text, False
         return text[: self.max_tokens * CHARACTERS_PER_TOKEN], True
@@ -63,12 +63,12 @@ class Exchange:
 
     @property
     def is_corrected(self) -> bool:
-        """Whether the conversation holds an earlier answer or a second request."""
+        """Whether the conversation contains an earlier answer or a second user message."""
         roles = [message.get("role") for message in self.messages]
         return "assistant" in roles or roles.count("user") > 1
 
     def answer(self) -> str:
-        """Return the sound answer: by the schema, and quoting the member."""
+        """Return a valid answer: it follows the schema and quotes the member."""
         instructions = [text_of(one) for one in self.messages if one.get("role") == "system"]
         reading = read_message(
             self.prompt, instructions="".join(instructions), picture=picture_in(self.messages)
@@ -76,7 +76,7 @@ class Exchange:
         return answer(self.schema, reading, self.model.id)
 
     def answer_in_style(self) -> str:
-        """Return the answer as this model gives it: one takes no care with JSON at first."""
+        """Return the answer in the model's style; a careless model breaks JSON at its first try."""
         text = self.answer()
         is_careless = style_of(self.model.id).breaks_json and self.schema is not None
         if not is_careless or self.is_corrected:
@@ -84,7 +84,7 @@ class Exchange:
         return f"Sure, here it is:\n{text.removesuffix('}')},"
 
     def figures(self, text: str) -> Figures:
-        """Return what `text` takes as the answer."""
+        """Return tokens and costs of the request with `text` as the answer."""
         prompt_tokens, completion_tokens = _tokens(self.messages), _text_tokens(text)
         costs = self.model.cost_usd(
             prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, at=self.at
@@ -96,10 +96,10 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What goes back, what is billed for it, and what was generated.
+    """A response, the amount billed for it in dollars, and the record of its generation.
 
-    `generation` is what OpenRouter's `/generation` tells; of it the ledger needs `id`, `model`,
-    `tokens_prompt` and `tokens_completion`. `wire` goes out instead of `body` as JSON.
+    `generation` is the data of OpenRouter's `/generation`, of which the ledger needs `id`, `model`,
+    `tokens_prompt` and `tokens_completion`. `wire`, if set, is sent instead of `body` as JSON.
     """
 
     status: int
@@ -110,12 +110,12 @@ class Reply:
     wire: Response | None = None
 
     def answer(self) -> Response:
-        """Return what goes out."""
+        """Return the HTTP response to send."""
         return self.wire or json_response(self.body, status=self.status, headers=self.headers)
 
 
 def text_of(message: Json) -> str:
-    """Return the text parts of a message as one text."""
+    """Return the text of a message, its text parts joined by line breaks."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -124,13 +124,13 @@ def text_of(message: Json) -> str:
 
 
 def parts_of(message: Json) -> list[Json]:
-    """Return the parts of a message that comes in parts."""
+    """Return the parts of a message's content, or [] if the content is a text."""
     content = message.get("content")
     return content if isinstance(content, list) else []
 
 
 def picture_in(messages: list[Json]) -> str:
-    """Return what can be told of the first picture in the conversation, or nothing."""
+    """Describe the size of the first picture in the conversation; "" if none or unreadable."""
     for part in (part for message in messages for part in parts_of(message)):
         if part.get("type") in IMAGE_PARTS:
             url = (part.get("image_url") or {}).get("url", "")
@@ -141,7 +141,7 @@ def picture_in(messages: list[Json]) -> str:
 
 
 def images_in(messages: list[Json]) -> int:
-    """Return how many pictures the conversation holds."""
+    """Return how many pictures the conversation contains."""
     parts = [part for message in messages for part in parts_of(message)]
     return sum(part.get("type") in IMAGE_PARTS for part in parts)
 

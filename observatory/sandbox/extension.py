@@ -1,4 +1,4 @@
-"""What a caller can add to the sandbox from outside; the tests' addition makes things go wrong."""
+"""Hooks by which a caller extends the sandbox; the tests' extension makes things go wrong."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from observatory.sandbox.offers import Offers
 
 
 class WireFormat(Protocol):
-    """How one vendor words answers and errors."""
+    """The format of one vendor's answers and errors."""
 
     @property
     def name(self) -> str:
-        """The first part of the paths below which it answers."""
+        """The vendor's name, with which its paths begin."""
 
     def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response around an answer's text."""
+        """Return the full response with an answer's text."""
 
     def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return an error; `headers` among the details go to the HTTP headers."""
+        """Return an error response; `headers` in `details` become HTTP headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedModel:
-    """A model that is in no list: what it costs and can do, how it answers, and after how long."""
+    """A model that is in no list, with the function that answers and its delay in seconds."""
 
     model: Model
     answer: Callable[[Exchange], Reply]
@@ -42,7 +42,7 @@ class AddedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an added route can look at and change."""
+    """The parts of the sandbox that an added route can read and change."""
 
     chats: Chats
     ledger: Ledger
@@ -51,19 +51,19 @@ class Parts:
 
 
 class Extension:
-    """The usual addition: nothing."""
+    """The default extension, which adds nothing."""
 
     def model(self, vendor: WireFormat, model_id: str) -> AddedModel | None:
-        """Return the added model of that id, before the vendor's own are looked at."""
+        """Return the added model with this id, or None to use the vendor's own models."""
         return None
 
     def before_call(self, call: BotCall) -> None:
-        """See a call of the Bot API before it is answered; raise `Refused` to have it fail."""
+        """Inspect a Bot API call before it is answered; raise `Refused` to make it fail."""
 
     def after_call(self, call: BotCall, result: Any) -> Any:
-        """Return what a call of the Bot API is answered with, given what it came to."""
+        """Return the result to answer a Bot API call with, given its actual result."""
         return result
 
     def routes(self, parts: Parts) -> Sequence[BaseRoute]:
-        """Return routes of its own, which are tried first."""
+        """Return additional routes, which are tried before the sandbox's own."""
         return ()

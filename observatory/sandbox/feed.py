@@ -1,7 +1,7 @@
-"""What just happened, for open chat pages: a bounded log of events with cursors.
+"""The event feed of open chat pages: a bounded log of events with cursors.
 
-Readers keep a cursor instead of a queue, so a page that nobody looks at costs nothing, and a page
-that reconnects goes on where it was or is told to load afresh.
+Readers keep a cursor instead of having a queue, so an idle page costs nothing, and a page that
+reconnects continues from its cursor or gets a `reset` event to reload.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from observatory.sandbox.web import Json
 
 KEPT_EVENTS = 5000
-HEARTBEAT_S = 15.0  # below the 30 s and more after which proxies drop silent streams
+HEARTBEAT_S = 15.0  # proxies drop silent streams after 30 s or more
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event; `person_id` None is for everybody."""
+    """One event; with `person_id` None, it is for all pages."""
 
     n: int
     person_id: int | None
@@ -33,7 +33,7 @@ class Feed:
     """The log of events that pages follow."""
 
     def __init__(self) -> None:
-        self._boot = secrets.token_hex(4)  # ids of an earlier life must not be taken for ours
+        self._boot = secrets.token_hex(4)  # cursors from before a restart must not match
         self._entries: deque[Entry] = deque(maxlen=KEPT_EVENTS)
         self._last = 0
         self._waiting: set[asyncio.Future[None]] = set()
@@ -44,7 +44,7 @@ class Feed:
         return f"{self._boot}-{self._last}"
 
     def publish(self, name: str, value: Json, *, person_id: int | None) -> None:
-        """Add an event and wake who waits for it."""
+        """Add an event and wake the waiting readers."""
         self._last += 1
         self._entries.append(Entry(self._last, person_id, name, value))
         for waiter in self._waiting:
@@ -53,7 +53,10 @@ class Feed:
         self._waiting.clear()
 
     async def follow(self, person_id: int, cursor: str | None) -> AsyncGenerator[bytes, None]:
-        """Yield this person's events after `cursor`; an unknown cursor yields `reset` first."""
+        """Yield this person's events after `cursor`, None for now; if it is unknown, `reset` first.
+
+        Events are server-sent events as bytes; a comment is the heartbeat.
+        """
         seen = self._last if cursor is None else self._position(cursor)
         yield b"retry: 1000\n\n"
         while True:

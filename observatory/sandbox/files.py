@@ -17,7 +17,7 @@ JOURNALED_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """One file; `path` is what the Bot API's download address ends with."""
+    """One file; `path` is the end of its Bot API download URL."""
 
     file_id: str
     path: str
@@ -27,11 +27,11 @@ class StoredFile:
 
     @property
     def unique_id(self) -> str:
-        """The id that stays the same for equal contents."""
+        """The id that is the same for all files with equal contents."""
         return hashlib.sha256(self.data).hexdigest()[:16]
 
     def as_record(self) -> Json:
-        """Return the line of the journal."""
+        """Return the file's journal record."""
         return {
             "kind": "file",
             "file_id": self.file_id,
@@ -43,7 +43,7 @@ class StoredFile:
 
 
 class Files:
-    """All files by id; the oldest go when memory is short."""
+    """All files by id; beyond `KEPT_BYTES`, the oldest are dropped."""
 
     def __init__(self, *, journal: Journal) -> None:
         self._journal = journal
@@ -52,7 +52,7 @@ class Files:
         self._last = 0
 
     def add(self, *, data: bytes, name: str, mime_type: str, folder: str) -> StoredFile:
-        """Keep a file and return it with its id."""
+        """Store a file and return it with its new id."""
         suffix = mimetypes.guess_extension(mime_type) or ".bin"
         self._last += 1
         digest = hashlib.sha256(data).hexdigest()[:20]
@@ -69,7 +69,7 @@ class Files:
         return file
 
     def restore(self, record: Json) -> None:
-        """Take back a file from the journal; numbers go on from its own."""
+        """Restore a file from its journal record; numbering continues after it."""
         self._last = max(self._last, int(record["file_id"][7:13]))
         self._keep(
             StoredFile(
@@ -82,11 +82,11 @@ class Files:
         )
 
     def get(self, file_id: str) -> StoredFile | None:
-        """Return the file with this id."""
+        """Return the file with this id, or None."""
         return self._by_id.get(file_id)
 
     def at(self, path: str) -> StoredFile | None:
-        """Return the file with this download path."""
+        """Return the file with this download path, or None."""
         return next((file for file in self._by_id.values() if file.path == path), None)
 
     def _keep(self, file: StoredFile) -> None:

@@ -1,7 +1,7 @@
-"""The sandbox's memory between two lives: an append-only file of JSON lines.
+"""The sandbox's memory across restarts: an append-only file of JSON lines.
 
-What the lines mean is up to `chats.py`. Whatever looks like an API key or a bot token is blotted
-out on its way into the file, character by character, so that entity offsets stay right.
+`state.py` defines what the records mean. Text that looks like an API key or a bot token is written
+as asterisks, one per character, so that entity offsets stay right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECRET = re.compile(r"\bsk-[A-Za-z0-9_-]{12,}|\b\d{6,}:[A-Za-z0-9_-]{30,}")
 
 
 class Journal:
-    """Records written one a line; without a path it remembers nothing."""
+    """Reads and writes records, one per line; without a path, it stores nothing."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class Journal:
             _end_torn_line(path)
 
     def read(self) -> Iterator[Json]:
-        """Yield the records of earlier lives; a line torn by a kill is skipped."""
+        """Yield the stored records; a line cut off by a kill is skipped."""
         if self._path is None or not self._path.exists():
             return
         with self._path.open(encoding="utf-8", errors="replace") as lines:
@@ -40,7 +40,7 @@ class Journal:
                     yield record
 
     def write(self, record: Json) -> None:
-        """Append one record and hand it to the operating system at once."""
+        """Append one record and flush it to the operating system at once."""
         if self._path is None:
             return
         with self._path.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Inline keyboards as Telegram checks them."""
+"""Validates inline keyboards like Telegram."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_BUTTONS = 100
 
 
 def checked_keyboard(markup: Json) -> Json | None:
-    """Return the inline keyboard that a message keeps, or None for an empty one.
+    """Return the inline keyboard without empty rows, or None if it is absent or empty.
 
     Raises:
-        Refused: a button is malformed.
+        Refused: a row or button is malformed, or there are too many buttons.
     """
     rows = markup.get("inline_keyboard")
     if rows is None:

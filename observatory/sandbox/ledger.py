@@ -1,7 +1,7 @@
-"""What the model provider saw: every call, kept before it is answered, with the key that paid.
+"""The ledger of model calls: each call with the key that paid, recorded before it is answered.
 
-The tests' oracle for "which key paid for which step". Nothing of it is written to disk; keys leave
-this module whole only through `GET /ledger`, the page gets fingerprints.
+It is the tests' oracle for "which key paid for which step". It is never written to disk. Full keys
+leave this module only through `GET /ledger`; the page gets fingerprints.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from observatory.sandbox.feed import Feed
 from observatory.sandbox.web import Clock, Json
 
 KEPT_CALLS = 50_000
-KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, never their figures
+KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, but keep their figures
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One chat with a model; the path tells whose model it is.
+    """One chat request to a model; `path` identifies the vendor.
 
-    `status` is None until the chat is answered, and 499 if it never was.
+    `status` is None until the request is answered, and 499 if it was cancelled before.
     """
 
     n: int
@@ -45,11 +45,11 @@ class Call:
     generation: Json | None = None
 
     def as_payload(self) -> Json:
-        """Return the line of `GET /ledger`."""
+        """Return the call's entry in `GET /ledger`."""
         return {name: getattr(self, name) for name in LINE}
 
     def for_page(self) -> Json:
-        """Return what the chat page may show: no key, no prompt."""
+        """Return the call for the chat page: with the key's fingerprint, without key and prompt."""
         shown = {name: getattr(self, name) for name in LINE if name not in ("key", "messages")}
         return shown | {"fingerprint": fingerprint(self.key), "key_name": key_name(self.key)}
 
@@ -59,12 +59,12 @@ LINE = tuple(field.name for field in fields(Call) if field.name != "generation")
 
 
 def fingerprint(key: str) -> str:
-    """Return the last four characters of a key, nothing of a short one."""
+    """Return an ellipsis and the last four characters of a key; "no key" for a short one."""
     return f"…{key[-4:]}" if len(key) >= 16 else "no key"
 
 
 def key_name(key: str) -> str:
-    """Return whose key it is, for the sandbox's own keys; of any other its fingerprint."""
+    """Return the owner of one of the sandbox's own keys, such as "Team key"; else a fingerprint."""
     found = OWN_KEY.search(key)
     if found is None:
         return fingerprint(key)
@@ -72,7 +72,7 @@ def key_name(key: str) -> str:
 
 
 def _conversation(body: Json) -> Any:
-    """Return the messages, with a system prompt that stands apart in front, as Anthropic has it."""
+    """Return the messages; Anthropic's separate system prompt becomes the first one."""
     system, messages = body.get("system"), body.get("messages")
     if not system or not isinstance(messages, list):
         return messages
@@ -80,7 +80,7 @@ def _conversation(body: Json) -> Any:
 
 
 class Ledger:
-    """The calls of this life of the sandbox, newest last."""
+    """The calls since the sandbox started, newest last."""
 
     def __init__(self, *, feed: Feed, clock: Clock) -> None:
         self._feed = feed
@@ -95,7 +95,7 @@ class Ledger:
     def open(
         self, *, path: str, key: str, headers: Mapping[str, str], body: Json, size: int
     ) -> Call:
-        """Note a request of `size` bytes before anybody answers it."""
+        """Record a request of `size` bytes before it is answered."""
         self._last += 1
         model = body.get("model")
         call = Call(
@@ -116,7 +116,7 @@ class Ledger:
         return call
 
     def close(self, call: Call, *, status: int, billed: Decimal, generation: Json | None) -> None:
-        """Note how a call was answered and what was billed for it."""
+        """Record how a call was answered and the dollars billed for it."""
         call.status = status
         call.cost_usd = f"{billed:f}"
         if generation is not None:
@@ -137,7 +137,7 @@ class Ledger:
         return list(self._calls)[-count:]
 
     def clear(self) -> None:
-        """Forget all calls; numbers go on growing."""
+        """Delete all calls; the numbering of calls continues."""
         self._calls.clear()
         self._by_generation.clear()
         self._prompts.clear()
@@ -146,7 +146,7 @@ class Ledger:
         self._feed.publish("calls_cleared", {}, person_id=None)
 
     def generation(self, generation_id: str, *, key: str) -> Json | None:
-        """Return what `/generation` tells about a call, to the key that made it."""
+        """Return the data of `/generation` for a call; None unless `key` made the call."""
         call = self._by_generation.get(generation_id)
         return call.generation if call and call.key == key else None
 

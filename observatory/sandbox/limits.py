@@ -1,4 +1,4 @@
-"""Telegram's rate limit, which keeps a bot from sending too much."""
+"""Telegram's rate limit on a bot's sends and edits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections import defaultdict, deque
 
 from observatory.sandbox.web import Clock, Refused
 
-OVERALL_LIMIT = (30, 1.0)  # in all chats together
-PRIVATE_LIMIT = (20, 10.0)  # sends and edits, in so many seconds
+OVERALL_LIMIT = (30, 1.0)  # calls and seconds, for all chats together
+PRIVATE_LIMIT = (20, 10.0)  # calls and seconds, per chat
 GROUP_LIMIT = (20, 60.0)
 HOLD_S = 3
 
 
 class RateLimit:
-    """Sends and edits together: bursts pass, a flood puts the chat on hold.
+    """Limits sends and edits: bursts pass, a flood puts the chat on hold for `HOLD_S` seconds.
 
-    What all chats together may have is refused call by call. Counted is every call, refused or not.
+    Above the limit for all chats together, single calls are refused, and no chat is put on hold.
+    Toward that limit, every call counts, refused or not.
     """
 
     def __init__(self, *, clock: Clock) -> None:
@@ -32,7 +33,7 @@ class RateLimit:
         """Count one send to this chat.
 
         Raises:
-            Refused: the chat is on hold, or there were too many to all chats.
+            Refused: the chat is on hold, or there were too many sends to all chats.
         """
         now = self._clock()
         in_a_second = self._count(now)
@@ -53,7 +54,7 @@ class RateLimit:
         recent.append(now)
 
     def _count(self, now: float) -> int:
-        """Count a call, and return how many there were in the second before it, itself included."""
+        """Count a call; return the number of calls in the last second, this one included."""
         while self._of_all and self._of_all[0] <= now - OVERALL_LIMIT[1]:
             self._of_all.popleft()
         self._of_all.append(now)

@@ -1,4 +1,4 @@
-"""Anthropic's wire format: what requests to `/v1/messages` must hold, its answers and errors."""
+"""Anthropic's wire format: validation of requests to `/v1/messages`, answers and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ERROR_TYPES = {
 
 
 def failure(status: int, text: str, **details: Any) -> Reply:
-    """Return Anthropic's error; `headers` among the keywords go to the HTTP headers."""
+    """Return Anthropic's error response; `headers` in `details` become HTTP headers."""
     headers = details.pop("headers", {})
     request_id = _new_id("req")
     usual = {"type": ERROR_TYPES.get(status, "api_error"), "message": text}
@@ -39,7 +39,7 @@ def failure(status: int, text: str, **details: Any) -> Reply:
 
 
 def written(exchange: Exchange, text: str) -> Reply:
-    """Return the full response around an answer's text; no text, no content block."""
+    """Return the full response with an answer's text; an empty text gives no content block."""
     text, is_cut = exchange.fitted(text)
     figures = exchange.figures(text)
     message_id = f"msg_{exchange.n:024d}"
@@ -68,7 +68,7 @@ def written(exchange: Exchange, text: str) -> Reply:
 
 
 def conversation(body: Json) -> list[Json]:
-    """Return the messages, the system prompt in front.
+    """Return the messages, with the system prompt as the first one.
 
     Raises:
         Refused: something is missing or malformed.
@@ -88,10 +88,10 @@ def conversation(body: Json) -> list[Json]:
 
 
 def wanted_schema(body: Json) -> Json | None:
-    """Return the schema of the structured output that is asked for.
+    """Return the schema of the requested structured output, or None.
 
     Raises:
-        Refused: a malformed format, or a schema that Anthropic cannot hold a model to.
+        Refused: the format is malformed, or Anthropic cannot enforce the schema.
     """
     config = body.get("output_config") or {}
     described = config.get("format") if isinstance(config, dict) else {}

@@ -1,4 +1,4 @@
-"""Which models the stand-in for OpenRouter offers at the moment, and at which prices."""
+"""The models that OpenRouter's stand-in currently offers, and their prices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from observatory.sandbox.web import Clock, Json, Refused
 
 
 class Offers:
-    """The catalogue without what was withdrawn."""
+    """The catalog without withdrawn models, at current prices."""
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
@@ -17,7 +17,7 @@ class Offers:
         self.prices: dict[str, dict[str, str]] = {}
 
     def priced(self, model: Model) -> Model:
-        """Return the model at the price that it has now."""
+        """Return the model with its current prices."""
         changed = self.prices.get(model.id, {})
         return replace(
             model,
@@ -35,12 +35,12 @@ class Offers:
         ]
 
     def described(self, model_id: str) -> Json:
-        """Return one entry; aliases and variants resolve to what stands behind them."""
+        """Return one entry of `/models`; aliases and variants resolve to their model."""
         model = BY_ID[self._found(model_id).served_as]
         return self.priced(model).as_payload(at=self._clock())
 
     def endpoints(self, model_id: str) -> Json:
-        """Return who serves a model."""
+        """Return the data of `/models/{id}/endpoints`: the providers that serve the model."""
         return self._found(model_id).as_endpoints()
 
     def check(self, model: Model) -> None:

@@ -1,6 +1,6 @@
-"""The stand-in for OpenAI's own API: chat completions and models, without a word about cost.
+"""The stand-in for OpenAI's own API: chat completions and models; it reports no costs.
 
-Other vendors that speak like it have one each, at an address and with keys of their own.
+Each other vendor with a compatible API has its own instance, with its own path and keys.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REASONING_MODELS = ("gpt-5-mini", "o4-mini")
 
 
 class OpenAi(Vendor):
-    """What answers below `/openai/v1`, or below another vendor's name."""
+    """The API below `/openai/v1`, or below another vendor's name."""
 
     written = staticmethod(chat_api.written)
     failure = staticmethod(chat_api.failure)
@@ -36,7 +36,7 @@ class OpenAi(Vendor):
         self._keys = re.compile(keys)
 
     def routes(self) -> list[BaseRoute]:
-        """Return the list of models."""
+        """Return the route that lists the models."""
         return [Route("/models", self.list_models)]
 
     def key(self, request: Request) -> str:
@@ -44,17 +44,17 @@ class OpenAi(Vendor):
         return bearer(request)
 
     def admit(self, request: Request, body: Json) -> None:
-        """Raise the 401 for a bad key, the 429 for one without credit."""
+        """Raise the 401 for a bad key, the 429 for a key without credit."""
         _check_key(bearer(request), self._keys)
         if "nocredit" in bearer(request):
             raise Refused(429, QUOTA, type="insufficient_quota", code="insufficient_quota")
 
     def model(self, model_id: object) -> Model:
-        """Return the model, asked for with or without its date."""
+        """Return the model with this id, dated or undated; other vendors accept any id."""
         if not isinstance(model_id, str) or not model_id:
             raise Refused(400, "you must provide a model parameter")
         model = find_listed(OPENAI_MODELS, model_id)
-        if model is None and self.name != "openai":  # whose models are not known here
+        if model is None and self.name != "openai":  # its models are unknown here
             return replace(OPENAI_MODELS[0], id=model_id, alias_target=None)
         if model is None:
             raise Refused(
@@ -65,7 +65,7 @@ class OpenAi(Vendor):
         return model
 
     def asked(self, body: Json, model: Model) -> Asked:
-        """Return what is asked."""
+        """Return the request's messages and schema; raise `Refused` if they are invalid."""
         if model.id in REASONING_MODELS:
             _check_reasoning_parameters(body)
         messages, schema = requested_messages(body), requested_schema(body)
@@ -74,7 +74,7 @@ class OpenAi(Vendor):
         return Asked(messages=messages, schema=schema)
 
     async def list_models(self, request: Request) -> Response:
-        """List the models: the call that validates keys."""
+        """List the models; clients use this call to validate keys."""
         _check_key(bearer(request), self._keys)
         ids = [model_id for model in OPENAI_MODELS for model_id in (model.id, model.served_as)]
         listed = [
@@ -116,7 +116,7 @@ def _check_reasoning_parameters(body: Json) -> None:
 
 
 def _check_strict(response_format: Json, schema: Json) -> None:
-    """Raise the 400 for a schema that strict mode does not take."""
+    """Raise the 400 for a schema that strict mode does not accept."""
     described = response_format.get("json_schema", {})
     if described.get("strict") is not True:
         return

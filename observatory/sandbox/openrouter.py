@@ -1,6 +1,7 @@
-"""The stand-in for OpenRouter: keys, models, completions and what they cost.
+"""The stand-in for OpenRouter: keys, models, completions and their costs.
 
-Refuses what the real one refuses, in its words; then lets the requested model answer, or misbehave.
+It refuses what OpenRouter refuses, in the same words; otherwise the requested model answers, or
+misbehaves.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FREE_LIMIT_USD = 100
 
 
 class OpenRouter(Vendor):
-    """What answers below `/openrouter/api/v1`."""
+    """The API below `/openrouter/api/v1`."""
 
     name = "openrouter"
     root = "/openrouter/api/v1"
@@ -45,7 +46,7 @@ class OpenRouter(Vendor):
         self._offers = offers
 
     def routes(self) -> list[BaseRoute]:
-        """Return the catalogue, keys and generations."""
+        """Return the routes of the catalog, of keys and of generations."""
         return [
             Route("/models", self.list_models),
             Route("/models/{model_id:path}/endpoints", self.list_endpoints),
@@ -59,19 +60,19 @@ class OpenRouter(Vendor):
         return bearer(request)
 
     def admit(self, request: Request, body: Json) -> None:
-        """Raise the 401 for a bad key, the 402 for one without credit."""
+        """Raise the 401 for a bad key, the 402 for a key without enough credit."""
         if "nocredit" in self._checked(request):
             raise Refused(402, "Insufficient credits. Add more and try again.")
         check_credit(bearer(request), body)
 
     def model(self, model_id: object) -> Model:
-        """Return the model of the catalogue."""
+        """Return the catalog's model at its current price; raise `Refused` if it isn't offered."""
         model = requested_model(model_id)
         self._offers.check(model)
         return self._offers.priced(model)
 
     def asked(self, body: Json, model: Model) -> Asked:
-        """Return what is asked; a model without structured outputs never sees the schema."""
+        """Return messages and schema; a model without structured outputs gets no schema."""
         messages, schema = requested_messages(body), requested_schema(body)
         check_fit(model, messages, body)
         check_price(model, body)
@@ -79,27 +80,27 @@ class OpenRouter(Vendor):
         return Asked(messages=messages, schema=schema if can_follow else None)
 
     async def list_models(self, request: Request) -> Response:
-        """List the catalogue; needs no key."""
+        """List the catalog; needs no key."""
         listed = self._offers.listed()
         return json_response({"data": listed, "total_count": len(listed), "links": {"next": None}})
 
     async def list_endpoints(self, request: Request) -> Response:
-        """List who serves one model; needs no key."""
+        """List the providers that serve one model; needs no key."""
         return json_response({"data": self._offers.endpoints(request.path_params["model_id"])})
 
     async def show_model(self, request: Request) -> Response:
-        """Show one model; aliases and variants resolve to what stands behind them."""
+        """Show one model; aliases and variants resolve to their model."""
         return json_response({"data": self._offers.described(request.path_params["model_id"])})
 
     async def show_key(self, request: Request) -> Response:
-        """Describe the key that asks: the call that validates keys."""
+        """Describe the request's key; clients use this call to validate keys."""
         key = self._checked(request)
         used = float(self._ledger.spent(key))
         limit = 0 if "nocredit" in key else FREE_LIMIT_USD
         return json_response({"data": _key_facts(key, used, limit)})
 
     async def show_generation(self, request: Request) -> Response:
-        """Tell what one earlier answer cost, to the key that paid for it."""
+        """Show the cost of an earlier answer, only to the key that paid for it."""
         key = self._checked(request)
         generation_id = request.query_params.get("id", "")
         found = self._ledger.generation(generation_id, key=key)

@@ -1,4 +1,4 @@
-"""The people of the sandbox, as Telegram's users and private chats."""
+"""The people and groups of the sandbox, as Telegram's users and chats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_NAME = 64
 
 @dataclass(slots=True, kw_only=True)
 class Person:
-    """Somebody who can write to the bot; the note is for whoever plays them."""
+    """A person who can write to the bot, or a group; the note is for the user who plays them."""
 
     id: int
     first_name: str
@@ -19,7 +19,7 @@ class Person:
     username: str
     note: str
     is_blocking: bool = False
-    is_group: bool = False  # not somebody but a group, of this first name; ids below zero
+    is_group: bool = False  # a group, titled with `first_name`; its id is negative
     moved_to: int = 0  # the supergroup that a group was upgraded to
 
     def as_user(self) -> Json:
@@ -27,13 +27,13 @@ class Person:
         return {"id": self.id, "is_bot": False} | self._names() | {"language_code": "en"}
 
     def as_chat(self) -> Json:
-        """Return Telegram's Chat: a private one, or a group's."""
+        """Return Telegram's Chat: a private chat or a group."""
         if self.is_group:
             return {"id": self.id, "type": "supergroup", "title": self.first_name}
         return {"id": self.id, "type": "private"} | self._names()
 
     def as_record(self) -> Json:
-        """Return the line of the journal."""
+        """Return the person's journal record."""
         return {"kind": "person"} | asdict(self)
 
     def _names(self) -> Json:
@@ -46,7 +46,7 @@ class Person:
 
 
 def first_people() -> list[Person]:
-    """Return those who are there from the start."""
+    """Return the people who exist from the start."""
     return [
         Person(
             id=1001,
@@ -61,10 +61,10 @@ def first_people() -> list[Person]:
 
 
 def person_from(fields: Json, person_id: int) -> Person:
-    """Return the person that the page asks to add.
+    """Return a new person with the fields that the page sent.
 
     Raises:
-        Refused: a name is missing, too long or no text.
+        Refused: a name is missing, too long or not a text.
     """
     names: dict[str, str] = {}
     for name in ("first_name", "last_name", "username", "note"):

@@ -1,8 +1,8 @@
-"""What a sales coach would say, by the name of the field that asks for it.
+"""The texts of the sandbox's answers, by field name, in the words of a sales coach.
 
-Deterministic text for `answers.py`, out of `phrases.json`: the same message gives a model the same
-words. Templates may use `{quote}`, `{role}`, `{company}` and `{worry}`, which are read out of the
-member's message.
+The texts are deterministic and come from `phrases.json`: the same message gives a model the same
+words. Templates may use `{quote}`, `{role}`, `{company}` and `{worry}`, which are extracted from
+the member's message. `answers.py` uses this module.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ WORRY = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a quick look at the member's message finds."""
+    """Facts extracted from the member's message by simple patterns."""
 
     quote: str
     role: str
     company: str
     worry: str
-    wants_less: bool = False  # asked for a shorter answer
-    picture: str = ""  # what is known of the picture, if there is one
+    wants_less: bool = False  # the member asked for a shorter answer
+    picture: str = ""  # a description of the picture, if there is one
 
 
 def read_message(prompt: str, *, instructions: str = "", picture: str = "") -> Reading:
-    """Return the quote and facts of the member's message inside a user prompt.
+    """Return the quote and facts in the member's message, which is inside a user prompt.
 
-    A task that goes with the message ends the instructions.
+    A task for the message, if there is one, is at the end of the instructions, after `<task>`.
     """
     task = instructions.rpartition("<task>")[2] if "<task>" in instructions else ""
     noted = PICTURE.search(prompt)
@@ -66,7 +66,7 @@ def read_message(prompt: str, *, instructions: str = "", picture: str = "") -> R
 
 
 def shorten(text: str, length: int) -> str:
-    """Return at most `length` characters of `text`, cut at a word boundary where there is one."""
+    """Return at most `length` characters of `text`, cut at a word boundary if there is one."""
     if len(text) <= length:
         return text
     return text[: length + 1].rsplit(" ", 1)[0][:length].rstrip()
@@ -103,7 +103,7 @@ def phrase(name: str, hint: str, index: int, reading: Reading, style: Style) -> 
 
 
 def learnt(reading: Reading) -> list[Json]:
-    """Return what is worth remembering of the member who wrote this."""
+    """Return the facts worth remembering about the member who wrote the message."""
     if reading.company == "their company":
         return [{"text": "Wants drafts that are ready to send", "kind": "style"}]
     text = "Sells to a {company}; speaks with its {role}, who cares about {worry}"
@@ -111,7 +111,7 @@ def learnt(reading: Reading) -> list[Json]:
 
 
 def plain_answer(reading: Reading, style: Style) -> str:
-    """Return what a model says when no schema was asked for."""
+    """Return an answer in prose, for requests without a schema."""
     sentences = (
         "On “{quote}”: take {worry} as a sign of interest.",
         "Ask what it cost them last time, and put a figure on it together.",
@@ -122,7 +122,7 @@ def plain_answer(reading: Reading, style: Style) -> str:
 
 
 def _filled(template: str, reading: Reading) -> str:
-    # Not str.format, and in one pass: members write braces too.
+    # In one pass and not by str.format, because members' texts may contain braces.
     return SLOT.sub(lambda slot: getattr(reading, slot[1]), template)
 
 

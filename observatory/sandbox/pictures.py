@@ -1,4 +1,4 @@
-"""What the sandbox can tell of a picture without decoding it: its size and its kind."""
+"""Reads a picture's size and media type without decoding the picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 
 
 def picture_type(data: bytes) -> str:
-    """Return the media type that a picture's first bytes give away."""
+    """Return a picture's media type by its first bytes: JPEG, PNG, or else WebP."""
     if data[:2] == b"\xff\xd8":
         return "image/jpeg"
     return "image/png" if data[:4] == b"\x89PNG" else "image/webp"

@@ -1,7 +1,7 @@
-"""What the sandbox's Telegram consists of, as a fold over records.
+"""The state of the sandbox's Telegram, built by applying records.
 
 Every change is one record: applied at once, written to the journal, and applied again after a
-restart. What a record means is said here once, so memory and journal cannot drift apart.
+restart. The same code applies it both times, so memory and journal cannot drift apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Chat:
-    """One private chat, or a group."""
+    """One private chat or group, with its messages by id."""
 
     person: Person
     messages: dict[int, Json] = field(default_factory=dict)
@@ -29,12 +29,12 @@ class Chat:
 
     @property
     def id(self) -> int:
-        """A private chat has its person's id."""
+        """The chat's id, which is its person's or group's."""
         return self.person.id
 
 
 class State:
-    """Chats, files, updates and commands."""
+    """All chats, files, updates and commands of the sandbox."""
 
     def __init__(self, *, journal: Journal, clock: Clock) -> None:
         self._journal = journal
@@ -56,11 +56,11 @@ class State:
         self._restore()
 
     def next_message_id(self, chat: Chat) -> int:
-        """Return a new message's id: private chats share one counter, each group has its own."""
+        """Return the id for a new message: private chats share a counter, groups have their own."""
         return (chat.last_message_id if chat.id < 0 else self._last_private_id) + 1
 
     def change(self, record: Json) -> None:
-        """Apply a record and remember it."""
+        """Apply a record and write it to the journal."""
         self._appliers[record["kind"]](record)
         self._journal.write(record)
 

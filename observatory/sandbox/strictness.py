@@ -1,7 +1,6 @@
-"""What Anthropic and OpenAI demand of a schema before a model is held to it.
+"""Finds flaws for which Anthropic and OpenAI reject a JSON schema for structured outputs.
 
-The vendors' documentation lists more; these are the demands that a schema straight out of pydantic
-fails.
+The vendors document more rules; these are the ones that a schema straight from pydantic breaks.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ LENGTHS = ("minLength", "maxLength")
 
 
 def open_object(schema: Json) -> str | None:
-    """Return the title of an object that does not forbid further keys."""
+    """Return the title of the first object that allows additional keys, or None."""
     for part in _parts(schema):
         if part.get("type") == "object" and part.get("additionalProperties") is not False:
             return _title(part)
@@ -26,7 +25,7 @@ def open_object(schema: Json) -> str | None:
 
 
 def optional_property(schema: Json) -> str | None:
-    """Return a property that an object has and does not require."""
+    """Return the name of the first property that its object does not require, or None."""
     for part in _parts(schema):
         required = part.get("required", ())
         for name in part.get("properties", {}):
@@ -36,14 +35,14 @@ def optional_property(schema: Json) -> str | None:
 
 
 def constraint(schema: Json) -> str | None:
-    """Return a bound of a number or of a text's length."""
+    """Return the name of the first bound on a number or on a text's length, or None."""
     return next(
         (name for part in _parts(schema) for name in (*BOUNDS, *LENGTHS) if name in part), None
     )
 
 
 def _parts(schema: Any) -> Iterator[Json]:
-    """Yield the schema and all that are written inside it."""
+    """Yield the schema and all schemas nested in it."""
     if not isinstance(schema, dict):
         return
     yield schema

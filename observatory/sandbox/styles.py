@@ -1,4 +1,4 @@
-"""How the sandbox's models differ from one another: in length, in tone, in pace, and in care."""
+"""The answering styles of the sandbox's models: length, tone, pace, and care with JSON."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """One way to answer; `pace` is a factor of the sandbox's pause before each answer."""
+    """One way to answer; `pace` multiplies the sandbox's latency before each answer."""
 
-    sentences: int = 9  # of a text, at most
-    items: int = 3  # of a list, at most
+    sentences: int = 9  # at most, per text
+    items: int = 3  # at most, per list
     opening: str = ""
     pace: float = 1.0
     breaks_json: bool = False
 
 
 PLAIN = Style()
-# The first whose name is in the model's id.
+# By a part of the model's id; the first match counts.
 STYLES = {
     "opus": Style(opening="Let us take this step by step. ", pace=2.5),
     "haiku": Style(sentences=2, items=2, opening="The short version. ", pace=0.4),
@@ -34,5 +34,5 @@ STYLES = {
 
 
 def style_of(model_id: str) -> Style:
-    """Return how this model answers."""
+    """Return the style of this model."""
     return next((style for name, style in STYLES.items() if name in model_id), PLAIN)

@@ -1,6 +1,6 @@
-"""The stand-in for Telegram's Bot API: tokens, updates, and the methods that are not messages.
+"""The stand-in for Telegram's Bot API: tokens, updates, and all methods except those on messages.
 
-Answers as the real server does, errors included. Methods around messages: `bot_messages.py`.
+It answers like the real server, errors included. The methods on messages are in `bot_messages.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BotApi:
         self._methods = {name.lower(): (name, method) for name, method in every.items()}
 
     def app(self) -> Starlette:
-        """Return what answers below `/telegram`."""
+        """Return the app with these routes."""
         routes = [
             Route("/bot{token}/{method}", self.call, methods=["GET", "POST"]),
             Route("/file/bot{token}/{path:path}", self.download),

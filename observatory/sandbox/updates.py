@@ -1,7 +1,7 @@
-"""Updates on their way to the bots: a queue with Telegram's rules of acknowledgement.
+"""The queue of updates for the bots, with Telegram's acknowledgement rules.
 
-One list for all bots, since a sandbox normally has one; each bot has its own mark below which
-everything is forgotten.
+All bots share one queue, because a sandbox normally has one bot. Each bot has its own id below
+which all updates are acknowledged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_LIFETIME_S = 86_400
 CALLBACK_LIFETIME_S = 150
-EAGER_REPEAT_S = 0.5  # the same offset again this soon gets one update only
+EAGER_REPEAT_S = 0.5  # a repeated offset within this time gets only one update
 MAX_TIMEOUT_S = 50
 KINDS_ON_REQUEST = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
 CONFLICT_POLLER = (
@@ -35,7 +35,7 @@ CONFLICT_WEBHOOK = (
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One update and the moment after which nobody gets it any more."""
+    """One update, and the time after which it is no longer delivered."""
 
     update_id: int
     kind: str
@@ -43,7 +43,7 @@ class Queued:
     expires_at: float
 
     def as_record(self) -> Json:
-        """Return the line of the journal."""
+        """Return the update's journal record."""
         return {
             "kind": "update",
             "update_id": self.update_id,
@@ -55,7 +55,7 @@ class Queued:
 
 @dataclass(slots=True)
 class Mailbox:
-    """What one bot has acknowledged and how it wants its updates."""
+    """What one bot has acknowledged, and how it receives its updates."""
 
     acknowledged_below: int = 0
     allowed: frozenset[str] | None = None
@@ -78,15 +78,15 @@ class Updates:
 
     @property
     def last_id(self) -> int:
-        """The newest update id ever given out."""
+        """The highest update id assigned so far."""
         return self._last
 
     def mailbox(self, bot_id: int) -> Mailbox:
-        """Return the bot's mailbox, made on its first visit."""
+        """Return the bot's mailbox, created on first use."""
         return self.mailboxes.setdefault(bot_id, Mailbox())
 
     def add(self, kind: str, payload: Json, *, lifetime_s: float) -> Queued:
-        """Queue an update for every bot and wake the waiting ones."""
+        """Queue an update for every bot and wake the waiting bots that want it."""
         queued = Queued(self._last + 1, kind, payload, self._clock() + lifetime_s)
         self._keep(queued)
         self._journal.write(queued.as_record())
@@ -96,7 +96,7 @@ class Updates:
         return queued
 
     def restore(self, record: Json) -> None:
-        """Take back an update from the journal."""
+        """Restore an update from its journal record."""
         self._keep(
             Queued(
                 record["update_id"], record["update_kind"], record["payload"], record["expires_at"]
@@ -104,17 +104,17 @@ class Updates:
         )
 
     def restore_acknowledgement(self, record: Json) -> None:
-        """Take back from the journal how far a bot has acknowledged, and how far ids have come."""
+        """Restore a bot's acknowledgement from its journal record; update ids continue after it."""
         self._last = max(self._last, record["below"] - 1)
         self.mailbox(record["bot_id"]).acknowledged_below = record["below"]
 
     def asker(self, query_id: str) -> int | None:
-        """Return who pressed the button behind a callback query, while it can be answered."""
+        """Return the id of the person behind a callback query; None if unknown or expired."""
         person_id, expires_at = self._queries.get(query_id, (None, 0.0))
         return person_id if expires_at > self._clock() else None
 
     def pending(self, bot_id: int) -> Iterator[Queued]:
-        """Yield what this bot has not acknowledged, oldest first."""
+        """Yield the updates that this bot wants and has not acknowledged, oldest first."""
         now, mailbox = self._clock(), self.mailbox(bot_id)
         for queued in self._queue:
             is_open = queued.update_id >= mailbox.acknowledged_below and queued.expires_at > now
@@ -122,10 +122,10 @@ class Updates:
                 yield queued
 
     async def poll(self, bot_id: int, *, offset: int, limit: int, timeout_s: int) -> list[Json]:
-        """Return up to `limit` updates from `offset` on, waiting for the first one.
+        """Return up to `limit` updates from `offset` on; wait up to `timeout_s` for the first one.
 
         Raises:
-            Refused: a webhook is set, or another poller came while this one waited.
+            Refused: a webhook is set, or another poller or a webhook came while this one waited.
         """
         mailbox = self.mailbox(bot_id)
         if mailbox.webhook:
@@ -141,13 +141,13 @@ class Updates:
         return [{"update_id": queued.update_id, queued.kind: queued.payload} for queued in batch]
 
     def interrupt(self, bot_id: int, reason: str) -> None:
-        """End the bot's long poll with a conflict."""
+        """End the bot's waiting long poll with a 409; `reason` is the text of the error."""
         poll = self.mailbox(bot_id).poll
         if poll and not poll.done():
             poll.set_result(reason)
 
     def acknowledge(self, bot_id: int, below: int) -> None:
-        """Forget this bot's updates below an id."""
+        """Acknowledge this bot's updates below an id, so that they are not delivered again."""
         mailbox = self.mailbox(bot_id)
         if below <= mailbox.acknowledged_below:
             return
@@ -156,7 +156,7 @@ class Updates:
         self._prune()
 
     def _start(self, bot_id: int, offset: int) -> int:
-        """Return the id below which this offset drops all; a negative one counts from the end."""
+        """Return the id below which `offset` acknowledges; a negative one counts from the end."""
         if offset >= 0:
             return min(offset, self._last + 1)
         newest = [queued.update_id for queued in self.pending(bot_id)][offset:]
@@ -171,7 +171,7 @@ class Updates:
             query = queued.payload
             try:
                 self._queries[query["id"]] = (query["from"]["id"], queued.expires_at)
-            except (KeyError, TypeError):  # a test's own invention: nobody can answer it
+            except (KeyError, TypeError):  # made up by a test: it cannot be answered
                 logger.debug("a callback query of no shape that can be answered")
 
     def _prune(self) -> None:

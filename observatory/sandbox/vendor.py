@@ -1,6 +1,6 @@
-"""What all vendors of models have in common: each chat goes into the ledger, then it is answered.
+"""The base class of model vendors: each chat request goes into the ledger, then it is answered.
 
-To add one: a subclass of `Vendor`, and a line in `app.py`.
+To add a vendor, write a subclass of `Vendor` and add a line to `app.py`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from observatory.sandbox.web import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The conversation, led by the system prompt if there is one, and the schema to answer by."""
+    """A request's messages, with any system prompt first, and the schema for the answer."""
 
     messages: list[Json]
     schema: Json | None
 
 
 class Vendor(ABC):
-    """How one vendor words requests, answers and errors."""
+    """One vendor's API: its formats of requests, answers and errors."""
 
     name: str
     chat_path: ClassVar[str] = "/chat/completions"
@@ -54,39 +54,39 @@ class Vendor(ABC):
 
     @property
     def root(self) -> str:
-        """What the paths begin with."""
+        """The prefix of the vendor's paths."""
         return f"/{self.name}/v1"
 
     @abstractmethod
     def routes(self) -> Sequence[BaseRoute]:
-        """Return what is answered beside chats."""
+        """Return the routes other than the chat route."""
 
     @abstractmethod
     def key(self, request: Request) -> str:
-        """Return the key that a request carries, or nothing."""
+        """Return the request's API key, or ""."""
 
     @abstractmethod
     def admit(self, request: Request, body: Json) -> None:
-        """Raise `Refused` for a bad key, one without credit, or a missing header."""
+        """Raise `Refused` for a bad key, a key without credit, or a missing header."""
 
     @abstractmethod
     def model(self, model_id: object) -> Model:
-        """Return the model that is asked for; raise `Refused` for an unknown one."""
+        """Return the requested model; raise `Refused` if it is unknown."""
 
     @abstractmethod
     def asked(self, body: Json, model: Model) -> Asked:
-        """Return what is asked; raise `Refused` for what is malformed or does not fit the model."""
+        """Return messages and schema; raise `Refused` if malformed or unfit for the model."""
 
     @abstractmethod
     def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response around an answer's text."""
+        """Return the full response with an answer's text."""
 
     @abstractmethod
     def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return an error; `headers` among the details go to the HTTP headers."""
+        """Return an error response; `headers` in `details` become HTTP headers."""
 
     def app(self) -> Starlette:
-        """Return what answers below `root`."""
+        """Return the app that serves the paths below `root`."""
         chat = Route(self.chat_path, self.complete, methods=["POST"])
         return application(
             [chat, *self.routes()],
@@ -94,7 +94,7 @@ class Vendor(ABC):
         )
 
     async def complete(self, request: Request) -> Response:
-        """Answer a chat; the ledger knows of it before anybody else does."""
+        """Answer a chat request; the ledger records it before anything else is done."""
         raw = await request.body()
         return await while_connected(request, self._completed(request, raw))
 
@@ -149,7 +149,7 @@ class Vendor(ABC):
 
 
 def requested_limit(body: Json) -> int | None:
-    """Return the output limit that is asked for, in tokens, by either of its names."""
+    """Return the requested output limit in tokens, under either of its names; None if absent."""
     for name in ("max_completion_tokens", "max_tokens"):
         value = body.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -166,7 +166,7 @@ def _object_or_none(raw: bytes) -> Json | None:
 
 
 async def _pause(seconds: float) -> None:
-    """Wait; an endless wait ends when the client leaves, which cancels the request."""
+    """Sleep; if `seconds` is infinite, until the client disconnects, which cancels the request."""
     if math.isinf(seconds):
         await asyncio.get_running_loop().create_future()
     await asyncio.sleep(seconds)

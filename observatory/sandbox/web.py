@@ -1,6 +1,6 @@
-"""What all parts of the sandbox share of HTTP: refusals, JSON, and work that ends with its client.
+"""HTTP helpers of the sandbox: refusals, JSON, and cancelling work when the client disconnects.
 
-Knows nothing of Telegram or of models; routes, forms and streams are Starlette's.
+They know nothing of Telegram or models; routes, forms and streams are Starlette's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ CLIENT_LEFT = 499
 
 
 class Refused(Exception):
-    """A request that is answered with an error status and one clear sentence.
+    """The request is answered with an error status and one clear sentence.
 
-    `details` go into the error object, in the way of the API that is asked.
+    `details` go into the error object, in the format of the requested API.
     """
 
     def __init__(self, status: int, text: str, **details: Any) -> None:
@@ -41,7 +41,7 @@ ErrorRenderer = Callable[[Refused], Response]
 def application(
     routes: Sequence[BaseRoute], render_error: ErrorRenderer, **options: Any
 ) -> Starlette:
-    """Return an app for these routes which words its errors, unknown paths too, in its own way."""
+    """Return an app with these routes; `render_error` formats its errors, also unknown paths'."""
 
     async def refused(request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
@@ -54,14 +54,14 @@ def application(
 
 
 def plain_error(error: Refused) -> Response:
-    """Return the error shape of the sandbox's own API: `{"error": text}`."""
+    """Return an error response of the sandbox's own API: `{"error": text}`."""
     return json_response({"error": error.text}, status=error.status)
 
 
 def json_response(
     value: Any, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return `value` as a JSON answer."""
+    """Return a response with `value` as JSON."""
     body = json.dumps(value, separators=(",", ":"))
     return Response(body, status, headers, media_type="application/json")
 
@@ -70,7 +70,7 @@ async def json_object(request: Request) -> Json:
     """Return the body as a JSON object; an empty body is an empty object.
 
     Raises:
-        Refused: the body is something else.
+        Refused: the body is anything else.
     """
     raw = await request.body()
     value = parse_json(raw) if raw.strip() else {}
@@ -80,10 +80,10 @@ async def json_object(request: Request) -> Json:
 
 
 def parse_json(raw: bytes | str) -> Any:
-    """Return the JSON value in `raw`.
+    """Parse `raw` as JSON.
 
     Raises:
-        Refused: not JSON, nested too deeply, or holding lone surrogates.
+        Refused: it is not JSON, is nested too deeply, or contains lone surrogates.
     """
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
@@ -98,7 +98,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """Return what `work` comes to, or cancel it when the client leaves; the body must be read."""
+    """Return the result of `work`; if the client disconnects first, cancel it and return a 499.
+
+    The request's body must have been read before.
+    """
     answering = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_client_leaves(request))
     try:
