@@ -120,7 +120,7 @@ def _queue(now: datetime) -> Part:
 
 def _bot(now: datetime) -> Part:
     if settings.TELEGRAM_WEBHOOK_URL:
-        return {"state": OK, "delivery": "webhook"}  # there is no poller
+        return {"state": OK, "delivery": "webhook"}  # no poller runs
     # Bots of former tokens have rows too; the one heard from last is in use.
     poller = Poller.objects.order_by("-heard_at").first()
     if poller is None:

@@ -30,7 +30,7 @@ MAX_SAMPLE = 4000  # characters
 
 @require_GET
 def models_view(request: HttpRequest) -> HttpResponse:
-    """Show the models that match the search, those that the agent can use first."""
+    """Show the models that match the search; models that the agent can use come first."""
     _may_choose(request)
     needs = _needs(request.GET.get("agent_name", ""))
     words = request.GET.get("search", "")[:200]

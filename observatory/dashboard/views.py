@@ -42,7 +42,7 @@ class _Rights:
 
     sees: bool
     changes: bool
-    pages: frozenset[str]  # those that alerts may link to
+    pages: frozenset[str]  # URL names of the pages that alerts may link to
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Rights:

@@ -2,7 +2,7 @@
 
 The GenAI conventions are still in development and have been renamed more than once, so their names
 are written only here. They are those of semantic-conventions 1.41 and of what moved to
-semantic-conventions-genai; there a workflow's name is an agent's name, so a run carries both.
+semantic-conventions-genai, where a workflow's name is an agent's name, so a run carries both.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ function find(messageId) {
 let isPinned = true;
 let lastTop = 0;
 
-// Only a way up that the reader went unpins: a message that grows moves the end, not the reader.
+// Only scrolling up unpins. A growing message moves the end of the page, not the reader's position.
 function onScroll() {
   const isNear = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_BOTTOM_PX;
   if (isNear) isPinned = true;

@@ -10,7 +10,7 @@ let photoFile = null;
 let replyTo = null;
 let chosen = -1;
 
-// `send({text, photo, replyTo})` resolves when the message is on its way, and rejects otherwise.
+// `send({text, photo, replyTo})` resolves once the message is sent, and rejects if it is not.
 export function startComposer(send) {
   byId('composer').addEventListener('submit', (event) => {
     event.preventDefault();
@@ -83,7 +83,7 @@ function onKey(event, send) {
 
 function onMenuKey(event) {
   const items = [...menu.children];
-  // A command that is typed out needs no choosing: Enter sends it.
+  // The chosen command is already typed in full: let Enter send it.
   if (event.key === 'Enter' && text.value === `/${items[chosen]?.dataset.command}`) return false;
   if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
     const step = event.key === 'ArrowDown' ? 1 : -1;

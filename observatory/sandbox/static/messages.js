@@ -101,7 +101,7 @@ function nested(text, start, end, entities, on) {
     while (next < entities.length && entities[next].offset < stop) next += 1;
     nodes.push(...plain(text.slice(position, Math.max(position, entity.offset)), on));
     nodes.push(entityNode(entity, text.slice(entity.offset, stop), () => nested(text, entity.offset, stop, entities.slice(index + 1, next), on), on));
-    // A block ends its line by itself.
+    // A block element already breaks the line, so skip the line break after it.
     position = BLOCKS.has(entity.type) && text[stop] === '\n' ? stop + 1 : stop;
     index = next;
   }

@@ -1,4 +1,4 @@
-// The wire panel: what the model provider saw, live. Keys arrive as fingerprints only.
+// The wire panel: a live list of the model calls in the ledger. Keys arrive as fingerprints only.
 
 import { element } from './messages.js';
 
@@ -80,7 +80,7 @@ function payers(shown) {
     keyChip(call), element('span', {}, `paid ${count} call${count === 1 ? '' : 's'}`), element('strong', {}, dollars(cost))));
 }
 
-// The same key always has the same colour, so that two payers are told apart at a glance.
+// A key always has the same color, so that two payers can be distinguished at a glance.
 function keyChip({ fingerprint, key_name: name }) {
   let hash = 7;
   for (const character of fingerprint) hash = (hash * 31 + character.codePointAt(0)) % 5;

@@ -1,4 +1,4 @@
-// The theme has links without an address that only a mouse can press, such as the one to the filters.
+// Makes the theme's links without href, such as the one to the filters, work by keyboard.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   for (const link of document.querySelectorAll("a:not([href])")) {

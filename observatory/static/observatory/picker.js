@@ -1,4 +1,4 @@
-// The list of models beneath an override's form: a click or Enter puts the model into the form.
+// The list of models below an override's form: a click or Enter puts the model into the form.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const chosen = document.querySelector("#id_model_id");
