@@ -91,9 +91,7 @@ IN_FILE = "This answer is too long for a message, so I'm sending it as a file."
 REFUSED = "⚠️ Telegram didn't accept my answer. Please try again. (ref {incident})"
 REST_REFUSED = "⚠️ I couldn't send the rest of this answer. (ref {incident})"
 GIVEN_UP = "⚠️ I tried {attempts} times and couldn't answer this. Please ask again. (ref {incident})"
-UNREADABLE = (
-    "⚠️ I couldn't read this message. Please type it out as a new message. (ref {incident})"
-)
+UNREADABLE = "⚠️ I couldn't read this message. Please type it out as a new message. (ref {incident})"
 PRESS_FAILED = "That didn't work. Please try again."
 OLD_BUTTON = "This button no longer works."
 SHORTER_WANTED = "The same in fewer words, please."
