@@ -46,9 +46,9 @@ def read_identity() -> str:
 
 
 def identity_of(*facts: str) -> str:
-    """Return a hash of these facts; it must stay the same from release to release.
+    """Return a hash that identifies a database by `facts`. Never change how it is computed.
 
-    During a deployment, processes of two releases must agree on it.
+    During a deployment, processes of the old and the new release must get the same value.
     """
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:20]
 

@@ -38,7 +38,7 @@ from pipeline.locks import LockTaken, locked, locked_name
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.operations.periodic_jobs import PeriodicJobs
 from pipeline.queue.backends import create_queue, has_workers_of_its_own
-from pipeline.queue.base import Claim
+from pipeline.queue.base import TIMINGS, Claim, Timings
 from pipeline.running.run_service import RunService
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ def _signalled() -> asyncio.Event:
     return stopping
 
 
-async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
+async def serve(
+    stopping: asyncio.Event, *, take_over: bool = False, timings: Timings = TIMINGS
+) -> None:
     """Poll and work, depending on the settings, until `stopping` is set; then finish and close.
 
     Finishing takes at most DRAIN_SECONDS.
@@ -96,7 +98,7 @@ async def serve(stopping: asyncio.Event, *, take_over: bool = False) -> None:
                 "Another runbot is at work for this bot or on this database "
                 f"({error}): stop it first."
             ) from None
-        process = _Process("bot", LOCK_NAME, polls=polls, works=works)
+        process = _Process("bot", LOCK_NAME, polls=polls, works=works, timings=timings)
         await process.live(stopping, take_over=take_over)
 
 
@@ -175,11 +177,19 @@ def _installation() -> str:
 class _Process:
     """The parts of one bot process, from its start to its end."""
 
-    def __init__(self, role: str, lock_name: str, *, polls: bool, works: bool) -> None:
+    def __init__(
+        self,
+        role: str,
+        lock_name: str,
+        *,
+        polls: bool,
+        works: bool,
+        timings: Timings = TIMINGS,
+    ) -> None:
         self._polls, self._works = polls, works
         self._alerts = Alerts()
         self._periodic_jobs = PeriodicJobs(self._alerts.send)
-        self._queue = create_queue(f"{_installation()}:{lock_name}")
+        self._queue = create_queue(f"{_installation()}:{lock_name}", timings)
         self._service = RunService(role, self._alerts.send_soon, self._queue.add)
         self._bot = BotSide(self._service, self._alerts, self._queue.add)
 

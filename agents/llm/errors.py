@@ -1,15 +1,15 @@
 """The exceptions that a call to a model can raise.
 
     LLMError                        .retryable tells whether the same request may be sent again
-    ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: the next try may succeed;
-    │   │                           a connection lost later: outcome unknown, .maybe_charged
-    │   └── RateLimited             429; .retry_after_s if the provider named a time
-    ├── ProviderRejected            the provider refused; the same request again is pointless
+    ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: a retry may succeed; connection
+    │   │                           lost after sending: outcome unknown, .maybe_charged
+    │   └── RateLimited             429; .retry_after_s if the provider sent a delay
+    ├── ProviderRejected            the provider refused; retrying the same request is pointless
     │   ├── KeyRejected             401
     │   │   └── KeyUnreadable       the stored key cannot be decrypted (in `agents.llm.keys`)
     │   ├── NoCredit                402 or insufficient_quota
     │   │   ├── BudgetSpent         a spending limit of the key is reached
-    │   │   └── CreditTooLow        covers fewer tokens than were requested; .most_tokens
+    │   │   └── CreditTooLow        the credit covers fewer tokens than requested; .most_tokens
     │   ├── RequestForbidden        403: guardrail, moderation
     │   │   └── RegionForbidden     the model is not offered in our region
     │   ├── ModelUnavailable        unknown, retired or served by no host; .fallback_models
@@ -18,22 +18,23 @@
     │   ├── SchemaUnsupported       no host enforces this JSON schema for this model
     │   ├── RoleUnsupported         the model accepts no system role
     │   ├── ParameterUnsupported    the model does not accept .parameter
-    │   ├── LimitRefused            the model allows fewer tokens; .most_tokens
+    │   ├── LimitRefused            the token limit exceeds the model's maximum; .most_tokens
     │   └── RequestInvalid          other 400s and 422s
     │       ├── PictureInvalid      this picture cannot be read
     │       └── RequestTooLong      the message is too long for the model
-    ├── DeadlineExceeded            the call's time ran out
-    ├── AnswerUnusable              200, but no content with a terminal signal
-    │   └── AnswerCut               the answer is cut off; .may_be_longer with a larger limit
-    └── AnswerNotJson               the answers were never JSON of the schema; .text holds the last
+    ├── DeadlineExceeded            the call timed out
+    ├── AnswerUnusable              200, but the content or the finish reason is missing
+    │   └── AnswerCut               the answer is truncated; .may_be_longer if a larger limit helps
+    └── AnswerNotJson               no attempt returned JSON of the schema; .text is the last answer
 
 Every class has a `cause`. Its row in `agents.llm.causes` defines how the error is handled and its
-`member_line`, the message shown to the member, which contains no key names and no vendors' texts.
+`member_line`, the message shown to the member, which contains no key names and no text from the provider.
 Exception messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
 `.maybe_charged` means that the provider may have processed and billed the request although no
-usable answer came; such a request is never repeated unchanged. `.generation_id` is the vendor's ID
-of the call, "" if unknown. `.learnt` holds the usage, cost and model that the response still
-reported. `.upstream` is the provider behind a gateway that refused the request.
+usable answer came; such a request is never repeated unchanged. `.generation_id` is the provider's
+ID of the call, "" if unknown. `.learnt` holds the usage, cost and model that the response reported
+despite the error. `.upstream` names the provider that refused the request, if it was called
+through a gateway.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Normalize a text before searching it for keys: fold look-alikes, drop invisible characters.
 
 Phones, mail programs and web pages alter pasted text: a hyphen becomes a dash, a line break or an
-invisible character is inserted, a letter comes from another alphabet or is encoded, such as `%2D`.
-The normalized text is called the plain form. `mapped` also records where in the original text each
-of its characters came from, so that a key can be hidden there.
+invisible character is inserted, a letter is replaced by a look-alike from another alphabet, or a
+character is percent-encoded (`%2D` for a hyphen). The normalized text is called the plain form.
+`mapped` also records the position in the original text of each character of the plain form, so that
+a key found in the plain form can be redacted in the original.
 """
 
 # ruff: noqa: RUF001 - this file needs ambiguous characters

@@ -126,7 +126,7 @@ class CasebookEntryAdmin(GuardedModelAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        until = "Until it's approved, only the member who saved the case gets answers that use it"
+        until = "Until a case is approved, it's used only in answers to the member who saved it"
         texts = {"help_texts": {"is_approved": until}}
         return super().get_form(request, obj, change=change, **{**texts, **kwargs})
 

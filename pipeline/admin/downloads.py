@@ -70,7 +70,7 @@ def json_response(file_name: str, items: Iterable[Any]) -> StreamingHttpResponse
 
 
 def safe_cell(value: Cell) -> str:
-    """Return a value as cell text that no spreadsheet runs as a formula."""
+    """Return a value as cell text, escaped so that spreadsheets do not evaluate it as a formula."""
     if value is None:
         return ""
     if isinstance(value, bool):

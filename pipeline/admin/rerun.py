@@ -92,7 +92,9 @@ def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
 
 
 def beside(request: HttpRequest, new: PipelineRun) -> HttpResponse:
-    """Show both runs side by side; until the new one ends, figures only, on a reloading page."""
+    """Show the original run and the rerun side by side.
+
+    While the rerun is in progress, the page refreshes itself and shows only numbers, no texts."""
     old = new.rerun_of
     if old is None:
         raise Http404("This isn't a re-run, or its original is no longer stored.")

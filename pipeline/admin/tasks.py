@@ -178,7 +178,7 @@ class TaskAdmin(GuardedModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show one task, with texts only if the operator may read them."""
+        """Show one task; include texts only if the operator has permission to read them."""
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
@@ -237,7 +237,7 @@ def _failure(task: Task) -> str:
 
 
 def _story(task: Task, *, may_read: bool) -> dict[str, Any]:
-    """Return a task's run, update and replies; without texts if the operator may not read them."""
+    """Return a task's run, update and replies; omit their texts without permission to read them."""
     if task.update_id is None:
         runs = PipelineRun.objects.filter(Q(steps=task.step_id) if task.step_id else Q(task=task))
         return {"run": runs.first(), "update": None, "replies": []}

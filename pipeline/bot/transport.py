@@ -1,8 +1,8 @@
-"""HTTP requests to Telegram: TLS setup, and storing of updates before they are acknowledged.
+"""HTTP requests to Telegram: TLS setup, and storing updates before they are acknowledged.
 
-Each `getUpdates` call acknowledges the updates that the previous call returned. So the answer is
-stored within the request, raw and before the library parses it, and the library gets updates that
-consist of an id only. If storing fails, the library sees a network error, nothing is acknowledged,
+Each `getUpdates` call acknowledges the updates that the previous call returned. The raw response
+is therefore stored before the HTTP call returns to the library, which receives only stubs that
+hold the update IDs. If storing fails, the library sees a network error, nothing is acknowledged,
 and Telegram sends the same updates again.
 """
 

@@ -12,7 +12,7 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 @dataclass(kw_only=True)
 class StepReport:
-    """The outcome of one step, for the run's caller."""
+    """The outcome of one step, as reported to the code that started the run."""
 
     agent: str
     mode: StepMode

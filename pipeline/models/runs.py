@@ -1,4 +1,4 @@
-"""The record of all runs: PipelineRun → StepRun → LLMCall, with each exact text stored once.
+"""The record of all runs: PipelineRun → StepRun → LLMCall; identical texts are stored only once.
 
 `pipeline.journal.records` is the only writer. Rows are written before the work they record and
 completed after it, so that work interrupted by a crash remains visible.

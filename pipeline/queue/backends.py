@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from pipeline.models.inbox import Task
-from pipeline.queue.base import Queue
+from pipeline.queue.base import TIMINGS, Queue, Timings
 from pipeline.queue.inprocess import InProcessQueue
 from pipeline.queue.procrastinate import ProcrastinateQueue
 
@@ -15,9 +15,9 @@ BACKENDS = {"inprocess": InProcessQueue, "procrastinate": ProcrastinateQueue}
 NEEDS_WORKERS = frozenset({"procrastinate"})  # the bot's process only receives updates
 
 
-def create_queue(worker: str) -> Queue:
+def create_queue(worker: str, timings: Timings = TIMINGS) -> Queue:
     """Return the queue for this worker; until it is started, it only accepts tasks."""
-    return BACKENDS[settings.QUEUE](worker)
+    return BACKENDS[settings.QUEUE](worker, timings=timings)
 
 
 def add_tasks(tasks: Sequence[Task]) -> None:

@@ -26,6 +26,28 @@ COURTESIES = frozenset({TaskKind.NOTICE})
 COURTESY_LASTS = timedelta(minutes=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long a backend waits for what, in seconds."""
+
+    poll_interval_s: float = 0.5  # between two looks for tasks that nothing announced
+    stop_every_s: float = 0.3  # between two looks for requests to stop
+    renew_every_s: float = 2.5  # between two renewals of the leases: four per lease
+    # After an outage or a pause: by then every live worker has renewed its leases.
+    settle_s: float = 5.0
+    # A worker must have lived this long before it takes a suspect, and twice as long after each
+    # further death: a task that kills workers is still found, while a series of crashes blames no
+    # task.
+    calm_s: float = 5.0
+    # A suspect has the process to itself for this long, to get further or to crash without harm to
+    # others; then tasks of other chats start while it continues.
+    alone_s: float = 1.0
+    first_pause_s: float = 0.5  # before the second attempt; doubled before each further one
+
+
+TIMINGS = Timings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Claim:
     """The right to work on one task, until another worker takes it over."""

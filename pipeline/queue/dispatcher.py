@@ -38,6 +38,7 @@ from pipeline.queue.base import (
     GivenUp,
     Perform,
     PermanentFailure,
+    Timings,
 )
 from pipeline.queue.task_store import LEASE, TaskStore
 
@@ -58,19 +59,8 @@ AT_LENGTH = frozenset({TaskKind.MESSAGE, TaskKind.STEP, TaskKind.RERUN})  # they
 # After a crash, few tasks start at first, and more with each one that ends and each second that
 # passes. If the crash repeats, those few have got further; with all at once, none would have.
 RAMP_FROM, RAMP_BY_ENDED, RAMP_PER_S, RAMP_ENDS_AFTER_S = 4, 2, 8, 60.0
-# A worker must have lived this long before it takes a suspect, and twice as long after each further
-# death: a task that kills workers is still found, while a series of crashes blames no task.
-CALM_S = 5.0
-# A suspect has the process to itself for this long, to get further or to crash without harm to
-# others; then tasks of other chats start while it continues.
-ALONE_S = 1.0
-POLL_INTERVAL_S = 0.5
-STOP_EVERY_S = 0.3
-RENEW_EVERY_S = 2.5  # four times per lease
-SETTLE_S = 5.0  # after an outage or a pause: by then every live worker has renewed its leases
 CLAIMED_WITHIN_S = 2.0
 GRACE_S = 0.3  # for cancelled tasks to record that they were cancelled
-FIRST_PAUSE_S = 0.5  # before the second attempt; doubled before each further one
 OUTAGE_PAUSE = timedelta(seconds=2)
 OUTAGES = (OperationalError, InterfaceError, OverridesUnknown)
 T = TypeVar("T")
@@ -79,10 +69,9 @@ T = TypeVar("T")
 class Dispatcher:
     """A queue whose tasks run in the process that has this object."""
 
-    look_every_s = POLL_INTERVAL_S
-
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, timings: Timings) -> None:
         self._store = store
+        self._timings = timings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._running: dict[asyncio.Task[None], Claim] = {}
@@ -116,7 +105,7 @@ class Dispatcher:
             logger.warning("%s tasks were under way when the last process ended", left)
             self._crashed_at = time.monotonic()
         self._began_at = time.monotonic()
-        self._settled_at = self._began_at + SETTLE_S
+        self._settled_at = self._began_at + self._timings.settle_s
         self._loops = [
             asyncio.create_task(self._go_on_with(loop), name=f"queue: {loop.__name__}")
             for loop in (self._hand_out, self._watch, self._keep, *self._more_loops())
@@ -152,7 +141,7 @@ class Dispatcher:
                 await loop()
             except Exception:
                 logger.exception("the queue's %s ended by a mistake and begins anew", loop.__name__)
-                await asyncio.sleep(POLL_INTERVAL_S)
+                await asyncio.sleep(self._timings.poll_interval_s)
             else:
                 return
 
@@ -179,15 +168,15 @@ class Dispatcher:
                 self._running[task] = claim
                 task.add_done_callback(self._done)
             try:
-                await asyncio.wait_for(self._woken.wait(), self.look_every_s)
+                await asyncio.wait_for(self._woken.wait(), self._timings.poll_interval_s)
             except TimeoutError:
                 continue
 
     def _leave_alone(self, suspect: Claim) -> None:
         """Start no long task beside a suspect for a moment; then other tasks before suspects."""
-        self._suspect, self._alone_until = suspect, time.monotonic() + ALONE_S
+        self._suspect, self._alone_until = suspect, time.monotonic() + self._timings.alone_s
         self._are_others_next = True  # otherwise many suspects would keep all others waiting
-        self._wake(ALONE_S)
+        self._wake(self._timings.alone_s)
 
     def _room(self, *, is_alone: bool) -> dict[TaskKind, int]:
         """Return how many more tasks of each kind may start now; `is_alone`: beside a suspect."""
@@ -201,7 +190,7 @@ class Dispatcher:
 
     def _most_deaths(self) -> int:
         """Return how many worker deaths a suspect may have and still be claimed; 0 claims none."""
-        calm = (time.monotonic() - self._began_at) / CALM_S
+        calm = (time.monotonic() - self._began_at) / self._timings.calm_s
         return SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
 
     def _most_at_once(self) -> int:
@@ -211,7 +200,7 @@ class Dispatcher:
     async def _watch(self) -> None:
         """Pass on stop requests, and cancel work on tasks that another worker has taken over."""
         while not self._is_closing or self._running:
-            await asyncio.sleep(STOP_EVERY_S)
+            await asyncio.sleep(self._timings.stop_every_s)
             held = list(self._running.items())
             wanted = {claim.task_id for _, claim in held}
             rows = await self._try(self._store.look, wanted) if held else None
@@ -241,12 +230,12 @@ class Dispatcher:
             now = await self._try(self._store.renew, tokens)
             if not self._is_steady(now):
                 # Other workers may not have renewed theirs yet: do not free their tasks.
-                self._settled_at = time.monotonic() + SETTLE_S
+                self._settled_at = time.monotonic() + self._timings.settle_s
             elif time.monotonic() >= self._settled_at:
                 freed = await self._try(self._store.free_expired, tokens)
                 if freed:
                     self._woken.set()
-            await asyncio.sleep(RENEW_EVERY_S)
+            await asyncio.sleep(self._timings.renew_every_s)
 
     def _is_steady(self, now: datetime | None) -> bool:
         """Tell whether the leases were renewed in time, without an outage or a pause between."""
@@ -292,7 +281,7 @@ class Dispatcher:
         if attempts >= MAX_ATTEMPTS:
             await self._bury(claim, failure)
             return
-        pause = timedelta(seconds=FIRST_PAUSE_S * 2 ** (attempts - 1))
+        pause = timedelta(seconds=self._timings.first_pause_s * 2 ** (attempts - 1))
         await self._surely(self._store.put_back, claim, failure, pause)
 
     async def _bury(self, claim: Claim, failure: Failure) -> None:

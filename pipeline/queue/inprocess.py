@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from pipeline.queue.base import TIMINGS, Timings
 from pipeline.queue.dispatcher import Dispatcher
 from pipeline.queue.task_store import TaskStore
 
@@ -14,6 +15,12 @@ from pipeline.queue.task_store import TaskStore
 class InProcessQueue(Dispatcher):
     """A queue that one process works on; tasks added by others are found within half a second."""
 
-    def __init__(self, worker: str, *, clock: Callable[[], datetime] = timezone.now) -> None:
+    def __init__(
+        self,
+        worker: str,
+        *,
+        clock: Callable[[], datetime] = timezone.now,
+        timings: Timings = TIMINGS,
+    ) -> None:
         """See `TaskStore` for the meaning of `worker`."""
-        super().__init__(TaskStore(worker, clock))
+        super().__init__(TaskStore(worker, clock), timings)

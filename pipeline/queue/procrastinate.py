@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,7 @@ from procrastinate.manager import JobManager
 from agents.llm.secrets import scrub
 from pipeline.models.inbox import Task, TaskKind, TaskStatus
 from pipeline.queue import pastes
-from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, Claim, Claimed, Failure
+from pipeline.queue.base import COURTESIES, MAX_ATTEMPTS, TIMINGS, Claim, Claimed, Failure, Timings
 from pipeline.queue.dispatcher import Dispatcher
 from pipeline.queue.task_store import (
     NO_FAILURE,
@@ -87,11 +88,17 @@ _WITHOUT_A_TASK = """
 class ProcrastinateQueue(Dispatcher):
     """A queue that any number of processes work on, on any number of machines."""
 
-    look_every_s = FETCH_EVERY_S
-
-    def __init__(self, worker: str, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        worker: str,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        timings: Timings = TIMINGS,
+    ) -> None:
         """Leases use the database's clock by default, because machines' clocks differ."""
-        super().__init__(JobClaims(worker, clock or _database_time))
+        polling_s = min(timings.poll_interval_s, FETCH_EVERY_S)
+        timings = replace(timings, poll_interval_s=polling_s)
+        super().__init__(JobClaims(worker, clock or _database_time), timings)
 
     def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._listen,)

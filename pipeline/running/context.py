@@ -26,7 +26,7 @@ class PipelineContext(AgentContext):
 
     @property
     def llm(self) -> LLMProvider:
-        """The provider of a step's view; otherwise the default provider of the run.
+        """The step's own provider if this context is bound to a step, else the run's default provider.
 
         Raises:
             NoPayer: the run has no default provider.

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
-from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -25,7 +24,7 @@ from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import RunStatus, Source
 from pipeline.people import limits
 from pipeline.people.erasure import erase
-from pipeline.queue import dispatcher
+from pipeline.queue.base import Timings
 from pipeline.worker import work
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, PATIENCE_S, BotCase, Chat, environment
@@ -311,7 +310,7 @@ class RunningAgainTests(BotCase):
             started_at=timezone.now(),
         )
         task = await Task.objects.acreate(kind=TaskKind.RERUN, run=new, attempts=4)
-        self.enterContext(patch.object(dispatcher, "CALM_S", 0.01))
+        self.timings = Timings(calm_s=0.01)
         async with self.bot():
             await until_none_is_open()
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from django.test import TransactionTestCase, override_settings
 
+from pipeline.queue.base import TIMINGS
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN, SHARED_KEY
 from tests.sandbox.serving import running_sandbox
@@ -159,6 +160,8 @@ class Chat:
 class BotCase(TransactionTestCase):
     """Tests that talk to a running bot."""
 
+    timings = TIMINGS
+
     @asynccontextmanager
     async def bot(self, **settings: Any) -> AsyncIterator[Chat]:
         """Run sandbox and bot until the block ends; the bot must stop cleanly."""
@@ -171,7 +174,7 @@ class BotCase(TransactionTestCase):
         stopping = asyncio.Event()
         chat = Chat(base_url)
         with override_settings(**environment(base_url) | settings):
-            running = asyncio.create_task(serve(stopping))
+            running = asyncio.create_task(serve(stopping, timings=self.timings))
             try:
                 yield chat
             finally:

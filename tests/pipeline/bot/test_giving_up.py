@@ -15,7 +15,7 @@ from pipeline.bot.parsing import query_id_of, reply_target_of
 from pipeline.bot.static_reply import ReplyTarget
 from pipeline.models import Member, TelegramUpdate
 from pipeline.models.members import Access
-from pipeline.queue import dispatcher
+from pipeline.queue.base import Timings
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM, BotCase, Chat
 from tests.pipeline.bot.kinds import GROUP, PRIVATE, message
 from tests.pipeline.bot.test_groups import NAME, QUESTION, add_group, all_handled, mention
@@ -69,7 +69,7 @@ class GivenUpTests(BotCase):
             assert len(await chat.replies(group["id"])) == 1
 
     async def test_a_bare_command_in_a_group_that_fails_every_time_is_said_to_have(self):
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         async with self.bot() as chat:
             group = await add_group(chat)
             command = {"type": "bot_command", "offset": 0, "length": 4}
@@ -91,7 +91,7 @@ class GivenUpTests(BotCase):
         assert not await TelegramUpdate.objects.filter(tasks__status="dead").aexists()
 
     async def test_the_last_word_that_had_arrived_before_is_not_said_twice(self):
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         same = "Bad Request: message is not modified"
         async with self.bot() as chat:
             await chat.fault(method="editMessageText", error_code=400, description=same)
@@ -110,7 +110,7 @@ class GivenUpTests(BotCase):
             await chat.sees_text(MAYA, UNREADABLE)
 
     async def test_it_replaces_the_placeholder_and_follows_one_that_takes_no_text(self):
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         gone = {"error_code": 400, "description": "Bad Request: message to edit not found"}
         for fault, messages in (({"error_code": 502}, 1), (gone, 2)):
             with self.subTest(fault):
@@ -124,7 +124,7 @@ class GivenUpTests(BotCase):
                     assert len(await chat.replies(MAYA)) == messages
 
     async def test_a_command_that_fails_every_time_is_said_to_have(self):
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         async with self.bot() as chat:
             with patch.object(Outbox, "say", failing):
                 await chat.say(MAYA, "/help")

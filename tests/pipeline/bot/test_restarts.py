@@ -27,7 +27,7 @@ from pipeline.locks import locked, locked_name
 from pipeline.models import LLMCall, OutgoingMessage, PipelineRun, StepRun, Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
-from pipeline.queue import dispatcher
+from pipeline.queue.base import Timings
 from pipeline.queue.task_store import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
@@ -172,7 +172,7 @@ class GivingUpTests(BotCase):
                 raise RuntimeError("it never works")
             await keep(outbox, chunks, *more, **options)
 
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             with patch.object(Outbox, "keep", failing):
@@ -196,7 +196,7 @@ class GivingUpTests(BotCase):
         assert dead.status == TaskStatus.DONE
 
     async def test_what_cannot_be_read_or_always_fails_delays_nobody_else(self):
-        self.enterContext(patch.object(dispatcher, "FIRST_PAUSE_S", 0.01))
+        self.timings = Timings(first_pause_s=0.01)
         async with self.bot() as chat:
             await chat.post("/telegram/updates", message={"message_id": "x", "chat": 5, "from": []})
             await chat.fault(method="sendMessage", chat_id=MAYA, error_code=400, count=FOR_EVER)
@@ -220,7 +220,7 @@ class GivingUpTests(BotCase):
         assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
 
     async def test_a_line_that_is_only_a_courtesy_is_left_out_after_two_deaths(self):
-        self.enterContext(patch.object(dispatcher, "CALM_S", 0.01))
+        self.timings = Timings(calm_s=0.01)
         await choose("extraction", "sandbox/hang")
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from unittest.mock import patch
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
@@ -340,7 +340,7 @@ class Dying(EngineMaker):
         hands, task, event = Hands(), await rows.message(), asyncio.Event()
         hands.play(task, rows.hanging)
         # It is not a later look at the row that ends the first work, which may come too late.
-        self.enterContext(patch.object(dispatcher, "STOP_EVERY_S", 2 * rows.PATIENCE_S))  # type: ignore[attr-defined]
+        self.timings = replace(self.timings, stop_every_s=2 * rows.PATIENCE_S)
         async with self.at_work(hands) as queue:
             await self.add(queue, task)
             await hands.has_begun(task)
@@ -396,12 +396,12 @@ class Dying(EngineMaker):
         hands, control, after = Hands(), await rows.control(), await rows.message("2:")
         control.attempts = SUSPECT_AFTER
         hands.play(control, rows.hanging)
-        with patch.object(dispatcher, "ALONE_S", 2 * rows.PATIENCE_S):
-            async with self.at_work(hands) as queue:
-                await self.add(queue, control)
-                await hands.has_begun(control)
-                await self.add(queue, after)
-                assert await rows.ended(after) == [DONE]
+        self.timings = replace(self.timings, alone_s=2 * rows.PATIENCE_S)
+        async with self.at_work(hands) as queue:
+            await self.add(queue, control)
+            await hands.has_begun(control)
+            await self.add(queue, after)
+            assert await rows.ended(after) == [DONE]
 
     async def test_suspects_of_different_chats_run_side_by_side_each_after_a_moment_alone(self):
         hands, together = Hands(), asyncio.Event()
@@ -416,12 +416,12 @@ class Dying(EngineMaker):
         for task in suspects:
             task.attempts = SUSPECT_AFTER
             hands.play(task, noted)
-        with patch.object(dispatcher, "ALONE_S", 0.3):
-            async with self.at_work(hands) as queue:
-                await self.add(queue, *suspects, innocent)
-                await rows.true(lambda: len(began_at) == len(suspects))
-                together.set()
-                assert await rows.ended(*suspects, innocent) == [DONE] * 4
+        self.timings = replace(self.timings, alone_s=0.3)
+        async with self.at_work(hands) as queue:
+            await self.add(queue, *suspects, innocent)
+            await rows.true(lambda: len(began_at) == len(suspects))
+            together.set()
+            assert await rows.ended(*suspects, innocent) == [DONE] * 4
 
         assert min(b - a for a, b in pairwise(began_at)) >= 0.29
         assert hands.began.index(subject(innocent)) < 3  # nor did they keep it waiting for all

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from unittest.mock import patch
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
 from pipeline.models import Task
-from pipeline.queue import dispatcher
-from pipeline.queue.base import Queue
+from pipeline.queue.base import Queue, Timings
 from tests.pipeline.queue.rows import Hands
 
 
 class EngineMaker:
     """How a test gets its backends, and how they die."""
 
-    def setUp(self) -> None:
-        # What waits for calm after a death or an outage does so, but not for seconds.
-        for name in ("SETTLE_S", "CALM_S"):
-            self.enterContext(patch.object(dispatcher, name, 0.1))  # type: ignore[attr-defined]
+    # What waits for calm after a death or an outage does so, but not for seconds.
+    timings = Timings(settle_s=0.1, calm_s=0.1)
 
     def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
         """Return a backend whose work is done by this process."""

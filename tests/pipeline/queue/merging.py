@@ -25,7 +25,7 @@ class Pastes(EngineMaker):
     """A long text that came in parts: one task, once the parts have had time to come."""
 
     def setUp(self) -> None:
-        super().setUp()
+        super().setUp()  # type: ignore[misc]
         wait = patch.object(pastes, "WAIT", timedelta(seconds=0.4))
         self.enterContext(wait)  # type: ignore[attr-defined]
 

@@ -25,7 +25,7 @@ AT_ONCE = 8  # of a backend: fewer than there are lanes, so that none can do wit
 
 class InProcessQueueTests(QueueContract, TransactionTestCase):
     def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
-        return InProcessQueue(worker, clock=clock)
+        return InProcessQueue(worker, clock=clock, timings=self.timings)
 
     async def kill(self, queue: Queue) -> None:
         assert isinstance(queue, InProcessQueue)

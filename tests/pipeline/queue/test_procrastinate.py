@@ -18,8 +18,7 @@ from django.utils import timezone
 from pipeline.cancelling import end
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
-from pipeline.queue import dispatcher
-from pipeline.queue.base import Queue
+from pipeline.queue.base import Queue, Timings
 from pipeline.queue.procrastinate import JobClaims, ProcrastinateQueue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.contract import QueueContract
@@ -45,7 +44,7 @@ class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
         delete_jobs()  # the library's tables are not the suite's to flush
 
     def backend(self, worker: str, clock: Callable[[], datetime]) -> Queue:
-        return ProcrastinateQueue(worker, clock=clock)
+        return ProcrastinateQueue(worker, clock=clock, timings=self.timings)
 
     async def kill(self, queue: Queue) -> None:
         assert isinstance(queue, ProcrastinateQueue)
@@ -55,11 +54,10 @@ class ProcrastinateQueueTests(QueueContract, TransactionTestCase):
 @pytest.mark.postgresql
 class JobTests(TransactionTestCase):
     def setUp(self) -> None:
-        self.enterContext(patch.object(dispatcher, "SETTLE_S", 0.1))
         delete_jobs()
 
     async def test_a_job_goes_with_its_task_and_only_messages_have_a_lock(self):
-        hands, queue = Hands(), ProcrastinateQueue("here")
+        hands, queue = Hands(), ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
         tasks = [await rows.message("7:3"), await rows.control(), await rows.background_step()]
         await sync_to_async(queue.add)(tasks)
 
@@ -74,7 +72,7 @@ class JobTests(TransactionTestCase):
         assert await sync_to_async(jobs)() == []
 
     async def test_a_task_without_a_job_gets_one(self):
-        hands, queue = Hands(), ProcrastinateQueue("here")
+        hands, queue = Hands(), ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
         task = await rows.message()
         await task.asave()
         await queue.start(hands.perform, hands.give_up)
@@ -83,7 +81,7 @@ class JobTests(TransactionTestCase):
         await queue.close(1)
 
     async def test_a_job_whose_task_was_erased_lets_go_of_its_lane(self):
-        hands, queue = Hands(), ProcrastinateQueue("here")
+        hands, queue = Hands(), ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
         erased, after = await rows.message(), await rows.message()
         await sync_to_async(queue.add)([erased, after])
         with_a_ghost = "UPDATE procrastinate_jobs SET status = 'doing' WHERE args->>'task_id' = %s"
@@ -101,7 +99,7 @@ class JobTests(TransactionTestCase):
         assert await sync_to_async(jobs)() == []
 
     async def test_what_was_claimed_before_the_database_went_away_is_worked_on(self):
-        queue = ProcrastinateQueue("here")
+        queue = ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
         tasks = [await rows.message(f"{lane}:") for lane in (1, 2)]
         await sync_to_async(queue.add)(tasks)
         fetch, seen = JobClaims._fetch, count(1)
@@ -117,7 +115,7 @@ class JobTests(TransactionTestCase):
         assert [claim.task_id for claim in claimed.claims] == [tasks[0].pk]
 
     async def test_leases_go_by_the_databases_clock(self):
-        queue = ProcrastinateQueue("here")
+        queue = ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
 
         with time_machine.travel(timezone.now() + timedelta(days=2)):
             renewed_at = await sync_to_async(queue._store.renew)([])
