@@ -1,8 +1,8 @@
 """The exceptions that a call to a model can raise.
 
     LLMError                        .retryable tells whether the same request may be sent again
-    ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: a retry may succeed; connection
-    │   │                           lost after sending: outcome unknown, .maybe_charged
+    ├── ProviderUnavailable         connect error, 408, 409, 5xx, 529: a retry may succeed;
+    │   │                           connection lost after sending: outcome unknown, .maybe_charged
     │   └── RateLimited             429; .retry_after_s if the provider sent a delay
     ├── ProviderRejected            the provider refused; retrying the same request is pointless
     │   ├── KeyRejected             401
@@ -18,17 +18,17 @@
     │   ├── SchemaUnsupported       no host enforces this JSON schema for this model
     │   ├── RoleUnsupported         the model accepts no system role
     │   ├── ParameterUnsupported    the model does not accept .parameter
-    │   ├── LimitRefused            the token limit exceeds the model's maximum; .most_tokens
+    │   ├── LimitRefused            the limit exceeds the model's maximum; .most_tokens
     │   └── RequestInvalid          other 400s and 422s
     │       ├── PictureInvalid      this picture cannot be read
     │       └── RequestTooLong      the message is too long for the model
     ├── DeadlineExceeded            the call timed out
-    ├── AnswerUnusable              200, but the content or the finish reason is missing
+    ├── AnswerUnusable              200, but no content or no finish reason
     │   └── AnswerCut               the answer is truncated; .may_be_longer if a larger limit helps
     └── AnswerNotJson               no attempt returned JSON of the schema; .text is the last answer
 
 Every class has a `cause`. Its row in `agents.llm.causes` defines how the error is handled and its
-`member_line`, the message shown to the member, which contains no key names and no text from the provider.
+`member_line`, the message shown to the member, without key names and without text of the provider.
 Exception messages are scrubbed of keys before they get here (`agents.llm.secrets.scrub`).
 `.maybe_charged` means that the provider may have processed and billed the request although no
 usable answer came; such a request is never repeated unchanged. `.generation_id` is the provider's

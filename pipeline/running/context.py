@@ -26,7 +26,7 @@ class PipelineContext(AgentContext):
 
     @property
     def llm(self) -> LLMProvider:
-        """The step's own provider if this context is bound to a step, else the run's default provider.
+        """The step's provider if this context is bound to a step, else the run's default.
 
         Raises:
             NoPayer: the run has no default provider.
