@@ -20,8 +20,8 @@ from agents.llm.http import close_clients
 from agents.llm.router import create_shared_provider
 from agents.llm.secrets import scrub
 from bench.machine import IS_TINY, described, sized
-from tests.llm.bare_server import BareServer, bare_server
 from tests.leaks.ordinary_texts import sentences
+from tests.llm.bare_server import BareServer, bare_server
 from tests.llm.calling import Recorder
 
 THINKS_S = 0.03
