@@ -10,7 +10,7 @@ from telegram import Bot
 
 from bench.peers.laps import serve_updates
 from bench.telegram import BATCH, BOT, TOKEN
-from pipeline.bot.intake import PersistingRequest
+from pipeline.bot.transport import PersistingRequest
 from pipeline.bot.polling import Poller
 from pipeline.models import Task, TelegramUpdate
 from pipeline.queue.inprocess import InProcessQueue
