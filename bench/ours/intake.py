@@ -10,8 +10,8 @@ from telegram import Bot
 
 from bench.peers.laps import serve_updates
 from bench.telegram import BATCH, BOT, TOKEN
-from pipeline.bot.transport import PersistingRequest
 from pipeline.bot.polling import Poller
+from pipeline.bot.transport import PersistingRequest
 from pipeline.models import Task, TelegramUpdate
 from pipeline.queue.inprocess import InProcessQueue
 
