@@ -118,11 +118,12 @@ class TaskStore:
         """Return the claim to a task; None if another worker was first or a part is to come."""
         token = uuid4()
         # Only if unchanged: since it was read, another worker may have had it, or an operator may
-        # have revived an earlier task in its lane.
+        # have revived an earlier task in its lane. A job's lock keeps the order of a lane itself,
+        # and the job of a revived task comes last: to wait for that task would block the lane.
         unchanged = Task.objects.filter(
             pk=task.pk, status=TaskStatus.WAITING, attempts=task.attempts
         )
-        if task.kind == TaskKind.MESSAGE:
+        if task.kind == TaskKind.MESSAGE and job_id is None:
             unchanged = unchanged.exclude(Exists(_before_in_its_lane()))
         won = unchanged.update(
             status=TaskStatus.RUNNING,

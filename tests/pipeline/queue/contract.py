@@ -226,6 +226,23 @@ class Failing(EngineMaker):
         await task.arefresh_from_db()
         assert task.attempts == 1
 
+    async def test_a_message_that_is_given_a_new_life_holds_up_no_other_of_its_lane(self):
+        hands, event = Hands(), asyncio.Event()
+        revived, busy, after = [await rows.message() for _ in range(3)]
+        hands.play(revived, rows.raising(PermanentFailure("not yet")))
+        hands.play(busy, rows.after(event))
+        async with self.at_work(hands) as queue:
+            await self.add(queue, revived)
+            await rows.ended(revived)
+            await self.add(queue, busy, after)
+            await hands.has_begun(busy)
+            hands.play(revived, rows.done)
+            assert await sync_to_async(task_store.try_again)(revived)
+            event.set()
+            assert await rows.ended(revived, busy, after) == [DONE] * 3
+
+        assert hands.most_at_once["message"] == 1
+
     async def test_a_stop_waits_for_what_ends_in_time(self):
         hands, task, event = Hands(), await rows.message(), asyncio.Event()
         hands.play(task, rows.after(event))
