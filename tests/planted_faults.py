@@ -129,6 +129,11 @@ FAULTS: Mapping[str, Fault] = {
     "task-lease-is-not-checked": Fault(
         "pipeline.journal.fencing.TaskLease.assert_held", _does_nothing, _SUPERSEDED
     ),
+    "message-overtakes-a-revived-one": Fault(
+        "pipeline.queue.task_store._before_in_its_lane",
+        lambda right: lambda: right().none(),
+        ("tests/pipeline/queue/test_task_store.py",),
+    ),
     "change-is-announced-before-the-commit": Fault(
         "agents.models.transaction", _at_once, _TRANSACTIONS
     ),
