@@ -21,7 +21,7 @@ from django.db import reset_queries
 from django.db.models import QuerySet
 from django.utils import timezone
 from telegram import BotCommand, LinkPreviewOptions, Message, Update
-from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
+from telegram.error import BadRequest, InvalidToken, TelegramError
 from telegram.ext import ApplicationBuilder, ContextTypes, Defaults
 from telegram.request import HTTPXRequest
 
@@ -43,7 +43,12 @@ from pipeline.bot.patience import patiently, wait_before_next
 from pipeline.bot.placeholders import Found
 from pipeline.bot.polling import Poller
 from pipeline.bot.rate_slots import RateSlots
-from pipeline.bot.refusals import ODD_ANSWERS, not_the_bot_api, where_it_can
+from pipeline.bot.refusals import (
+    ODD_ANSWERS,
+    not_the_bot_api,
+    takes_no_messages,
+    where_it_can,
+)
 from pipeline.bot.static_reply import StaticReply, keyboard
 from pipeline.bot.transport import PersistingRequest, tls_context
 from pipeline.bot.update_context import UpdateApplication, UpdateContext
@@ -158,9 +163,11 @@ class BotSide:
             return TaskStatus.DONE
         try:
             await self._application.handle(update, context)
-        except Forbidden as error:
+        except TelegramError as error:
+            if not takes_no_messages(error):
+                raise
             logger.warning(
-                "chat=%s: it wants no messages of the bot: %s", context.row.chat_id, error
+                "chat=%s: it takes no messages of the bot: %s", context.row.chat_id, error
             )
             return TaskStatus.IGNORED
         return TaskStatus.DONE if context.was_handled else TaskStatus.IGNORED

@@ -31,7 +31,13 @@ from pipeline.bot.limiter import Ticket
 from pipeline.bot.messages import Chunk
 from pipeline.bot.patience import wait_before_next
 from pipeline.bot.placeholders import ENDED, MessageGone, Placeholders
-from pipeline.bot.refusals import is_about_the_topic, is_too_long, never_arrived, where_it_can
+from pipeline.bot.refusals import (
+    is_about_the_topic,
+    is_too_long,
+    never_arrived,
+    takes_no_messages,
+    where_it_can,
+)
 from pipeline.bot.static_reply import Buttons, StaticReply, as_lists, keyboard
 from pipeline.journal.fencing import progressed
 from pipeline.journal.text_store import clean
@@ -179,7 +185,7 @@ class Outbox(Placeholders):
         try:
             if row.message_id is not None:
                 await self._edit(row.message_id, reply, [])
-            elif not isinstance(error, Forbidden):  # Forbidden: blocked by the member
+            elif not takes_no_messages(error):
                 await self._send(reply, [])
         except (TelegramError, MessageGone) as unreachable:
             logger.warning("chat=%s: no line could be shown: %s", chat_id, unreachable)

@@ -1,4 +1,4 @@
-"""Interprets Telegram's errors: whether the topic or the length is at fault, or nothing arrived.
+"""Interprets Telegram's errors: what is at fault (chat, topic, length), and whether it arrived.
 
 Telegram gives error texts and no codes. The patterns here come from its server's source code and
 from public reports.
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from django.conf import settings
 from telegram import Message
-from telegram.error import BadRequest, TelegramError
+from telegram.error import BadRequest, Forbidden, TelegramError
 
 from pipeline.bot.static_reply import ReplyTarget
 
@@ -22,6 +22,14 @@ logger = logging.getLogger(__name__)
 ODD_ANSWERS = (AttributeError, KeyError, TypeError, ValueError)
 
 _TOPIC_IS_GONE = re.compile(r"thread not found|topic[_ ](closed|deleted|id)", re.IGNORECASE)
+# The bot lost the chat (deleted, deactivated, never joined) or its right to write texts there.
+_CHAT_IS_CLOSED = re.compile(
+    r"chat not found|peer_id_invalid|deactivated|channel_(private|invalid)|not in the chat"
+    r"|not enough rights to send text|no rights to send a message|no write access"
+    r"|need administrator rights|chat_(write|send_plain)_forbidden"
+    r"|chat_(forbidden|restricted|admin_required)|user_is_blocked",
+    re.IGNORECASE,
+)
 _IS_TOO_LONG = re.compile(r"too[_ ]long", re.IGNORECASE)
 _NEVER_LEFT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # names of httpx exceptions
 
@@ -37,6 +45,17 @@ def not_the_bot_api(error: Exception) -> str:
 def is_about_the_topic(error: BadRequest) -> bool:
     """Tell whether a message was refused because its topic is closed or deleted."""
     return bool(_TOPIC_IS_GONE.search(str(error)))
+
+
+def takes_no_messages(error: TelegramError) -> bool:
+    """Tell whether the chat accepts no message of the bot, whatever the message says.
+
+    Members block the bot, groups remove it or its right to write, chats are deleted. Telegram
+    reports some of these as 403 and others as 400 (tests/pipeline/bot/closed_chats.yaml).
+    """
+    return isinstance(error, Forbidden) or (
+        isinstance(error, BadRequest) and bool(_CHAT_IS_CLOSED.search(str(error)))
+    )
 
 
 def is_too_long(error: BadRequest) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import yaml
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import override_settings
@@ -39,6 +40,7 @@ from tests.pipeline.bot.test_outages import until
 from tests.sandbox.serving import running_sandbox
 
 FOR_EVER = 1_000_000
+CLOSED_CHATS = yaml.safe_load((Path(__file__).parent / "closed_chats.yaml").read_text())
 OPEN_STATUSES = (TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
@@ -208,16 +210,20 @@ class GivingUpTests(BotCase):
         dead = {task.error[:17] async for task in Task.objects.filter(status=TaskStatus.DEAD)}
         assert dead == {"it cannot be read", "BadRequest: scrip"}
 
-    async def test_a_member_who_has_blocked_the_bot_costs_nothing(self):
+    async def test_a_chat_that_takes_no_messages_costs_nothing_and_is_no_dead_letter(self):
+        ended = Task.objects.values_list("status", "attempts")
         async with self.bot() as chat:
-            await chat.fault(method="sendMessage", chat_id=MAYA, error_code=403, count=FOR_EVER)
-            await chat.say(MAYA, QUESTION)
-            await chat.say(TOM, "/help")
-            await chat.sees_text(TOM, "/support")
+            for number, closed in enumerate(CLOSED_CHATS):
+                script = {"error_code": closed["code"], "description": closed["description"]}
+                await chat.fault(method="sendMessage", chat_id=MAYA - number, count=9, **script)
+            for number in range(len(CLOSED_CHATS)):
+                await chat.inject(MAYA - number, text=QUESTION)
+            while await ended.acount() < len(CLOSED_CHATS):
+                await asyncio.sleep(0.02)
             await until_none_is_open()
             assert await chat.calls() == []
 
-        assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+        assert [row async for row in ended] == [(TaskStatus.IGNORED, 1)] * len(CLOSED_CHATS)
 
     async def test_a_line_that_is_only_a_courtesy_is_left_out_after_two_deaths(self):
         self.timings = Timings(calm_s=0.01)
