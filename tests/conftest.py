@@ -21,7 +21,7 @@ from pytest_django import DjangoDbBlocker
 from agents.llm import terms
 from agents.revision import CACHE_ALIAS
 from observatory.redaction import RedactingFilter, RedactingFormatter
-from tests import canaries, template_database
+from tests import canaries, emptying, template_database
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 LOG_NAME = "suite.log"
@@ -78,6 +78,7 @@ def django_db_setup(
     """Make the database of this worker from one that all share, in place of pytest-django's own."""
     with django_db_blocker.unblock():
         databases = template_database.set_up()
+        emptying.install()
     yield
     with django_db_blocker.unblock():
         teardown_databases(databases, verbosity=0)
