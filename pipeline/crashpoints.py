@@ -16,9 +16,11 @@ from django.conf import settings
 POINTS = (
     "storing updates",  # inside the batch's transaction
     "updates stored",  # committed, not yet acknowledged to Telegram
+    "facts written",  # inside the transaction of what a run's journal has gathered
+    "facts committed",  # nobody knows yet that they are
     "foreground call written",  # the request is about to be sent
     "foreground call answered",  # its answer is not yet recorded
-    "foreground step ended",  # between two steps
+    "foreground step ended",  # its end may wait for the next step's request to be committed with it
     "background call written",
     "background step ended",  # the queue does not know it yet
     "placeholder sent",  # its message id is not yet recorded

@@ -48,6 +48,20 @@ def _does_nothing(right: Any) -> Any:
     return lambda *_, **__: None
 
 
+def _awaits_nothing(right: Any) -> Any:
+    async def wrong(journal: Any) -> None:
+        pass
+
+    return wrong
+
+
+def _flushes(right: Any) -> Any:
+    async def wrong(journal: Any) -> None:
+        await journal.flush()
+
+    return wrong
+
+
 def _leaves_texts_alone(right: Any) -> Any:
     return lambda text, *_, **__: text
 
@@ -177,6 +191,19 @@ FAULTS: Mapping[str, Fault] = {
         "observatory.redaction.scrub",
         _leaves_texts_alone,
         ("tests/leaks/test_no_key_gets_out.py",),
+    ),
+    "request-leaves-before-its-row": Fault(
+        "pipeline.journal.records.RunJournal.barrier",
+        _awaits_nothing,
+        ("tests/pipeline/test_journal.py",),
+    ),
+    "gap-in-the-record-stops-nothing": Fault(
+        "pipeline.journal.records.RunJournal.barrier",
+        _flushes,
+        ("tests/pipeline/test_journal.py",),
+    ),
+    "what-was-paid-is-lost-with-a-connection": Fault(
+        "pipeline.journal.writer._Write.is_lost", _never, ("tests/pipeline/test_journal.py",)
     ),
     "lost-reply-is-sent-again": Fault(
         "pipeline.bot.outbox.Outbox._find_or_say",

@@ -1,22 +1,25 @@
 """The only writer of runs, step runs and LLM calls.
 
-Every row is inserted before the work it records starts, and completed when the work ends. Each
-write is one transaction (`pipeline.journal.rows`, `pipeline.journal.call_rows`); concurrent writes
-share a commit (`pipeline.journal.writer`); no transaction stays open across a call to a provider.
-API keys are never passed here, only their fingerprints.
+What happens in a run is submitted to its `RunJournal` in order, and nobody waits for it, so that
+consecutive facts share a commit (`pipeline.journal.writer`). Only `barrier` waits. It stands before
+anything that leaves the process: a request to a provider, and the end of the run, after which the
+answer is sent. So a request's row is durable before the request is sent, and an answer with its
+cost before anybody sees it. No transaction stays open across a call to a provider. API keys are
+never passed here, only their fingerprints.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
-from uuid import UUID
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID, uuid4
 
-import stamina
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, OperationalError
 
@@ -28,17 +31,19 @@ from agents.llm.completion import Completion
 from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints
+from pipeline.cancelling import finished
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
 from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.text_store import clean
-from pipeline.journal.writer import submit
+from pipeline.journal.writer import writer_here
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, StepMode
 
 logger = logging.getLogger(__name__)
 
 NotifyOperators = Callable[[str], None]
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -47,11 +52,157 @@ def log_alert(text: str) -> None:
     logger.error("alert: %s", text)
 
 
+class RunJournal:
+    """The facts of one run, written in the order of their submission.
+
+    A fact that cannot be written fails every later `barrier`, so that a run whose record has a gap
+    sends no further request and gives no answer.
+    """
+
+    def __init__(self) -> None:
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._error: BaseException | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a fact could not be written."""
+        self._settle()
+        return self._error is not None
+
+    def run_started(self, lease: RunLease, opening: RunOpening) -> None:
+        """Write the run's row with all inputs that its agents may see."""
+        self._add(rows.write_run, lease, opening)
+
+    async def run_ended(self, lease: RunLease, status: RunStatus, answer: str = "") -> None:
+        """Close the run's row; return once the whole record is durable, even if cancelled.
+
+        Raises:
+            Superseded: another worker has taken the run over.
+        """
+        self._add_lasting(rows.close_run, lease, status, answer)
+        await self.barrier()
+
+    def step_queued(
+        self, lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]
+    ) -> None:
+        """Queue a background step by writing its row and its task."""
+        self._add(rows.queue_step, lease, place, add)
+
+    def step_started(
+        self,
+        lease: Lease,
+        run_id: UUID,
+        place: StepPlace,
+        inputs: Mapping[str, Any],
+        choice: ModelChoice | None,
+    ) -> StepRow:
+        """Write the step's row with its inputs and model (None if no model could be chosen)."""
+        row = StepRow(uuid4())
+        self._add(_write_step, row, lease, run_id, place, inputs, choice)
+        return row
+
+    def step_ended(self, row: StepRow, token: UUID, end: StepEnd) -> asyncio.Future[None]:
+        """Close the step's row."""
+        return self._add_lasting(_close_step, row, token, end)
+
+    def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> None:
+        """Write the row of a call that is about to be sent; `barrier` must follow."""
+        self._add(call_rows.write_call, step_id, token, attempt)
+
+    def call_withdrawn(self, call_id: UUID) -> None:
+        """Close a call that was cancelled before it was sent."""
+        self._add_lasting(call_rows.withdraw_call, call_id)
+
+    def call_ended(
+        self, run_id: UUID, call_id: UUID, outcome: Outcome, *, is_mismatch: bool
+    ) -> asyncio.Future[None]:
+        """Record how a call ended and what it cost."""
+        return self._add_lasting(call_rows.complete_call, run_id, call_id, outcome, is_mismatch)
+
+    def called_after_all(self, step_id: UUID) -> None:
+        """Correct a closed step that was recorded as having made no call."""
+        self._add_lasting(call_rows.retell_decision, step_id)
+
+    async def barrier(self) -> None:
+        """Return once every fact submitted so far is durable; a cancellation is raised only then.
+
+        Raises:
+            Superseded: another worker has taken over what a fact is about.
+            DatabaseError: a fact could not be written.
+        """
+        await self.flush()
+        if self._error is not None:
+            raise self._error
+
+    async def flush(self) -> None:
+        """Wait until every fact submitted so far is written or has failed, even if cancelled."""
+        self._settle()
+        if self._pending:
+            writer_here().begin()
+            await finished(asyncio.wait(list(self._pending)))
+            self._settle()
+
+    def _add(
+        self, write: Callable[P, T], *arguments: P.args, **options: P.kwargs
+    ) -> asyncio.Future[T]:
+        return self._noted(writer_here().add(partial(write, *arguments, **options)))
+
+    def _add_lasting(
+        self, write: Callable[P, T], *arguments: P.args, **options: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Add a fact that has happened and may have cost money: it outlives a broken connection."""
+        perform = partial(write, *arguments, **options)
+        return self._noted(writer_here().add(perform, must_last=True))
+
+    def _noted(self, written: asyncio.Future[T]) -> asyncio.Future[T]:
+        self._settle()
+        self._pending.append(written)
+        # Looked at here, or the loop would complain about errors that no barrier follows.
+        written.add_done_callback(_looked_at)
+        return written
+
+    def _settle(self) -> None:
+        """Forget the facts that are written; note the first that could not be."""
+        while self._pending and self._pending[0].done():
+            written = self._pending.popleft()
+            error = asyncio.CancelledError() if written.cancelled() else written.exception()
+            self._error = self._error or error
+
+
+def _looked_at(written: asyncio.Future[Any]) -> None:
+    if not written.cancelled():
+        written.exception()
+
+
+@dataclass(slots=True)
+class StepRow:
+    """The row of a step.
+
+    A queued step has a row already: its id stands here once the step's start is durable.
+    """
+
+    id: UUID
+
+
+def _write_step(row: StepRow, lease: Lease, run_id: UUID, *opening: Any) -> None:
+    row.id = rows.write_step(lease, run_id, row.id, *opening)
+
+
+def _close_step(row: StepRow, token: UUID, end: StepEnd) -> None:
+    rows.close_step(row.id, token, end)
+
+
 class StepRecorder:
-    """Observes the LLM calls of one step run, writes their rows and sums their cost."""
+    """Observes the LLM calls of one step run, submits their rows and sums their cost."""
 
     def __init__(
-        self, run_id: UUID, step_id: UUID, token: UUID, place: StepPlace, alert: NotifyOperators
+        self,
+        journal: RunJournal,
+        run_id: UUID,
+        step_id: UUID,
+        token: UUID,
+        place: StepPlace,
+        alert: NotifyOperators,
     ) -> None:
         self.step_id = step_id
         self.served_model = ""
@@ -59,7 +210,8 @@ class StepRecorder:
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
         self.has_called = False
-        self._is_closed = False  # whether the step's row is; it may say that no model was called
+        self._is_closed = False  # whether the step's end was submitted
+        self._journal = journal
         self._run_id = run_id
         self._token = token
         self._agent = place.agent
@@ -73,21 +225,22 @@ class StepRecorder:
             Superseded: another worker has taken the step over, so the request must not be sent.
         """
         self.has_called = True
+        self._journal.call_started(self.step_id, self._token, attempt)
+        if self._is_closed:  # the call comes from a task of the agent that outlived its step
+            self._journal.called_after_all(self.step_id)
         try:
-            await finished(submit(call_rows.write_call, self.step_id, self._token, attempt))
-            if self._is_closed:  # the call comes from a task of the agent that outlived its step
-                await finished(_surely(call_rows.retell_decision, self.step_id))
+            await self._journal.barrier()
         except asyncio.CancelledError:
             # The request was never sent, so its end will not be reported.
-            await finished(_surely(call_rows.withdraw_call, attempt.call_id))
+            self._journal.call_withdrawn(attempt.call_id)
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
-    async def step_was_closed(self, *, saying_called: bool) -> None:
-        """Note that the step's row is closed; correct it if a call began during that write."""
+    def step_was_closed(self, *, saying_called: bool) -> None:
+        """Note that the step's end was submitted; correct it if a call began just before."""
         self._is_closed = True
         if self.has_called and not saying_called:
-            await _surely(call_rows.retell_decision, self.step_id)
+            self._journal.called_after_all(self.step_id)
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete the call's row and check that the requested model is the one that answered."""
@@ -101,14 +254,15 @@ class StepRecorder:
         if outcome.completion is not None:
             # An agent may make several calls; the last one counts.
             self.fell_back_to = attempt.requested_model if attempt.is_fallback else ""
-        await _surely(
-            call_rows.complete_call, self._run_id, attempt.call_id, outcome, check.differs
+        written = self._journal.call_ended(
+            self._run_id, attempt.call_id, outcome, is_mismatch=check.differs
         )
         if check.is_told and completion is not None:
-            self._alert(
+            text = (
                 f"{self._agent}: asked for {attempt.requested_model}, "
                 f"answered by {completion.served_model} (call {attempt.call_id}){check.advice}"
             )
+            written.add_done_callback(lambda _: self._alert(text))  # not before it is on record
 
     def _add_cost(self, completion: Completion) -> None:
         if completion.cost_usd is not None:
@@ -166,82 +320,3 @@ def _twice(ask: Callable[..., T], *arguments: str) -> T:
     except OperationalError:
         close_broken()
         return ask(*arguments)
-
-
-async def finished(writing: Awaitable[T]) -> T:
-    """Wait until a write has ended and return its result, even if the caller is cancelled.
-
-    Otherwise a row could be written without its id being known, and could not be closed. The
-    cancellation is raised once the write has ended.
-    """
-    task = asyncio.ensure_future(writing)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancellation = error
-    if cancellation is not None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            # Retrieved here, or the loop would log later that it never was.
-            raise cancellation from failure
-        raise cancellation
-    return task.result()
-
-
-def run_started(lease: RunLease, opening: RunOpening) -> asyncio.Future[None]:
-    """Write the run's row with all inputs that its agents may see."""
-    return submit(rows.write_run, lease, opening)
-
-
-async def run_ended(lease: RunLease, status: RunStatus, answer: str = "") -> None:
-    """Close the run's row; raises Superseded."""
-    await _surely(rows.close_run, lease, status, answer)
-
-
-def step_queued(
-    lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]
-) -> asyncio.Future[None]:
-    """Queue a background step by writing its row and its task; raises Superseded."""
-    return submit(rows.queue_step, lease, place, add)
-
-
-def step_started(
-    lease: Lease,
-    run_id: UUID,
-    place: StepPlace,
-    inputs: Mapping[str, Any],
-    choice: ModelChoice | None,
-) -> asyncio.Future[UUID]:
-    """Write the step's row with its inputs and model (None if no model could be chosen).
-
-    Raises:
-        Superseded: the lease is no longer held.
-    """
-    return submit(rows.write_step, lease, run_id, place, inputs, choice)
-
-
-async def step_ended(step_id: UUID, token: UUID, end: StepEnd) -> None:
-    """Close the step's row.
-
-    Raises:
-        Superseded: another worker has taken the step over.
-    """
-    await _surely(rows.close_step, step_id, token, end)
-
-
-async def _surely(write: Callable[..., None], *arguments: Any) -> None:
-    """Run a write; if the connection has died, retry on new ones for up to 60 s.
-
-    The write records something that has happened and may have cost money, so it must not be lost
-    with a connection.
-    """
-    try:
-        await submit(write, *arguments)
-    except OperationalError:
-        async for attempt in stamina.retry_context(
-            on=OperationalError, attempts=None, wait_initial=0.1, wait_max=2.0, timeout=60.0
-        ):
-            with attempt:
-                await sync_to_async(close_broken)()
-                await submit(write, *arguments)

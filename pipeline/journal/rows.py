@@ -186,6 +186,7 @@ def give_step_up(step_id: UUID) -> None:
 def write_step(
     lease: Lease,
     run_id: UUID,
+    new_id: UUID,
     place: StepPlace,
     inputs: Mapping[str, Any],
     choice: ModelChoice | None,
@@ -193,6 +194,9 @@ def write_step(
     """Open an attempt at a step with its model choice and inputs; raises Superseded.
 
     An earlier attempt that is still open is closed: its worker is gone.
+
+    Returns:
+        The row's id: `new_id`, or that of the row which waits for this step to be started.
     """
     lease.assert_held()
     known = ("id", "attempt", "status")
@@ -210,9 +214,8 @@ def write_step(
         if status == StepStatus.WAITING:
             update(StepRun, opening, id=waiting_id)
             return cast(UUID, waiting_id)
-    step_id = uuid4()
     row = {
-        "id": step_id,
+        "id": new_id,
         "run_id": run_id,
         "position": place.position,
         "attempt": max((attempt for _, attempt, _ in earlier), default=0) + 1,
@@ -221,7 +224,7 @@ def write_step(
         **opening,
     }
     insert(StepRun, row)
-    return step_id
+    return new_id
 
 
 def _chosen(choice: ModelChoice) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Group commit: writes queued during a commit share the next transaction.
+"""Group commit: writes that are queued together share one transaction.
 
-There is no timer, so a lone write runs at once. If one write of a group fails, the group is rolled
-back and each write runs alone, so that no write fails because of another. A future resolves once
-its write is durable. Writes run in Django's ORM thread, in the order of their submission.
+A write that somebody waits for starts a transaction at once. One that nobody waits for yet starts
+it after `GATHER_S`, so that the end of a step, the next step and its request become one commit. If
+one write of a group fails, the group is rolled back and each write runs alone, so that no write
+fails because of another. A future resolves once its write is durable. Writes run in Django's ORM
+thread, in the order of their submission.
 """
 
 from __future__ import annotations
@@ -15,8 +17,12 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
+import stamina
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import Error, connection, transaction
+from django.db import Error, OperationalError, connection, transaction
+
+from agents.connections import close_broken
+from pipeline import crashpoints
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,21 +30,31 @@ T = TypeVar("T")
 # a group is committed or rolled back as a whole.
 grouped = transaction.atomic(savepoint=False)
 
-TOGETHER = 32  # maximum size of a group; it blocks the ORM's thread and the rows it locks
+TOGETHER = 64  # maximum size of a group; it blocks the ORM's thread and the rows it locks
 PAUSE_S = 0.001  # between groups on SQLite, where other writers poll for the lock
+GATHER_S = 0.005  # how long a write may wait for others that belong to the same transaction
+TRIED_FOR_S = 60.0  # how long a write that must not be lost is repeated on new connections
 
 
 def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
-    """Queue a write: a function that is a single statement or `grouped`.
+    """Queue a write, to start at once: a function that is a single statement or `grouped`.
 
     It runs even if the future is not awaited. The future gets its result or error.
     """
+    writer = writer_here()
+    waiter = writer.add(partial(write, *arguments, **options))
+    writer.begin()
+    return waiter
+
+
+def writer_here() -> Writer:
+    """Return the writer of this event loop or, in a web request, of the request's thread."""
     # A web request has its own thread and so its own connection: it shares no group with others.
     place = SyncToAsync.thread_sensitive_context.get(None) or asyncio.get_running_loop()
     writer = _writers.get(place)
     if writer is None:
-        writer = _writers[place] = _Writer()
-    return writer.submit(partial(write, *arguments, **options))
+        writer = _writers[place] = Writer()
+    return writer
 
 
 @dataclass(slots=True)
@@ -47,11 +63,18 @@ class _Write:
 
     perform: Callable[[], Any]
     waiter: asyncio.Future[Any]
+    must_last: bool = False
+    was_tried: bool = False
     result: Any = None
     error: BaseException | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it must be repeated: it has to be recorded, and the connection broke."""
+        return self.must_last and isinstance(self.error, OperationalError)
+
     def attempt(self) -> None:
-        self.error = None
+        self.was_tried, self.error = True, None
         try:
             self.result = self.perform()
         except Exception as error:  # noqa: BLE001 - passed on to the caller
@@ -68,19 +91,40 @@ class _Write:
             self.waiter.set_result(self.result)
 
 
-class _Writer:
+class Writer:
     """The queue of writes that share an event loop and a thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Write] = deque()
         self._working: asyncio.Task[None] | None = None
+        self._beginning: asyncio.TimerHandle | None = None
 
-    def submit(self, perform: Callable[[], Any]) -> asyncio.Future[Any]:
-        write = _Write(perform, asyncio.get_running_loop().create_future())
+    def add(self, perform: Callable[[], Any], *, must_last: bool = False) -> asyncio.Future[Any]:
+        """Queue a write; it starts with the next group, after `GATHER_S` at the latest.
+
+        With `must_last` it records what has happened and may have cost money: if the connection
+        breaks, it is repeated on new ones for up to `TRIED_FOR_S`. What was queued later waits.
+        """
+        loop = asyncio.get_running_loop()
+        write = _Write(perform, loop.create_future(), must_last)
         self._waiting.append(write)
-        if self._working is None:
-            self._working = asyncio.create_task(self._work(), name="journal writer")
+        if self._working is None and self._beginning is None:
+            self._beginning = loop.call_later(GATHER_S, self.begin)
         return write.waiter
+
+    def begin(self) -> None:
+        """Start a transaction with what is queued, unless one is under way."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
+        if self._working is None and self._waiting:
+            self._working = asyncio.create_task(self._work(), name="journal writer")
+
+    async def flush(self, within_s: float) -> None:
+        """Wait until all that is queued is written, for at most `within_s` seconds."""
+        self.begin()
+        if self._working is not None:
+            await asyncio.wait({self._working}, timeout=within_s)
 
     async def _work(self) -> None:
         group: list[_Write] = []
@@ -88,8 +132,12 @@ class _Writer:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
                 await _do_in_the_orms_thread(group)
+                self._waiting.extendleft(one for one in reversed(group) if not one.was_tried)
+                group = [write for write in group if write.was_tried]
                 for write in group:
-                    write.tell()
+                    if not write.is_lost:
+                        write.tell()
+                await self._repeat([write for write in group if write.is_lost])
                 if self._waiting and connection.vendor == "sqlite":
                     await asyncio.sleep(PAUSE_S)
         except BaseException as error:  # such as the loop's end: leave no future pending
@@ -101,25 +149,66 @@ class _Writer:
             self._waiting.clear()
             self._working = None
 
+    async def _repeat(self, lost: list[_Write]) -> None:
+        """Repeat writes on new connections until all are done or the time is up."""
+        if not lost:
+            return
+        left = lost
+        try:
+            async for attempt in stamina.retry_context(
+                on=OperationalError,
+                attempts=None,
+                wait_initial=0.1,
+                wait_max=2.0,
+                timeout=TRIED_FOR_S,
+            ):
+                with attempt:
+                    await _do_afresh_in_the_orms_thread(left)
+                    left = [write for write in left if write.is_lost or not write.was_tried]
+                    for write in left:
+                        raise write.error or OperationalError("the connection is lost")
+        except OperationalError as error:
+            for write in left:
+                write.error = error
+        for write in lost:
+            write.tell()
 
-_writers: WeakKeyDictionary[object, _Writer] = WeakKeyDictionary()
+
+_writers: WeakKeyDictionary[object, Writer] = WeakKeyDictionary()
 
 
 def _do(group: list[_Write]) -> None:
+    """Run writes as one transaction or, if one fails, each alone up to the first that is lost."""
     if len(group) == 1:
         group[0].attempt()
         return
-    left = deque(group)
     try:
         if _is_done_as_one(group):
             return
-        while left:
+    except Error as error:
+        _fail(group, error)
+        return
+    for write in group:
+        write.was_tried = False
+    for number, write in enumerate(group):
+        try:
             connection.ensure_connection()
-            left[0].attempt()
-            left.popleft()
-    except Error as error:  # no database: finding out took seconds, and would again for each
-        for write in left:
-            write.error = error
+        except Error as error:  # finding out took seconds, and would again for each
+            _fail(group[number:], error)
+            return
+        write.attempt()
+        if write.is_lost:
+            return
+
+
+def _fail(writes: list[_Write], error: Error) -> None:
+    for write in writes:
+        write.was_tried, write.error = True, error
+
+
+def _do_afresh(group: list[_Write]) -> None:
+    close_broken()
+    _do(group)
 
 
 def _is_done_as_one(group: list[_Write]) -> bool:
@@ -138,10 +227,12 @@ def _is_done_as_one(group: list[_Write]) -> bool:
                 if write.error is not None:
                     transaction.set_rollback(True)
                     return False
+            crashpoints.reach("facts written")
     except Error:
         if began_on is None or connection.connection is not began_on:  # Django drops dead ones
             raise
         return False  # such as a failed commit; running each write alone finds the culprit
+    crashpoints.reach("facts committed")
     return True
 
 
@@ -156,3 +247,4 @@ def _be_impatient() -> None:
 
 
 _do_in_the_orms_thread = sync_to_async(_do)
+_do_afresh_in_the_orms_thread = sync_to_async(_do_afresh)

@@ -144,7 +144,8 @@ class RunService:
         """Close the run of an update as cancelled, because its member stopped it."""
         kept = await sync_to_async(resumption.take_over)(update_id, lease)
         if kept is not None and not kept.is_over:
-            await records.run_ended(RunLease(kept.report.run_id, lease.token), RunStatus.CANCELLED)
+            ended = RunLease(kept.report.run_id, lease.token)
+            await records.RunJournal().run_ended(ended, RunStatus.CANCELLED)
 
     async def run_background_step(self, step_id: UUID, lease: TaskLease) -> None:
         """Run a queued background step, unless it has ended already.
@@ -174,7 +175,8 @@ class RunService:
         if kept is None or kept.is_over:
             return
         if kept.inputs == Inputs():  # the inputs were erased while it was queued
-            await records.run_ended(RunLease(run_id, lease.token), RunStatus.CANCELLED)
+            ended = RunLease(run_id, lease.token)
+            await records.RunJournal().run_ended(ended, RunStatus.CANCELLED)
             return
         await self._know_overrides()
         await self._runner.resume(kept, await self._context_of(kept, None), lease.token)

@@ -33,6 +33,7 @@ from pipeline.journal.facts import StepEnd
 from pipeline.journal.fencing import Lease, RunLease, Superseded
 from pipeline.journal.reports import KeptRun, RunReport, StepReport
 from pipeline.journal.sentences import sentence
+from pipeline.journal.writer import writer_here
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
@@ -43,6 +44,8 @@ from pipeline.running.step_inputs import StepSkipped, answer_of, inputs_of, open
 from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
 
 logger = logging.getLogger(__name__)
+
+RECORDED_WITHIN_S = 1.0  # an unreachable database must not delay a shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,8 @@ class PipelineRunner:
         )
         update_id = origin.update_id if origin else None
         opening = opening_of(pipeline, ctx, source, member_id=member_id, update_id=update_id)
-        return await self._conclude(run, records.run_started(run.lease, opening))
+        run.journal.run_started(run.lease, opening)
+        return await self._conclude(run)
 
     async def resume(
         self,
@@ -144,8 +148,8 @@ class PipelineRunner:
         """Run one background step for the queue; raises Superseded."""
         config = pipeline.steps[position]
         report = StepReport(agent=config.agent, mode=config.mode, position=position)
-        step = StepUnderWay(position, config, report, math.inf, lease)
-        await self._run_step(run_id, step, ctx)
+        step = StepUnderWay(position, config, report, math.inf, lease, records.RunJournal())
+        await self._run_step_alone(run_id, step, ctx)
         crashpoints.reach("background step ended")
         return report
 
@@ -161,16 +165,13 @@ class PipelineRunner:
                 task.cancel()
             await self.drain()
         await ends_recorded()
+        await writer_here().flush(RECORDED_WITHIN_S)
 
-    async def _conclude(
-        self, run: RunUnderWay, started: asyncio.Future[None] | None = None
-    ) -> RunReport:
+    async def _conclude(self, run: RunUnderWay) -> RunReport:
         """Run the remaining steps and close the run; if interrupted, a resumable run stays open."""
         log_as(run=run.lease.run_id)
         report = run.report
         try:
-            if started is not None:
-                await records.finished(started)
             await self._run_steps(run)
             report.answer = answer_of(run.pipeline, run.ctx)
             report.status = RunStatus.OK if report.answer else RunStatus.FAILED
@@ -178,19 +179,23 @@ class PipelineRunner:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
             if not run.is_kept_open:
-                await records.finished(records.run_ended(run.lease, report.status))
+                await run.journal.run_ended(run.lease, report.status)
+            else:
+                await run.journal.flush()
             raise
-        await records.finished(records.run_ended(run.lease, report.status, report.answer))
+        await run.journal.run_ended(run.lease, report.status, report.answer)
         return report
 
     async def _run_steps(self, run: RunUnderWay) -> None:
         ends_at = time.monotonic() + self._run_deadline_s
         for mode, group in run.pipeline.groups():
             if mode is StepMode.BACKGROUND:
-                await self._start_background(run, *group[0])
+                self._start_background(run, *group[0])
                 continue
             steps = [
-                StepUnderWay(position, step, run.open(position, step), ends_at, run.lease)
+                StepUnderWay(
+                    position, step, run.open(position, step), ends_at, run.lease, run.journal
+                )
                 for position, step in group
                 if position not in run.kept
             ]
@@ -211,6 +216,15 @@ class PipelineRunner:
 
     # --- one step -------------------------------------------------------------------------------
 
+    async def _run_step_alone(self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext) -> None:
+        """Run a step that no other step or answer follows; return once its record is durable."""
+        try:
+            await self._run_step(run_id, step, ctx)
+        except BaseException:
+            await step.journal.flush()
+            raise
+        await step.journal.barrier()
+
     async def _run_step(self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext) -> None:
         """Run one step of any mode; its failure is put in its report and in `ctx.results`."""
         started = time.monotonic()
@@ -225,11 +239,11 @@ class PipelineRunner:
             raise  # not the step's failure: the next attempt at the run repeats it
         except Exception as error:  # noqa: BLE001 - an agent may raise anything: contain it
             attempt.error_type = type(error).__name__
-            output, status = self._explain(step, error, attempt.decision)
+            output, status = self._explain(step, error, attempt)
         finally:
             ctx.results[step.config.agent] = output
             _complete(step.report, attempt, status, output, started)
-            await records.finished(_record_end(run_id, step, attempt, status, output))
+            self._record_end(run_id, step, attempt, status, output)
 
     async def _ask(
         self, run_id: UUID, step: StepUnderWay, ctx: PipelineContext, attempt: StepAttempt
@@ -242,14 +256,16 @@ class PipelineRunner:
         chosen = await ctx.get_llm_for_agent(agent_name, tell=decisions.append)
         (decision,) = decisions
         attempt.decision = decision
-        attempt.opening = records.step_started(
+        attempt.row = step.journal.step_started(
             step.lease, run_id, step.place, attempt.inputs, decision.choice
         )
-        step_id = await records.finished(attempt.opening)
+        if step.config.mode is StepMode.BACKGROUND:
+            await step.journal.barrier()  # only then is the id of a queued step known
+        step_id = attempt.row.id
         log_as(run=run_id, step=step_id)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
         recorder = attempt.recorder = records.StepRecorder(
-            run_id, step_id, step.lease.token, step.place, self._alert
+            step.journal, run_id, step_id, step.lease.token, step.place, self._alert
         )
         needs = self._registry.get(agent_name).needs
         llm = chosen.for_step(
@@ -280,10 +296,10 @@ class PipelineRunner:
             raise DeadlineExceeded(f"not done after {deadline_s:.1f} s") from None
 
     def _explain(
-        self, step: StepUnderWay, error: Exception, decision: Decision | None
+        self, step: StepUnderWay, error: Exception, attempt: StepAttempt
     ) -> tuple[AgentOutput, StepStatus]:
-        """Turn an exception into the step's output, status and member text; alert if needed."""
-        agent = step.config.agent
+        """Turn an exception into the step's output, status, member text and, if due, an alert."""
+        agent, decision = step.config.agent, attempt.decision
         if isinstance(error, StepSkipped):
             return _failed(step, str(error)), StepStatus.SKIPPED
         step.report.member_line = getattr(error, "member_line", "") or LLMError.member_line
@@ -292,24 +308,52 @@ class PipelineRunner:
             logger.error("step %s failed: %s", agent, text, exc_info=error)
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:
-            self._alert(f"{agent}: the override's model {decision.llm.model_id} failed: {text}")
+            attempt.alert = f"{agent}: the override's model {decision.llm.model_id} failed: {text}"
             if settings.OPERATOR_CHAT_ID:  # without a chat, the alert is only logged
                 step.report.member_line += " Your admins have been told."
         return _failed(step, text), StepStatus.FAILED
 
+    def _record_end(
+        self,
+        run_id: UUID,
+        step: StepUnderWay,
+        attempt: StepAttempt,
+        status: StepStatus,
+        output: AgentOutput,
+    ) -> None:
+        if step.journal.has_failed:
+            return  # the next attempt at the run repeats the step
+        choice = attempt.decision.choice if attempt.decision else None
+        row = attempt.row or step.journal.step_started(
+            step.lease, run_id, step.place, attempt.inputs, choice
+        )
+        end = StepEnd(
+            status=status,
+            output=output,
+            decision=step.report.decision,
+            has_called=attempt.has_called if choice else None,
+            fell_back_to=step.report.fell_back_to,
+            error_type=attempt.error_type,
+            member_line=step.report.member_line,
+        )
+        written = step.journal.step_ended(row, step.lease.token, end)
+        if attempt.recorder is not None:
+            attempt.recorder.step_was_closed(saying_called=attempt.has_called)
+        if attempt.alert:
+            text = attempt.alert
+            written.add_done_callback(lambda _: self._alert(text))  # not before it is on record
+
     # --- around a step --------------------------------------------------------------------------
 
-    async def _start_background(self, run: RunUnderWay, position: int, config: StepConfig) -> None:
+    def _start_background(self, run: RunUnderWay, position: int, config: StepConfig) -> None:
         """Start a background step; the run ends without waiting for it."""
         report = run.open(position, config)
         if self._add_tasks is not None and run.is_kept_open:
             report.status = StepStatus.WAITING
-            await records.finished(
-                records.step_queued(run.lease, config.at(position), self._add_tasks)
-            )
+            run.journal.step_queued(run.lease, config.at(position), self._add_tasks)
             return
-        step = StepUnderWay(position, config, report, math.inf, run.lease)
-        work = self._run_step(run.lease.run_id, step, run.ctx)
+        step = StepUnderWay(position, config, report, math.inf, run.lease, run.journal)
+        work = self._run_step_alone(run.lease.run_id, step, run.ctx)
         task = asyncio.create_task(work, name=f"background step {config.agent}")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -354,25 +398,3 @@ def _complete(
         report.upstream = attempt.recorder.upstream
         report.cost_usd = attempt.recorder.cost_usd
         report.fell_back_to = attempt.recorder.fell_back_to
-
-
-async def _record_end(
-    run_id: UUID, step: StepUnderWay, attempt: StepAttempt, status: StepStatus, output: AgentOutput
-) -> None:
-    choice = attempt.decision.choice if attempt.decision else None
-    step_id = await (
-        attempt.opening
-        or records.step_started(step.lease, run_id, step.place, attempt.inputs, choice)
-    )
-    end = StepEnd(
-        status=status,
-        output=output,
-        decision=step.report.decision,
-        has_called=attempt.has_called if choice else None,
-        fell_back_to=step.report.fell_back_to,
-        error_type=attempt.error_type,
-        member_line=step.report.member_line,
-    )
-    await records.step_ended(step_id, step.lease.token, end)
-    if attempt.recorder is not None:
-        await attempt.recorder.step_was_closed(saying_called=attempt.has_called)

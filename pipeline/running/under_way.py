@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from pipeline.journal import records
 from pipeline.journal.facts import StepPlace
@@ -27,6 +25,7 @@ class RunUnderWay:
     is_kept_open: bool  # if it is interrupted, so that another worker can take it over
     on_stage: Callable[[str], None] | None
     kept: dict[int, StepReport] = field(default_factory=dict)  # ended earlier, by position
+    journal: records.RunJournal = field(default_factory=records.RunJournal)
     report: RunReport = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +49,7 @@ class StepUnderWay:
     report: StepReport
     ends_at: float  # monotonic time at which the run's time is up
     lease: Lease
+    journal: records.RunJournal
 
     @property
     def place(self) -> StepPlace:
@@ -62,7 +62,8 @@ class StepAttempt:
 
     inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    opening: asyncio.Future[UUID] | None = None  # the row's id, even if its waiter was cancelled
+    row: records.StepRow | None = None
     recorder: records.StepRecorder | None = None
     error_type: str = ""
+    alert: str = ""  # for the operators
     has_called: bool = False  # at its end: a task of the agent may outlive the step and make calls

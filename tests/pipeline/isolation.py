@@ -20,11 +20,12 @@ from agents.llm.http import close_clients
 from agents.llm.router import create_provider
 from agents.model_config import ModelConfigService
 from agents.registry import AgentRegistry
+from pipeline.journal.writer import writer_here
 from pipeline.models.runs import Source
 from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.decisions import NoPayer
-from pipeline.running.runner import PipelineRunner
+from pipeline.running.runner import RECORDED_WITHIN_S, PipelineRunner
 from tests.canaries import SHARED_KEY, canary
 from tests.pipeline.players import player
 from tests.pipeline.scenes import AGENTS, PAUSES_S, Cast, Change, Scene
@@ -135,6 +136,7 @@ class Stage:
                 everything.create_task(self._use_what_was_kept(scene.late_ms))
             await runner.close(within_s=scene.closing_ms / 1000)
             await self._use_what_was_kept(0)
+            await writer_here().flush(within_s=RECORDED_WITHIN_S)
         finally:
             await close_clients()
             await asyncio.to_thread(service.close)

@@ -23,8 +23,9 @@ from agents.llm.base import Attempt, Payer
 from agents.model_config import Freshness, ModelConfigService, Resolution
 from agents.models import OnFailure
 from agents.snapshot import Override
+from pipeline.cancelling import finished
 from pipeline.journal.fencing import RunLease
-from pipeline.journal.records import StepRecorder, finished, log_alert, step_started
+from pipeline.journal.records import RunJournal, StepRecorder, log_alert
 from pipeline.journal.reports import RunReport
 from pipeline.journal.rows import close_orphans
 from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
@@ -114,13 +115,15 @@ class OrderTests(PipelineCase):
 
     async def test_a_call_cancelled_before_it_was_sent_is_closed_as_that(self):
         step_id = await a_step()
-        recorder = StepRecorder((await run_row()).id, step_id, TOKEN, A_STEP.at(0), log_alert)
+        journal, run_id = RunJournal(), (await run_row()).id
+        recorder = StepRecorder(journal, run_id, step_id, TOKEN, A_STEP.at(0), log_alert)
         starting = asyncio.create_task(recorder.attempt_started(an_attempt()))
         await asyncio.sleep(0)
 
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
+        await journal.barrier()
 
         (row,) = await call_rows()
         assert (row.status, row.error) == (CallStatus.ERROR, "cancelled before it was sent")
@@ -400,9 +403,11 @@ async def a_step(source: Source = Source.SHELL, status: str = RunStatus.RUNNING)
         started_at=timezone.now(),
         attempt_token=TOKEN,
     )
-    step_id = await step_started(RunLease(run.id, TOKEN), run.id, A_STEP.at(0), {}, None)
-    await StepRun.objects.filter(id=step_id).aupdate(status=status)
-    return step_id
+    journal = RunJournal()
+    row = journal.step_started(RunLease(run.id, TOKEN), run.id, A_STEP.at(0), {}, None)
+    await journal.barrier()
+    await StepRun.objects.filter(id=row.id).aupdate(status=status)
+    return row.id
 
 
 def an_attempt() -> Attempt:

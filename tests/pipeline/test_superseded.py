@@ -137,7 +137,7 @@ class SupersededTests(TransactionTestCase):
             "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
             "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, STEP.at(5), store.add),
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
-                run, self.of_run.pk, STEP.at(1), {"message": "late"}, None
+                run, self.of_run.pk, uuid4(), STEP.at(1), {"message": "late"}, None
             ),
             "pipeline.journal.rows.close_step": lambda: rows.close_step(
                 self.step.pk, self.late, ended

@@ -14,9 +14,9 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
 
+from pipeline.cancelling import finished
 from pipeline.journal import text_store
 from pipeline.journal.fencing import Superseded
-from pipeline.journal.records import finished
 from pipeline.journal.writer import TOGETHER, grouped, submit
 from pipeline.models import TextBlob
 
