@@ -40,6 +40,7 @@ class Contender:
     command: tuple[str, ...]
     environment: dict[str, str]
     is_peer: bool = False
+    root: Path = ROOT  # where the code of ours is
 
     @property
     def is_installed(self) -> bool:
@@ -56,13 +57,15 @@ class Result:
     figures: dict[str, list[float]] = field(default_factory=dict)
 
 
-def ours(name: str, module: str, *arguments: str, **environment: str) -> Contender:
+def ours(
+    name: str, module: str, *arguments: str, root: Path = ROOT, **environment: str
+) -> Contender:
     """Return a program of `bench.ours`, with the bench's settings and this environment."""
     command = (sys.executable, "-m", "bench", f"ours.{module}", *arguments)
     # What the bench itself works in is not for those whom it measures.
     base = {key: value for key, value in os.environ.items() if key not in BENCH_ONLY}
     base["DJANGO_SETTINGS_MODULE"] = "bench.settings"
-    return Contender(name=name, command=command, environment={**base, **environment})
+    return Contender(name=name, command=command, environment={**base, **environment}, root=root)
 
 
 def peer(name: str, script: str, *arguments: str) -> Contender:
@@ -137,7 +140,7 @@ def running(one: Contender) -> Iterator[Started]:
         with log.open("wb") as stderr:
             process = subprocess.Popen(
                 one.command,
-                cwd=folder if one.is_peer else ROOT,
+                cwd=folder if one.is_peer else one.root,
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -8,15 +8,11 @@ runs on today's schema.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
 import signal
 import statistics
-import subprocess
-import tarfile
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +21,7 @@ from pathlib import Path
 from django.core.management import call_command
 from django.db import connection
 
+from bench.before import code_before
 from bench.machine import ROUNDS, described, sized
 from tests.agents.processes import ROOT, environment, migrate
 from tests.chaos.fleet import Bot, Job, People, running_bot, wait_for
@@ -38,7 +35,6 @@ COUNTED = str(ROOT / "bench/ours/counted.py")
 BOT = Job((COUNTED, "runbot"), "polling as @")
 WORKER = Job((COUNTED, "runworker"), "working as @")
 COUNTS = ("statements", "connections", "commits", "turns")
-BEFORE = "0c107d9"  # the commit before any of the work that this bench is about
 
 Counts = dict[str, float]
 
@@ -55,26 +51,13 @@ class Outcome:
 def main() -> None:
     """Measure today's code in turns with the code before, and print."""
     migrate(environment())
-    with tempfile.TemporaryDirectory(prefix="observatory-before-") as folder:
-        roots = {"today": ROOT} | _code_before(Path(folder))
+    with code_before() as before:
+        roots = {"today": ROOT} | before
         laps: dict[str, list[Outcome]] = {name: [] for name in roots}
         for _ in range(ROUNDS):
             for name, root in roots.items():
                 laps[name].append(_lap(root))
     _show(laps)
-
-
-def _code_before(folder: Path) -> dict[str, Path]:
-    """Return where the code before is, by the name of its rows; nothing if history lacks it."""
-    archive = subprocess.run(
-        ["git", "archive", "--format=tar", BEFORE], cwd=ROOT, capture_output=True, check=False
-    )
-    if archive.returncode:
-        print(f"The code before ({BEFORE}) is not in this history: only today's is measured.")
-        return {}
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
-    return {f"before ({BEFORE})": folder}
 
 
 def _lap(root: Path) -> Outcome:

@@ -7,8 +7,11 @@ as it does in an installation.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
-from bench.contest import Contender, ours, peer, results_of
+from bench.before import code_before
+from bench.contest import ROOT, Contender, ours, peer, results_of
 from bench.standin import running
 from bench.table import Column, show
 from tests.servers import postgres
@@ -26,34 +29,54 @@ def main() -> None:
     with (
         running() as address,
         postgres(fsync="on") as database,
+        postgres(fsync="on") as database_before,
+        code_before() as before,
         tempfile.TemporaryDirectory(prefix="observatory-bench-") as folder,
     ):
         show(
             "One call, and one step",
-            results_of(_contenders(address, database.url, folder)),
+            results_of(
+                _contenders(address, database.url, folder)
+                + _before(address, database_before.url, folder, before)
+            ),
             COLUMNS,
         )
 
 
 def _contenders(address: str, postgres_url: str, folder: str) -> list[Contender]:
-    def step(name: str, database_url: str, cache: str) -> Contender:
-        return ours(
-            name,
-            "steps",
-            "{}",
-            BENCH_STAND_IN=address,
-            DATABASE_URL=database_url,
-            CACHE_URL=f"file://{folder}/{cache}",
-        )
-
     return [
         ours(BARE, "calls", "transport", BENCH_STAND_IN=address),
         ours("httpx as it comes", "calls", "httpx", BENCH_STAND_IN=address),
         ours("LLMProvider.complete, no record", "calls", "provider", BENCH_STAND_IN=address),
         ours("a step's rows by sqlite3 alone, no call", "floor", f"{folder}/floor.sqlite3"),
-        step("a full step, SQLite", f"sqlite:///{folder}/bench.sqlite3", "a"),
-        step("a full step, PostgreSQL", postgres_url, "b"),
+        _step("a full step, SQLite", address, f"sqlite:///{folder}/bench.sqlite3", f"{folder}/a"),
+        _step("a full step, PostgreSQL", address, postgres_url, f"{folder}/b"),
         peer("openai SDK", "with_openai", address),
         peer("litellm", "with_litellm", address),
         peer("pydantic-ai", "with_pydantic_ai", address),
     ]
+
+
+def _before(
+    address: str, postgres_url: str, folder: str, roots: Mapping[str, Path]
+) -> list[Contender]:
+    return [
+        _step(f"{name}, {database}", address, url, f"{folder}/{database}", root)
+        for name, root in roots.items()
+        for database, url in (
+            ("SQLite", f"sqlite:///{folder}/before.sqlite3"),
+            ("PostgreSQL", postgres_url),
+        )
+    ]
+
+
+def _step(name: str, address: str, database_url: str, cache: str, root: Path = ROOT) -> Contender:
+    return ours(
+        name,
+        "steps",
+        "{}",
+        root=root,
+        BENCH_STAND_IN=address,
+        DATABASE_URL=database_url,
+        CACHE_URL=f"file://{cache}",
+    )

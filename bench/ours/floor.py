@@ -1,7 +1,7 @@
 """What durability alone costs: a step's rows written by sqlite3 itself, without ORM or a call.
 
-As many transactions, statements and bytes as `pipeline.journal.rows` has for a step; the disk is
-waited for at each of the four commits. No record that is written this way can take less.
+As many statements and bytes as `pipeline.journal.rows` has for a step, in one transaction, at whose
+end the disk is waited for. No record that is written this way can take less.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _step(database: sqlite3.Connection) -> None:
     step, call = next(names), next(names)
     keep = ("INSERT OR IGNORE INTO texts VALUES (?, ?)", (next(names), TEXT))
     look = ("SELECT * FROM steps WHERE id = ?", (step,))
-    transactions = (
+    parts = (
         (look, look, keep, ("INSERT INTO steps VALUES (?, 'run', NULL)", (step,))),
         (look, keep, keep, ("INSERT INTO calls VALUES (?, ?, NULL, 0)", (call, step))),
         (
@@ -65,9 +65,8 @@ def _step(database: sqlite3.Connection) -> None:
         ),
         (*(keep, keep, look), ("UPDATE steps SET output = ? WHERE id = ?", (TEXT[:40], step))),
     )
-    for statements in transactions:
-        database.execute("BEGIN IMMEDIATE")
-        for sql, values in statements:
-            name = (next(names), TEXT) if sql == keep[0] else values
-            database.execute(sql, name).fetchall()
-        database.execute("COMMIT")
+    database.execute("BEGIN IMMEDIATE")
+    for sql, values in itertools.chain.from_iterable(parts):
+        name = (next(names), TEXT) if sql == keep[0] else values
+        database.execute(sql, name).fetchall()
+    database.execute("COMMIT")
