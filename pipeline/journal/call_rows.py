@@ -18,8 +18,7 @@ from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.fencing import Superseded
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import Lock, insert, read, update
-from pipeline.journal.text_store import clean
-from pipeline.journal.writer import grouped
+from pipeline.journal.text_store import clean, grouped
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
 
 

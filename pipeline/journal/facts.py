@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID, uuid4
 
 from agents.base import AgentOutput, Inputs
 from agents.llm.base import Payer
@@ -29,6 +30,18 @@ class StepPlace:
     position: int
     agent: str
     mode: StepMode
+
+
+@dataclass(slots=True, kw_only=True)
+class StepRow:
+    """The row of a step that starts now.
+
+    A queued step has a row already: its id stands here once the step's start is durable.
+    """
+
+    id: UUID = field(default_factory=uuid4)
+    agent: str
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, OperationalError
+from django.utils import timezone
 
 from agents import served_names
 from agents.catalog import is_served
@@ -33,7 +34,7 @@ from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints
 from pipeline.cancelling import finished
 from pipeline.journal import call_rows, rows
-from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
+from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
 from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.text_store import clean
 from pipeline.journal.writer import writer_here
@@ -62,6 +63,7 @@ class RunJournal:
     def __init__(self) -> None:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._error: BaseException | None = None
+        self._is_new = False  # opened here, so that no step of it was attempted before
 
     @property
     def has_failed(self) -> bool:
@@ -71,7 +73,8 @@ class RunJournal:
 
     def run_started(self, lease: RunLease, opening: RunOpening) -> None:
         """Write the run's row with all inputs that its agents may see."""
-        self._add(rows.write_run, lease, opening)
+        self._is_new = True
+        self._add(rows.write_run, lease, opening, timezone.now())
 
     async def run_ended(self, lease: RunLease, status: RunStatus, answer: str = "") -> None:
         """Close the run's row; return once the whole record is durable, even if cancelled.
@@ -97,13 +100,14 @@ class RunJournal:
         choice: ModelChoice | None,
     ) -> StepRow:
         """Write the step's row with its inputs and model (None if no model could be chosen)."""
-        row = StepRow(uuid4())
-        self._add(_write_step, row, lease, run_id, place, inputs, choice)
+        row = StepRow(agent=place.agent, started_at=timezone.now())
+        write = rows.write_first_attempt if self._is_new else rows.write_step
+        self._add(write, lease, run_id, row, place, inputs, choice)
         return row
 
     def step_ended(self, row: StepRow, token: UUID, end: StepEnd) -> asyncio.Future[None]:
         """Close the step's row."""
-        return self._add_lasting(_close_step, row, token, end)
+        return self._add_lasting(rows.close_step, row, token, end)
 
     def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> None:
         """Write the row of a call that is about to be sent; `barrier` must follow."""
@@ -172,24 +176,6 @@ class RunJournal:
 def _looked_at(written: asyncio.Future[Any]) -> None:
     if not written.cancelled():
         written.exception()
-
-
-@dataclass(slots=True)
-class StepRow:
-    """The row of a step.
-
-    A queued step has a row already: its id stands here once the step's start is durable.
-    """
-
-    id: UUID
-
-
-def _write_step(row: StepRow, lease: Lease, run_id: UUID, *opening: Any) -> None:
-    row.id = rows.write_step(lease, run_id, row.id, *opening)
-
-
-def _close_step(row: StepRow, token: UUID, end: StepEnd) -> None:
-    rows.close_step(row.id, token, end)
 
 
 class StepRecorder:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
@@ -18,12 +18,11 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from pipeline.journal import hooks, text_store, traces
-from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace
+from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
 from pipeline.journal.fencing import Lease, RunLease, Superseded, progressed
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
-from pipeline.journal.text_store import clean
-from pipeline.journal.writer import grouped
+from pipeline.journal.text_store import clean, grouped
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import (
     CallStatus,
@@ -42,7 +41,7 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice the maximum of RUN_DEADLINE
 
 
 @grouped
-def write_run(lease: RunLease, opening: RunOpening) -> None:
+def write_run(lease: RunLease, opening: RunOpening, started_at: datetime) -> None:
     """Open a run with all inputs that its agents may see."""
     background = {name: text for name, text in opening.inputs.by_name().items() if text}
     message, image = background.pop("user_message", ""), background.pop("image_b64", "")
@@ -57,7 +56,7 @@ def write_run(lease: RunLease, opening: RunOpening) -> None:
         "user_message_id": text_store.put(message),
         "background_id": text_store.put(_json(background)),
         "image_id": text_store.put(image),
-        "started_at": timezone.now(),
+        "started_at": started_at,
     }
     insert(PipelineRun, row)
     progressed(lease.token)
@@ -186,45 +185,66 @@ def give_step_up(step_id: UUID) -> None:
 def write_step(
     lease: Lease,
     run_id: UUID,
-    new_id: UUID,
+    row: StepRow,
     place: StepPlace,
     inputs: Mapping[str, Any],
     choice: ModelChoice | None,
-) -> UUID:
+) -> None:
     """Open an attempt at a step with its model choice and inputs; raises Superseded.
 
-    An earlier attempt that is still open is closed: its worker is gone.
-
-    Returns:
-        The row's id: `new_id`, or that of the row which waits for this step to be started.
+    An earlier attempt that is still open is closed: its worker is gone. If a row waits for this
+    step to be started, it becomes the attempt, and `row` gets its id.
     """
     lease.assert_held()
     known = ("id", "attempt", "status")
     earlier = read(StepRun, known, run_id=run_id, position=place.position)  # usually none
     if any(status == StepStatus.RUNNING for _, _, status in earlier):
         interrupt(StepRun.objects.filter(run_id=run_id, position=place.position))
-    opening = {
-        "status": StepStatus.RUNNING,
-        "attempt_token": lease.token,
-        "inputs_id": text_store.put(_json(inputs)),
-        "started_at": timezone.now(),
-        **(_chosen(choice) if choice is not None else {}),
-    }
+    opening = _opening(lease, row, inputs, choice)
     for waiting_id, _, status in earlier:
         if status == StepStatus.WAITING:
             update(StepRun, opening, id=waiting_id)
-            return cast(UUID, waiting_id)
-    row = {
-        "id": new_id,
+            row.id = waiting_id
+            return
+    attempt = max((attempt for _, attempt, _ in earlier), default=0) + 1
+    insert(StepRun, {**_place(run_id, row, place), "attempt": attempt, **opening})
+
+
+@grouped
+def write_first_attempt(
+    lease: Lease,
+    run_id: UUID,
+    row: StepRow,
+    place: StepPlace,
+    inputs: Mapping[str, Any],
+    choice: ModelChoice | None,
+) -> None:
+    """Open a step of a run that this worker has opened itself, so that no attempt precedes it."""
+    lease.assert_held()
+    opening = _opening(lease, row, inputs, choice)
+    insert(StepRun, {**_place(run_id, row, place), **opening})
+
+
+def _place(run_id: UUID, row: StepRow, place: StepPlace) -> dict[str, Any]:
+    return {
+        "id": row.id,
         "run_id": run_id,
         "position": place.position,
-        "attempt": max((attempt for _, attempt, _ in earlier), default=0) + 1,
         "agent": place.agent,
         "mode": place.mode,
-        **opening,
     }
-    insert(StepRun, row)
-    return new_id
+
+
+def _opening(
+    lease: Lease, row: StepRow, inputs: Mapping[str, Any], choice: ModelChoice | None
+) -> dict[str, Any]:
+    return {
+        "status": StepStatus.RUNNING,
+        "attempt_token": lease.token,
+        "inputs_id": text_store.put(_json(inputs)),
+        "started_at": row.started_at,
+        **(_chosen(choice) if choice is not None else {}),
+    }
 
 
 def _chosen(choice: ModelChoice) -> dict[str, Any]:
@@ -234,7 +254,7 @@ def _chosen(choice: ModelChoice) -> dict[str, Any]:
 
 
 @grouped
-def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
+def close_step(row: StepRow, token: UUID, ended: StepEnd) -> None:
     """Close an attempt at a step; raises Superseded."""
     status, output = ended.status, ended.output
     end = {
@@ -250,16 +270,15 @@ def close_step(step_id: UUID, token: UUID, ended: StepEnd) -> None:
         "fell_back_to": ended.fell_back_to[:200],
         "ended_at": timezone.now(),
     }
-    if not update(StepRun, end, id=step_id, attempt_token=token):
-        raise Superseded(f"step run {step_id} is in other hands")
-    ((agent, started_at),) = read(StepRun, ("agent", "started_at"), id=step_id)
-    hooks.changed(started_at)
-    if status is StepStatus.OK and (learn := hooks.learner_of(agent)) is not None:
-        step = StepRun.objects.select_related("run").get(pk=step_id)
+    if not update(StepRun, end, id=row.id, attempt_token=token):
+        raise Superseded(f"step run {row.id} is in other hands")
+    hooks.changed(row.started_at)
+    if status is StepStatus.OK and (learn := hooks.learner_of(row.agent)) is not None:
+        step = StepRun.objects.select_related("run").get(pk=row.id)
         if step.run.source != Source.RERUN:  # started by an operator, not by the member
             learn(step, output.data)
     progressed(token)
-    traces.step_ended(step_id)
+    traces.step_ended(row.id)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:

@@ -1,8 +1,8 @@
 """INSERT, UPDATE and SELECT with cached SQL, for the rows written with every step, call and text.
 
 Django builds the SQL anew each time, which takes several times as long as executing it
-(`bench/RESULTS.md`). The journal needs only these three statements. Conditions compare columns
-with values for equality; None is not allowed. Values are converted by the models' own fields in
+(`bench/RESULTS.md`). The journal needs only these few statements. Conditions compare columns with
+values for equality; None is not allowed. Values are converted by the models' own fields in
 both directions, so the ORM and this module read each other's rows; signals are not sent.
 """
 
@@ -32,14 +32,21 @@ class Lock(Enum):
     DELETE = " FOR KEY SHARE"  # delete them; PostgreSQL takes this lock for a foreign key
 
 
-def insert(model: type[Model], row: Mapping[str, Any], *, unless_there: bool = False) -> bool:
-    """Insert a row, including its key; columns that `row` leaves out get their defaults.
+def insert(model: type[Model], row: Mapping[str, Any]) -> None:
+    """Insert a row, including its key; columns that `row` leaves out get their defaults."""
+    sql, fields, rest = _insertion(model, tuple(row), False)
+    _executed(sql, fields, [*row.values(), *(field.get_default() for field in rest)])
 
-    With `unless_there`, return False if the row already exists.
-    """
-    sql, fields, rest = _insertion(model, tuple(row), unless_there)
-    values = [*row.values(), *(field.get_default() for field in rest)]
-    return _executed(sql, fields, values) == 1
+
+def insert_missing(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows that do not exist and return their number; all name the same columns."""
+    sql, fields, rest = _insertion(model, tuple(rows[0]), True)
+    database = _database()
+    defaults = [field.get_default() for field in rest]
+    values = [_adapted(fields, [*row.values(), *defaults], database) for row in rows]
+    with database.cursor() as cursor:
+        cursor.executemany(sql, values)
+        return int(cursor.rowcount)
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
@@ -61,6 +68,24 @@ def read(
         tuple(_read(value, *column, database) for value, column in zip(row, columns, strict=True))
         for row in rows
     ]
+
+
+def read_any(
+    model: type[Model], name: str, values: Sequence[Any], *, lock: Lock = Lock.NONE
+) -> set[Any]:
+    """Return those of the values that a row has in this column, and lock the rows in their order.
+
+    For PostgreSQL only; on SQLite there is nothing to lock.
+    """
+    (field,) = _fields(model, (name,))
+    column = _quoted(field)
+    sql = (
+        f"SELECT {column} FROM {_table(model)} WHERE {column} = ANY(%s)"  # noqa: S608
+        f" ORDER BY {column}{lock.value}"
+    )
+    with _database().cursor() as cursor:
+        cursor.execute(sql, [list(values)])
+        return {value for (value,) in cursor.fetchall()}
 
 
 # --- built once ---------------------------------------------------------------------------------

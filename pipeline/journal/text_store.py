@@ -1,29 +1,75 @@
 """The content-addressed store of texts: each text is one row, keyed by its SHA-256.
 
 Many rows refer to the same text, so a delete races with a writer that is about to use it again.
-A writer locks the text until the end of its transaction (`_is_held`). A delete skips locked texts,
+A writer locks the text until the end of its transaction (`_store`). A delete skips locked texts,
 never waits, and checks again that no row refers to the text.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from agents.llm.secrets import scrub
-from pipeline.journal.statements import Lock, insert, read
+from pipeline.journal.statements import Lock, insert_missing, read_any
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HOLDERS: tuple[type[models.Model], ...] = (PipelineRun, StepRun, LLMCall)
 # Texts from or to a person; definitions and system prompts belong to the product.
 TEXTS_OF_A_RUN = ("user_message", "background", "image", "answer")
 TEXTS_OF_A_STEP = ("inputs", "output", "reply")
 TEXTS_OF_A_CALL = ("user_message", "output")
+
+
+class _Gathered(threading.local):
+    """The texts of this thread's transaction by id, while `gathering`."""
+
+    texts: dict[str, str] | None = None
+
+
+_gathered = _Gathered()
+
+
+@contextmanager
+def gathering() -> Iterator[None]:
+    """Store what is `put` in the block together, at its end; within another such block, at its end.
+
+    Rows that refer to a text may be written before it: the constraint is checked at the commit.
+    """
+    if _gathered.texts is not None:
+        yield
+        return
+    _gathered.texts = {}
+    try:
+        yield
+        _store(_gathered.texts)
+    finally:
+        _gathered.texts = None
+
+
+def grouped(write: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that is one transaction, alone or in a group.
+
+    It sets no savepoint, because a group is committed or rolled back as a whole.
+    """
+
+    @wraps(write)
+    def transaction_of_its_own(*arguments: P.args, **options: P.kwargs) -> T:
+        with transaction.atomic(savepoint=False), gathering():
+            return write(*arguments, **options)
+
+    return transaction_of_its_own
 
 
 def put(text: str) -> str | None:
@@ -35,21 +81,30 @@ def put(text: str) -> str | None:
         return None
     text = clean(text)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    row = {"sha256": sha256, "text": text, "created_at": timezone.now()}
-    while not (insert(TextBlob, row, unless_there=True) or _is_held(sha256)):
-        pass  # it existed but was deleted before it could be locked
+    if _gathered.texts is None:
+        _store({sha256: text})
+    else:
+        _gathered.texts[sha256] = text
     return sha256
 
 
-def _is_held(sha256: str) -> bool:
-    """Lock a text against deletion until the transaction ends; False if there is no such text.
+def _store(texts: dict[str, str]) -> None:
+    """Store texts and lock those that existed against deletion until the transaction ends.
 
     PostgreSQL takes the same lock for a foreign key, but checks a deferred one at the commit, when
-    it is too late to insert the text again. Any number of writers share the lock.
+    it is too late to insert the text again. Any number of writers share the lock. All of them go
+    by the order of the ids, so that none waits for one that waits for it.
     """
-    if not connection.features.has_select_for_update:
-        return True  # SQLite: there is one writer at a time
-    return bool(read(TextBlob, ("sha256",), lock=Lock.DELETE, sha256=sha256))
+    now = timezone.now()
+    missing = sorted(texts)
+    while missing:
+        rows = [{"sha256": sha256, "text": texts[sha256], "created_at": now} for sha256 in missing]
+        if insert_missing(TextBlob, rows) == len(rows):
+            return
+        if not connection.features.has_select_for_update:
+            return  # SQLite: there is one writer at a time
+        held = read_any(TextBlob, "sha256", missing, lock=Lock.DELETE)
+        missing = sorted(set(missing) - held)  # they were deleted before they could be locked
 
 
 @transaction.atomic

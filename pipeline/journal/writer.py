@@ -13,8 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import stamina
@@ -23,28 +22,12 @@ from django.db import Error, OperationalError, connection, transaction
 
 from agents.connections import close_broken
 from pipeline import crashpoints
-
-P = ParamSpec("P")
-T = TypeVar("T")
-# Decorates a function that is one transaction, alone or in a group. It sets no savepoint, because
-# a group is committed or rolled back as a whole.
-grouped = transaction.atomic(savepoint=False)
+from pipeline.journal import text_store
 
 TOGETHER = 64  # maximum size of a group; it blocks the ORM's thread and the rows it locks
 PAUSE_S = 0.001  # between groups on SQLite, where other writers poll for the lock
 GATHER_S = 0.005  # how long a write may wait for others that belong to the same transaction
 TRIED_FOR_S = 60.0  # how long a write that must not be lost is repeated on new connections
-
-
-def submit(write: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> asyncio.Future[T]:
-    """Queue a write, to start at once: a function that is a single statement or `grouped`.
-
-    It runs even if the future is not awaited. The future gets its result or error.
-    """
-    writer = writer_here()
-    waiter = writer.add(partial(write, *arguments, **options))
-    writer.begin()
-    return waiter
 
 
 def writer_here() -> Writer:
@@ -100,7 +83,10 @@ class Writer:
         self._beginning: asyncio.TimerHandle | None = None
 
     def add(self, perform: Callable[[], Any], *, must_last: bool = False) -> asyncio.Future[Any]:
-        """Queue a write; it starts with the next group, after `GATHER_S` at the latest.
+        """Queue a write: a function that is a single statement or `text_store.grouped`.
+
+        It starts with the next group, after `GATHER_S` at the latest, even if nobody awaits the
+        future, which gets its result or error.
 
         With `must_last` it records what has happened and may have cost money: if the connection
         breaks, it is repeated on new ones for up to `TRIED_FOR_S`. What was queued later waits.
@@ -211,6 +197,10 @@ def _do_afresh(group: list[_Write]) -> None:
     _do(group)
 
 
+class _Undone(Exception):
+    """A write of the group failed, so that none of it is committed."""
+
+
 def _is_done_as_one(group: list[_Write]) -> bool:
     """Run a group as one transaction; False if a failure has rolled all of it back.
 
@@ -219,15 +209,16 @@ def _is_done_as_one(group: list[_Write]) -> bool:
     """
     began_on = None
     try:
-        with transaction.atomic():
+        with transaction.atomic(), text_store.gathering():
             began_on = connection.connection
             _be_impatient()
             for write in group:
                 write.attempt()
                 if write.error is not None:
-                    transaction.set_rollback(True)
-                    return False
+                    raise _Undone
             crashpoints.reach("facts written")
+    except _Undone:
+        return False
     except Error:
         if began_on is None or connection.connection is not began_on:  # Django drops dead ones
             raise

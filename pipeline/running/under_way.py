@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.journal import records
-from pipeline.journal.facts import StepPlace
+from pipeline.journal.facts import StepPlace, StepRow
 from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.reports import RunReport, StepReport
 from pipeline.running.config import PipelineConfig, StepConfig
@@ -62,7 +62,7 @@ class StepAttempt:
 
     inputs: dict[str, Any] = field(default_factory=dict)
     decision: Decision | None = None
-    row: records.StepRow | None = None
+    row: StepRow | None = None
     recorder: records.StepRecorder | None = None
     error_type: str = ""
     alert: str = ""  # for the operators

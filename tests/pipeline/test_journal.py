@@ -17,9 +17,9 @@ from agents.base import AgentOutput
 from agents.llm.base import Outcome
 from agents.llm.http import close_clients
 from agents.registry import AgentRegistry
-from pipeline.journal.facts import RunOpening, StepEnd
+from pipeline.journal.facts import RunOpening, StepEnd, StepRow
 from pipeline.journal.fencing import RunLease, Superseded
-from pipeline.journal.records import RunJournal, StepRow
+from pipeline.journal.records import RunJournal
 from pipeline.journal.writer import Writer
 from pipeline.models import LLMCall, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus

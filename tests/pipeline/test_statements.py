@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test import TestCase, TransactionTestCase
 
-from pipeline.journal.statements import Lock, insert, read, update
+from pipeline.journal.statements import Lock, insert, insert_missing, read, update
 from pipeline.models import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 
@@ -86,11 +86,14 @@ class RoundTripTests(TestCase):
 
         assert read(StepRun, ("run_id", "output_id"), id=step_id) == [(run_id, None)]
 
-    def test_a_text_that_is_there_is_not_added_again(self):
-        assert insert(TextBlob, TEXT, unless_there=True)
-        assert not insert(TextBlob, TEXT, unless_there=True)
+    def test_only_those_that_are_missing_are_added_and_counted(self):
+        another = {**TEXT, "sha256": "another"}
 
-        assert TextBlob.objects.count() == 1
+        assert insert_missing(TextBlob, [TEXT]) == 1
+        assert insert_missing(TextBlob, [TEXT, another]) == 1
+        assert insert_missing(TextBlob, [TEXT, another]) == 0
+
+        assert TextBlob.objects.count() == 2
 
 
 class ConditionTests(TestCase):

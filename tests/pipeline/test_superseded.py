@@ -22,7 +22,7 @@ from pipeline.bot.limiter import ChatRateLimiter, Rank
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.static_reply import ReplyTarget, StaticReply
 from pipeline.journal import call_rows, resumption, rows
-from pipeline.journal.facts import StepEnd
+from pipeline.journal.facts import StepEnd, StepRow
 from pipeline.journal.fencing import RunLease, Superseded, TaskLease
 from pipeline.models import LLMCall, Member, OutgoingMessage, PipelineRun, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskKind, TaskStatus, TelegramUpdate
@@ -133,15 +133,18 @@ class SupersededTests(TransactionTestCase):
         )
         store = TaskStore("late", timezone.now)
         ended = StepEnd(status=StepStatus.OK, output=output)
+        new = StepRow(agent="memory", started_at=timezone.now())
+        theirs = StepRow(id=self.step.pk, agent="memory", started_at=self.step.started_at)
         return {
             "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
             "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, STEP.at(5), store.add),
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
-                run, self.of_run.pk, uuid4(), STEP.at(1), {"message": "late"}, None
+                run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
             ),
-            "pipeline.journal.rows.close_step": lambda: rows.close_step(
-                self.step.pk, self.late, ended
+            "pipeline.journal.rows.write_first_attempt": lambda: rows.write_first_attempt(
+                run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
             ),
+            "pipeline.journal.rows.close_step": lambda: rows.close_step(theirs, self.late, ended),
             "pipeline.journal.call_rows.write_call": lambda: call_rows.write_call(
                 self.step.pk, self.late, _attempt()
             ),
@@ -183,7 +186,7 @@ class SupersededTests(TransactionTestCase):
             and not function.name.startswith("__")
         }
         helpers = {"pipeline.queue.task_store._held", "pipeline.queue.task_store._change"}
-        helpers |= {"pipeline.journal.resumption._taken"}
+        helpers |= {"pipeline.journal.resumption._taken", "pipeline.journal.rows._opening"}
 
         assert found - helpers == {*self.late_writers(), *NEEDS_NO_CHECK}
 

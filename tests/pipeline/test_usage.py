@@ -13,7 +13,7 @@ from agents.base import AgentOutput
 from agents.llm.base import Outcome
 from agents.llm.completion import Completion, CostSource, Usage
 from pipeline.journal import call_rows, rows
-from pipeline.journal.facts import StepEnd
+from pipeline.journal.facts import StepEnd, StepRow
 from pipeline.models import ClosedPeriod, LLMCall, PipelineRun, StepRun, UsageRollup
 from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
@@ -222,7 +222,8 @@ class LateTest(UsageCase):
         with time_machine.travel(NOON, tick=False):
             output = AgentOutput(agent="strategist", success=True)
             end = StepEnd(status=StepStatus.OK, output=output)
-            rows.close_step(self.late.pk, self.token, end)
+            row = StepRow(id=self.late.pk, agent=self.late.agent, started_at=self.late.started_at)
+            rows.close_step(row, self.token, end)
 
         assert self.seen_again().steps == 2
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import pytest
@@ -17,8 +19,19 @@ from django.test import SimpleTestCase, TransactionTestCase
 from pipeline.cancelling import finished
 from pipeline.journal import text_store
 from pipeline.journal.fencing import Superseded
-from pipeline.journal.writer import TOGETHER, grouped, submit
+from pipeline.journal.text_store import grouped
+from pipeline.journal.writer import TOGETHER, writer_here
 from pipeline.models import TextBlob
+
+T = TypeVar("T")
+
+
+def submit(write: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    """Queue a write and start it at once."""
+    writer = writer_here()
+    written = writer.add(partial(write, *arguments))
+    writer.begin()
+    return written
 
 
 @grouped
@@ -65,11 +78,15 @@ class GroupTests(TransactionTestCase):
 
     def noted(self, name: str) -> None:
         """Write a row, and note with which others it is committed."""
-        with grouped:
+
+        @grouped
+        def write() -> None:
             keep(name)
             if not connection.run_on_commit:
                 self.commits.append([])
             transaction.on_commit(lambda: self.commits[-1].append(name))
+
+        write()
 
     async def gathered(self, *waiting: asyncio.Future[None]) -> None:
         """Let everything that was submitted be done, and wait for the end of it."""
