@@ -32,17 +32,22 @@ from pipeline.models.runs import (
 from pipeline.models.runs import StepStatus as S
 
 ENDED = (S.OK, S.FAILED, S.SKIPPED)  # cancelled and interrupted steps run again
+TEXTS = ("definition", "background", "user_message", "image", "answer")
 REOPENED = (RunStatus.WAITING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.GIVEN_UP)
 
 
-@transaction.atomic
 def take_over(update_id: int, lease: TaskLease) -> KeptRun | None:
     """Take over the run of an update and return it; None if it has no run yet.
 
     Raises:
         Superseded: another worker has the update's task.
     """
-    return _taken(PipelineRun.objects.filter(update_id=update_id), lease)
+    runs = PipelineRun.objects.filter(update_id=update_id)
+    if not runs.exists():  # the usual case, which needs no transaction
+        lease.assert_held()
+        return None
+    with transaction.atomic():
+        return _taken(runs, lease)
 
 
 @transaction.atomic
@@ -75,7 +80,7 @@ def has_ended(step: StepRun) -> bool:
 
 def read_back(run_id: UUID) -> KeptRun:
     """Return a run from its record without taking it over, for a background step."""
-    return _kept(PipelineRun.objects.get(pk=run_id))
+    return _kept(PipelineRun.objects.select_related(*TEXTS).get(pk=run_id))
 
 
 def _kept(run: PipelineRun) -> KeptRun:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -31,8 +31,8 @@ MOST = 20
 
 async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Message]:
     """Return a message and those that were sent together with it, in order of arrival."""
-    if not await PipelineRun.objects.filter(update=row).aexists():
-        await _wait_for_more(row)
+    is_new = not await PipelineRun.objects.filter(update=row).aexists()
+    if is_new and await _more_has_come(row):
         await sync_to_async(_join)(row, lease)
     # Parts of a paste have been merged into the message's own text already.
     others = row.joined.exclude(tasks__status=TaskStatus.MERGED)
@@ -41,19 +41,24 @@ async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Me
     return [message, *(Message.de_json(json.loads(raw)["message"], bot) for raw in raws)]
 
 
-async def _wait_for_more(row: TelegramUpdate) -> None:
-    """Wait until no message of the group has come for 0.3 s, but at most 2 s in all."""
+async def _more_has_come(row: TelegramUpdate) -> bool:
+    """Wait until no message of the group has come for 0.3 s, but at most 2 s in all.
+
+    Returns:
+        Whether the group has any other message.
+    """
     ends_at = time.monotonic() + MAX_WAIT_S
-    while time.monotonic() < ends_at:
-        wait = await sync_to_async(_newest)(row) + COMES_WITHIN - timezone.now()
+    while True:
+        group = await sync_to_async(_group)(row)
+        wait = max(one.received_at for one in group) + COMES_WITHIN - timezone.now()
         # If the clock was set back, the newest message may seem to lie far in the future.
-        if not timedelta() < wait <= COMES_WITHIN:
-            return
+        if time.monotonic() >= ends_at or not timedelta() < wait <= COMES_WITHIN:
+            return len(group) > 1
         await asyncio.sleep(wait.total_seconds())
 
 
-def _newest(row: TelegramUpdate) -> datetime:
-    return max(one.received_at for one in (row, *_followers(row)))
+def _group(row: TelegramUpdate) -> list[TelegramUpdate]:
+    return [row, *_followers(row)]
 
 
 @transaction.atomic
