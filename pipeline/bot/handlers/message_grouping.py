@@ -20,7 +20,7 @@ from django.utils import timezone
 from telegram import Message
 
 from pipeline.journal.fencing import Lease
-from pipeline.models import PipelineRun, Task, TelegramUpdate
+from pipeline.models import Task, TelegramUpdate
 from pipeline.models.inbox import TaskKind, TaskStatus
 
 APART = timedelta(seconds=1)  # maximum gap between two messages of a group
@@ -31,8 +31,7 @@ MOST = 20
 
 async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Message]:
     """Return a message and those that were sent together with it, in order of arrival."""
-    is_new = not await PipelineRun.objects.filter(update=row).aexists()
-    if is_new and await _more_has_come(row):
+    if await _more_has_come(row):
         await sync_to_async(_join)(row, lease)
     # Parts of a paste have been merged into the message's own text already.
     others = row.joined.exclude(tasks__status=TaskStatus.MERGED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,28 +49,45 @@ class Ask:
         return replace(self.question, image_b64=await aprepared(content))
 
 
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """A request that is known once the messages sent together with this one have come.
+
+    `read` waits for them; it returns an Ask, or a text that is the whole reply.
+    """
+
+    read: Callable[[], Awaitable[Ask | str]]
+
+
 async def in_command(context: UpdateContext, message: Message, member: Member) -> Ask | str:
     """Parse a /support command into an Ask, or return a text that is the whole reply."""
     return await _ask(context, message, [message])
 
 
-async def in_message(context: UpdateContext, message: Message, member: Member) -> Ask | str:
+async def in_message(
+    context: UpdateContext, message: Message, member: Member
+) -> Ask | Gathering | str:
     """Parse a message with text, a picture or forwarded content into an Ask, or return a reply.
 
     A picture may be sent as a photo or as a file; of an album, only the first message that
     addresses the bot is read. In a private chat, messages sent together are combined.
 
     Returns:
-        An Ask, or a text that is the whole reply; "" if another message's reply answers this one.
+        A request, or a text that is the whole reply; "" if another message's reply answers this
+        one.
     """
     if context.row.joined_to_id is not None:
         return ""
     number = await _number_in_album(context.row, message)
     if number > 1:
         return texts.ONE_PICTURE if number == 2 else ""
-    is_private = message.chat.type == ChatType.PRIVATE
-    together = await joined(context.row, context.lease, message) if is_private else [message]
-    return await _ask(context, message, together)
+    if message.chat.type == ChatType.PRIVATE:
+        return Gathering(partial(_ask_of_group, context, message))
+    return await _ask(context, message, [message])
+
+
+async def _ask_of_group(context: UpdateContext, message: Message) -> Ask | str:
+    return await _ask(context, message, await joined(context.row, context.lease, message))
 
 
 async def in_other_content(context: UpdateContext, message: Message, member: Member) -> Ask | str:

@@ -23,7 +23,7 @@ from pipeline.bot.handlers.buttons import (
     retry_of,
     wanted,
 )
-from pipeline.bot.handlers.requests import Ask
+from pipeline.bot.handlers.requests import Ask, Gathering
 from pipeline.bot.handlers.training import press_which, verdict_of, wanted_by_press
 from pipeline.bot.messages import Chunk, formatted
 from pipeline.bot.presses import answer
@@ -52,8 +52,13 @@ from pipeline.school import training
 Callback: TypeAlias = Callable[[Update, UpdateContext], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[UpdateContext, Member], Awaitable[StaticReply]]
 Press: TypeAlias = Callable[[UpdateContext, Member, CallbackQuery], Awaitable[StaticReply | None]]
-Wanted: TypeAlias = Callable[[UpdateContext, Member, CallbackQuery], Awaitable[Ask | str | None]]
-Reader: TypeAlias = Callable[[UpdateContext, Message, Member], Awaitable[Ask | StaticReply | str]]
+Request: TypeAlias = Ask | Gathering
+Wanted: TypeAlias = Callable[
+    [UpdateContext, Member, CallbackQuery], Awaitable[Request | str | None]
+]
+Reader: TypeAlias = Callable[
+    [UpdateContext, Message, Member], Awaitable[Request | StaticReply | str]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ class Support:
         self, read: Reader, context: UpdateContext, message: Message, member: Member
     ) -> None:
         ask = await read(context, message, member)
-        if isinstance(ask, Ask):
+        if isinstance(ask, Request):
             await self._answer(ask, context, member, message.chat)
         elif ask:
             await context.outbox.say(ask)
@@ -212,7 +217,9 @@ class Support:
 
     # --- runs ---------------------------------------------------------------------------------
 
-    async def _answer(self, ask: Ask, context: UpdateContext, member: Member, chat: Chat) -> None:
+    async def _answer(
+        self, ask: Request, context: UpdateContext, member: Member, chat: Chat
+    ) -> None:
         """Show a placeholder with the run's stages, run the pipeline, and send the answer."""
         is_due = is_placeholder_due(
             timezone.now() - context.row.received_at, is_rush=context.claim.is_rush
@@ -225,11 +232,14 @@ class Support:
         )
         async with reply.shown():
             answer = await self._unless_stopped(context, self._run(context, member, ask, reply))
-        await reply.close(answer.chunks, answer.buttons)
+        if isinstance(answer, str):
+            await context.outbox.say(answer)
+        else:
+            await reply.close(answer.chunks, answer.buttons)
 
     async def _unless_stopped(
-        self, context: UpdateContext, work: Coroutine[Any, Any, Answer]
-    ) -> Answer:
+        self, context: UpdateContext, work: Coroutine[Any, Any, Answer | str]
+    ) -> Answer | str:
         """Return the result of `work`, or a line that it was stopped if the member cancelled it."""
         working = asyncio.create_task(work, name="run of a message")
         stopped = asyncio.create_task(context.claim.stop.wait(), name="told to stop")
@@ -243,13 +253,21 @@ class Support:
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
 
     async def _run(
-        self, context: UpdateContext, member: Member, ask: Ask, reply: LiveReply
-    ) -> Answer:
-        """Resume the run of an earlier attempt, or start a new one; return its answer."""
+        self, context: UpdateContext, member: Member, ask: Request, reply: LiveReply
+    ) -> Answer | str:
+        """Resume the run of an earlier attempt, or start a new one; return its answer.
+
+        A text is returned if the message turns out to need no run.
+        """
         update_id = context.row.pk
         report = await self._service.resume(context.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
             return await self._told(report, update_id)
+        if isinstance(ask, Gathering):  # after the placeholder, since it takes a moment
+            found = await ask.read()
+            if isinstance(found, str):
+                return found
+            ask = found
         try:
             report = await self._service.answer(
                 ask.pipeline,

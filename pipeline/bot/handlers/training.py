@@ -17,7 +17,7 @@ from telegram.constants import ChatType
 
 from agents.base import Inputs
 from pipeline.bot import texts
-from pipeline.bot.handlers.requests import Ask, in_command, in_message, words_of
+from pipeline.bot.handlers.requests import Ask, Gathering, in_command, in_message, words_of
 from pipeline.bot.parsing import parse
 from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import Buttons, StaticReply
@@ -130,7 +130,7 @@ def _note_which(row: TelegramUpdate, member: Member, data: str, add_tasks: AddTa
 
 async def wanted_by_press(
     context: UpdateContext, member: Member, query: CallbackQuery
-) -> Ask | str | None:
+) -> Ask | Gathering | str | None:
     """Return the request of a queued "answer or question?" press, for the message it is about.
 
     Returns a text if that is the whole reply, and None if there is no such message.
@@ -181,7 +181,7 @@ async def show_stats(context: UpdateContext, member: Member) -> StaticReply:
 
 async def in_message_or_answer(
     context: UpdateContext, message: Message, member: Member
-) -> Ask | StaticReply | str:
+) -> Ask | Gathering | StaticReply | str:
     """Parse a message as the answer to an open exercise, otherwise as a question."""
     if message.chat.type == ChatType.PRIVATE:
         judged = await read_answer(context, message, member)

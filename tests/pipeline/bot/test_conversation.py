@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from unittest.mock import patch
+
+from telegram import Message
 
 from agents.models import AgentModelConfig, OnFailure
-from pipeline.models import LLMCall, Member, PipelineRun, TextBlob
+from pipeline.bot.handlers import requests
+from pipeline.journal.fencing import Lease
+from pipeline.models import LLMCall, Member, PipelineRun, TelegramUpdate, TextBlob
 from pipeline.models.members import Access
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase
@@ -44,6 +50,21 @@ class ConversationTests(BotCase):
             message = (await chat.messages(MAYA))[-1]
 
         assert "pre" in {entity["type"] for entity in message["entities"]}
+
+    async def test_the_placeholder_does_not_wait_for_what_may_have_been_sent_together(self):
+        have_come = asyncio.Event()
+
+        async def joined(row: TelegramUpdate, lease: Lease, message: Message) -> list[Message]:
+            await have_come.wait()
+            return [message]
+
+        with patch.object(requests, "joined", joined):
+            async with self.bot() as chat:
+                await chat.say(MAYA, QUESTION)
+                await chat.sees_text(MAYA, "One moment")
+                assert not await PipelineRun.objects.aexists()
+                have_come.set()
+                await chat.sees_text(MAYA, "Draft to send")
 
     async def test_a_slow_step_shows_its_name_before_the_answer(self):
         async with self.bot(DEFAULT_MODEL="sandbox/latency-1700") as chat:
