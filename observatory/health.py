@@ -107,7 +107,7 @@ def _queue(now: datetime) -> Part:
     )
     tasks = Task.objects.annotate(since=since).filter(status__in=OPEN)
     seen = tasks.aggregate(open=Count("pk"), oldest=Min("since", filter=Q(since__lte=now)))
-    dead = Task.objects.filter(status=TaskStatus.DEAD).count()
+    dead = Task.objects.filter(status=TaskStatus.DEAD_LETTER).count()
     waited = now - seen["oldest"] if seen["oldest"] else timedelta()
     is_stalled = waited > STALLED_AFTER and not Task.objects.filter(lease_until__gt=now).exists()
     return {

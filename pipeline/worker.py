@@ -211,7 +211,7 @@ class _Process:
         if self._works:
             # By now the token is known to be valid, and no run of this process can have started.
             await _close_orphans()
-            await self._queue.start(self._perform, self._given_up)
+            await self._queue.start(self._perform, self._dead_letter)
             self._periodic_jobs.start()
 
     async def _perform(self, claim: Claim) -> TaskStatus:
@@ -219,10 +219,10 @@ class _Process:
         if claim.step_id is not None:
             lease = TaskLease(claim.task_id, claim.token)
             await self._service.run_background_step(claim.step_id, lease)
-            return TaskStatus.DONE
+            return TaskStatus.SUCCESSFUL
         if claim.run_id is not None:
             await self._service.rerun(claim.run_id, TaskLease(claim.task_id, claim.token))
-            return TaskStatus.DONE
+            return TaskStatus.SUCCESSFUL
         speak = self._bot.handle
         if claim.kind is TaskKind.NOTICE:
             speak = self._bot.announce
@@ -233,7 +233,7 @@ class _Process:
         except NotForUs:
             return TaskStatus.IGNORED
 
-    async def _given_up(self, claim: Claim, why: str) -> None:
+    async def _dead_letter(self, claim: Claim, why: str) -> None:
         """Close the step or run of a task that was given up, and notify those concerned."""
         if claim.step_id is not None:
             await sync_to_async(rows.give_step_up)(claim.step_id)
@@ -242,7 +242,7 @@ class _Process:
             await sync_to_async(rows.give_run_up)(claim.run_id)
             self._alerts.send_soon(f"Run {claim.run_id}, run again, was given up: {why}")
         else:
-            await self._bot.give_up(claim, why)
+            await self._bot.dead_letter(claim, why)
 
     async def _finish(self, within_s: float) -> None:
         """Finish or hand back the work in progress, then close everything, within one deadline."""

@@ -72,7 +72,13 @@ def _add_runs(count: int) -> None:
         for step in steps
     ]
     tasks = [
-        Task(kind=TaskKind.RERUN, run=run, status=TaskStatus.DONE, attempts=1, ended_at=now)
+        Task(
+            kind=TaskKind.RERUN,
+            run=run,
+            status=TaskStatus.SUCCESSFUL,
+            delivery_count=1,
+            ended_at=now,
+        )
         for run in runs
     ]
     TextBlob.objects.bulk_create(texts)

@@ -48,12 +48,12 @@ CALL_STATUS = {
     CallStatus.INTERRUPTED.value: "Interrupted by a restart, may have been charged",
 }
 TASK_STATUS = {
-    TaskStatus.WAITING.value: "Queued",
+    TaskStatus.READY.value: "Queued",
     TaskStatus.RUNNING.value: "Running",
-    TaskStatus.DONE.value: "Done",
+    TaskStatus.SUCCESSFUL.value: "Done",
     TaskStatus.IGNORED.value: "Nothing to do",
     TaskStatus.MERGED.value: "Merged into the previous message",
-    TaskStatus.DEAD.value: "Failed",
+    TaskStatus.DEAD_LETTER.value: "Failed",
 }
 REPLY_STATUS = {
     SendStatus.PENDING.value: "Queued",

@@ -63,7 +63,7 @@ class Standing(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         if self.value() == "open":
             return queryset.filter(status__in=OPEN)
-        return queryset if self.value() == "all" else queryset.filter(status=TaskStatus.DEAD)
+        return queryset if self.value() == "all" else queryset.filter(status=TaskStatus.DEAD_LETTER)
 
 
 @admin.register(Task)
@@ -73,7 +73,7 @@ class TaskAdmin(GuardedModelAdmin):
     list_title = "Tasks"
     empty_title = "All clear"
     empty_text = "Everything that came in was handled, or is still being worked on."
-    list_display = ["since", "what", "member", "chat", "attempts", "status_label", "failure"]
+    list_display = ["since", "what", "member", "chat", "delivery_count", "status_label", "failure"]
     list_display_links = ["since"]
     list_filter = [Standing, ("kind", TaskKindFilter)]
     list_before_template = "pipeline/tasks_intro.html"
@@ -127,10 +127,10 @@ class TaskAdmin(GuardedModelAdmin):
         description="status",
         ordering="status",
         label={
-            TASK_STATUS[TaskStatus.DEAD]: "danger",
-            TASK_STATUS[TaskStatus.WAITING]: "warning",
+            TASK_STATUS[TaskStatus.DEAD_LETTER]: "danger",
+            TASK_STATUS[TaskStatus.READY]: "warning",
             TASK_STATUS[TaskStatus.RUNNING]: "info",
-            TASK_STATUS[TaskStatus.DONE]: "success",
+            TASK_STATUS[TaskStatus.SUCCESSFUL]: "success",
         },
     )
     def status_label(self, task: Task) -> str:
@@ -187,7 +187,9 @@ class TaskAdmin(GuardedModelAdmin):
         may_read = may_read_texts(request)
         if may_read:
             log_access(request, AccessKind.PAGE, task=task)
-        may_revive = task.status == TaskStatus.DEAD and self.has_change_permission(request, task)
+        may_revive = task.status == TaskStatus.DEAD_LETTER and self.has_change_permission(
+            request, task
+        )
         context = {
             **_story(task, may_read=may_read),
             "task": task,

@@ -148,8 +148,8 @@ class BotSide:
         """Handle an update: send the reply stored by an earlier attempt, or run the handler.
 
         Returns:
-            DONE if the update was handled; IGNORED if no handler took it, or if Telegram refuses
-            the bot's messages in this chat.
+            SUCCESSFUL if the update was handled; IGNORED if no handler took it, or if Telegram
+            refuses the bot's messages in this chat.
 
         Raises:
             PermanentFailure: the update cannot be handled, however often it is tried.
@@ -160,7 +160,7 @@ class BotSide:
         context, update = await self._context_of(claim)
         if await context.outbox.has_text():
             await context.outbox.deliver()
-            return TaskStatus.DONE
+            return TaskStatus.SUCCESSFUL
         try:
             await self._application.handle(update, context)
         except TelegramError as error:
@@ -170,7 +170,7 @@ class BotSide:
                 "chat=%s: it takes no messages of the bot: %s", context.row.chat_id, error
             )
             return TaskStatus.IGNORED
-        return TaskStatus.DONE if context.was_handled else TaskStatus.IGNORED
+        return TaskStatus.SUCCESSFUL if context.was_handled else TaskStatus.IGNORED
 
     async def announce(self, claim: Claim) -> TaskStatus:
         """Tell a member that their message is queued, if it still is.
@@ -195,7 +195,7 @@ class BotSide:
             rank=Rank.PROGRESS if is_first else Rank.NOTICE,
             within_s=left.total_seconds(),
         )
-        return TaskStatus.DONE if is_told else TaskStatus.IGNORED
+        return TaskStatus.SUCCESSFUL if is_told else TaskStatus.IGNORED
 
     async def greet(self, claim: Claim) -> TaskStatus:
         """Tell a member that an operator approved them, unless the approval was withdrawn since."""
@@ -209,9 +209,9 @@ class BotSide:
         welcome = await show_start(context, member)
         said = texts.LET_IN.format(welcome=welcome.text)
         await context.outbox.say_later(StaticReply(said, welcome.buttons))
-        return TaskStatus.DONE
+        return TaskStatus.SUCCESSFUL
 
-    async def give_up(self, claim: Claim, why: str) -> None:
+    async def dead_letter(self, claim: Claim, why: str) -> None:
         """Close the run of an update that failed for good; tell the member and the operators."""
         if claim.update_id is None:
             return
@@ -224,9 +224,9 @@ class BotSide:
         if claim.kind not in (TaskKind.MESSAGE, TaskKind.CONTROL):
             return
         # A task that killed its workers is handed out once more only to be given up, without a try.
-        attempts = min(claim.attempt, MAX_ATTEMPTS)
+        attempts = min(claim.delivery_count, MAX_ATTEMPTS)
         line = texts.GIVEN_UP.format(attempts=attempts, incident=incident)
-        if claim.attempt == 1:
+        if claim.delivery_count == 1:
             line = texts.UNREADABLE.format(incident=incident)
         query_id = query_id_of(row)
         try:

@@ -102,7 +102,7 @@ def _standing(lanes: set[str], since: datetime) -> tuple[dict[str, bool], set[st
         busy[lane] = busy.get(lane, False) or (is_paste and not worker)
     notices = of_lanes.filter(kind=TaskKind.NOTICE, status__in=TaskStatus.values)
     is_recent = Q(created_at__gt=since)
-    is_shown = Q(status__in=(*OPEN, TaskStatus.DONE))
+    is_shown = Q(status__in=(*OPEN, TaskStatus.SUCCESSFUL))
     is_about_open = Q(update__in=open_tasks.filter(is_paste=False).values("update"))
     told = notices.filter(is_recent | (is_shown & is_about_open))
     return busy, set(told.values_list("lane", flat=True))

@@ -284,7 +284,7 @@ class Placeholders(ABC):
     def _leave_as_notice(self, newest_id: int) -> None:
         self._lease.assert_held()
         waiting = Task.objects.filter(
-            update=self._update, kind=TaskKind.MESSAGE, status=TaskStatus.WAITING
+            update=self._update, kind=TaskKind.MESSAGE, status=TaskStatus.READY
         )
         if not waiting.exists() or not self._open(newest_id)[1]:
             raise _Taken

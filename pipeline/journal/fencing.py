@@ -20,15 +20,16 @@ class Superseded(Exception):
 
 
 def progressed(token: UUID) -> None:
-    """Reset a task's attempt count to 1, in the transaction that records new progress.
+    """Set a task's delivery count back to 1, in the transaction that records new progress.
 
     A task that gets further on each attempt is not in a crash loop. Call this only for progress
     that happens once per task: otherwise a real crash loop would never end.
     """
     # Filter by status: it has an index, and few tasks run at a time.
-    for task_id, attempts in read(Task, ("id", "attempts"), status=TaskStatus.RUNNING, token=token):
-        if attempts > 1:
-            update(Task, {"attempts": 1}, id=task_id, token=token)
+    names = ("id", "delivery_count")
+    for task_id, count in read(Task, names, status=TaskStatus.RUNNING, token=token):
+        if count > 1:
+            update(Task, {"delivery_count": 1}, id=task_id, token=token)
 
 
 class Lease(Protocol):

@@ -54,12 +54,12 @@ class TaskKind(models.TextChoices):
 class TaskStatus(models.TextChoices):
     """The status of a task."""
 
-    WAITING = "waiting", "Waiting"
-    RUNNING = "running", "Being worked on"
-    DONE = "done", "Done"
+    READY = "waiting", "Queued"
+    RUNNING = "running", "Running"
+    SUCCESSFUL = "done", "Done"
     IGNORED = "ignored", "Ignored: nothing to do"
     MERGED = "merged", "Part of the message before it, and answered with that"
-    DEAD = "dead", "Given up"
+    DEAD_LETTER = "dead", "Failed"
 
 
 class PermanentFailureKind(models.TextChoices):
@@ -71,7 +71,7 @@ class PermanentFailureKind(models.TextChoices):
     PERMANENT = "permanent", "Can't be done"
 
 
-OPEN = (TaskStatus.WAITING, TaskStatus.RUNNING)
+OPEN = (TaskStatus.READY, TaskStatus.RUNNING)
 
 
 class Task(models.Model):
@@ -92,8 +92,9 @@ class Task(models.Model):
         on_delete=models.CASCADE,
         related_name="task",
     )
-    status = models.CharField(max_length=8, choices=TaskStatus, default=TaskStatus.WAITING)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    status = models.CharField(max_length=8, choices=TaskStatus, default=TaskStatus.READY)
+    # How often it was handed out since its last progress.
+    delivery_count = models.PositiveSmallIntegerField(default=0, db_column="attempts")
     token = models.UUIDField(null=True, blank=True, editable=False)  # of the attempt that may write
     worker = models.CharField(max_length=200, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

@@ -229,7 +229,7 @@ def _answers(now: datetime) -> Iterator[Alert]:
             page="pipeline_pipelinerun_changelist",
             query="look=mismatch",
         )
-    dead = Task.objects.filter(status=TaskStatus.DEAD).values("pk")[:MAX_COUNTED].count()
+    dead = Task.objects.filter(status=TaskStatus.DEAD_LETTER).values("pk")[:MAX_COUNTED].count()
     if dead:
         yield Alert(
             key="dead",

@@ -19,7 +19,9 @@ from agents.llm.secrets import scrub
 from pipeline.models.inbox import PermanentFailureKind, Task, TaskKind, TaskStatus
 
 MAX_ATTEMPTS = 5
-SUSPECT_AFTER = 2  # worker deaths: from then on the task first has a worker to itself for a moment
+POISON_SUSPECT_AFTER = (
+    2  # worker deaths: from then on the task first has a worker to itself for a moment
+)
 # Optional tasks: worked on when nothing else is ready, never after `COURTESY_LASTS`, and dropped
 # if workers have died because of them or while they ran.
 COURTESIES = frozenset({TaskKind.NOTICE})
@@ -58,8 +60,8 @@ class Claim:
     step_id: UUID | None
     run_id: UUID | None = None
     token: UUID
-    attempt: int
-    is_suspect: bool = False  # workers have died during this task, perhaps because of it
+    delivery_count: int  # 1 when it is handed out for the first time since its last progress
+    is_poison_suspect: bool = False  # workers have died during this task, perhaps because of it
     is_rush: bool = False  # the worker is full, so other tasks wait
     job_id: int | None = None  # the procrastinate job of the task, if there is one
     stop: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # set after /cancel
@@ -99,10 +101,12 @@ class Failure:
 
 
 AddTasks = Callable[[Sequence[Task]], None]  # in the caller's transaction
-Perform = Callable[[Claim], Awaitable[TaskStatus]]  # returns DONE or IGNORED; raises to be retried
+Perform = Callable[
+    [Claim], Awaitable[TaskStatus]
+]  # returns SUCCESSFUL or IGNORED; raises to be retried
 # Called with the reason before a task is marked dead; after an outage it is called again, so that
 # the people concerned always learn of it.
-GivenUp = Callable[[Claim, str], Awaitable[None]]
+OnDeadLetter = Callable[[Claim, str], Awaitable[None]]
 
 
 class Queue(Protocol):
@@ -112,7 +116,7 @@ class Queue(Protocol):
         """Add tasks in the caller's transaction; they are handed out once it is committed."""
         ...
 
-    async def start(self, perform: Perform, given_up: GivenUp) -> None:
+    async def start(self, perform: Perform, on_dead_letter: OnDeadLetter) -> None:
         """Start handing out tasks; returns at once."""
         ...
 

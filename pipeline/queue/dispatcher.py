@@ -31,11 +31,11 @@ from pipeline.models.inbox import PermanentFailureKind, Task, TaskKind, TaskStat
 from pipeline.queue import pastes
 from pipeline.queue.base import (
     MAX_ATTEMPTS,
-    SUSPECT_AFTER,
+    POISON_SUSPECT_AFTER,
     Claim,
     Claimed,
     Failure,
-    GivenUp,
+    OnDeadLetter,
     Perform,
     PermanentFailure,
     Timings,
@@ -82,7 +82,7 @@ class Dispatcher:
         self._ended = 0
         self._is_closing = False
         self._at_once = {**ROOM, TaskKind.MESSAGE: settings.RUNS_AT_ONCE}
-        self._suspect: Claim | None = None  # the latest one, until it ends
+        self._poison_suspect: Claim | None = None  # the latest one, until it ends
         self._alone_until = -math.inf
         self._are_others_next = False
         self._is_troubled = False
@@ -96,9 +96,9 @@ class Dispatcher:
         if any(task.is_paste for task in tasks):
             transaction.on_commit(partial(self._wake, pastes.WAIT.total_seconds()), robust=True)
 
-    async def start(self, perform: Perform, given_up: GivenUp) -> None:
+    async def start(self, perform: Perform, on_dead_letter: OnDeadLetter) -> None:
         """Start handing out tasks, including those that the previous process was working on."""
-        self._perform, self._given_up = perform, given_up
+        self._perform, self._on_dead_letter = perform, on_dead_letter
         self._loop = asyncio.get_running_loop()
         left = await self._surely(self._store.free_mine)
         if left:
@@ -151,7 +151,7 @@ class Dispatcher:
         """Claim tasks while there is room, whenever one was added or has ended; also poll."""
         while not self._is_closing:
             self._woken.clear()
-            is_alone = self._suspect is not None and time.monotonic() < self._alone_until
+            is_alone = self._poison_suspect is not None and time.monotonic() < self._alone_until
             most_deaths = 0 if is_alone or self._are_others_next else self._most_deaths()
             if self._are_others_next and not is_alone:
                 self._are_others_next = False
@@ -162,7 +162,7 @@ class Dispatcher:
                 self._woken.set()
             for claim in claimed.claims:
                 self._leave_earlier(claim)
-                if claim.is_suspect:
+                if claim.is_poison_suspect:
                     self._leave_alone(claim)
                 task = asyncio.create_task(self._work(claim), name=f"task {claim.task_id}")
                 self._running[task] = claim
@@ -174,7 +174,7 @@ class Dispatcher:
 
     def _leave_alone(self, suspect: Claim) -> None:
         """Start no long task beside a suspect for a moment; then other tasks before suspects."""
-        self._suspect, self._alone_until = suspect, time.monotonic() + self._timings.alone_s
+        self._poison_suspect, self._alone_until = suspect, time.monotonic() + self._timings.alone_s
         self._are_others_next = True  # otherwise many suspects would keep all others waiting
         self._wake(self._timings.alone_s)
 
@@ -182,7 +182,9 @@ class Dispatcher:
         """Return how many more tasks of each kind may start now; `is_alone`: beside a suspect."""
         taken = [claim.kind for claim in self._running.values()]
         most = self._most_at_once()
-        is_alone = is_alone and self._suspect is not None and self._suspect.kind in AT_LENGTH
+        is_alone = (
+            is_alone and self._poison_suspect is not None and self._poison_suspect.kind in AT_LENGTH
+        )
         return {
             kind: 0 if is_alone and kind in AT_LENGTH else min(count, most) - taken.count(kind)
             for kind, count in self._at_once.items()
@@ -191,7 +193,7 @@ class Dispatcher:
     def _most_deaths(self) -> int:
         """Return how many worker deaths a suspect may have and still be claimed; 0 claims none."""
         calm = (time.monotonic() - self._began_at) / self._timings.calm_s
-        return SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
+        return POISON_SUSPECT_AFTER + int(math.log2(calm)) if calm >= 1 else 0
 
     def _most_at_once(self) -> int:
         alive_s = min(time.monotonic() - self._crashed_at, RAMP_ENDS_AFTER_S)
@@ -248,7 +250,7 @@ class Dispatcher:
         """Run a task and record its outcome."""
         log_as(task=claim.task_id)
         try:
-            if claim.attempt > MAX_ATTEMPTS:
+            if claim.delivery_count > MAX_ATTEMPTS:
                 raise PermanentFailure(claim_died(claim), PermanentFailureKind.WORKER_DIED)
             status = await self._perform(claim)
             await self._surely(self._store.end, claim, status)
@@ -259,7 +261,7 @@ class Dispatcher:
         except Superseded as error:
             logger.warning("task=%s: too late, %s", claim.task_id, error)
         except PermanentFailure as error:
-            await self._bury(claim, Failure.of(error))
+            await self._dead_letter(claim, Failure.of(error))
         except Exception as error:  # noqa: BLE001 - a task may raise anything: `_failed` logs it
             await self._failed(claim, error)
 
@@ -270,39 +272,39 @@ class Dispatcher:
             put_back = partial(self._store.put_back, counts=False)
             await self._surely(put_back, claim, failure, OUTAGE_PAUSE)
             return
-        attempts = await self._surely(self._store.attempts_of, claim) or claim.attempt
+        count = await self._surely(self._store.delivery_count_of, claim) or claim.delivery_count
         logger.error(
-            "task=%s attempt=%s failed: %s",
+            "task=%s delivery=%s failed: %s",
             claim.task_id,
-            attempts,
+            count,
             failure.error,
             exc_info=error,
         )
-        if attempts >= MAX_ATTEMPTS:
-            await self._bury(claim, failure)
+        if count >= MAX_ATTEMPTS:
+            await self._dead_letter(claim, failure)
             return
-        pause = timedelta(seconds=self._timings.first_pause_s * 2 ** (attempts - 1))
+        pause = timedelta(seconds=self._timings.first_pause_s * 2 ** (count - 1))
         await self._surely(self._store.put_back, claim, failure, pause)
 
-    async def _bury(self, claim: Claim, failure: Failure) -> None:
+    async def _dead_letter(self, claim: Claim, failure: Failure) -> None:
         """Mark a task dead after telling those concerned; a kill in between repeats both."""
-        if await self._surely(self._store.attempts_of, claim) is None:
+        if await self._surely(self._store.delivery_count_of, claim) is None:
             return
         logger.error("task=%s is given up: %s", claim.task_id, failure.error)
         try:
-            await self._given_up(claim, failure.error)
+            await self._on_dead_letter(claim, failure.error)
         except OUTAGES:
             put_back = partial(self._store.put_back, counts=False)
             await self._surely(put_back, claim, failure, OUTAGE_PAUSE)
             return
-        await self._surely(self._store.end, claim, TaskStatus.DEAD, failure)
+        await self._surely(self._store.end, claim, TaskStatus.DEAD_LETTER, failure)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         claim = self._running.pop(task)
         self._ended += 1
         self._lost.discard(claim)
-        if claim is self._suspect:
-            self._suspect = None  # it has ended, so other tasks may start again
+        if claim is self._poison_suspect:
+            self._poison_suspect = None  # it has ended, so other tasks may start again
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task=%s: its end is not recorded", claim.task_id, exc_info=error)
@@ -335,7 +337,7 @@ class Dispatcher:
 
 def claim_died(claim: Claim) -> str:
     """Return the error text for a task whose worker died every time."""
-    return f"its worker died {claim.attempt - 1} times while working on it"
+    return f"its worker died {claim.delivery_count - 1} times while working on it"
 
 
 def _afresh(work: Callable[..., T], *arguments: Any) -> T:

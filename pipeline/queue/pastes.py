@@ -67,7 +67,7 @@ def _parts_of(head: Task, first: TelegramUpdate) -> Iterator[_Part]:
     """Yield the parts that directly follow from the same sender in the same chat and topic."""
     following = Task.objects.filter(
         kind=TaskKind.MESSAGE,
-        status=TaskStatus.WAITING,
+        status=TaskStatus.READY,
         lane=head.lane,
         pk__gt=head.pk,
         update__user_id=first.user_id,

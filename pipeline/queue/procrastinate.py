@@ -41,7 +41,7 @@ from pipeline.queue.task_store import (
     TaskStore,
     free,
     is_out_of_place,
-    is_suspect,
+    is_poison_suspect,
     too_many,
 )
 
@@ -98,7 +98,7 @@ class ProcrastinateQueue(Dispatcher):
         """Leases use the database's clock by default, because machines' clocks differ."""
         polling_s = min(timings.poll_interval_s, FETCH_EVERY_S)
         timings = replace(timings, poll_interval_s=polling_s)
-        super().__init__(JobClaims(worker, clock or _database_time), timings)
+        super().__init__(LockedTaskStore(worker, clock or _database_time), timings)
 
     def _more_loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         return (self._listen,)
@@ -124,7 +124,7 @@ class ProcrastinateQueue(Dispatcher):
                 await asyncio.sleep(LISTEN_AGAIN_S)
 
 
-class JobClaims(TaskStore):
+class LockedTaskStore(TaskStore):
     """A `TaskStore` with one job per task; both change in one transaction."""
 
     def add(self, tasks: Sequence[Task]) -> None:
@@ -146,7 +146,7 @@ class JobClaims(TaskStore):
                 if claimed is not None:
                     left[kind] -= 1
                     claims.append(claimed)
-                    if claimed.is_suspect:
+                    if claimed.is_poison_suspect:
                         break
         except DatabaseError:
             if not claims:
@@ -166,7 +166,7 @@ class JobClaims(TaskStore):
             return None, None
         kind = TaskKind(job["queue_name"])
         task_id = json.loads(job["args"])["task_id"]  # Django's connections return JSON as text
-        task = Task.objects.filter(pk=task_id, status=TaskStatus.WAITING).first()
+        task = Task.objects.filter(pk=task_id, status=TaskStatus.READY).first()
         if task is None:
             _finish(job["id"])
             return kind, None
@@ -174,7 +174,9 @@ class JobClaims(TaskStore):
             self._drop(task, self._clock())
             _finish(job["id"])
             return kind, None
-        if is_suspect(task) and (not most_deaths or task.attempts in too_many(most_deaths)):
+        if is_poison_suspect(task) and (
+            not most_deaths or task.delivery_count in too_many(most_deaths)
+        ):
             _retry(job["id"], SUSPECT_PAUSE)
             return kind, None
         claimed = self._take(task, self._clock(), job["id"], is_rush=left[kind] == 1)

@@ -21,7 +21,7 @@ from pipeline.queue.base import (
     COURTESIES,
     COURTESY_LASTS,
     MAX_ATTEMPTS,
-    SUSPECT_AFTER,
+    POISON_SUSPECT_AFTER,
     Claim,
     Claimed,
     Failure,
@@ -90,13 +90,15 @@ class TaskStore:
             if kind in COURTESIES:
                 claims += self._courtesies(of_kind[:count], now)
                 continue
-            wanted = [task for task in of_kind if is_suspect(task)][:1]
-            wanted += [task for task in of_kind if not is_suspect(task)][: count - len(wanted)]
+            wanted = [task for task in of_kind if is_poison_suspect(task)][:1]
+            wanted += [task for task in of_kind if not is_poison_suspect(task)][
+                : count - len(wanted)
+            ]
             for task in wanted:
                 claimed = self._take(task, now, is_rush=len(wanted) == count)
                 if claimed is not None:
                     claims.append(claimed)
-                    if claimed.is_suspect:
+                    if claimed.is_poison_suspect:
                         return claims
         return claims
 
@@ -109,7 +111,7 @@ class TaskStore:
 
     def _drop(self, task: Task, now: datetime) -> None:
         """End a task without running it."""
-        waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING)
+        waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.READY)
         waiting.update(status=TaskStatus.IGNORED, ended_at=now)
 
     def _take(
@@ -121,7 +123,7 @@ class TaskStore:
         # have revived an earlier task in its lane. A job's lock keeps the order of a lane itself,
         # and the job of a revived task comes last: to wait for that task would block the lane.
         unchanged = Task.objects.filter(
-            pk=task.pk, status=TaskStatus.WAITING, attempts=task.attempts
+            pk=task.pk, status=TaskStatus.READY, delivery_count=task.delivery_count
         )
         if task.kind == TaskKind.MESSAGE and job_id is None:
             unchanged = unchanged.exclude(Exists(_before_in_its_lane()))
@@ -129,7 +131,7 @@ class TaskStore:
             status=TaskStatus.RUNNING,
             token=token,
             worker=self._worker,
-            attempts=F("attempts") + 1,
+            delivery_count=F("delivery_count") + 1,
             lease_until=now + LEASE,
         )
         if not won or (task.is_paste and not task.worker and self._may_go_on(task, now)):
@@ -141,8 +143,8 @@ class TaskStore:
             step_id=task.step_id,
             run_id=task.run_id,
             token=token,
-            attempt=task.attempts + 1,
-            is_suspect=is_suspect(task),
+            delivery_count=task.delivery_count + 1,
+            is_poison_suspect=is_poison_suspect(task),
             is_rush=is_rush,
             job_id=job_id,
         )
@@ -156,10 +158,10 @@ class TaskStore:
         if until is None:
             return False
         Task.objects.filter(pk=task.pk).update(
-            status=TaskStatus.WAITING,
+            status=TaskStatus.READY,
             token=None,
             worker="",
-            attempts=F("attempts") - 1,
+            delivery_count=F("delivery_count") - 1,
             lease_until=None,
             due_at=until,
         )
@@ -167,9 +169,9 @@ class TaskStore:
 
     # --- claimed tasks ------------------------------------------------------------------------
 
-    def attempts_of(self, held: Claim) -> int | None:
-        """Return the attempts since the task's last progress; None if another worker has it."""
-        return _held(held).values_list("attempts", flat=True).first()
+    def delivery_count_of(self, held: Claim) -> int | None:
+        """Return the deliveries since the task's last progress; None if another worker has it."""
+        return _held(held).values_list("delivery_count", flat=True).first()
 
     def end(self, held: Claim, status: TaskStatus, failure: Failure = NO_FAILURE) -> bool:
         """Close a task for good; False if another worker has it now."""
@@ -185,17 +187,19 @@ class TaskStore:
         due_at = self._clock() + pause
         is_ours = _change(
             held,
-            status=TaskStatus.WAITING,
+            status=TaskStatus.READY,
             **_columns(failure),
             token=None,
             due_at=due_at,
-            attempts=F("attempts") - (0 if counts else 1),
+            delivery_count=F("delivery_count") - (0 if counts else 1),
         )
         return due_at if is_ours else None
 
     def hand_back(self, held: Claim) -> bool:
         """Leave a task to the next worker, as if this one had never claimed it."""
-        return _change(held, status=TaskStatus.WAITING, token=None, attempts=F("attempts") - 1)
+        return _change(
+            held, status=TaskStatus.READY, token=None, delivery_count=F("delivery_count") - 1
+        )
 
     def renew(self, tokens: Collection[UUID]) -> datetime:
         """Renew the leases of the claims with these tokens; return the time of the renewal."""
@@ -230,14 +234,14 @@ class TaskStore:
         return free(tasks)
 
 
-def is_suspect(task: Task) -> bool:
+def is_poison_suspect(task: Task) -> bool:
     """Tell whether workers died while working on a task, so that it may be the cause."""
-    return task.attempts >= SUSPECT_AFTER and task.due_at is None
+    return task.delivery_count >= POISON_SUSPECT_AFTER and task.due_at is None
 
 
 def is_out_of_place(task: Task, now: datetime) -> bool:
     """Tell whether a courtesy is too late, or workers died because of it or while it ran."""
-    return is_suspect(task) or now - task.created_at > COURTESY_LASTS
+    return is_poison_suspect(task) or now - task.created_at > COURTESY_LASTS
 
 
 def too_many(most_deaths: int) -> range:
@@ -248,7 +252,7 @@ def too_many(most_deaths: int) -> range:
 def free(tasks: QuerySet[Task]) -> int:
     """Queue again those of the tasks that are still running; return their number."""
     return tasks.filter(status=TaskStatus.RUNNING).update(
-        status=TaskStatus.WAITING, token=None, due_at=None
+        status=TaskStatus.READY, token=None, due_at=None
     )
 
 
@@ -263,7 +267,7 @@ def _ready(room: Mapping[TaskKind, int], now: datetime, most_deaths: int) -> lis
         **kinds,
         "now": as_column(now),
         "too_far": as_column(now + MAX_PAUSE),
-        "suspect_after": SUSPECT_AFTER,
+        "suspect_after": POISON_SUSPECT_AFTER,
         "waits_from": waiting.start,
         "waits_below": waiting.stop,
         "at_most": max(room.values()),
@@ -288,11 +292,11 @@ def _change(held: Claim, **fields: object) -> bool:
 
 def try_again(task: Task) -> bool:
     """Queue a dead task again; False if it is not dead, or no longer."""
-    dead = Task.objects.filter(pk=task.pk, status=TaskStatus.DEAD)
+    dead = Task.objects.filter(pk=task.pk, status=TaskStatus.DEAD_LETTER)
     return (
         dead.update(
-            status=TaskStatus.WAITING,
-            attempts=0,
+            status=TaskStatus.READY,
+            delivery_count=0,
             due_at=timezone.now(),
             ended_at=None,
             stop_requested=False,

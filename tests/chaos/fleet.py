@@ -262,7 +262,7 @@ def all_done(within_s: float, people: People, bot: Bot) -> None:
 
     def state() -> str:
         rows = Task.objects.filter(status__in=OPEN).values_list(
-            "kind", "status", "attempts", "error"
+            "kind", "status", "delivery_count", "error"
         )
         return f"open: {list(rows[:10])} of {len(rows)}\n{bot.log()[-3000:]}"
 

@@ -116,7 +116,7 @@ class FaultTests(ChaosCase):
             people.sees(MAYA, "Draft to send")
             all_done(40, people, bot)
             stored = TelegramUpdate.objects.filter(update_id__in=strange).count()
-            dead = Task.objects.filter(status=TaskStatus.DEAD)
+            dead = Task.objects.filter(status=TaskStatus.DEAD_LETTER)
             # What Telegram was not asked for does not come; see ALLOWED_UPDATES.
             assert stored == sum(kind in ALLOWED_UPDATES for kind in ("message", "message"))
             assert all("cannot be read" in task.error for task in dead)

@@ -146,7 +146,7 @@ class NamedKillTests(ChaosCase):
             all_done(40, people, bot)
             assert bot.stop() == 0
 
-            dead = Task.objects.get(status=TaskStatus.DEAD)
+            dead = Task.objects.get(status=TaskStatus.DEAD_LETTER)
             assert "died 5 times" in dead.error
             people.said[TOM].remove("prospect poison end")
             assert_invariants(people, World(default_model=DEFAULT_MODEL, may_die=1))

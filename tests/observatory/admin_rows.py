@@ -47,7 +47,7 @@ def rows_with_texts() -> dict[str, Any]:
     task = Task.objects.create(
         kind=TaskKind.MESSAGE,
         update=update,
-        status=TaskStatus.DEAD,
+        status=TaskStatus.DEAD_LETTER,
         error=f"ValueError: {SECRET}",
         ended_at=now,
     )

@@ -33,7 +33,7 @@ from tests.observatory.admin_rows import rows_with_texts
 
 def _task(number: int) -> Task:
     update = TelegramUpdate.objects.create(bot_id=7, update_id=100 + number, raw="{}")
-    return Task.objects.create(kind=TaskKind.MESSAGE, update=update, status=TaskStatus.DEAD)
+    return Task.objects.create(kind=TaskKind.MESSAGE, update=update, status=TaskStatus.DEAD_LETTER)
 
 
 def _override(number: int, *, is_active: bool = True) -> AgentModelConfig:

@@ -43,7 +43,7 @@ def task(number: int = 1, *, age_s: float = 0.0, **fields: Any) -> Task:
 
 def in_hand(number: int, lease_s: float, **fields: Any) -> Task:
     """A task whose worker's lease ends in so many seconds."""
-    lease = {"token": uuid4(), "worker": "w", "attempts": 1, "lease_until": ago(-lease_s)}
+    lease = {"token": uuid4(), "worker": "w", "delivery_count": 1, "lease_until": ago(-lease_s)}
     return task(number, **({"status": TaskStatus.RUNNING} | lease | fields))
 
 
@@ -126,7 +126,7 @@ class ReadyTest(ReadyTestCase):
         process(2)
         in_hand(1, 20)
         task(2, age_s=40)
-        task(3, status=TaskStatus.DEAD, ended_at=timezone.now())
+        task(3, status=TaskStatus.DEAD_LETTER, ended_at=timezone.now())
 
         said = self.ready()
 
@@ -227,13 +227,13 @@ class QueueTest(ReadyTestCase):
         assert self.state() == "ok"
 
     def test_between_two_tasks_of_a_chat_the_ended_one_shows_that_a_worker_lives(self):
-        in_hand(1, 20, status=TaskStatus.DONE, ended_at=timezone.now())
+        in_hand(1, 20, status=TaskStatus.SUCCESSFUL, ended_at=timezone.now())
         task(2, age_s=400)
 
         assert self.state() == "ok"
 
     def test_a_failed_attempt_that_pauses_holds_its_chat_up_and_is_no_stall(self):
-        in_hand(1, 20, status=TaskStatus.WAITING, due_at=ago(-4))
+        in_hand(1, 20, status=TaskStatus.READY, due_at=ago(-4))
         task(2, age_s=400)
 
         assert self.state() == "ok"
@@ -254,7 +254,9 @@ class QueueTest(ReadyTestCase):
         assert self.state(503) == "stalled"
 
     def test_what_has_ended_never_waits(self):
-        for number, status in enumerate((TaskStatus.DONE, TaskStatus.IGNORED, TaskStatus.DEAD)):
+        for number, status in enumerate(
+            (TaskStatus.SUCCESSFUL, TaskStatus.IGNORED, TaskStatus.DEAD_LETTER)
+        ):
             task(number, age_s=4000, status=status, ended_at=ago(3000))
 
         said = self.ready()["queue"]

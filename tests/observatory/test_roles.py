@@ -105,7 +105,7 @@ class PageTests(RoleCase):
         dana.refresh_from_db()
         assert dana.access == "blocked"
         assert Invite.objects.filter(note="Eli", created_by="user-O").exists()
-        assert Task.objects.get().status == TaskStatus.WAITING
+        assert Task.objects.get().status == TaskStatus.READY
         assert not Scenario.objects.filter(pk=scenario.pk).exists()
         assert AgentModelConfig.objects.get(agent_name="trainer").set_by == "user-O"
 

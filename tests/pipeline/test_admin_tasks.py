@@ -27,7 +27,7 @@ SECRET_PROSPECT = "SECRET-PROSPECT <script>alert(1)</script>"
 CHAT, PERSON = 778899001122, 665544332211
 
 
-def task(number: int = 1, status: str = TaskStatus.DEAD, **fields: Any) -> Task:
+def task(number: int = 1, status: str = TaskStatus.DEAD_LETTER, **fields: Any) -> Task:
     message = {"message": {"text": SECRET_PROSPECT, "chat": {"id": CHAT}}}
     update = TelegramUpdate.objects.create(
         bot_id=1,
@@ -39,7 +39,7 @@ def task(number: int = 1, status: str = TaskStatus.DEAD, **fields: Any) -> Task:
     )
     defaults = {
         "kind": TaskKind.MESSAGE,
-        "attempts": 5,
+        "delivery_count": 5,
         "error": f"ValueError: cannot read {SECRET_PROSPECT}",
         "error_type": "ValueError",
         "ended_at": timezone.now(),
@@ -120,7 +120,7 @@ class TaskListTests(TestCase):
     def test_a_background_step_is_named_by_its_agent_and_its_runs_member(self):
         dana = Member.objects.create(telegram_id=PERSON, username="dana_d")
         step = step_of(run_of(None, member=dana), agent="memory", mode="background")
-        Task.objects.create(kind=TaskKind.STEP, step=step, status=TaskStatus.DEAD)
+        Task.objects.create(kind=TaskKind.STEP, step=step, status=TaskStatus.DEAD_LETTER)
 
         page = operator("ana", "view_task").get(LIST).content.decode()
 
@@ -130,7 +130,7 @@ class TaskListTests(TestCase):
     def test_a_run_again_is_named_by_its_pipeline_and_leads_to_its_run(self):
         dana = Member.objects.create(telegram_id=PERSON, username="dana_d")
         run = run_of(None, member=dana, source="again")
-        row = Task.objects.create(kind=TaskKind.RERUN, run=run, status=TaskStatus.DEAD)
+        row = Task.objects.create(kind=TaskKind.RERUN, run=run, status=TaskStatus.DEAD_LETTER)
         ana = operator("ana", "view_task", "view_pipelinerun", "view_texts")
 
         listed, page = (ana.get(url).content.decode() for url in (LIST, page_of(row)))
@@ -140,14 +140,14 @@ class TaskListTests(TestCase):
         assert reverse("admin:pipeline_pipelinerun_change", args=[run.pk]) in page
 
     def test_when_nothing_was_given_up_it_says_so_at_once(self):
-        task(status=TaskStatus.DONE)
+        task(status=TaskStatus.SUCCESSFUL)
         ana = operator("ana", "view_task")
 
         assert "No failed tasks." in ana.get(LIST).content.decode()
         assert "No failed tasks." not in ana.get(f"{LIST}?q=7").content.decode()
 
     def test_a_chat_or_a_person_is_found_by_number_and_a_word_finds_nothing(self):
-        task(status=TaskStatus.DONE)
+        task(status=TaskStatus.SUCCESSFUL)
         ana = operator("ana", "view_task")
 
         for wanted in (CHAT, PERSON):
@@ -180,7 +180,7 @@ class TaskListTests(TestCase):
         assert page.context["cl"].result_count == 10
 
     def test_try_again_gives_the_dead_ones_a_new_life_and_says_how_many(self):
-        dead, done = task(1), task(2, TaskStatus.DONE)
+        dead, done = task(1), task(2, TaskStatus.SUCCESSFUL)
         olga = operator("olga", "view_task", "change_task")
 
         page = said(
@@ -188,9 +188,9 @@ class TaskListTests(TestCase):
         )
 
         assert "Queued again: 1. Skipped because they hadn't failed: 1." in unescape(page)
-        assert status_of(dead) == TaskStatus.WAITING
-        assert status_of(done) == TaskStatus.DONE
-        assert Task.objects.get(pk=dead.pk).attempts == 0
+        assert status_of(dead) == TaskStatus.READY
+        assert status_of(done) == TaskStatus.SUCCESSFUL
+        assert Task.objects.get(pk=dead.pk).delivery_count == 0
         assert LogEntry.objects.get().change_message == "Tried again."
 
     def test_who_may_only_look_is_offered_no_action_and_gets_none(self):
@@ -200,7 +200,7 @@ class TaskListTests(TestCase):
         said(ana, LIST, action="try_again", _selected_action=[dead.pk])
 
         assert "Try again" not in ana.get(LIST).content.decode()
-        assert status_of(dead) == TaskStatus.DEAD
+        assert status_of(dead) == TaskStatus.DEAD_LETTER
 
     def test_nobody_adds_deletes_or_edits_a_task_and_strangers_see_none(self):
         dead = task()
@@ -211,7 +211,7 @@ class TaskListTests(TestCase):
         assert everything.post(delete, {"post": "yes"}).status_code == 403
         assert everything.post(page_of(dead), {"status": "done"}).status_code == 405
         assert operator("cy").get(LIST).status_code == 403
-        assert status_of(dead) == TaskStatus.DEAD
+        assert status_of(dead) == TaskStatus.DEAD_LETTER
 
     def test_it_has_its_place_in_the_menu_for_who_may_see_it(self):
         for name, permissions, is_there in (("ana", ["view_task"], True), ("bo", [], False)):
@@ -286,7 +286,7 @@ class TaskPageTests(TestCase):
 
     def test_a_background_step_leads_to_its_run(self):
         step = step_of(run_of(None), agent="memory", mode="background")
-        row = Task.objects.create(kind=TaskKind.STEP, step=step, status=TaskStatus.DEAD)
+        row = Task.objects.create(kind=TaskKind.STEP, step=step, status=TaskStatus.DEAD_LETTER)
 
         page = self.read(row, "view_pipelinerun", "view_texts")
 
@@ -331,7 +331,7 @@ class TaskPageTests(TestCase):
 
         assert "Queued again. The next free worker picks it up." in page
         assert again_url(row) not in page
-        assert status_of(row) == TaskStatus.WAITING
+        assert status_of(row) == TaskStatus.READY
         assert LogEntry.objects.get().user_id == User.objects.get(username="olga").pk
 
     def test_a_second_press_changes_nothing(self):
@@ -352,7 +352,7 @@ class TaskPageTests(TestCase):
         forged.force_login(User.objects.get(username="olga"))
         assert forged.post(again_url(row)).status_code == 403
         assert Client().post(again_url(row)).status_code == 302
-        assert status_of(row) == TaskStatus.DEAD
+        assert status_of(row) == TaskStatus.DEAD_LETTER
 
     def test_the_button_carries_the_token(self):
         row = task()
@@ -364,7 +364,7 @@ class TaskPageTests(TestCase):
         token = page.content.decode().partition('csrfmiddlewaretoken" value="')[2].partition('"')[0]
         browser.post(again_url(row), {"csrfmiddlewaretoken": token})
 
-        assert status_of(row) == TaskStatus.WAITING
+        assert status_of(row) == TaskStatus.READY
 
 
 @override_settings(SECURE_SSL_REDIRECT=False)

@@ -46,7 +46,7 @@ def process(**fields) -> ResolverProcess:
 
 def given_up() -> Task:
     update = TelegramUpdate.objects.create(bot_id=1, update_id=1, raw="{}")
-    return Task.objects.create(kind=TaskKind.MESSAGE, update=update, status=TaskStatus.DEAD)
+    return Task.objects.create(kind=TaskKind.MESSAGE, update=update, status=TaskStatus.DEAD_LETTER)
 
 
 @override_settings(OPENROUTER_API_KEY="sk-or-v1-not-a-key-0001")

@@ -133,7 +133,7 @@ def told() -> str:
 class PruneTests(TestCase):
     def test_of_what_is_old_no_text_is_left_and_every_figure_is(self):
         update = stored(OLD)
-        task_of(update, TaskStatus.DONE, OLD)
+        task_of(update, TaskStatus.SUCCESSFUL, OLD)
         run = ran(OLD, update=update)
 
         assert prune(BEFORE, rest=rest) == Pruned(runs=1, updates=1, texts=4)
@@ -179,9 +179,9 @@ class PruneTests(TestCase):
             waiting = StepRun.objects.get(run=ran(OLD))
             StepRun.objects.filter(pk=waiting.pk).update(status=status, ended_at=ended_at)
         retried = StepRun.objects.get(run=ran(OLD))
-        Task.objects.create(kind=TaskKind.STEP, step=retried, status=TaskStatus.WAITING)
+        Task.objects.create(kind=TaskKind.STEP, step=retried, status=TaskStatus.READY)
         gone_on = stored(OLD)
-        task_of(gone_on, TaskStatus.WAITING, None)
+        task_of(gone_on, TaskStatus.READY, None)
         ran(OLD, update=gone_on)
         before = told()
 
@@ -190,14 +190,16 @@ class PruneTests(TestCase):
         assert told() == before
 
     def test_a_raw_update_stays_as_long_as_something_reads_it(self):
-        for number, (status, at) in enumerate([(TaskStatus.WAITING, None), (TaskStatus.DEAD, NEW)]):
+        for number, (status, at) in enumerate(
+            [(TaskStatus.READY, None), (TaskStatus.DEAD_LETTER, NEW)]
+        ):
             task_of(stored(OLD, number), status, at)
         leader = stored(OLD, 10)
         task_of(leader, TaskStatus.RUNNING, None)
         task_of(stored(OLD, 11, joined_to=leader), TaskStatus.IGNORED, OLD)
         task_of(stored(OLD, 20, album="a"), TaskStatus.RUNNING, None)
         task_of(stored(OLD, 21, album="a"), TaskStatus.IGNORED, OLD)
-        task_of(stored(OLD, 30, album="b"), TaskStatus.DONE, OLD)
+        task_of(stored(OLD, 30, album="b"), TaskStatus.SUCCESSFUL, OLD)
         ran(NEW, update=stored(OLD, 40))
         told_before = dict(TelegramUpdate.objects.values_list("update_id", "raw"))
 

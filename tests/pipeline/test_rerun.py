@@ -309,14 +309,14 @@ class RunningAgainTests(BotCase):
             definition=await sync_to_async(text)("no pipeline at all"),
             started_at=timezone.now(),
         )
-        task = await Task.objects.acreate(kind=TaskKind.RERUN, run=new, attempts=4)
+        task = await Task.objects.acreate(kind=TaskKind.RERUN, run=new, delivery_count=4)
         self.timings = Timings(calm_s=0.01)
         async with self.bot():
             await until_none_is_open()
 
         await new.arefresh_from_db()
         await task.arefresh_from_db()
-        assert (new.status, task.status) == (RunStatus.GIVEN_UP, TaskStatus.DEAD)
+        assert (new.status, task.status) == (RunStatus.GIVEN_UP, TaskStatus.DEAD_LETTER)
         assert new.ended_at is not None
 
     async def test_whose_texts_were_erased_meanwhile_is_not_asked_again(self):

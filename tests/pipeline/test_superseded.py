@@ -56,7 +56,7 @@ NEEDS_NO_CHECK = {
     ),
     "pipeline.queue.task_store.renew": "renews the leases that have one of these tokens",
     "pipeline.queue.task_store.free_expired": "frees others' tasks, and none of these",
-    "pipeline.queue.task_store.attempts_of": "reads",
+    "pipeline.queue.task_store.delivery_count_of": "reads",
     "pipeline.bot.handlers.message_grouping.joined": "has `_join` write, which is in the table",
     "pipeline.journal.rows.write_run": "opens a run: one of another attempt has the update already",
 }
@@ -129,7 +129,7 @@ class SupersededTests(TransactionTestCase):
             update_id=self.update.pk,
             step_id=None,
             token=self.late,
-            attempt=1,
+            delivery_count=1,
         )
         store = TaskStore("late", timezone.now)
         ended = StepEnd(status=StepStatus.OK, output=output)
@@ -157,7 +157,7 @@ class SupersededTests(TransactionTestCase):
             "pipeline.bot.handlers.message_grouping._join": lambda: message_grouping._join(
                 self.update, task
             ),
-            "pipeline.queue.task_store.end": lambda: store.end(held, TaskStatus.DONE),
+            "pipeline.queue.task_store.end": lambda: store.end(held, TaskStatus.SUCCESSFUL),
             "pipeline.queue.task_store.put_back": lambda: store.put_back(
                 held, Failure("late"), timedelta()
             ),

@@ -66,7 +66,7 @@ def _join(row: TelegramUpdate, lease: Lease) -> None:
     lease.assert_held()
     for follower in _followers(row):
         task = Task.objects.select_for_update().filter(update=follower, kind=TaskKind.MESSAGE)
-        if not task.filter(status=TaskStatus.WAITING).exists():
+        if not task.filter(status=TaskStatus.READY).exists():
             return
         TelegramUpdate.objects.filter(pk=follower.pk).update(joined_to=row)
 

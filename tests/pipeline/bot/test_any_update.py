@@ -171,7 +171,7 @@ class AnyUpdateTests(BotCase):
             chats = {row["chat_id"] for row in await chat.all_sent()}
 
         ended = [status async for status in Task.objects.values_list("status", flat=True)]
-        dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD)]
+        dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD_LETTER)]
         unread = [task.error for task in dead if "cannot be read" not in task.error]
         assert not unread, (SEED, unread[:3])
         assert chats <= {*people, group}, SEED
@@ -196,7 +196,7 @@ class AnyUpdateTests(BotCase):
             await until(self._all_stored(len(chosen)), within_s=120)
             await until(nothing_is_left, within_s=600)
 
-        dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD)]
+        dead = [task async for task in Task.objects.filter(status=TaskStatus.DEAD_LETTER)]
         assert not dead, (dead[0].error, len(dead))
         answered = await PipelineRun.objects.acount()
         assert answered > len(chosen) / 2  # of the others the chat is a group, or the text is gone

@@ -60,6 +60,6 @@ class BentPictureTests(BotCase):
         assert len(people) == sum(ended.values()) == count
         assert ended["Draft to send"] > 5
         assert ended[NOT_READ] > 5
-        assert not await Task.objects.exclude(status=TaskStatus.DONE).aexists()
-        assert not await Task.objects.filter(attempts__gt=1).aexists()
+        assert not await Task.objects.exclude(status=TaskStatus.SUCCESSFUL).aexists()
+        assert not await Task.objects.filter(delivery_count__gt=1).aexists()
         closing_line(f"pictures: {count} through the whole path, escaped=0, {ended}")

@@ -110,7 +110,7 @@ class TogetherTests(BotCase):
             await until(TelegramUpdate.objects.filter(joined_to__isnull=False).aexists)
             await is_answered(chat, MAYA, 1)
             joined = Task.objects.filter(update__joined_to__isnull=False, kind=TaskKind.MESSAGE)
-            await until(joined.filter(status=TaskStatus.DONE).aexists)
+            await until(joined.filter(status=TaskStatus.SUCCESSFUL).aexists)
 
             assert len(await chat.replies(MAYA)) == 1
 
@@ -274,7 +274,7 @@ class ButtonTests(BotCase):
 
         assert await PipelineRun.objects.acount() == 1
         assert not await Press.objects.aexists()
-        assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+        assert not await Task.objects.filter(status=TaskStatus.DEAD_LETTER).aexists()
 
     async def test_an_answer_whose_texts_were_pruned_can_still_be_explained_and_no_more(self):
         async with self.bot() as chat:

@@ -163,7 +163,7 @@ class MembershipTests(BotCase):
 
         assert seen == [[], [texts.ANONYMOUS] * 2]
         assert not await PipelineRun.objects.aexists()
-        assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+        assert not await Task.objects.filter(status=TaskStatus.DEAD_LETTER).aexists()
         known = [row async for row in Member.objects.values_list("telegram_id", flat=True)]
         assert sorted(known) == [MAYA, NOOR]
 

@@ -62,7 +62,7 @@ class HostileTests(BotCase):
         self._assert_nothing_reaches_further_than_words(sent)
         assert {call["key"] for call in calls} == {SHARED_KEY}
         assert {call["model"] for call in calls} == {"sandbox/obedient"}
-        assert not await Task.objects.filter(status=TaskStatus.DEAD).aexists()
+        assert not await Task.objects.filter(status=TaskStatus.DEAD_LETTER).aexists()
         assert await Member.objects.acount() == len(HOSTILE) + 1
         await self._assert_memory_is_of_their_own_words_only(senders)
 

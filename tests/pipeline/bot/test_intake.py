@@ -94,11 +94,11 @@ class StoreTests(TransactionTestCase):
         assert kinds()[2:] == ["message", "notice", "message", "message"]
 
         notices = Task.objects.filter(kind="notice")
-        notices.update(created_at=timezone.now() - 2 * NOTICE_EVERY, status=TaskStatus.DONE)
+        notices.update(created_at=timezone.now() - 2 * NOTICE_EVERY, status=TaskStatus.SUCCESSFUL)
         store(BOT_ID, [said(6, "words"), said(7, "words", chat_id=1002)], add)
         assert kinds()[6:] == ["message"] * 2  # the line about the third still stands there
 
-        Task.objects.filter(update__update_id=3).update(status=TaskStatus.DONE)
+        Task.objects.filter(update__update_id=3).update(status=TaskStatus.SUCCESSFUL)
         store(BOT_ID, [said(8, "words")], add)
         assert kinds()[8:] == ["message", "notice"]
 
@@ -107,7 +107,7 @@ class StoreTests(TransactionTestCase):
         tasks = Task.objects.all()
         tasks.filter(kind="message").update(status=TaskStatus.RUNNING, worker="w")
         tasks.filter(kind="notice").update(
-            status=TaskStatus.DONE, created_at=timezone.now() - 2 * NOTICE_EVERY
+            status=TaskStatus.SUCCESSFUL, created_at=timezone.now() - 2 * NOTICE_EVERY
         )
         store(BOT_ID, [said(2, "words")], add)
 
@@ -255,8 +255,8 @@ class RequestTests(BotCase):
             await chat.sees_text(MAYA, "/support")
             deep = [{"update_id": 99}]
             await sync_to_async(store)(BOT_ID, deep, add)
-            while not await Task.objects.filter(status=TaskStatus.DEAD).aexists():
+            while not await Task.objects.filter(status=TaskStatus.DEAD_LETTER).aexists():
                 await chat.replies(MAYA)
 
-        dead = await Task.objects.aget(status=TaskStatus.DEAD)
+        dead = await Task.objects.aget(status=TaskStatus.DEAD_LETTER)
         assert "of no shape that can be kept" in dead.error

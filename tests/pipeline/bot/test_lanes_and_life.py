@@ -129,7 +129,7 @@ class LifeTests(BotCase):
                 assert len(await chat.replies(MAYA)) == 1
 
         assert (await PipelineRun.objects.aget()).status == RunStatus.OK
-        assert (await Task.objects.aget(kind=TaskKind.MESSAGE)).attempts == 1
+        assert (await Task.objects.aget(kind=TaskKind.MESSAGE)).delivery_count == 1
 
     async def test_an_open_run_that_no_update_leads_to_is_closed_at_the_start(self):
         run = await PipelineRun.objects.acreate(

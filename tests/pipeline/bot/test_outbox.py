@@ -525,7 +525,7 @@ class ButtonTests(BotCase):
             # As a kill between sending and noting it leaves them behind.
             lost = {"status": SendStatus.SENDING, "message_id": None, "sent_after": None}
             await OutgoingMessage.objects.aupdate(**lost)
-            await Task.objects.aupdate(status=TaskStatus.WAITING, ended_at=None)
+            await Task.objects.aupdate(status=TaskStatus.READY, ended_at=None)
             await chat.sees(MAYA, lambda seen: len(seen) == 2 and "I was interrupted" in seen[1])
             line = (await chat.messages_of_the_bot(MAYA))[-1]
 

@@ -41,7 +41,7 @@ from tests.sandbox.serving import running_sandbox
 
 FOR_EVER = 1_000_000
 CLOSED_CHATS = yaml.safe_load((Path(__file__).parent / "closed_chats.yaml").read_text())
-OPEN_STATUSES = (TaskStatus.WAITING, TaskStatus.RUNNING)
+OPEN_STATUSES = (TaskStatus.READY, TaskStatus.RUNNING)
 
 
 async def choose(agent: str, model_id: str) -> None:
@@ -115,7 +115,7 @@ class ResumingTests(BotCase):
                 await until_none_is_open()
             await OutgoingMessage.objects.all().aupdate(text="", status="shown")
             tasks = Task.objects.filter(kind=TaskKind.MESSAGE)
-            await tasks.aupdate(status=TaskStatus.WAITING, ended_at=None)
+            await tasks.aupdate(status=TaskStatus.READY, ended_at=None)
             async with self.bot_at(base_url) as chat:
                 await until_none_is_open()
                 assert len(await chat.calls()) == 3
@@ -182,7 +182,7 @@ class GivingUpTests(BotCase):
                 await chat.sees_text(MAYA, "I tried 5 times")
                 await chat.sees_text(OPERATOR, "it never works")
                 await until_none_is_open()
-            dead = await Task.objects.aget(status=TaskStatus.DEAD)
+            dead = await Task.objects.aget(status=TaskStatus.DEAD_LETTER)
             run = await PipelineRun.objects.aget()
             paid = len(await chat.calls())
 
@@ -195,7 +195,7 @@ class GivingUpTests(BotCase):
         assert "it never works" in dead.error
         assert run.status == RunStatus.OK
         await dead.arefresh_from_db()
-        assert dead.status == TaskStatus.DONE
+        assert dead.status == TaskStatus.SUCCESSFUL
 
     async def test_what_cannot_be_read_or_always_fails_delays_nobody_else(self):
         self.timings = Timings(first_pause_s=0.01)
@@ -207,11 +207,13 @@ class GivingUpTests(BotCase):
             await chat.sees_text(TOM, "/support")
             await until_none_is_open()
 
-        dead = {task.error[:17] async for task in Task.objects.filter(status=TaskStatus.DEAD)}
+        dead = {
+            task.error[:17] async for task in Task.objects.filter(status=TaskStatus.DEAD_LETTER)
+        }
         assert dead == {"it cannot be read", "BadRequest: scrip"}
 
     async def test_a_chat_that_takes_no_messages_costs_nothing_and_is_no_dead_letter(self):
-        handled = Task.objects.filter(status=TaskStatus.IGNORED, attempts=1)
+        handled = Task.objects.filter(status=TaskStatus.IGNORED, delivery_count=1)
         async with self.bot() as chat:
             for number, closed in enumerate(CLOSED_CHATS, start=1):
                 script = {"error_code": closed["code"], "description": closed["description"]}
@@ -241,7 +243,9 @@ class GivingUpTests(BotCase):
                 raw=first.raw,
             )
             await Task.objects.acreate(kind=TaskKind.MESSAGE, lane=f"{MAYA}:", update=second)
-            notice = await Task.objects.acreate(kind=TaskKind.NOTICE, update=second, attempts=2)
+            notice = await Task.objects.acreate(
+                kind=TaskKind.NOTICE, update=second, delivery_count=2
+            )
             ignored = Task.objects.filter(pk=notice.pk, status=TaskStatus.IGNORED)
             deadline = time.monotonic() + PATIENCE_S
             while not await ignored.aexists():

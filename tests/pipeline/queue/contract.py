@@ -19,13 +19,13 @@ from django.utils import timezone
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue import dispatcher, task_store
-from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, SUSPECT_AFTER, PermanentFailure
+from pipeline.queue.base import COURTESY_LASTS, MAX_ATTEMPTS, POISON_SUSPECT_AFTER, PermanentFailure
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.making import EngineMaker
 from tests.pipeline.queue.merging import Pastes
 from tests.pipeline.queue.rows import Clock, Hands, subject
 
-DONE, DEAD = TaskStatus.DONE, TaskStatus.DEAD
+DONE, DEAD = TaskStatus.SUCCESSFUL, TaskStatus.DEAD_LETTER
 BEYOND_LEASE = task_store.LEASE + timedelta(seconds=1)
 BEYOND_ROOM = 20  # of background steps: more than any backend works on at once
 
@@ -41,7 +41,7 @@ class HandingOut(EngineMaker):
 
         assert hands.began == [subject(task)]
         await task.arefresh_from_db()
-        assert (task.attempts, task.token) == (1, None)
+        assert (task.delivery_count, task.token) == (1, None)
 
     async def test_each_kind_of_task_is_worked_on_and_says_what_it_is_about(self):
         hands = Hands()
@@ -160,7 +160,7 @@ class Failing(EngineMaker):
         hands, task = Hands(), await rows.message()
 
         async def second_time(claim):
-            if claim.attempt == 1:
+            if claim.delivery_count == 1:
                 raise ValueError("the first time")
             return DONE
 
@@ -175,7 +175,7 @@ class Failing(EngineMaker):
         hands, task, event = Hands(), await rows.message(), asyncio.Event()
 
         async def second_time(claim):
-            if claim.attempt == 1:
+            if claim.delivery_count == 1:
                 raise ValueError("the first time")
             await event.wait()
             return DONE
@@ -224,7 +224,7 @@ class Failing(EngineMaker):
             assert await rows.ended(task) == [DONE]
 
         await task.arefresh_from_db()
-        assert task.attempts == 1
+        assert task.delivery_count == 1
 
     async def test_a_message_that_is_given_a_new_life_holds_up_no_other_of_its_lane(self):
         hands, event = Hands(), asyncio.Event()
@@ -263,7 +263,7 @@ class Failing(EngineMaker):
             await queue.close(within_s=0)
 
             await task.arefresh_from_db()
-            assert (task.status, task.attempts) == (TaskStatus.WAITING, 0)
+            assert (task.status, task.delivery_count) == (TaskStatus.READY, 0)
         event.set()
         async with self.at_work(hands, "elsewhere"):
             assert await rows.ended(task) == [DONE]
@@ -411,7 +411,7 @@ class Dying(EngineMaker):
 
     async def test_a_short_task_that_may_kill_its_workers_holds_up_no_message(self):
         hands, control, after = Hands(), await rows.control(), await rows.message("2:")
-        control.attempts = SUSPECT_AFTER
+        control.delivery_count = POISON_SUSPECT_AFTER
         hands.play(control, rows.hanging)
         self.timings = replace(self.timings, alone_s=2 * rows.PATIENCE_S)
         async with self.at_work(hands) as queue:
@@ -431,7 +431,7 @@ class Dying(EngineMaker):
             return DONE
 
         for task in suspects:
-            task.attempts = SUSPECT_AFTER
+            task.delivery_count = POISON_SUSPECT_AFTER
             hands.play(task, noted)
         self.timings = replace(self.timings, alone_s=0.3)
         async with self.at_work(hands) as queue:
@@ -446,7 +446,7 @@ class Dying(EngineMaker):
     async def test_a_suspect_courtesy_and_one_that_comes_too_late_end_without_a_turn(self):
         hands, after = Hands(), await rows.message("2:")
         suspect, late, good = [await rows.notice(f"{lane}:") for lane in (1, 3, 4)]
-        suspect.attempts = SUSPECT_AFTER
+        suspect.delivery_count = POISON_SUSPECT_AFTER
         late.created_at -= COURTESY_LASTS
         async with self.at_work(hands) as queue:
             await self.add(queue, suspect, late, good, after)
@@ -476,7 +476,7 @@ class Clocks(EngineMaker):
             hands.play(held, rows.after(event))
 
             async def jumping(claim, clock=clock, jump=jump):
-                if claim.attempt == 1:
+                if claim.delivery_count == 1:
                     raise ValueError("just before the clock jumps")
                 return DONE
 

@@ -18,7 +18,7 @@ from tests.pipeline.queue import rows
 from tests.pipeline.queue.making import EngineMaker
 from tests.pipeline.queue.rows import Hands, subject
 
-DONE, MERGED = TaskStatus.DONE, TaskStatus.MERGED
+DONE, MERGED = TaskStatus.SUCCESSFUL, TaskStatus.MERGED
 
 
 class Pastes(EngineMaker):

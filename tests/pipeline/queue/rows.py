@@ -88,7 +88,7 @@ def subject(task: Task) -> object:
 
 
 async def done(claim: Claim) -> TaskStatus:
-    return TaskStatus.DONE
+    return TaskStatus.SUCCESSFUL
 
 
 async def hanging(claim: Claim) -> TaskStatus:
@@ -103,7 +103,7 @@ def raising(error: Exception) -> Play:
     return play
 
 
-def after(event: asyncio.Event, status: TaskStatus = TaskStatus.DONE) -> Play:
+def after(event: asyncio.Event, status: TaskStatus = TaskStatus.SUCCESSFUL) -> Play:
     """Return work that ends once the event is set."""
 
     async def play(claim: Claim) -> TaskStatus:
@@ -194,7 +194,7 @@ async def ended(*tasks: Task) -> list[TaskStatus]:
 
 async def put_back(task: Task) -> None:
     """Return when a failed task waits for its next attempt."""
-    waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.WAITING).exclude(due_at=None)
+    waiting = Task.objects.filter(pk=task.pk, status=TaskStatus.READY).exclude(due_at=None)
     deadline = time.monotonic() + PATIENCE_S
     while not await waiting.aexists():
         assert time.monotonic() < deadline

@@ -46,7 +46,7 @@ class RaceTests(TransactionTestCase):
                 done_by.append((claim.task_id, worker))
                 while len({name for _, name in done_by}) == 1:  # noqa: ASYNC110 - other loops
                     await asyncio.sleep(0.001)
-                return TaskStatus.DONE
+                return TaskStatus.SUCCESSFUL
 
             async def give_up(claim: Claim, why: str) -> None:
                 raise AssertionError(why)
@@ -70,4 +70,4 @@ class RaceTests(TransactionTestCase):
 
         assert sorted(task_id for task_id, _ in done_by) == sorted(task.pk for task in tasks)
         async for task in Task.objects.all():
-            assert (task.status, task.attempts) == (TaskStatus.DONE, 1)
+            assert (task.status, task.delivery_count) == (TaskStatus.SUCCESSFUL, 1)

@@ -19,7 +19,7 @@ from pipeline.cancelling import end
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue.base import Queue, Timings
-from pipeline.queue.procrastinate import JobClaims, ProcrastinateQueue
+from pipeline.queue.procrastinate import LockedTaskStore, ProcrastinateQueue
 from tests.pipeline.queue import rows
 from tests.pipeline.queue.contract import QueueContract
 from tests.pipeline.queue.rows import Hands
@@ -67,7 +67,7 @@ class JobTests(TransactionTestCase):
             ("step", None, "todo"),
         ]
         await queue.start(hands.perform, hands.give_up)
-        assert await rows.ended(*tasks) == [TaskStatus.DONE] * 3
+        assert await rows.ended(*tasks) == [TaskStatus.SUCCESSFUL] * 3
         await queue.close(1)
         assert await sync_to_async(jobs)() == []
 
@@ -77,7 +77,7 @@ class JobTests(TransactionTestCase):
         await task.asave()
         await queue.start(hands.perform, hands.give_up)
 
-        assert await rows.ended(task) == [TaskStatus.DONE]
+        assert await rows.ended(task) == [TaskStatus.SUCCESSFUL]
         await queue.close(1)
 
     async def test_a_job_whose_task_was_erased_lets_go_of_its_lane(self):
@@ -94,7 +94,7 @@ class JobTests(TransactionTestCase):
         await sync_to_async(erase)()
         await queue.start(hands.perform, hands.give_up)
 
-        assert await rows.ended(after) == [TaskStatus.DONE]
+        assert await rows.ended(after) == [TaskStatus.SUCCESSFUL]
         await queue.close(1)
         assert await sync_to_async(jobs)() == []
 
@@ -102,14 +102,14 @@ class JobTests(TransactionTestCase):
         queue = ProcrastinateQueue("here", timings=Timings(settle_s=0.1))
         tasks = [await rows.message(f"{lane}:") for lane in (1, 2)]
         await sync_to_async(queue.add)(tasks)
-        fetch, seen = JobClaims._fetch, count(1)
+        fetch, seen = LockedTaskStore._fetch, count(1)
 
-        def failing_the_second_time(claims: JobClaims, *arguments: Any, **more: Any) -> Any:
+        def failing_the_second_time(claims: LockedTaskStore, *arguments: Any, **more: Any) -> Any:
             if next(seen) == 2:
                 raise OperationalError("the connection is gone")
             return fetch(claims, *arguments, **more)
 
-        with patch.object(JobClaims, "_fetch", failing_the_second_time):
+        with patch.object(LockedTaskStore, "_fetch", failing_the_second_time):
             claimed = await sync_to_async(queue._store.claim)({TaskKind.MESSAGE: 5})
 
         assert [claim.task_id for claim in claimed.claims] == [tasks[0].pk]

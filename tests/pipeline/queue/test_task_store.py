@@ -42,8 +42,8 @@ class RequestStopTests(TestCase):
         await self.kept(of=TOM)
         await self.kept("1:77")
         await self.kept("2:")
-        await self.kept(status=TaskStatus.DONE)
-        await self.kept(status=TaskStatus.DEAD)
+        await self.kept(status=TaskStatus.SUCCESSFUL)
+        await self.kept(status=TaskStatus.DEAD_LETTER)
 
         assert not await stop(1, MAYA, "1:")
         assert not await Task.objects.filter(stop_requested=True).aexists()
@@ -84,14 +84,16 @@ class LookTests(TestCase):
     async def test_what_another_worker_had_since_it_was_read_is_left_alone(self):
         task = await self.kept(await rows.message())
         store = TaskStore("here", timezone.now)
-        await Task.objects.filter(pk=task.pk).aupdate(attempts=1)  # it took it and put it back
+        await Task.objects.filter(pk=task.pk).aupdate(
+            delivery_count=1
+        )  # it took it and put it back
 
         assert await sync_to_async(store._take)(task, timezone.now()) is None
 
     async def test_a_message_waits_for_one_before_it_that_was_given_a_new_life_meanwhile(self):
         before, task = await self.kept(await rows.message()), await self.kept(await rows.message())
         store = TaskStore("here", timezone.now)
-        await Task.objects.filter(pk=before.pk).aupdate(status=TaskStatus.DEAD)
+        await Task.objects.filter(pk=before.pk).aupdate(status=TaskStatus.DEAD_LETTER)
         await before.arefresh_from_db()
         assert await sync_to_async(task_store.try_again)(before)
 
@@ -120,7 +122,7 @@ class FreeExpiredTests(TestCase):
         assert freed == 1
         await mine.arefresh_from_db()
         await silent.arefresh_from_db()
-        assert (mine.status, silent.status) == (TaskStatus.RUNNING, TaskStatus.WAITING)
+        assert (mine.status, silent.status) == (TaskStatus.RUNNING, TaskStatus.READY)
 
     async def test_a_claim_that_its_worker_never_heard_of_is_freed(self):
         """The database went away between the commit and its answer."""
@@ -130,7 +132,7 @@ class FreeExpiredTests(TestCase):
         await sync_to_async(later.free_expired)([uuid4()])
 
         await unheard_of.arefresh_from_db()
-        assert unheard_of.status == TaskStatus.WAITING
+        assert unheard_of.status == TaskStatus.READY
 
 
 class SuspectTests(TestCase):
@@ -138,7 +140,7 @@ class SuspectTests(TestCase):
 
     async def claimed(self, deaths: int, most_deaths: int) -> bool:
         task = await rows.message()
-        task.attempts = deaths
+        task.delivery_count = deaths
         await task.asave()
         claim = TaskStore("here", timezone.now).claim
         found = await sync_to_async(claim)({TaskKind.MESSAGE: 5}, most_deaths=most_deaths)
