@@ -22,7 +22,6 @@ from observatory.sandbox.extension import Extension, Parts
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.limits import RateLimit
 from observatory.sandbox.offers import Offers
 from observatory.sandbox.openai import OpenAi
 from observatory.sandbox.openrouter import OpenRouter
@@ -48,7 +47,7 @@ def create_app(
     feed = Feed()
     chats = Chats(journal=Journal(journal), feed=feed, clock=time.time)
     ledger = Ledger(feed=feed, clock=time.time)
-    limit, offers = RateLimit(clock=time.time), Offers(clock=time.time)
+    offers = Offers(clock=time.time)
     shared: dict[str, Any] = {"ledger": ledger, "latency_s": latency_s, "extension": extension}
     models: list[Vendor] = [
         OpenRouter(**shared, offers=offers),
@@ -58,8 +57,8 @@ def create_app(
     ]
     return application(
         [
-            *extension.routes(Parts(chats=chats, ledger=ledger, limit=limit, offers=offers)),
-            Mount("/telegram", BotApi(chats=chats, limit=limit, extension=extension).app()),
+            *extension.routes(Parts(chats=chats, ledger=ledger, offers=offers)),
+            Mount("/telegram", BotApi(chats=chats, extension=extension).app()),
             *(Mount(vendor.root, vendor.app()) for vendor in models),
             Mount("/", ChatApi(chats=chats, ledger=ledger, feed=feed).app()),
         ],

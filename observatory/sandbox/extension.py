@@ -13,7 +13,6 @@ from observatory.sandbox.catalogue import Model
 from observatory.sandbox.chats import Chats
 from observatory.sandbox.exchange import Exchange, Reply
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.limits import RateLimit
 from observatory.sandbox.offers import Offers
 
 
@@ -46,7 +45,6 @@ class Parts:
 
     chats: Chats
     ledger: Ledger
-    limit: RateLimit
     offers: Offers
 
 

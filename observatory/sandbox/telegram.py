@@ -18,7 +18,6 @@ from observatory.sandbox.bot_messages import BotMessages, BotMethod
 from observatory.sandbox.calls import BotCall, read_call
 from observatory.sandbox.chats import Chats
 from observatory.sandbox.extension import Extension
-from observatory.sandbox.limits import RateLimit
 from observatory.sandbox.updates import CONFLICT_WEBHOOK_SET
 from observatory.sandbox.web import Json, Refused, application, json_response, while_connected
 
@@ -26,20 +25,13 @@ TOKEN = re.compile(r"(\d{1,16}):[A-Za-z0-9_-]{30,}")
 COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 MAX_COMMANDS = 100
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
-LIMITED = frozenset(
-    {
-        *("sendMessage", "sendPhoto", "sendDocument"),
-        *("editMessageText", "editMessageCaption"),
-    }
-)
 
 
 class BotApi:
     """The routes below `/telegram`."""
 
-    def __init__(self, *, chats: Chats, limit: RateLimit, extension: Extension) -> None:
+    def __init__(self, *, chats: Chats, extension: Extension) -> None:
         self._chats = chats
-        self._limit = limit
         self._extension = extension
         methods: dict[str, BotMethod] = {
             "getUpdates": self._get_updates,
@@ -82,10 +74,7 @@ class BotApi:
         return Response(file.data, media_type="application/octet-stream")
 
     async def _answered(self, call: BotCall, answer: BotMethod) -> Response:
-        chat_id = call.chat_id()
         self._extension.before_call(call)
-        if call.method in LIMITED and chat_id is not None:
-            self._limit.check(chat_id)
         result = answer(call)
         if isawaitable(result):
             result = await result

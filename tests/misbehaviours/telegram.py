@@ -8,6 +8,7 @@ Routes of its own, which the real server has not: `/telegram/sent`, `/telegram/a
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from observatory.sandbox.web import (
     json_object,
     json_response,
 )
+from tests.misbehaviours.limits import RateLimit
 from tests.misbehaviours.sent import SentLog
 
 UPDATE_KIND = re.compile(r"[a-z_]+")
@@ -52,6 +54,7 @@ class TelegramControls:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._sent = SentLog()
+        self._limit = RateLimit(clock=time.time)
         self._delivered: list[int] = []
         self._is_disordered = False  # each batch of updates comes twice and backwards
         self._parts: Parts
@@ -73,11 +76,12 @@ class TelegramControls:
         ]
 
     def before_call(self, call: BotCall) -> None:
-        """Count down the fault for this call, if there is one, and raise it."""
+        """Raise the scripted fault for this call, if there is one, or what the limit says of it."""
         for fault in self._faults:
             if fault.fits(call.method, call.chat_id()):
                 fault.count -= 1
                 raise Refused(fault.error_code, fault.description, **fault.parameters)
+        self._limit.before_call(call)
 
     def after_call(self, call: BotCall, result: Any) -> Any:
         """Note what was sent or handed out."""
@@ -137,14 +141,14 @@ class TelegramControls:
 
     async def counts(self, request: Request) -> Response:
         """Tell how many sends and edits there were, and how many at most within one second."""
-        limit = self._parts.limit
+        limit = self._limit
         counted = {"calls": limit.calls, "most_in_a_second": limit.most_in_a_second}
         return json_response({"on": limit.is_on} | counted)
 
     async def set_limits(self, request: Request) -> Response:
         """Switch the rate limit on or off: `{"on": false}`."""
-        self._parts.limit.is_on = (await json_object(request))["on"]
-        return json_response({"on": self._parts.limit.is_on})
+        self._limit.is_on = (await json_object(request))["on"]
+        return json_response({"on": self._limit.is_on})
 
     async def set_disorder(self, request: Request) -> Response:
         """Deliver updates twice and out of order, or as the real server does: `{"on": true}`."""

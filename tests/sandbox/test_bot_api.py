@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from observatory.sandbox.limits import RateLimit
 from observatory.sandbox.web import Refused
+from tests.misbehaviours.limits import RateLimit
 from tests.sandbox.calling import MAYA, TOKEN, bot, png, say, send, update_ids
 
 KEYBOARD = {"inline_keyboard": [[{"text": "Shorter", "callback_data": "shorter:1"}]]}

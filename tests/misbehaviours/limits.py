@@ -1,16 +1,18 @@
-"""Telegram's rate limit on a bot's sends and edits."""
+"""Telegram's rate limit on a bot's sends and edits, and how many there were."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
 
+from observatory.sandbox.calls import BotCall
 from observatory.sandbox.web import Clock, Refused
 
 OVERALL_LIMIT = (30, 1.0)  # calls and seconds, for all chats together
 PRIVATE_LIMIT = (20, 10.0)  # calls and seconds, per chat
 GROUP_LIMIT = (20, 60.0)
 HOLD_S = 3
+LIMITED = ("sendMessage", "sendPhoto", "sendDocument", "editMessageText", "editMessageCaption")
 
 
 class RateLimit:
@@ -28,6 +30,12 @@ class RateLimit:
         self.is_on = True
         self.most_in_a_second = 0
         self.calls = 0
+
+    def before_call(self, call: BotCall) -> None:
+        """Count the call if it is a send or an edit; raise `Refused` if there were too many."""
+        chat_id = call.chat_id()
+        if call.method in LIMITED and chat_id is not None:
+            self.check(chat_id)
 
     def check(self, chat_id: int) -> None:
         """Count one send to this chat.
