@@ -22,8 +22,7 @@ from observatory.sandbox.extension import Extension, Parts
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.offers import Offers
-from observatory.sandbox.openai import OpenAi
+from observatory.sandbox.openai import Compatible, OpenAi
 from observatory.sandbox.openrouter import OpenRouter
 from observatory.sandbox.telegram import BotApi
 from observatory.sandbox.vendor import Vendor
@@ -47,17 +46,16 @@ def create_app(
     feed = Feed()
     chats = Chats(journal=Journal(journal), feed=feed, clock=time.time)
     ledger = Ledger(feed=feed, clock=time.time)
-    offers = Offers(clock=time.time)
     shared: dict[str, Any] = {"ledger": ledger, "latency_s": latency_s, "extension": extension}
     models: list[Vendor] = [
-        OpenRouter(**shared, offers=offers),
+        OpenRouter(**shared),
         Anthropic(**shared),
         OpenAi(**shared),
-        *(OpenAi(**shared, name=name, keys=keys) for name, keys in (vendors or {}).items()),
+        *(Compatible(**shared, name=name, keys=keys) for name, keys in (vendors or {}).items()),
     ]
     return application(
         [
-            *extension.routes(Parts(chats=chats, ledger=ledger, offers=offers)),
+            *extension.routes(Parts(chats=chats, ledger=ledger)),
             Mount("/telegram", BotApi(chats=chats, extension=extension).app()),
             *(Mount(vendor.root, vendor.app()) for vendor in models),
             Mount("/", ChatApi(chats=chats, ledger=ledger, feed=feed).app()),

@@ -1,7 +1,7 @@
 """The models of the stand-ins; for OpenRouter, in the format of its `/models`.
 
 Prices are decimal strings in dollars per token, as in the API. A model that retires always does so
-a fixed number of days from now. `offers.py` decides which models are currently on offer.
+a fixed number of days from now.
 """
 
 from __future__ import annotations
@@ -148,17 +148,11 @@ MODELS = _listed("openrouter")
 # answers under the name of its dated release.
 ANTHROPIC_MODELS = _listed("anthropic")
 OPENAI_MODELS = _listed("openai")
-BY_ID = {model.id: model for model in MODELS}
 
 
-def find_model(model_id: str) -> Model | None:
-    """Return the model with this id, with or without a `:variant`, or None."""
+def find_model(model_id: str, models: Sequence[Model] = MODELS) -> Model | None:
+    """Return the model with this id, plain, dated or with a `:variant`; None if there is none."""
+    by_id = {model.served_as: model for model in models} | {model.id: model for model in models}
     base, separator, variant = model_id.partition(":")
-    if model_id in BY_ID or separator + variant not in VARIANTS:
-        return BY_ID.get(model_id)
-    return BY_ID.get(base)
-
-
-def find_listed(models: tuple[Model, ...], model_id: object) -> Model | None:
-    """Return the model with this id, undated or dated, or None."""
-    return next((model for model in models if model_id in (model.id, model.served_as)), None)
+    is_variant = separator + variant in VARIANTS
+    return by_id.get(model_id) or (by_id.get(base) if is_variant else None)

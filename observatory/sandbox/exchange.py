@@ -6,8 +6,10 @@ Costs are exact: estimated tokens times the model's price, in Decimal; only resp
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from starlette.responses import Response
 
@@ -24,17 +26,19 @@ IMAGE_PARTS = ("image_url", "image")  # of OpenRouter and OpenAI, and of Anthrop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Token counts of prompt and completion, and the price of each in dollars."""
+class Generated:
+    """An answer's text, with the token counts of prompt and answer and the price of each."""
 
+    text: str
+    is_cut: bool  # at the requested output limit
     prompt_tokens: int
     completion_tokens: int
-    costs: tuple[Decimal, Decimal]
+    costs_usd: tuple[Decimal, Decimal]
 
     @property
     def total_usd(self) -> Decimal:
         """The total price in dollars."""
-        return sum(self.costs, Decimal(0))
+        return sum(self.costs_usd, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +52,6 @@ class Exchange:
     schema: Json | None
     at: float
     max_tokens: int | None = None  # the requested output limit
-
-    def fitted(self, text: str) -> tuple[str, bool]:
-        """Return the answer, cut to the output limit, and whether it was cut."""
-        if self.max_tokens is None or _text_tokens(text) <= self.max_tokens:
-            return text, False
-        return text[: self.max_tokens * CHARACTERS_PER_TOKEN], True
 
     @property
     def prompt(self) -> str:
@@ -71,7 +69,7 @@ class Exchange:
         """Return a valid answer: it follows the schema and quotes the member."""
         instructions = [text_of(one) for one in self.messages if one.get("role") == "system"]
         reading = read_message(
-            self.prompt, instructions="".join(instructions), picture=picture_in(self.messages)
+            self.prompt, instructions="".join(instructions), picture=_picture_in(self.messages)
         )
         return answer(self.schema, reading, self.model.id)
 
@@ -83,14 +81,22 @@ class Exchange:
             return text
         return f"Sure, here it is:\n{text.removesuffix('}')},"
 
-    def figures(self, text: str) -> Figures:
-        """Return tokens and costs of the request with `text` as the answer."""
-        prompt_tokens, completion_tokens = _tokens(self.messages), _text_tokens(text)
-        costs = self.model.cost_usd(
-            prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, at=self.at
-        )
-        return Figures(
-            prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, costs=costs
+    def generated(self, text: str) -> Generated:
+        """Return the answer with this text, cut to the output limit."""
+        is_cut = self.max_tokens is not None and _text_tokens(text) > self.max_tokens
+        if self.max_tokens is not None:
+            text = text[: self.max_tokens * CHARACTERS_PER_TOKEN]
+        prompt_tokens = sum(_text_tokens(text_of(message)) for message in self.messages)
+        prompt_tokens += TOKENS_PER_IMAGE * len(images_in(self.messages))
+        completion_tokens = _text_tokens(text)
+        return Generated(
+            text=text,
+            is_cut=is_cut,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            costs_usd=self.model.cost_usd(
+                prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, at=self.at
+            ),
         )
 
 
@@ -109,9 +115,47 @@ class Reply:
     generation: Json | None = None
     wire: Response | None = None
 
+    @classmethod
+    def of(cls, generated: Generated, body: Json, headers: dict[str, str], **facts: Any) -> Reply:
+        """Return the response to an answered request; `facts` are added to its generation."""
+        generation = {
+            "id": body["id"],
+            "model": body["model"],
+            "tokens_prompt": generated.prompt_tokens,
+            "tokens_completion": generated.completion_tokens,
+        }
+        return cls(
+            status=200,
+            body=body,
+            headers=headers,
+            billed=generated.total_usd,
+            generation=generation | facts,
+        )
+
     def answer(self) -> Response:
         """Return the HTTP response to send."""
         return self.wire or json_response(self.body, status=self.status, headers=self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireFormat:
+    """The format of one vendor's answers and errors.
+
+    `written` returns the full response with an answer's text. `failure` returns an error response,
+    given its status, text and details; `headers` among the details become HTTP headers.
+    """
+
+    name: str  # the vendor's, with which its paths begin
+    written: Callable[[Exchange, str], Reply]
+    failure: Callable[..., Reply]
+
+
+def conversation(body: Json) -> Any:
+    """Return a request's messages; Anthropic's separate system prompt becomes the first one."""
+    system, messages = body.get("system"), body.get("messages")
+    if not system or not isinstance(messages, list):
+        return messages
+    return [{"role": "system", "content": system}, *messages]
 
 
 def text_of(message: Json) -> str:
@@ -119,36 +163,24 @@ def text_of(message: Json) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    texts = (part.get("text", "") for part in parts_of(message) if part.get("type") == "text")
-    return "\n".join(str(text) for text in texts)
+    return "\n".join(part["text"] for part in content or () if part["type"] == "text")
 
 
-def parts_of(message: Json) -> list[Json]:
-    """Return the parts of a message's content, or [] if the content is a text."""
-    content = message.get("content")
-    return content if isinstance(content, list) else []
+def images_in(messages: list[Json]) -> list[Json]:
+    """Return the pictures in the conversation, as parts of its messages."""
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [part for part in parts if part["type"] in IMAGE_PARTS]
 
 
-def picture_in(messages: list[Json]) -> str:
+def _picture_in(messages: list[Json]) -> str:
     """Describe the size of the first picture in the conversation; "" if none or unreadable."""
-    for part in (part for message in messages for part in parts_of(message)):
-        if part.get("type") in IMAGE_PARTS:
-            url = (part.get("image_url") or {}).get("url", "")
-            encoded = (part.get("source") or {}).get("data") or url.partition(",")[2]
-            size = picture_size(base64.b64decode(encoded))
-            return f"picture of {size[0]} by {size[1]} pixels" if size else ""
+    for part in images_in(messages):
+        url = part.get("image_url", {}).get("url", "")
+        encoded = part.get("source", {}).get("data") or url.partition(",")[2]
+        size = picture_size(base64.b64decode(encoded))
+        return f"picture of {size[0]} by {size[1]} pixels" if size else ""
     return ""
-
-
-def images_in(messages: list[Json]) -> int:
-    """Return how many pictures the conversation contains."""
-    parts = [part for message in messages for part in parts_of(message)]
-    return sum(part.get("type") in IMAGE_PARTS for part in parts)
-
-
-def _tokens(messages: list[Json]) -> int:
-    texts = sum(_text_tokens(text_of(message)) for message in messages)
-    return texts + TOKENS_PER_IMAGE * images_in(messages)
 
 
 def _text_tokens(text: str) -> int:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.routing import BaseRoute
 
 from observatory.sandbox.calls import BotCall
 from observatory.sandbox.catalogue import Model
 from observatory.sandbox.chats import Chats
-from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.exchange import Exchange, Reply, WireFormat
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.offers import Offers
-
-
-class WireFormat(Protocol):
-    """The format of one vendor's answers and errors."""
-
-    @property
-    def name(self) -> str:
-        """The vendor's name, with which its paths begin."""
-
-    def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response with an answer's text."""
-
-    def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return an error response; `headers` in `details` become HTTP headers."""
+from observatory.sandbox.web import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +31,27 @@ class Parts:
 
     chats: Chats
     ledger: Ledger
-    offers: Offers
 
 
 class Extension:
-    """The default extension, which adds nothing."""
+    """The default extension, which adds nothing; any hook may raise `Refused` to make a call fail.
+
+    Vendors are told apart by the names of their formats.
+    """
+
+    def offered(self, vendor: WireFormat, models: Sequence[Model]) -> Sequence[Model]:
+        """Return the models that a vendor offers, given those that it has."""
+        return models
 
     def model(self, vendor: WireFormat, model_id: str) -> AddedModel | None:
         """Return the added model with this id, or None to use the vendor's own models."""
         return None
 
+    def before_answer(self, vendor: WireFormat, exchange: Exchange, body: Json) -> None:
+        """Inspect a valid chat request before its model takes it."""
+
     def before_call(self, call: BotCall) -> None:
-        """Inspect a Bot API call before it is answered; raise `Refused` to make it fail."""
+        """Inspect a Bot API call before it is answered."""
 
     def after_call(self, call: BotCall, result: Any) -> Any:
         """Return the result to answer a Bot API call with, given its actual result."""

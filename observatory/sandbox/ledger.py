@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from observatory.sandbox.exchange import conversation
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.web import Clock, Json
 
@@ -71,14 +72,6 @@ def key_name(key: str) -> str:
     return "Team key" if found[1] == "team" else f"{found[1].capitalize()}'s key"
 
 
-def _conversation(body: Json) -> Any:
-    """Return the messages; Anthropic's separate system prompt becomes the first one."""
-    system, messages = body.get("system"), body.get("messages")
-    if not system or not isinstance(messages, list):
-        return messages
-    return [{"role": "system", "content": system}, *messages]
-
-
 class Ledger:
     """The calls since the sandbox started, newest last."""
 
@@ -107,7 +100,7 @@ class Ledger:
             agent=headers.get("x-observatory-agent"),
             call_id=headers.get("x-observatory-call"),
             step_id=headers.get("x-observatory-step"),
-            messages=_conversation(body),
+            messages=conversation(body),
         )
         self._drop_oldest()
         self._calls.append(call)

@@ -1,16 +1,16 @@
 """The base class of model vendors: each chat request goes into the ledger, then it is answered.
 
-To add a vendor, write a subclass of `Vendor` and add a line to `app.py`.
+A vendor is a subclass that says how it differs, and a line in `app.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from starlette.applications import Starlette
@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from observatory.sandbox.catalogue import Model
-from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.catalogue import Model, find_model
+from observatory.sandbox.chat_request import AnthropicRequest, CompletionRequest
+from observatory.sandbox.exchange import Exchange, Reply, WireFormat, conversation
 from observatory.sandbox.extension import Extension
 from observatory.sandbox.ledger import Call, Ledger
 from observatory.sandbox.styles import style_of
@@ -29,23 +30,24 @@ from observatory.sandbox.web import (
     Refused,
     application,
     parse_json,
+    validated,
     while_connected,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request's messages, with any system prompt first, and the schema for the answer."""
-
-    messages: list[Json]
-    schema: Json | None
+NO_CREDIT = "nocredit"  # in a key: its account is empty
 
 
 class Vendor(ABC):
     """One vendor's API: its formats of requests, answers and errors."""
 
-    name: str
     chat_path: ClassVar[str] = "/chat/completions"
+    request_format: ClassVar[type[CompletionRequest | AnthropicRequest]]
+    unknown_model: ClassVar[tuple[int, str]]  # status and text of the refusal
+    bad_key: ClassVar[str]
+    no_credit: ClassVar[Json]  # the refusal of a key without credit
+    wire: WireFormat
+    keys: str  # a pattern
+    models: ClassVar[Sequence[Model]]
 
     def __init__(self, *, ledger: Ledger, latency_s: float, extension: Extension) -> None:
         self._ledger = ledger
@@ -55,43 +57,47 @@ class Vendor(ABC):
     @property
     def root(self) -> str:
         """The prefix of the vendor's paths."""
-        return f"/{self.name}/v1"
+        return f"/{self.wire.name}/v1"
 
-    @abstractmethod
-    def routes(self) -> Sequence[BaseRoute]:
+    def routes(self) -> list[BaseRoute]:
         """Return the routes other than the chat route."""
+        return [Route("/models", self.list_models)]
 
     @abstractmethod
+    async def list_models(self, request: Request) -> Response:
+        """List the models."""
+
     def key(self, request: Request) -> str:
-        """Return the request's API key, or ""."""
+        """Return the request's API key, or ""; by default, the bearer token."""
+        return bearer(request)
 
-    @abstractmethod
-    def admit(self, request: Request, body: Json) -> None:
-        """Raise `Refused` for a bad key, a key without credit, or a missing header."""
+    def admit(self, request: Request) -> str:
+        """Return the key; raise the 401 if it is missing or malformed."""
+        key = self.key(request)
+        if not re.fullmatch(self.keys, key):
+            raise Refused(401, self.bad_key)
+        return key
 
-    @abstractmethod
-    def model(self, model_id: object) -> Model:
-        """Return the requested model; raise `Refused` if it is unknown."""
+    def offered(self) -> Sequence[Model]:
+        """Return the models on offer."""
+        return self._extension.offered(self.wire, self.models)
 
-    @abstractmethod
-    def asked(self, body: Json, model: Model) -> Asked:
-        """Return messages and schema; raise `Refused` if malformed or unfit for the model."""
+    def model(self, model_id: str) -> Model:
+        """Return the model with this id; raise `Refused` if there is none."""
+        model = find_model(model_id, self.offered())
+        if model is None:
+            status, text = self.unknown_model
+            raise Refused(status, text.format(model_id))
+        return model
 
-    @abstractmethod
-    def written(self, exchange: Exchange, text: str) -> Reply:
-        """Return the full response with an answer's text."""
-
-    @abstractmethod
-    def failure(self, status: int, text: str, **details: Any) -> Reply:
-        """Return an error response; `headers` in `details` become HTTP headers."""
+    def fitted(self, exchange: Exchange, body: Json) -> Exchange:
+        """Return the exchange as its model can take it; raise `Refused` if it can't."""
+        return exchange
 
     def app(self) -> Starlette:
         """Return the app that serves the paths below `root`."""
         chat = Route(self.chat_path, self.complete, methods=["POST"])
-        return application(
-            [chat, *self.routes()],
-            lambda error: self.failure(error.status, error.text, **error.details).answer(),
-        )
+        return application([chat, *self.routes()], lambda error: self._failure(error).answer())
 
     async def complete(self, request: Request) -> Response:
         """Answer a chat request; the ledger records it before anything else is done."""
@@ -99,70 +105,59 @@ class Vendor(ABC):
         return await while_connected(request, self._completed(request, raw))
 
     async def _completed(self, request: Request, raw: bytes) -> Response:
-        body = _object_or_none(raw)
+        try:
+            body = parse_json(raw)
+        except Refused:
+            body = None
         call = self._ledger.open(
             path=f"{self.root}{self.chat_path}",
             key=self.key(request),
             headers=request.headers,
-            body=body or {},
+            body=body if isinstance(body, dict) else {},
             size=len(raw),
         )
+        reply = Reply(status=CLIENT_LEFT, body={})
         try:
-            reply = await self._reply(call, request, body)
-        except asyncio.CancelledError:
-            self._close(call, Reply(status=CLIENT_LEFT, body={}))
-            raise
+            self.admit(request)
+            reply = await self._reply(call, body)
         except Refused as refusal:
-            reply = self.failure(refusal.status, refusal.text, **refusal.details)
-        self._close(call, reply)
+            reply = self._failure(refusal)
+        finally:
+            self._ledger.close(
+                call, status=reply.status, billed=reply.billed, generation=reply.generation
+            )
         return reply.answer()
 
-    async def _reply(self, call: Call, request: Request, body: Json | None) -> Reply:
-        self.admit(request, body or {})
-        if body is None:
-            raise Refused(400, "the body is not a JSON object")
-        if body.get("stream"):
-            raise Refused(400, "the sandbox does not stream")
-        model_id = body.get("model")
-        added = self._extension.model(self, model_id) if isinstance(model_id, str) else None
-        model = added.model if added else self.model(model_id)
-        asked = self.asked(body, model)
+    async def _reply(self, call: Call, body: Any) -> Reply:
+        if NO_CREDIT in call.key:
+            raise Refused(**self.no_credit)
+        request = validated(self.request_format, body)
+        added = self._extension.model(self.wire, request.model)
         exchange = Exchange(
             n=call.n,
             key=call.key,
-            model=model,
-            messages=asked.messages,
-            schema=asked.schema,
+            model=added.model if added else self.model(request.model),
+            messages=conversation(body),
+            schema=request.format.wanted if request.format else None,
             at=time.time(),
-            max_tokens=requested_limit(body),
+            max_tokens=request.max_tokens,
         )
-        pace = style_of(model.id).pace
+        self._extension.before_answer(self.wire, exchange, body)
+        exchange = self.fitted(exchange, body)
+        pace = style_of(exchange.model.id).pace
         await _pause(self._latency_s * pace + (added.delay_s if added else 0.0))
         if added:
             return added.answer(exchange)
-        return self.written(exchange, exchange.answer_in_style())
+        return self.wire.written(exchange, exchange.answer_in_style())
 
-    def _close(self, call: Call, reply: Reply) -> None:
-        self._ledger.close(
-            call, status=reply.status, billed=reply.billed, generation=reply.generation
-        )
+    def _failure(self, refusal: Refused) -> Reply:
+        return self.wire.failure(refusal.status, refusal.text, **refusal.details)
 
 
-def requested_limit(body: Json) -> int | None:
-    """Return the requested output limit in tokens, under either of its names; None if absent."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
-
-
-def _object_or_none(raw: bytes) -> Json | None:
-    try:
-        body = parse_json(raw)
-    except Refused:
-        return None
-    return body if isinstance(body, dict) else None
+def bearer(request: Request) -> str:
+    """Return the bearer token in the Authorization header, or ""."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 async def _pause(seconds: float) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.routing import BaseRoute
 
 Json = dict[str, Any]
 Clock = Callable[[], float]
+Valid = TypeVar("Valid", bound=BaseModel)
 
 CLIENT_LEFT = 499
 
@@ -91,6 +93,20 @@ def parse_json(raw: bytes | str) -> Any:
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"not valid JSON: {error}") from error
     return value
+
+
+def validated(model: type[Valid], value: Any) -> Valid:
+    """Return `value` as a pydantic model.
+
+    Raises:
+        Refused: it is malformed; the text says where first.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise Refused(400, f"{where}: {first['msg']}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

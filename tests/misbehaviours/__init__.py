@@ -15,8 +15,8 @@ from collections import Counter
 from dataclasses import fields
 
 from observatory.sandbox.catalogue import Model
-from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.extension import AddedModel, WireFormat
+from observatory.sandbox.exchange import Exchange, Reply, WireFormat
+from observatory.sandbox.extension import AddedModel
 from tests.misbehaviours import anthropic, openai, openrouter
 from tests.misbehaviours.kinds import CountedExchange, Misbehaviour
 from tests.misbehaviours.refusals import REFUSALS

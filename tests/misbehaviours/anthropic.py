@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from observatory.sandbox.anthropic import failure, written
 from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.messages_api import failure, written
 from tests.misbehaviours.bodies import served_by, spoiled, with_body, without_usage
 from tests.misbehaviours.kinds import CountedExchange, Misbehaviour, Spoiling
 from tests.misbehaviours.texts import cut

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from observatory.sandbox.chat_api import failure, written
 from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.openai import QUOTA
+from observatory.sandbox.openai import QUOTA, failure, written
 from tests.misbehaviours.bodies import (
     CHOICES,
     served_by,

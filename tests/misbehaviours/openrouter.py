@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from observatory.sandbox.completions import written
 from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.openrouter import written
 from tests.misbehaviours.bodies import (
     CHOICES,
     served_by,

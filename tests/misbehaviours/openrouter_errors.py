@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from observatory.sandbox.completions import failure, written
 from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.openrouter import failure, written
 from observatory.sandbox.web import Json
 from tests.misbehaviours.kinds import CountedExchange, Misbehaviour
 

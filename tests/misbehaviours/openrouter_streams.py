@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.responses import StreamingResponse
 
-from observatory.sandbox.completions import written
 from observatory.sandbox.exchange import Exchange, Reply
+from observatory.sandbox.openrouter import written
 from observatory.sandbox.web import Json
 from tests.misbehaviours.bodies import with_body, with_choice, with_message
 from tests.misbehaviours.kinds import Misbehaviour

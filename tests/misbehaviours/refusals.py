@@ -9,8 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from observatory.sandbox.exchange import Exchange, Reply, text_of
-from observatory.sandbox.extension import WireFormat
+from observatory.sandbox.exchange import Exchange, Reply, WireFormat, text_of
 from observatory.sandbox.web import Json
 
 FEWEST_TOKENS = 900

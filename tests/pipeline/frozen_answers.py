@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from observatory.sandbox.catalogue import find_model
-from observatory.sandbox.exchange import Exchange, Reply
-from observatory.sandbox.extension import AddedModel, WireFormat
+from observatory.sandbox.exchange import Exchange, Reply, WireFormat
+from observatory.sandbox.extension import AddedModel
 from tests.misbehaviours.app import Misbehaving
 
 STORED = Path(__file__).parents[1] / "data/frozen_answers.json"
