@@ -89,7 +89,7 @@ class BotMessages:
 
     def delete_message(self, call: BotCall) -> bool:
         """Delete a message, sent by the bot or by the person."""
-        self._chats.delete(self._open_chat(call), call.integer("message_id") or 0)
+        self._chats.delete(self._open_chat(call), call.get("message_id", int))
         return True
 
     def _post(self, chat: Chat, call: BotCall, content: Json) -> Json:
@@ -125,7 +125,7 @@ class BotMessages:
 
     def _own_message(self, call: BotCall) -> tuple[Chat, Json]:
         chat = self._open_chat(call)
-        message = chat.messages.get(call.integer("message_id") or 0)
+        message = chat.messages.get(call.get("message_id", int))
         if message is None:
             raise Refused(400, "Bad Request: message to edit not found")
         if message["from"]["id"] != call.bot["id"]:
@@ -173,15 +173,15 @@ def _caption(call: BotCall) -> Json:
 def _formatted(call: BotCall, name: str, entities_name: str) -> tuple[str, list[Json]]:
     if call.text("parse_mode"):
         raise Refused(400, "Bad Request: the sandbox takes entities, not parse_mode")
-    return checked(call.text(name), call.list(entities_name))
+    return checked(call.text(name), call.get(entities_name, list))
 
 
 def _keyboard(call: BotCall) -> Json | None:
-    return checked_keyboard(call.object("reply_markup"))
+    return checked_keyboard(call.get("reply_markup", dict))
 
 
 def _reply_to(call: BotCall, chat: Chat) -> int | None:
-    parameters = call.object("reply_parameters")
+    parameters = call.get("reply_parameters", dict)
     message_id = parameters.get("message_id")
     if parameters.get("allow_sending_without_reply") and message_id not in chat.messages:
         return None

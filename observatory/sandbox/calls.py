@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from observatory.sandbox.web import Json, Refused, json_object, parse_json
+
+Value = TypeVar("Value", int, bool, Json, list[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +34,20 @@ class BotCall:
     def text(self, name: str) -> str:
         """Return a parameter as text, "" if absent."""
         value = self.values.get(name)
-        if value is None:
-            return ""
         if isinstance(value, dict | list):
             raise Refused(400, f"Bad Request: {name} must be a String")
-        return str(value)
+        return "" if value is None else str(value)
 
-    def integer(self, name: str) -> int | None:
-        """Return a whole number, or None if absent."""
-        value = self.text(name).strip()
-        if not value:
-            return None
+    def get(self, name: str, kind: type[Value]) -> Value:
+        """Return any other parameter, parsed if it is text as in forms; empty or 0 if absent."""
+        value = self.values.get(name)
         try:
-            return int(value)
-        except ValueError as error:
-            raise Refused(400, f"Bad Request: {name} must be an Integer") from error
+            value = parse_json(value) if isinstance(value, str) and value.strip() else value
+        except Refused as error:
+            raise Refused(400, f"Bad Request: can't parse {name}: {error.text}") from error
+        if value not in (None, "") and not isinstance(value, kind):
+            raise Refused(400, f"Bad Request: {name} has the wrong type")
+        return value or kind()
 
     def chat_id(self) -> int | None:
         """Return the chat's id, None if absent; channel names are refused as not found."""
@@ -54,36 +55,6 @@ class BotCall:
         if value and not value.lstrip("-").isdecimal():
             raise Refused(400, "Bad Request: chat not found")
         return int(value) if value else None
-
-    def flag(self, name: str) -> bool:
-        """Return a boolean, False if absent."""
-        return self.text(name).strip().lower() in ("true", "1", "yes")
-
-    def object(self, name: str) -> Json:
-        """Return a nested object, empty if absent."""
-        value = self._structure(name)
-        if not isinstance(value, dict | None):
-            raise Refused(400, f"Bad Request: {name} must be an Object")
-        return value or {}
-
-    def list(self, name: str) -> list[Any]:
-        """Return a nested list, empty if absent."""
-        value = self._structure(name)
-        if not isinstance(value, list | None):
-            raise Refused(400, f"Bad Request: {name} must be an Array")
-        return value or []
-
-    def _structure(self, name: str) -> Any:
-        """Return a nested value, parsed if it is JSON text as in forms; None if absent."""
-        value = self.values.get(name)
-        if not isinstance(value, str):
-            return value
-        if not value.strip():
-            return None
-        try:
-            return parse_json(value)
-        except Refused as error:
-            raise Refused(400, f"Bad Request: can't parse {name}: {error.text}") from error
 
 
 async def read_call(bot: Json, method: str, request: Request) -> BotCall:

@@ -83,14 +83,13 @@ class BotApi:
     async def _get_updates(self, call: BotCall) -> list[Json]:
         bot_id = call.bot["id"]
         if call.values.get("allowed_updates") not in (None, ""):
-            allowed = frozenset(str(kind) for kind in call.list("allowed_updates"))
+            allowed = frozenset(str(kind) for kind in call.get("allowed_updates", list))
             self._chats.updates.mailbox(bot_id).allowed = allowed
-        limit = call.integer("limit")
         return await self._chats.updates.poll(
             bot_id,
-            offset=call.integer("offset") or 0,
-            limit=min(max(limit if limit is not None else 100, 1), 100),
-            timeout_s=max(call.integer("timeout") or 0, 0),
+            offset=call.get("offset", int),
+            limit=min(max(call.get("limit", int) or 100, 1), 100),
+            timeout_s=max(call.get("timeout", int), 0),
         )
 
     def _get_me(self, call: BotCall) -> Json:
@@ -114,7 +113,7 @@ class BotApi:
         updates.interrupt(call.bot["id"], CONFLICT_WEBHOOK_SET)
         updates.mailbox(call.bot["id"]).webhook = {
             "url": url,
-            "max_connections": call.integer("max_connections") or 40,
+            "max_connections": call.get("max_connections", int) or 40,
         }
         self._drop_pending(call)
         return True
@@ -131,12 +130,12 @@ class BotApi:
         return webhook | {"has_custom_certificate": False, "pending_update_count": pending}
 
     def _drop_pending(self, call: BotCall) -> None:
-        if call.flag("drop_pending_updates"):
+        if call.get("drop_pending_updates", bool):
             updates = self._chats.updates
             updates.acknowledge(call.bot["id"], updates.last_id + 1)
 
     def _set_my_commands(self, call: BotCall) -> bool:
-        commands = call.list("commands")
+        commands = call.get("commands", list)
         if len(commands) > MAX_COMMANDS:
             raise Refused(400, "Bad Request: BOT_COMMANDS_TOO_MUCH")
         self._chats.set_commands([_command(command) for command in commands])
@@ -156,7 +155,7 @@ class BotApi:
         }
 
     def _answer_callback_query(self, call: BotCall) -> bool:
-        toast = {"text": call.text("text"), "show_alert": call.flag("show_alert")}
+        toast = {"text": call.text("text"), "show_alert": call.get("show_alert", bool)}
         self._chats.answer_query(call.text("callback_query_id"), toast)
         return True
 

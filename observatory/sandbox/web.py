@@ -95,18 +95,18 @@ def parse_json(raw: bytes | str) -> Any:
     return value
 
 
-def validated(model: type[Valid], value: Any) -> Valid:
+def validated(model: type[Valid], value: Any, *, refusal: str = "") -> Valid:
     """Return `value` as a pydantic model.
 
     Raises:
-        Refused: it is malformed; the text says where first.
+        Refused: it is malformed; `refusal` begins the text, which says where and why.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise Refused(400, f"{where}: {first['msg']}") from error
+        raise Refused(400, f"{refusal}{where}: {first['msg']}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

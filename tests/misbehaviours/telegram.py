@@ -90,7 +90,7 @@ class TelegramControls:
             self._delivered += [update["update_id"] for update in batch]
             return batch
         if call.method == "deleteMessage":
-            self._sent.note_deleted(call.chat_id() or 0, call.integer("message_id") or 0)
+            self._sent.note_deleted(call.chat_id() or 0, call.get("message_id", int))
         elif isinstance(result, dict) and "message_id" in result:
             self._sent.note(call.method, result)
         return result
