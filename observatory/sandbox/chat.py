@@ -15,7 +15,6 @@ from observatory.sandbox.chats import Chats, photo_content, text_content
 from observatory.sandbox.entities import utf16_length
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.ledger import Ledger
-from observatory.sandbox.people import Person
 from observatory.sandbox.pictures import picture_size, picture_type
 from observatory.sandbox.state import Chat
 from observatory.sandbox.web import (
@@ -77,13 +76,13 @@ class ChatApi:
 
     async def people(self, request: Request) -> Response:
         """List the people, and the bot if one is connected."""
-        people = [_person(person) for person in self._chats.people()]
+        people = [person.for_page() for person in self._chats.people()]
         return json_response({"people": people, "bot": self._chats.bot})
 
     async def add_person(self, request: Request) -> Response:
         """Add a person: `{"first_name", "last_name", "username", "note"}`."""
         person = self._chats.add_person(await json_object(request))
-        return json_response(_person(person), status=201)
+        return json_response(person.for_page(), status=201)
 
     async def messages(self, request: Request) -> Response:
         """Return a chat's newest messages, and the cursor after which to follow its events."""
@@ -123,7 +122,7 @@ class ChatApi:
         if not isinstance(is_blocking, bool):
             raise Refused(400, "blocked must be true or false")
         self._chats.set_blocking(chat, is_blocking=is_blocking)
-        return json_response(_person(chat.person))
+        return json_response(chat.person.for_page())
 
     async def commands(self, request: Request) -> Response:
         """List the commands that the bot offers."""
@@ -207,17 +206,6 @@ class ChatApi:
         return self._chats.say(
             chat, content, reply_to=int(reply_to) if reply_to.isdecimal() else None
         )
-
-
-def _person(person: Person) -> Json:
-    names = {
-        "id": person.id,
-        "first_name": person.first_name,
-        "last_name": person.last_name,
-        "username": person.username,
-    }
-    shown = {name: value for name, value in names.items() if value}
-    return shown | {"note": person.note, "blocked": person.is_blocking}
 
 
 def _check_length(text: str, most: int) -> None:

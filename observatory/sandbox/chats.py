@@ -10,11 +10,11 @@ from observatory.sandbox.entities import bot_commands
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.files import Files, StoredFile
 from observatory.sandbox.journal import Journal
-from observatory.sandbox.people import Person, person_from
+from observatory.sandbox.people import Person, Profile
 from observatory.sandbox.pictures import picture_size
 from observatory.sandbox.state import Chat, State
 from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
-from observatory.sandbox.web import Clock, Json, Refused
+from observatory.sandbox.web import Clock, Json, Refused, validated
 
 TWO_DAYS_S = 48 * 3600  # after that, a bot can no longer delete a message
 
@@ -49,7 +49,8 @@ class Chats:
 
     def add_person(self, fields: Json) -> Person:
         """Add a person and return them."""
-        person = person_from(fields, max(self.state.chats) + 1)
+        profile = validated(Profile, fields)
+        person = Person(id=max(self.state.chats) + 1, **profile.model_dump())
         self.state.change(person.as_record())
         self._feed.publish("people", {}, person_id=None)
         return person

@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from observatory.sandbox.web import Json
 
@@ -36,7 +37,7 @@ class Feed:
         self._boot = secrets.token_hex(4)  # cursors from before a restart must not match
         self._entries: deque[Entry] = deque(maxlen=KEPT_EVENTS)
         self._last = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._news = asyncio.Event()  # replaced after each event
 
     @property
     def cursor(self) -> str:
@@ -47,10 +48,8 @@ class Feed:
         """Add an event and wake the waiting readers."""
         self._last += 1
         self._entries.append(Entry(self._last, person_id, name, value))
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiting.clear()
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def follow(self, person_id: int, cursor: str | None) -> AsyncGenerator[bytes, None]:
         """Yield this person's events after `cursor`, None for now; if it is unknown, `reset` first.
@@ -60,19 +59,18 @@ class Feed:
         seen = self._last if cursor is None else self._position(cursor)
         yield b"retry: 1000\n\n"
         while True:
-            if seen is None or seen < self._first - 1:
+            if seen is None or seen < self._last - len(self._entries):
                 seen = self._last
                 yield _event("reset", {}, event_id=self.cursor)
             for entry in self._after(seen):
                 if entry.person_id in (None, person_id):
                     yield _event(entry.name, entry.value, event_id=f"{self._boot}-{entry.n}")
                 seen = entry.n
-            if seen == self._last and not await self._news():
-                yield b": still here\n\n"
-
-    @property
-    def _first(self) -> int:
-        return self._entries[0].n if self._entries else self._last + 1
+            if seen == self._last:
+                try:
+                    await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
 
     def _position(self, cursor: str) -> int | None:
         boot, _, n = cursor.partition("-")
@@ -81,23 +79,7 @@ class Feed:
         return int(n)
 
     def _after(self, n: int) -> list[Entry]:
-        newer: list[Entry] = []
-        for entry in reversed(self._entries):
-            if entry.n <= n:
-                break
-            newer.append(entry)
-        return newer[::-1]
-
-    async def _news(self) -> bool:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await asyncio.wait_for(waiter, HEARTBEAT_S)
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.discard(waiter)
-        return True
+        return list(takewhile(lambda entry: entry.n > n, reversed(self._entries)))[::-1]
 
 
 def _event(name: str, value: Json, *, event_id: str) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import mimetypes
+from base64 import b64decode, b64encode
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from observatory.sandbox.journal import Journal
-from observatory.sandbox.web import Json
 
 KEPT_BYTES = 256 * 1024 * 1024
 JOURNALED_BYTES = 10 * 1024 * 1024
@@ -30,17 +29,6 @@ class StoredFile:
         """The id that is the same for all files with equal contents."""
         return hashlib.sha256(self.data).hexdigest()[:16]
 
-    def as_record(self) -> Json:
-        """Return the file's journal record."""
-        return {
-            "kind": "file",
-            "file_id": self.file_id,
-            "path": self.path,
-            "name": self.name,
-            "mime_type": self.mime_type,
-            "base64": base64.b64encode(self.data).decode(),
-        }
-
 
 class Files:
     """All files by id; beyond `KEPT_BYTES`, the oldest are dropped."""
@@ -53,33 +41,21 @@ class Files:
 
     def add(self, *, data: bytes, name: str, mime_type: str, folder: str) -> StoredFile:
         """Store a file and return it with its new id."""
+        number, digest = self._last + 1, hashlib.sha256(data).hexdigest()[:20]
         suffix = mimetypes.guess_extension(mime_type) or ".bin"
-        self._last += 1
-        digest = hashlib.sha256(data).hexdigest()[:20]
-        file = StoredFile(
-            file_id=f"SANDBOX{self._last:06d}{digest}",
-            path=f"{folder}/file_{self._last}{suffix}",
-            name=name,
-            mime_type=mime_type,
-            data=data,
-        )
-        self._keep(file)
+        about = {
+            "file_id": f"SANDBOX{number:06d}{digest}",
+            "path": f"{folder}/file_{number}{suffix}",
+            "name": name,
+            "mime_type": mime_type,
+        }
         if len(data) <= JOURNALED_BYTES:
-            self._journal.write(file.as_record())
-        return file
+            self._journal.write({"kind": "file", **about, "base64": b64encode(data).decode()})
+        return self._keep(StoredFile(data=data, **about))
 
-    def restore(self, record: Json) -> None:
+    def restore(self, *, base64: str, **about: str) -> None:
         """Restore a file from its journal record; numbering continues after it."""
-        self._last = max(self._last, int(record["file_id"][7:13]))
-        self._keep(
-            StoredFile(
-                file_id=record["file_id"],
-                path=record["path"],
-                name=record["name"],
-                mime_type=record["mime_type"],
-                data=base64.b64decode(record["base64"]),
-            )
-        )
+        self._keep(StoredFile(data=b64decode(base64), **about))
 
     def get(self, file_id: str) -> StoredFile | None:
         """Return the file with this id, or None."""
@@ -89,9 +65,11 @@ class Files:
         """Return the file with this download path, or None."""
         return next((file for file in self._by_id.values() if file.path == path), None)
 
-    def _keep(self, file: StoredFile) -> None:
+    def _keep(self, file: StoredFile) -> StoredFile:
+        self._last = max(self._last, int(file.file_id[7:13]))
         self._by_id[file.file_id] = file
         self._bytes += len(file.data)
         while self._bytes > KEPT_BYTES and len(self._by_id) > 1:
             _, oldest = self._by_id.popitem(last=False)
             self._bytes -= len(oldest.data)
+        return file

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from observatory.sandbox.files import Files
 from observatory.sandbox.journal import Journal
@@ -43,17 +44,20 @@ class State:
         self.chats = {person.id: Chat(person) for person in first_people()}
         self.commands: list[Json] = []
         self._last_private_id = 0
-        self._appliers: dict[str, Callable[[Json], None]] = {
+        self._appliers: dict[str, Callable[..., None]] = {
             "person": self._apply_person,
             "message": self._apply_message,
             "deleted": self._apply_deletion,
-            "counter": self._apply_counter,
             "commands": self._apply_commands,
             "file": self.files.restore,
             "update": self.updates.restore,
             "acknowledged": self.updates.restore_acknowledgement,
         }
-        self._restore()
+        for record in journal.read():
+            try:
+                self._apply(**record)
+            except (KeyError, TypeError, ValueError):
+                logger.warning("the sandbox's journal has a line it does not understand")
 
     def next_message_id(self, chat: Chat) -> int:
         """Return the id for a new message: private chats share a counter, groups have their own."""
@@ -61,37 +65,25 @@ class State:
 
     def change(self, record: Json) -> None:
         """Apply a record and write it to the journal."""
-        self._appliers[record["kind"]](record)
+        self._apply(**record)
         self._journal.write(record)
 
-    def _restore(self) -> None:
-        for record in self._journal.read():
-            try:
-                self._appliers[record["kind"]](record)
-            except (KeyError, TypeError, ValueError):
-                logger.warning("the sandbox's journal has a line it does not understand")
+    def _apply(self, *, kind: str, **fields: Any) -> None:
+        self._appliers[kind](**fields)
 
-    def _apply_person(self, record: Json) -> None:
-        person = Person(**{name: value for name, value in record.items() if name != "kind"})
+    def _apply_person(self, **fields: Any) -> None:
+        person = Person(**fields)
         self.chats.setdefault(person.id, Chat(person)).person = person
 
-    def _apply_message(self, record: Json) -> None:
-        message = record["message"]
-        chat = self.chats[message["chat"]["id"]]
-        chat.messages[message["message_id"]] = message
-        self._count(chat, message["message_id"])
-
-    def _apply_deletion(self, record: Json) -> None:
-        chat_id, message_id = record["chat_id"], record["message_id"]
-        self.chats[chat_id].messages.pop(message_id, None)
-
-    def _apply_counter(self, record: Json) -> None:
-        self._count(self.chats[record["chat_id"]], record["last_message_id"])
-
-    def _count(self, chat: Chat, message_id: int) -> None:
+    def _apply_message(self, *, message: Json) -> None:
+        chat, message_id = self.chats[message["chat"]["id"]], message["message_id"]
+        chat.messages[message_id] = message
         chat.last_message_id = max(chat.last_message_id, message_id)
         if chat.id > 0:
             self._last_private_id = max(self._last_private_id, message_id)
 
-    def _apply_commands(self, record: Json) -> None:
-        self.commands = record["commands"]
+    def _apply_deletion(self, *, chat_id: int, message_id: int) -> None:
+        self.chats[chat_id].messages.pop(message_id, None)
+
+    def _apply_commands(self, *, commands: list[Json]) -> None:
+        self.commands = commands

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from inspect import isawaitable
-from typing import Any
+from typing import Annotated
 
+from pydantic import BaseModel, Field, RootModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,12 +20,28 @@ from observatory.sandbox.calls import BotCall, read_call
 from observatory.sandbox.chats import Chats
 from observatory.sandbox.extension import Extension
 from observatory.sandbox.updates import CONFLICT_WEBHOOK_SET
-from observatory.sandbox.web import Json, Refused, application, json_response, while_connected
+from observatory.sandbox.web import (
+    Json,
+    Refused,
+    application,
+    json_response,
+    validated,
+    while_connected,
+)
 
 TOKEN = re.compile(r"(\d{1,16}):[A-Za-z0-9_-]{30,}")
-COMMAND = re.compile(r"[a-z0-9_]{1,32}")
-MAX_COMMANDS = 100
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
+
+
+class Command(BaseModel):
+    """A command that the bot offers."""
+
+    command: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")]
+    description: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Commands(RootModel[Annotated[list[Command], Field(max_length=100)]]):
+    """All commands that the bot offers."""
 
 
 class BotApi:
@@ -135,10 +152,9 @@ class BotApi:
             updates.acknowledge(call.bot["id"], updates.last_id + 1)
 
     def _set_my_commands(self, call: BotCall) -> bool:
-        commands = call.get("commands", list)
-        if len(commands) > MAX_COMMANDS:
-            raise Refused(400, "Bad Request: BOT_COMMANDS_TOO_MUCH")
-        self._chats.set_commands([_command(command) for command in commands])
+        refusal = "Bad Request: can't parse commands: "
+        commands = validated(Commands, call.get("commands", list), refusal=refusal)
+        self._chats.set_commands(commands.model_dump())
         return True
 
     def _get_file(self, call: BotCall) -> Json:
@@ -175,13 +191,3 @@ def _bot(token: str) -> Json:
         "first_name": "Observatory",
         "username": "observatory_sandbox_bot",
     }
-
-
-def _command(command: Any) -> Json:
-    name = command.get("command") if isinstance(command, dict) else None
-    description = command.get("description") if isinstance(command, dict) else None
-    if not isinstance(name, str) or not COMMAND.fullmatch(name.lstrip("/")):
-        raise Refused(400, "Bad Request: BOT_COMMAND_INVALID")
-    if not isinstance(description, str) or not 1 <= len(description) <= 256:
-        raise Refused(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
-    return {"command": name.lstrip("/"), "description": description}

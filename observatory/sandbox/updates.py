@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
 
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.web import Clock, Json, Refused
@@ -38,19 +40,9 @@ class Queued:
     """One update, and the time after which it is no longer delivered."""
 
     update_id: int
-    kind: str
+    update_kind: str
     payload: Json
     expires_at: float
-
-    def as_record(self) -> Json:
-        """Return the update's journal record."""
-        return {
-            "kind": "update",
-            "update_id": self.update_id,
-            "update_kind": self.kind,
-            "payload": self.payload,
-            "expires_at": self.expires_at,
-        }
 
 
 @dataclass(slots=True)
@@ -89,24 +81,20 @@ class Updates:
         """Queue an update for every bot and wake the waiting bots that want it."""
         queued = Queued(self._last + 1, kind, payload, self._clock() + lifetime_s)
         self._keep(queued)
-        self._journal.write(queued.as_record())
+        self._journal.write({"kind": "update"} | asdict(queued))
         for mailbox in self.mailboxes.values():
             if mailbox.poll and not mailbox.poll.done() and _wants(mailbox, queued):
                 mailbox.poll.set_result("")
         return queued
 
-    def restore(self, record: Json) -> None:
+    def restore(self, **fields: Any) -> None:
         """Restore an update from its journal record."""
-        self._keep(
-            Queued(
-                record["update_id"], record["update_kind"], record["payload"], record["expires_at"]
-            )
-        )
+        self._keep(Queued(**fields))
 
-    def restore_acknowledgement(self, record: Json) -> None:
+    def restore_acknowledgement(self, *, bot_id: int, below: int) -> None:
         """Restore a bot's acknowledgement from its journal record; update ids continue after it."""
-        self._last = max(self._last, record["below"] - 1)
-        self.mailbox(record["bot_id"]).acknowledged_below = record["below"]
+        self._last = max(self._last, below - 1)
+        self.mailbox(bot_id).acknowledged_below = below
 
     def asker(self, query_id: str) -> int | None:
         """Return the id of the person behind a callback query; None if unknown or expired."""
@@ -137,8 +125,10 @@ class Updates:
         self.acknowledge(bot_id, self._start(bot_id, offset))
         if timeout_s and not any(True for _ in self.pending(bot_id)):
             await self._wait(mailbox, min(timeout_s, MAX_TIMEOUT_S))
-        batch = [queued for queued, _ in zip(self.pending(bot_id), range(limit), strict=False)]
-        return [{"update_id": queued.update_id, queued.kind: queued.payload} for queued in batch]
+        return [
+            {"update_id": queued.update_id, queued.update_kind: queued.payload}
+            for queued in islice(self.pending(bot_id), limit)
+        ]
 
     def interrupt(self, bot_id: int, reason: str) -> None:
         """End the bot's waiting long poll with a 409; `reason` is the text of the error."""
@@ -152,7 +142,7 @@ class Updates:
         if below <= mailbox.acknowledged_below:
             return
         mailbox.acknowledged_below = below
-        self._journal.write(_acknowledgement(bot_id, below))
+        self._journal.write({"kind": "acknowledged", "bot_id": bot_id, "below": below})
         self._prune()
 
     def _start(self, bot_id: int, offset: int) -> int:
@@ -165,7 +155,7 @@ class Updates:
     def _keep(self, queued: Queued) -> None:
         self._queue.append(queued)
         self._last = max(self._last, queued.update_id)
-        if queued.kind == "callback_query":
+        if queued.update_kind == "callback_query":
             now = self._clock()
             self._queries = {key: value for key, value in self._queries.items() if value[1] > now}
             query = queued.payload
@@ -199,9 +189,5 @@ class Updates:
 
 def _wants(mailbox: Mailbox, queued: Queued) -> bool:
     if mailbox.allowed:
-        return queued.kind in mailbox.allowed
-    return queued.kind not in KINDS_ON_REQUEST
-
-
-def _acknowledgement(bot_id: int, below: int) -> Json:
-    return {"kind": "acknowledged", "bot_id": bot_id, "below": below}
+        return queued.update_kind in mailbox.allowed
+    return queued.update_kind not in KINDS_ON_REQUEST

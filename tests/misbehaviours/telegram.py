@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from observatory.sandbox.calls import BotCall
 from observatory.sandbox.extension import Parts
-from observatory.sandbox.people import Person, person_from
+from observatory.sandbox.people import Person
 from observatory.sandbox.updates import MESSAGE_LIFETIME_S
 from observatory.sandbox.web import (
     Json,
@@ -170,7 +170,6 @@ class TelegramControls:
 
     def _add_group(self, title: str) -> Person:
         state = self._parts.chats.state
-        group = person_from({"first_name": title}, min(0, *state.chats) - 1)
-        group.is_group = True
+        group = Person(id=min(0, *state.chats) - 1, first_name=title, is_group=True)
         state.change(group.as_record())
         return group
