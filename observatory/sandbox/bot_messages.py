@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from observatory.sandbox.calls import BotCall
-from observatory.sandbox.chats import Chats, photo_content
-from observatory.sandbox.entities import checked, utf16_length
+from observatory.sandbox.chats import MAX_PHOTO_BYTES, Chats, photo_content, text_content
+from observatory.sandbox.entities import MAX_CAPTION, MAX_TEXT, checked, utf16_length
 from observatory.sandbox.files import StoredFile
 from observatory.sandbox.keyboards import checked_keyboard
 from observatory.sandbox.state import Chat
@@ -15,9 +15,6 @@ from observatory.sandbox.web import Json, Refused
 
 BotMethod = Callable[[BotCall], Any]
 
-MAX_TEXT = 4096
-MAX_CAPTION = 1024
-MAX_PHOTO_BYTES = 10 * 1024 * 1024
 MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
 NOT_MODIFIED = (
     "Bad Request: message is not modified: specified new message content and reply markup"
@@ -159,15 +156,14 @@ def _text(call: BotCall) -> Json:
         raise Refused(400, "Bad Request: message text is empty")
     if utf16_length(text) > MAX_TEXT:
         raise Refused(400, "Bad Request: message is too long")
-    return {"text": text} | ({"entities": entities} if entities else {})
+    return text_content(text, entities)
 
 
 def _caption(call: BotCall) -> Json:
     caption, entities = _formatted(call, "caption", "caption_entities")
     if utf16_length(caption) > MAX_CAPTION:
         raise Refused(400, "Bad Request: message caption is too long")
-    content: Json = {"caption": caption} if caption else {}
-    return content | ({"caption_entities": entities} if entities else {})
+    return text_content(caption, entities, is_caption=True)
 
 
 def _formatted(call: BotCall, name: str, entities_name: str) -> tuple[str, list[Json]]:

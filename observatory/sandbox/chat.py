@@ -11,8 +11,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from observatory.sandbox.calls import Upload, read_form
-from observatory.sandbox.chats import Chats, photo_content, text_content
-from observatory.sandbox.entities import utf16_length
+from observatory.sandbox.chats import MAX_PHOTO_BYTES, Chats, photo_content, text_content
+from observatory.sandbox.entities import MAX_CAPTION, MAX_TEXT, utf16_length
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.ledger import Ledger
 from observatory.sandbox.pictures import picture_size, picture_type
@@ -36,9 +36,6 @@ PAGE_HEADERS = {
 }
 SHOWN_MESSAGES = 500
 SHOWN_CALLS = 50
-MAX_TEXT = 4096
-MAX_CAPTION = 1024
-MAX_PHOTO_BYTES = 10 * 1024 * 1024
 
 
 class ChatApi:
@@ -88,12 +85,7 @@ class ChatApi:
         """Return a chat's newest messages, and the cursor after which to follow its events."""
         chat = self._chat(request)
         newest = list(chat.messages.values())[-SHOWN_MESSAGES:]
-        return json_response(
-            {
-                "messages": newest,
-                "cursor": self._feed.cursor,
-            }
-        )
+        return json_response({"messages": newest, "cursor": self._feed.cursor})
 
     async def say(self, request: Request) -> Response:
         """Send a message to the bot: a text as JSON, or a photo with a caption as multipart."""
@@ -127,7 +119,7 @@ class ChatApi:
     async def commands(self, request: Request) -> Response:
         """List the commands that the bot offers."""
         self._chat(request)
-        return json_response({"commands": self._chats.commands})
+        return json_response({"commands": self._chats.state.commands})
 
     async def events(self, request: Request) -> Response:
         """Stream a chat's events after the cursor in `Last-Event-ID` or `?after=`."""
@@ -198,11 +190,7 @@ class ChatApi:
             mime_type=picture_type(upload.data),
             folder="photos",
         )
-        content = photo_content(file)
-        if caption:
-            words = text_content(caption)
-            content |= {"caption": words["text"]}
-            content |= {"caption_entities": words["entities"]} if "entities" in words else {}
+        content = photo_content(file) | text_content(caption, is_caption=True)
         return self._chats.say(
             chat, content, reply_to=int(reply_to) if reply_to.isdecimal() else None
         )

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from observatory.sandbox.entities import bot_commands
 from observatory.sandbox.feed import Feed
-from observatory.sandbox.files import Files, StoredFile
+from observatory.sandbox.files import StoredFile
 from observatory.sandbox.journal import Journal
 from observatory.sandbox.people import Person, Profile
 from observatory.sandbox.pictures import picture_size
 from observatory.sandbox.state import Chat, State
-from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S, Updates
+from observatory.sandbox.updates import CALLBACK_LIFETIME_S, MESSAGE_LIFETIME_S
 from observatory.sandbox.web import Clock, Json, Refused, validated
 
 TWO_DAYS_S = 48 * 3600  # after that, a bot can no longer delete a message
+MAX_PHOTO_BYTES = 10 * 1024 * 1024
 
 
 class Chats:
@@ -24,19 +25,10 @@ class Chats:
 
     def __init__(self, *, journal: Journal, feed: Feed, clock: Clock) -> None:
         self.state = State(journal=journal, clock=clock)
+        self.files, self.updates = self.state.files, self.state.updates
         self._feed = feed
         self._clock = clock
         self.bot: Json | None = None
-
-    @property
-    def files(self) -> Files:
-        """The files in the chats."""
-        return self.state.files
-
-    @property
-    def updates(self) -> Updates:
-        """The updates queued for the bots."""
-        return self.state.updates
 
     def people(self) -> list[Person]:
         """Return all people, without groups, sorted by id."""
@@ -144,11 +136,6 @@ class Chats:
             )
         self._feed.publish("toast", toast, person_id=person_id)
 
-    @property
-    def commands(self) -> list[Json]:
-        """The commands that the bot offers."""
-        return self.state.commands
-
     def set_commands(self, commands: list[Json]) -> None:
         """Replace the commands; an empty list removes them."""
         self.state.change({"kind": "commands", "commands": commands})
@@ -171,10 +158,14 @@ class Chats:
         return message | content
 
 
-def text_content(text: str) -> Json:
-    """Return the message content of a typed text, with its commands marked as Telegram does."""
-    commands = bot_commands(text)
-    return {"text": text} | ({"entities": commands} if commands else {})
+def text_content(
+    text: str, entities: list[Json] | None = None, *, is_caption: bool = False
+) -> Json:
+    """Return a text as message content; without entities, its commands are marked."""
+    marked = bot_commands(text) if entities is None else entities
+    prefix = "caption_" if is_caption else ""
+    content = {"caption" if is_caption else "text": text, f"{prefix}entities": marked}
+    return {name: value for name, value in content.items() if value}
 
 
 def photo_content(file: StoredFile) -> Json:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, RootModel
 
 from observatory.sandbox.web import Json, Refused, validated
 
+MAX_TEXT = 4096
+MAX_CAPTION = 1024
 MAX_ENTITIES = 100
 BOT_COMMAND = re.compile(r"(?<![\w/])/[A-Za-z0-9_]{1,64}(?:@\w{3,32})?(?![\w/])")
 UTF16 = "utf-16-le"

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from observatory.sandbox.exchange import conversation
+from observatory.sandbox.exchange import Reply, conversation
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.web import Clock, Json
 
 KEPT_CALLS = 50_000
-KEPT_MESSAGE_BYTES = 64 * 1024 * 1024  # older calls lose their prompts, but keep their figures
+KEPT_PROMPTS = 10_000  # older calls lose their prompts, but keep their figures
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,15 +80,10 @@ class Ledger:
         self._clock = clock
         self._last = 0
         self._calls: deque[Call] = deque(maxlen=KEPT_CALLS)
-        self._by_generation: dict[str, Call] = {}
-        self._prompts: deque[tuple[Call, int]] = deque()
-        self._prompt_bytes = 0
         self._spent: defaultdict[str, Decimal] = defaultdict(Decimal)
 
-    def open(
-        self, *, path: str, key: str, headers: Mapping[str, str], body: Json, size: int
-    ) -> Call:
-        """Record a request of `size` bytes before it is answered."""
+    def open(self, *, path: str, key: str, headers: Mapping[str, str], body: Json) -> Call:
+        """Record a request before it is answered."""
         self._last += 1
         model = body.get("model")
         call = Call(
@@ -102,23 +97,22 @@ class Ledger:
             step_id=headers.get("x-observatory-step"),
             messages=conversation(body),
         )
-        self._drop_oldest()
         self._calls.append(call)
-        self._keep_prompt(call, size)
+        if len(self._calls) > KEPT_PROMPTS:
+            self._calls[-KEPT_PROMPTS - 1].messages = None
         self._feed.publish("call", call.for_page(), person_id=None)
         return call
 
-    def close(self, call: Call, *, status: int, billed: Decimal, generation: Json | None) -> None:
+    def close(self, call: Call, reply: Reply) -> None:
         """Record how a call was answered and the dollars billed for it."""
-        call.status = status
-        call.cost_usd = f"{billed:f}"
-        if generation is not None:
-            call.served_model = generation["model"]
-            call.prompt_tokens = generation["tokens_prompt"]
-            call.completion_tokens = generation["tokens_completion"]
-            call.generation = generation
-            self._by_generation[generation["id"]] = call
-        self._spent[call.key] += billed
+        call.status = reply.status
+        call.cost_usd = f"{reply.billed:f}"
+        call.generation = reply.generation
+        if reply.generation is not None:
+            call.served_model = reply.generation["model"]
+            call.prompt_tokens = reply.generation["tokens_prompt"]
+            call.completion_tokens = reply.generation["tokens_completion"]
+        self._spent[call.key] += reply.billed
         self._feed.publish("call", call.for_page(), person_id=None)
 
     def after(self, n: int) -> list[Call]:
@@ -132,29 +126,16 @@ class Ledger:
     def clear(self) -> None:
         """Delete all calls; the numbering of calls continues."""
         self._calls.clear()
-        self._by_generation.clear()
-        self._prompts.clear()
-        self._prompt_bytes = 0
         self._spent.clear()
         self._feed.publish("calls_cleared", {}, person_id=None)
 
     def generation(self, generation_id: str, *, key: str) -> Json | None:
         """Return the data of `/generation` for a call; None unless `key` made the call."""
-        call = self._by_generation.get(generation_id)
-        return call.generation if call and call.key == key else None
+        for call in reversed(self._calls):
+            if call.generation and call.generation["id"] == generation_id:
+                return call.generation if call.key == key else None
+        return None
 
     def spent(self, key: str) -> Decimal:
         """Return the dollars billed to this key."""
         return self._spent[key]
-
-    def _drop_oldest(self) -> None:
-        if len(self._calls) == KEPT_CALLS and self._calls[0].generation:
-            self._by_generation.pop(self._calls[0].generation["id"], None)
-
-    def _keep_prompt(self, call: Call, size: int) -> None:
-        self._prompts.append((call, size))
-        self._prompt_bytes += size
-        while self._prompt_bytes > KEPT_MESSAGE_BYTES:
-            oldest, its_size = self._prompts.popleft()
-            oldest.messages = None
-            self._prompt_bytes -= its_size

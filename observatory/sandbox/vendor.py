@@ -114,7 +114,6 @@ class Vendor(ABC):
             key=self.key(request),
             headers=request.headers,
             body=body if isinstance(body, dict) else {},
-            size=len(raw),
         )
         reply = Reply(status=CLIENT_LEFT, body={})
         try:
@@ -123,9 +122,7 @@ class Vendor(ABC):
         except Refused as refusal:
             reply = self._failure(refusal)
         finally:
-            self._ledger.close(
-                call, status=reply.status, billed=reply.billed, generation=reply.generation
-            )
+            self._ledger.close(call, reply)
         return reply.answer()
 
     async def _reply(self, call: Call, body: Any) -> Reply:

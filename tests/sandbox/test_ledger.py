@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from observatory.sandbox import ledger as ledger_module
+from observatory.sandbox.exchange import Reply
 from observatory.sandbox.feed import Feed
 from observatory.sandbox.ledger import Ledger, fingerprint, key_name
 from tests.sandbox.calling import (
@@ -121,12 +122,12 @@ def test_a_short_key_has_no_fingerprint() -> None:
     assert fingerprint("sk-1234") == "no key"
 
 
-def test_old_prompts_go_before_memory_does(monkeypatch) -> None:
-    monkeypatch.setattr(ledger_module, "KEPT_MESSAGE_BYTES", 1000)
+def test_only_the_newest_prompts_are_kept(monkeypatch) -> None:
+    monkeypatch.setattr(ledger_module, "KEPT_PROMPTS", 2)
     ledger = Ledger(feed=Feed(), clock=lambda: 0.0)
 
     for _ in range(3):
-        ledger.open(path="/", key=KEY, headers={}, body={"messages": ["x"]}, size=400)
+        ledger.open(path="/", key=KEY, headers={}, body={"messages": ["x"]})
 
     assert [call.messages for call in ledger.after(0)] == [None, ["x"], ["x"]]
 
@@ -136,9 +137,9 @@ def test_only_the_newest_calls_are_kept(monkeypatch) -> None:
     ledger = Ledger(feed=Feed(), clock=lambda: 0.0)
 
     for n in range(3):
-        call = ledger.open(path="/", key=KEY, headers={}, body={}, size=0)
+        call = ledger.open(path="/", key=KEY, headers={}, body={})
         generation = {"id": f"gen-{n}", "model": "m", "tokens_prompt": 1, "tokens_completion": 1}
-        ledger.close(call, status=200, billed=Decimal(1), generation=generation)
+        ledger.close(call, Reply(status=200, body={}, billed=Decimal(1), generation=generation))
 
     assert [call.n for call in ledger.after(0)] == [2, 3]
     assert ledger.generation("gen-0", key=KEY) is None
