@@ -55,13 +55,7 @@ class BotMessages:
         """Send a file, uploaded or given by file id."""
         chat = self._open_chat(call)
         file = self._file(call, "document", folder="documents", most=MAX_DOCUMENT_BYTES)
-        document = {
-            "file_id": file.file_id,
-            "file_unique_id": file.unique_id,
-            "file_name": file.name,
-            "mime_type": file.mime_type,
-            "file_size": len(file.data),
-        }
+        document = file.as_file() | {"file_name": file.name, "mime_type": file.mime_type}
         return self._post(chat, call, {"document": document} | _caption(call))
 
     def edit_message_text(self, call: BotCall) -> Json:
@@ -110,12 +104,6 @@ class BotMessages:
         chat = self._chats.find(chat_id)
         if chat is None:
             raise Refused(400, "Bad Request: chat not found")
-        if chat.person.moved_to:
-            raise Refused(
-                400,
-                "Bad Request: group chat was upgraded to a supergroup chat",
-                parameters={"migrate_to_chat_id": chat.person.moved_to},
-            )
         if chat.person.is_blocking:
             raise Refused(403, "Forbidden: bot was blocked by the user")
         return chat

@@ -47,26 +47,25 @@ class Model:
         """The model id stated in answers; an alias answers as its target."""
         return self.alias_target or self.id
 
+    @property
+    def prices(self) -> Json:
+        """The prices of a token, before any override."""
+        return {"prompt": self.prompt, "completion": self.completion}
+
     def cost_usd(
         self, *, prompt_tokens: int, completion_tokens: int, at: float
     ) -> tuple[Decimal, Decimal]:
         """Return the exact prices in dollars of prompt and completion at the time `at`."""
-        rates: Json = {"prompt": self.prompt, "completion": self.completion}
+        rates = self.prices
         for override in self.overrides:
             if _applies(override, prompt_tokens, at):
                 rates |= override
-        return prompt_tokens * Decimal(rates["prompt"]), completion_tokens * Decimal(
-            rates["completion"]
-        )
+        prompt, completion = Decimal(rates["prompt"]), Decimal(rates["completion"])
+        return prompt_tokens * prompt, completion_tokens * completion
 
     def as_payload(self, *, at: float) -> Json:
         """Return the model's entry in `/models` at the time `at`, in seconds since the epoch."""
-        pricing: Json = {
-            "prompt": self.prompt,
-            "completion": self.completion,
-            "request": "0",
-            "image": "0",
-        }
+        pricing = self.prices | {"request": "0", "image": "0"}
         if self.overrides:
             pricing["overrides"] = list(self.overrides)
         payload: Json = {
@@ -108,7 +107,7 @@ class Model:
             "name": f"{provider} | {self.id}",
             "provider_name": provider,
             "context_length": self.context_length,
-            "pricing": {"prompt": self.prompt, "completion": self.completion},
+            "pricing": self.prices,
             "supported_parameters": list(parameters),
             "status": 0,
             "uptime_last_30m": uptime,

@@ -38,9 +38,15 @@ def _as_parts(content: Any) -> Any:
 
 
 class TextPart(BaseModel):
-    """A text, as a part of a message."""
+    """A text in OpenAI's format."""
 
     type: Literal["text"]
+    text: str
+
+
+class FilledTextPart(TextPart):
+    """A text in Anthropic's format, which may not be empty."""
+
     text: Text
 
 
@@ -67,7 +73,8 @@ class ImagePart(BaseModel):
 
 
 CompletionPart = Annotated[TextPart | ImageUrlPart, Field(discriminator="type")]
-AnthropicPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+CompletionParts = Annotated[list[CompletionPart], BeforeValidator(_as_parts)]
+AnthropicPart = Annotated[FilledTextPart | ImagePart, Field(discriminator="type")]
 AnthropicParts = Annotated[list[AnthropicPart], Field(min_length=1), BeforeValidator(_as_parts)]
 
 
@@ -95,7 +102,7 @@ class CompletionMessage(BaseModel):
     """A message in OpenAI's format."""
 
     role: Text
-    content: str | list[CompletionPart] | None = None
+    content: CompletionParts | None = None
 
 
 class AnthropicMessage(BaseModel):

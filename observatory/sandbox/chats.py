@@ -177,17 +177,7 @@ def photo_content(file: StoredFile) -> Json:
     size = picture_size(file.data)
     if size is None or min(size) < 1:
         raise Refused(400, "Bad Request: IMAGE_PROCESS_FAILED")
-    return {
-        "photo": [
-            {
-                "file_id": file.file_id,
-                "file_unique_id": file.unique_id,
-                "width": size[0],
-                "height": size[1],
-                "file_size": len(file.data),
-            }
-        ]
-    }
+    return {"photo": [file.as_file() | {"width": size[0], "height": size[1]}]}
 
 
 def _membership(person: Person, bot: Json, date: int) -> Json:

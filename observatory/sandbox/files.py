@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from observatory.sandbox.journal import Journal
+from observatory.sandbox.web import Json
 
 KEPT_BYTES = 256 * 1024 * 1024
 JOURNALED_BYTES = 10 * 1024 * 1024
@@ -24,10 +25,13 @@ class StoredFile:
     mime_type: str
     data: bytes
 
-    @property
-    def unique_id(self) -> str:
-        """The id that is the same for all files with equal contents."""
-        return hashlib.sha256(self.data).hexdigest()[:16]
+    def as_file(self) -> Json:
+        """Return what Telegram says of every file; equal contents have equal unique ids."""
+        return {
+            "file_id": self.file_id,
+            "file_unique_id": hashlib.sha256(self.data).hexdigest()[:16],
+            "file_size": len(self.data),
+        }
 
 
 class Files:

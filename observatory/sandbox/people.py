@@ -31,7 +31,6 @@ class Person(Profile):
     id: int
     is_blocking: bool = False
     is_group: bool = False  # a group, titled with `first_name`; its id is negative
-    moved_to: int = 0  # the supergroup that a group was upgraded to
 
     def as_user(self) -> Json:
         """Return Telegram's User."""

@@ -163,12 +163,7 @@ class BotApi:
             raise Refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
         if len(file.data) > MAX_DOWNLOAD_BYTES:
             raise Refused(400, "Bad Request: file is too big")
-        return {
-            "file_id": file.file_id,
-            "file_unique_id": file.unique_id,
-            "file_size": len(file.data),
-            "file_path": file.path,
-        }
+        return file.as_file() | {"file_path": file.path}
 
     def _answer_callback_query(self, call: BotCall) -> bool:
         toast = {"text": call.text("text"), "show_alert": call.get("show_alert", bool)}

@@ -29,6 +29,7 @@ from observatory.sandbox.web import (
 from tests.misbehaviours.limits import RateLimit
 from tests.misbehaviours.sent import SentLog
 
+UPGRADED = "Bad Request: group chat was upgraded to a supergroup chat"
 UPDATE_KIND = re.compile(r"[a-z_]+")
 
 
@@ -56,6 +57,7 @@ class TelegramControls:
         self._sent = SentLog()
         self._limit = RateLimit(clock=time.time)
         self._delivered: list[int] = []
+        self._moved_to: dict[int, int] = {}  # supergroups by the groups that they were before
         self._is_disordered = False  # each batch of updates comes twice and backwards
         self._parts: Parts
 
@@ -76,11 +78,13 @@ class TelegramControls:
         ]
 
     def before_call(self, call: BotCall) -> None:
-        """Raise the scripted fault for this call, if there is one, or what the limit says of it."""
+        """Raise the scripted fault for this call, or that its group moved, or the rate limit."""
         for fault in self._faults:
             if fault.fits(call.method, call.chat_id()):
                 fault.count -= 1
                 raise Refused(fault.error_code, fault.description, **fault.parameters)
+        if moved_to := self._moved_to.get(call.chat_id() or 0):
+            raise Refused(400, UPGRADED, parameters={"migrate_to_chat_id": moved_to})
         self._limit.before_call(call)
 
     def after_call(self, call: BotCall, result: Any) -> Any:
@@ -165,7 +169,7 @@ class TelegramControls:
         chat = self._parts.chats.find(int(request.path_params["group_id"]))
         assert chat is not None
         group = self._add_group(chat.person.first_name)
-        self._parts.chats.state.change(chat.person.as_record() | {"moved_to": group.id})
+        self._moved_to[chat.id] = group.id
         return json_response(group.as_chat(), status=201)
 
     def _add_group(self, title: str) -> Person:

@@ -91,6 +91,12 @@ def test_a_picture_is_measured(shared_sandbox: httpx.Client) -> None:
     assert "picture of 8 by 9 pixels" in content(said)
 
 
+def test_a_picture_needs_no_words(shared_sandbox: httpx.Client) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": ""}, *PICTURE]}]
+
+    assert complete(shared_sandbox, "openai/gpt-4.1", messages=messages).status_code == 200
+
+
 def test_an_alias_answers_as_its_target(shared_sandbox: httpx.Client) -> None:
     body = complete(shared_sandbox, "anthropic/claude-sonnet-latest").json()
 
