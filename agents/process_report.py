@@ -73,19 +73,23 @@ class ProcessReport:
         if freshness.version != self._version:
             self._version_at = now if self._version else None
             self._version = freshness.version
-        ResolverProcess.objects.update_or_create(
+        seen = {
+            "version": freshness.version,
+            "version_at": self._version_at,
+            "read_at": now - timedelta(seconds=freshness.age_s),
+            "is_stale": freshness.is_stale,
+            "seen_at": now,
+        }
+        if ResolverProcess.objects.filter(process_id=self._id).update(**seen):
+            return
+        ResolverProcess.objects.create(
             process_id=self._id,
-            defaults={
-                "role": self._role,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "version": freshness.version,
-                "version_at": self._version_at,
-                "read_at": now - timedelta(seconds=freshness.age_s),
-                "is_stale": freshness.is_stale,
-                "seen_at": now,
-            },
+            role=self._role,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            **seen,
         )
+        # Each process does this once, and after it was itself forgotten.
         ResolverProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
 
     def _leave(self) -> None:

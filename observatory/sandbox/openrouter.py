@@ -1,6 +1,6 @@
 """The stand-in for OpenRouter: keys, models, completions and their costs.
 
-It refuses what OpenRouter refuses, in the same words; otherwise the requested model answers.
+It refuses what OpenRouter refuses; otherwise the requested model answers.
 """
 
 from __future__ import annotations

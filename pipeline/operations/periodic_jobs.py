@@ -174,7 +174,7 @@ class PeriodicJobs:
 
     async def _run(self) -> None:
         while True:
-            for spec in JOBS:
+            for spec in await _due(timezone.now()):
                 await self._do(spec)
             await asyncio.sleep(POLL_INTERVAL_S)
 
@@ -189,6 +189,22 @@ class PeriodicJobs:
             logger.exception("periodic job %s failed; it runs again when it is next due", spec.name)
 
 
+async def _due(now: datetime) -> list[JobSpec]:
+    """Return the jobs that seem to be due, found by one statement; `run_if_due` claims them."""
+    try:
+        rows = [row async for row in PeriodicJob.objects.values_list("name", "due_at")]
+    except DatabaseError as error:  # the next poll reconnects, as the rest of the process does
+        logger.warning("periodic jobs wait for the database: %s", type(error).__name__)
+        return []
+    due_at = dict(rows)
+    return [
+        spec
+        for spec in JOBS
+        # If a clock is set back, a job due in a minute must not wait for a day.
+        if not now < due_at.get(spec.name, now) <= now + spec.every
+    ]
+
+
 async def run_if_due(spec: JobSpec, now: datetime, send: Send) -> None:
     """Run a job if it is due and no other process has claimed it."""
     if await sync_to_async(_claim)(spec, now):
@@ -198,7 +214,7 @@ async def run_if_due(spec: JobSpec, now: datetime, send: Send) -> None:
 
 def _claim(spec: JobSpec, now: datetime) -> bool:
     jobs = PeriodicJob.objects.filter(name=spec.name)
-    # The second condition: if a clock is set back, a job due in a minute must not wait for a day.
+    # As in `_due`, again, since another process may have claimed it meanwhile.
     due = jobs.filter(Q(due_at__lte=now) | Q(due_at__gt=now + spec.every))
     if not jobs.exists():
         PeriodicJob.objects.bulk_create(
