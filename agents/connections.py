@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from django.db import connections
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from django.db import OperationalError, connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def afresh(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Do database work, on a new connection if the thread's is dead; raises as the work does."""
+    close_broken()
+    return work(*arguments, **options)
+
+
+def twice(ask: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Do work that only reads or may be repeated; once more if the connection turns out dead."""
+    try:
+        return ask(*arguments, **options)
+    except OperationalError:
+        return afresh(ask, *arguments, **options)
 
 
 def close_broken() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest, RequestData
 
-from agents.connections import close_broken
+from agents.connections import afresh
 from pipeline import crashpoints
 from pipeline.bot.intake import UNREADABLE, Json, store
 from pipeline.queue.base import AddTasks
@@ -73,7 +73,7 @@ class PersistingRequest(HTTPXRequest):
         except UNREADABLE as error:
             raise NotTheBotApi(f"an answer to getUpdates of another shape: {error!r}") from error
         if updates:
-            await sync_to_async(_store_afresh)(self._bot_id, updates, self._add_tasks)
+            await sync_to_async(afresh)(store, self._bot_id, updates, self._add_tasks)
             crashpoints.reach("updates stored")
         hollow = [{"update_id": update["update_id"]} for update in updates]
         return code, json.dumps({"ok": True, "result": hollow}).encode()
@@ -121,8 +121,3 @@ def _read(text: str) -> Json:
         found = _UPDATE_ID.search(text)
         return {"update_id": int(found[1]) if found else 0}
     return update
-
-
-def _store_afresh(bot_id: int, updates: Sequence[Json], add_tasks: AddTasks) -> None:
-    close_broken()
-    store(bot_id, updates, add_tasks)

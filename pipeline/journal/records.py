@@ -21,12 +21,12 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 from django.utils import timezone
 
 from agents import served_names
 from agents.catalog import is_served
-from agents.connections import close_broken
+from agents.connections import twice
 from agents.llm.base import Attempt, Outcome
 from agents.llm.completion import Completion
 from agents.llm.model_match import is_same_model, is_same_name
@@ -284,11 +284,11 @@ async def _checked(attempt: Attempt, completion: Completion) -> _Check:
     by_name = _OTHER if is_same is False else _SAME
     try:
         if is_openrouter:
-            verdict = await sync_to_async(_twice)(is_served, requested, served)
+            verdict = await sync_to_async(twice)(is_served, requested, served)
             return _OTHER if verdict is False else _SAME
         if by_name is _SAME or attempt.provider not in served_names.PROVIDERS:
             return by_name
-        seen = await sync_to_async(_twice)(
+        seen = await sync_to_async(twice)(
             served_names.note, attempt.provider, requested, clean(served)
         )
     except DatabaseError:
@@ -297,12 +297,3 @@ async def _checked(attempt: Attempt, completion: Completion) -> _Check:
     if seen.is_same:
         return _SAME
     return _NEW_NAME if seen.is_new else _TOLD_BEFORE
-
-
-def _twice(ask: Callable[..., T], *arguments: str) -> T:
-    """Return a query's result; retry once on a new connection if the old one was dead."""
-    try:
-        return ask(*arguments)
-    except OperationalError:
-        close_broken()
-        return ask(*arguments)

@@ -20,7 +20,7 @@ import stamina
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import Error, OperationalError, connection, transaction
 
-from agents.connections import close_broken
+from agents.connections import afresh
 from pipeline import crashpoints
 from pipeline.journal import text_store
 
@@ -149,7 +149,7 @@ class Writer:
                 timeout=TRIED_FOR_S,
             ):
                 with attempt:
-                    await _do_afresh_in_the_orms_thread(left)
+                    await _afresh_in_the_orms_thread(_do, left)
                     left = [write for write in left if write.is_lost or not write.was_tried]
                     for write in left:
                         raise write.error or OperationalError("the connection is lost")
@@ -190,11 +190,6 @@ def _do(group: list[_Write]) -> None:
 def _fail(writes: list[_Write], error: Error) -> None:
     for write in writes:
         write.was_tried, write.error = True, error
-
-
-def _do_afresh(group: list[_Write]) -> None:
-    close_broken()
-    _do(group)
 
 
 class _Undone(Exception):
@@ -238,4 +233,4 @@ def _be_impatient() -> None:
 
 
 _do_in_the_orms_thread = sync_to_async(_do)
-_do_afresh_in_the_orms_thread = sync_to_async(_do_afresh)
+_afresh_in_the_orms_thread = sync_to_async(afresh)

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
 
-from agents.connections import close_broken
+from agents.connections import afresh
 from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
@@ -314,7 +314,7 @@ class Dispatcher:
     async def _try(self, work: Callable[..., T], *arguments: Any) -> T | None:
         """Run a database operation that is repeated soon; return None in an outage, logged once."""
         try:
-            done = await sync_to_async(_afresh)(work, *arguments)
+            done = await sync_to_async(afresh)(work, *arguments)
         except DatabaseError as error:
             if not self._is_troubled:
                 logger.error("the queue waits for the database: %s", scrub(str(error)))  # noqa: TRY400 - a traceback would not help
@@ -331,15 +331,10 @@ class Dispatcher:
             on=DatabaseError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
         ):
             with attempt:
-                return await sync_to_async(_afresh)(work, *arguments)
+                return await sync_to_async(afresh)(work, *arguments)
         raise AssertionError("the loop above returns or raises")
 
 
 def claim_died(claim: Claim) -> str:
     """Return the error text for a task whose worker died every time."""
     return f"its worker died {claim.delivery_count - 1} times while working on it"
-
-
-def _afresh(work: Callable[..., T], *arguments: Any) -> T:
-    close_broken()
-    return work(*arguments)
