@@ -1,4 +1,4 @@
-"""Cancel asyncio tasks reliably, and let what must not be cut off end first.
+"""Cancel asyncio tasks reliably.
 
 A single cancellation may get lost: `sync_to_async` swallows one that arrives just as its thread is
 finishing (asgiref 3.13, `SyncToAsync.__call__`), and the coroutine continues uncancelled.
@@ -10,14 +10,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Collection
-from typing import Any, TypeVar
+from collections.abc import Collection
+from typing import Any
 
 from agents.llm.secrets import scrub
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ASK_AGAIN_AFTER_S = 0.3  # cancelled tasks may still record that they were cancelled
 
@@ -39,24 +37,3 @@ async def end(tasks: Collection[asyncio.Task[Any]], within_s: float = math.inf) 
     for task in cut_off:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             logger.info("what was cut off ended with %s", scrub(f"{type(error).__name__}: {error}"))
-
-
-async def finished(writing: Awaitable[T]) -> T:
-    """Wait until a write has ended and return its result, even if the caller is cancelled.
-
-    Otherwise a row could be written without its id being known, and could not be closed. The
-    cancellation is raised once the write has ended.
-    """
-    task = asyncio.ensure_future(writing)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancellation = error
-    if cancellation is not None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            # Retrieved here, or the loop would log later that it never was.
-            raise cancellation from failure
-        raise cancellation
-    return task.result()

@@ -16,7 +16,7 @@ from django.conf import settings
 POINTS = (
     "storing updates",  # inside the batch's transaction
     "updates stored",  # committed, not yet acknowledged to Telegram
-    "facts written",  # inside the transaction of what a run's journal has gathered
+    "facts written",  # inside the transaction of several facts of runs
     "facts committed",  # nobody knows yet that they are
     "foreground call written",  # the request is about to be sent
     "foreground call answered",  # its answer is not yet recorded

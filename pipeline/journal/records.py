@@ -32,14 +32,13 @@ from agents.llm.completion import Completion
 from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints
-from pipeline.cancelling import finished
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
-from pipeline.journal.fencing import Lease, RunLease
+from pipeline.journal.fencing import Lease, RunLease, Superseded
 from pipeline.journal.text_store import clean
-from pipeline.journal.writer import writer_here
+from pipeline.journal.writer import Chain, RecordFailed, writer_here
 from pipeline.models.inbox import Task
-from pipeline.models.runs import RunStatus, StepMode
+from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -57,39 +56,32 @@ class RunJournal:
     """The facts of one run, written in the order of their submission.
 
     A fact that cannot be written fails every later `barrier`, so that a run whose record has a gap
-    sends no further request and gives no answer.
+    sends no further request and gives no answer. Nor is it recorded to have gone on: behind a gap,
+    only what calls cost and what did not succeed is written, and the next attempt at the run
+    resumes it before the gap.
     """
 
     def __init__(self) -> None:
+        self._chain = Chain()
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._error: BaseException | None = None
         self._is_new = False  # opened here, so that no step of it was attempted before
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a fact could not be written."""
-        self._settle()
-        return self._error is not None
 
     def run_started(self, lease: RunLease, opening: RunOpening) -> None:
         """Write the run's row with all inputs that its agents may see."""
         self._is_new = True
         self._add(rows.write_run, lease, opening, timezone.now())
 
-    async def run_ended(self, lease: RunLease, status: RunStatus, answer: str = "") -> None:
-        """Close the run's row; return once the whole record is durable, even if cancelled.
-
-        Raises:
-            Superseded: another worker has taken the run over.
-        """
-        self._add_lasting(rows.close_run, lease, status, answer)
-        await self.barrier()
+    def run_ended(self, lease: RunLease, status: RunStatus, answer: str = "") -> None:
+        """Close the run's row; `barrier` must follow before the answer is sent."""
+        close = partial(rows.close_run, lease, status, answer, timezone.now())
+        self._add_lasting(close, despite_gap=status is not RunStatus.OK)
 
     def step_queued(
         self, lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]], None]
     ) -> None:
         """Queue a background step by writing its row and its task."""
-        self._add(rows.queue_step, lease, place, add)
+        self._add_lasting(partial(rows.queue_step, lease, place, add))
 
     def step_started(
         self,
@@ -107,7 +99,8 @@ class RunJournal:
 
     def step_ended(self, row: StepRow, token: UUID, end: StepEnd) -> asyncio.Future[None]:
         """Close the step's row."""
-        return self._add_lasting(rows.close_step, row, token, end)
+        close = partial(rows.close_step, row, token, end, timezone.now())
+        return self._add_lasting(close, despite_gap=end.status is not StepStatus.OK)
 
     def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> None:
         """Write the row of a call that is about to be sent; `barrier` must follow."""
@@ -115,17 +108,18 @@ class RunJournal:
 
     def call_withdrawn(self, call_id: UUID) -> None:
         """Close a call that was cancelled before it was sent."""
-        self._add_lasting(call_rows.withdraw_call, call_id)
+        self._add_lasting(partial(call_rows.withdraw_call, call_id), despite_gap=True)
 
     def call_ended(
         self, run_id: UUID, call_id: UUID, outcome: Outcome, *, is_mismatch: bool
     ) -> asyncio.Future[None]:
         """Record how a call ended and what it cost."""
-        return self._add_lasting(call_rows.complete_call, run_id, call_id, outcome, is_mismatch)
+        complete = partial(call_rows.complete_call, run_id, call_id, outcome, is_mismatch)
+        return self._add_lasting(complete, despite_gap=True)
 
     def called_after_all(self, step_id: UUID) -> None:
         """Correct a closed step that was recorded as having made no call."""
-        self._add_lasting(call_rows.retell_decision, step_id)
+        self._add_lasting(partial(call_rows.retell_decision, step_id), despite_gap=True)
 
     async def barrier(self) -> None:
         """Return once every fact submitted so far is durable; a cancellation is raised only then.
@@ -135,28 +129,39 @@ class RunJournal:
             DatabaseError: a fact could not be written.
         """
         await self.flush()
-        if self._error is not None:
+        if isinstance(self._error, Superseded | DatabaseError):
             raise self._error
+        if self._error is not None:
+            raise RecordFailed("a fact of this run could not be recorded") from self._error
 
     async def flush(self) -> None:
         """Wait until every fact submitted so far is written or has failed, even if cancelled."""
-        self._settle()
-        if self._pending:
+        cancellation: asyncio.CancelledError | None = None
+        submitted = list(self._pending)
+        while unwritten := [written for written in submitted if not written.done()]:
             writer_here().begin()
-            await finished(asyncio.wait(list(self._pending)))
-            self._settle()
+            try:
+                await asyncio.wait(unwritten)
+            except asyncio.CancelledError as error:
+                cancellation = error
+        self._settle()
+        if cancellation is not None:
+            raise cancellation
 
     def _add(
         self, write: Callable[P, T], *arguments: P.args, **options: P.kwargs
     ) -> asyncio.Future[T]:
-        return self._noted(writer_here().add(partial(write, *arguments, **options)))
+        perform = partial(write, *arguments, **options)
+        return self._noted(writer_here().add(perform, chain=self._chain))
 
     def _add_lasting(
-        self, write: Callable[P, T], *arguments: P.args, **options: P.kwargs
+        self, perform: Callable[[], T], *, despite_gap: bool = False
     ) -> asyncio.Future[T]:
         """Add a fact that has happened and may have cost money: it outlives a broken connection."""
-        perform = partial(write, *arguments, **options)
-        return self._noted(writer_here().add(perform, must_last=True))
+        added = writer_here().add(
+            perform, chain=self._chain, must_last=True, despite_gap=despite_gap
+        )
+        return self._noted(added)
 
     def _noted(self, written: asyncio.Future[T]) -> asyncio.Future[T]:
         self._settle()
@@ -171,6 +176,16 @@ class RunJournal:
             written = self._pending.popleft()
             error = asyncio.CancelledError() if written.cancelled() else written.exception()
             self._error = self._error or error
+
+
+def told_when_recorded(written: asyncio.Future[Any], alert: NotifyOperators, text: str) -> None:
+    """Alert the operators once what the alert is about is on record."""
+
+    def tell(_: object) -> None:
+        if not written.cancelled() and written.exception() is None:
+            alert(text)
+
+    written.add_done_callback(tell)
 
 
 def _looked_at(written: asyncio.Future[Any]) -> None:
@@ -216,17 +231,16 @@ class StepRecorder:
             self._journal.called_after_all(self.step_id)
         try:
             await self._journal.barrier()
-        except asyncio.CancelledError:
+        except BaseException:  # a cancellation, or any fact of the run that was not written
             # The request was never sent, so its end will not be reported.
             self._journal.call_withdrawn(attempt.call_id)
+            await self._last_words()
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
 
-    def step_was_closed(self, *, saying_called: bool) -> None:
-        """Note that the step's end was submitted; correct it if a call began just before."""
+    def step_was_closed(self) -> None:
+        """Note that the step's end was submitted, so that later calls are known as leftovers."""
         self._is_closed = True
-        if self.has_called and not saying_called:
-            self._journal.called_after_all(self.step_id)
 
     async def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete the call's row and check that the requested model is the one that answered."""
@@ -248,7 +262,13 @@ class StepRecorder:
                 f"{self._agent}: asked for {attempt.requested_model}, "
                 f"answered by {completion.served_model} (call {attempt.call_id}){check.advice}"
             )
-            written.add_done_callback(lambda _: self._alert(text))  # not before it is on record
+            told_when_recorded(written, self._alert, text)
+        await self._last_words()
+
+    async def _last_words(self) -> None:
+        """Wait for the record of a call that outlived its step: no barrier of the run follows."""
+        if self._is_closed:
+            await self._journal.flush()
 
     def _add_cost(self, completion: Completion) -> None:
         if completion.cost_usd is not None:

@@ -90,9 +90,9 @@ def write_rerun(
 
 
 @grouped
-def close_run(lease: RunLease, status: RunStatus, answer: str) -> None:
+def close_run(lease: RunLease, status: RunStatus, answer: str, ended_at: datetime) -> None:
     """Close a run; raises Superseded."""
-    end = {"status": status, "answer_id": text_store.put(answer), "ended_at": timezone.now()}
+    end = {"status": status, "answer_id": text_store.put(answer), "ended_at": ended_at}
     if not update(PipelineRun, end, id=lease.run_id, attempt_token=lease.token):
         raise Superseded(f"run {lease.run_id} is in other hands")
     traces.run_ended(lease.run_id)
@@ -254,7 +254,7 @@ def _chosen(choice: ModelChoice) -> dict[str, Any]:
 
 
 @grouped
-def close_step(row: StepRow, token: UUID, ended: StepEnd) -> None:
+def close_step(row: StepRow, token: UUID, ended: StepEnd, ended_at: datetime) -> None:
     """Close an attempt at a step; raises Superseded."""
     status, output = ended.status, ended.output
     end = {
@@ -268,7 +268,7 @@ def close_step(row: StepRow, token: UUID, ended: StepEnd) -> None:
         "decision": ended.decision,
         "has_called": ended.has_called,
         "fell_back_to": ended.fell_back_to[:200],
-        "ended_at": timezone.now(),
+        "ended_at": ended_at,
     }
     if not update(StepRun, end, id=row.id, attempt_token=token):
         raise Superseded(f"step run {row.id} is in other hands")

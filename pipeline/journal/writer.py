@@ -3,31 +3,47 @@
 A write that somebody waits for starts a transaction at once. One that nobody waits for yet starts
 it after `GATHER_S`, so that the end of a step, the next step and its request become one commit. If
 one write of a group fails, the group is rolled back and each write runs alone, so that no write
-fails because of another. A future resolves once its write is durable. Writes run in Django's ORM
-thread, in the order of their submission.
+fails because of another one, unless both belong to the same `Chain`. A future resolves once its
+write is durable. Writes run in Django's ORM thread, in the order of their submission.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import stamina
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import Error, OperationalError, connection, transaction
+from django.db import DatabaseError, Error, OperationalError, connection, transaction
 
-from agents.connections import afresh
+from agents.connections import close_broken
 from pipeline import crashpoints
 from pipeline.journal import text_store
 
 TOGETHER = 64  # maximum size of a group; it blocks the ORM's thread and the rows it locks
 PAUSE_S = 0.001  # between groups on SQLite, where other writers poll for the lock
 GATHER_S = 0.005  # how long a write may wait for others that belong to the same transaction
-TRIED_FOR_S = 60.0  # how long a write that must not be lost is repeated on new connections
+REPEATED_FOR_S = 60.0  # how long a write that must not be lost is repeated
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before a repetition; doubled each time
+
+
+class RecordFailed(DatabaseError):
+    """A write was not done because an earlier one of its chain has failed, or was cut off."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """Writes that mean nothing without the earlier ones: those of one run.
+
+    After one of them has failed, later ones are refused, but for those that are `despite_gap`.
+    """
+
+    length: int = 0
+    failed_at: int | None = None  # the number of the first write that failed
 
 
 def writer_here() -> Writer:
@@ -40,28 +56,48 @@ def writer_here() -> Writer:
     return writer
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Write:
     """A queued write, the future of its caller, and its result or error."""
 
     perform: Callable[[], Any]
     waiter: asyncio.Future[Any]
-    must_last: bool = False
+    must_last: bool
+    despite_gap: bool
+    chain: Chain
+    number: int  # in its chain
     was_tried: bool = False
     result: Any = None
     error: BaseException | None = None
+    failing_since: float | None = None  # monotonic
 
     @property
     def is_lost(self) -> bool:
-        """Whether it must be repeated: it has to be recorded, and the connection broke."""
-        return self.must_last and isinstance(self.error, OperationalError)
+        """Whether it has to be repeated: it must be recorded, and the database did not let it."""
+        if not (self.must_last and isinstance(self.error, OperationalError)):
+            return False
+        since = self.failing_since
+        return since is None or time.monotonic() - since < REPEATED_FOR_S
 
     def attempt(self) -> None:
         self.was_tried, self.error = True, None
+        failed_at = self.chain.failed_at
+        if failed_at is not None and failed_at < self.number and not self.despite_gap:
+            self.error = RecordFailed("an earlier fact of the same run could not be recorded")
+            return
         try:
             self.result = self.perform()
         except Exception as error:  # noqa: BLE001 - passed on to the caller
             self.error = error
+
+    def settle(self) -> None:
+        """Note a failure that stays one."""
+        if self.error is None:
+            return
+        if self.is_lost:
+            self.failing_since = self.failing_since or time.monotonic()
+        elif self.chain.failed_at is None or self.number < self.chain.failed_at:
+            self.chain.failed_at = self.number
 
     def tell(self) -> None:
         if self.waiter.done():  # it was cancelled
@@ -81,20 +117,46 @@ class Writer:
         self._waiting: deque[_Write] = deque()
         self._working: asyncio.Task[None] | None = None
         self._beginning: asyncio.TimerHandle | None = None
+        self._pause_s = FIRST_PAUSE_S
 
-    def add(self, perform: Callable[[], Any], *, must_last: bool = False) -> asyncio.Future[Any]:
+    @property
+    def _is_working(self) -> bool:
+        # A task that was cancelled before its first step has ended without saying so.
+        return self._working is not None and not self._working.done()
+
+    def add(
+        self,
+        perform: Callable[[], Any],
+        *,
+        chain: Chain | None = None,
+        must_last: bool = False,
+        despite_gap: bool = False,
+    ) -> asyncio.Future[Any]:
         """Queue a write: a function that is a single statement or `text_store.grouped`.
 
-        It starts with the next group, after `GATHER_S` at the latest, even if nobody awaits the
-        future, which gets its result or error.
+        It starts after `GATHER_S`, or with the next group if one is under way, even if nobody
+        awaits the future, which gets its result or error.
 
-        With `must_last` it records what has happened and may have cost money: if the connection
-        breaks, it is repeated on new ones for up to `TRIED_FOR_S`. What was queued later waits.
+        Args:
+            perform: Does the write.
+            chain: The writes that it belongs to.
+            must_last: It records what has happened and may have cost money: while the database does
+                not let it, it is repeated for `REPEATED_FOR_S`, and later ones of its chain wait.
+            despite_gap: It is done even if an earlier one of its chain has failed.
         """
         loop = asyncio.get_running_loop()
-        write = _Write(perform, loop.create_future(), must_last)
+        chain = chain or Chain()
+        chain.length += 1
+        write = _Write(
+            perform=perform,
+            waiter=loop.create_future(),
+            must_last=must_last,
+            despite_gap=despite_gap,
+            chain=chain,
+            number=chain.length,
+        )
         self._waiting.append(write)
-        if self._working is None and self._beginning is None:
+        if not self._is_working and self._beginning is None:
             self._beginning = loop.call_later(GATHER_S, self.begin)
         return write.waiter
 
@@ -103,7 +165,7 @@ class Writer:
         if self._beginning is not None:
             self._beginning.cancel()
             self._beginning = None
-        if self._working is None and self._waiting:
+        if self._waiting and not self._is_working:
             self._working = asyncio.create_task(self._work(), name="journal writer")
 
     async def flush(self, within_s: float) -> None:
@@ -117,86 +179,88 @@ class Writer:
         try:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-                await _do_in_the_orms_thread(group)
+                is_gone = await _do_in_the_orms_thread(group)
                 self._waiting.extendleft(one for one in reversed(group) if not one.was_tried)
-                group = [write for write in group if write.was_tried]
-                for write in group:
-                    if not write.is_lost:
+                tried, lost = [write for write in group if write.was_tried], []
+                for write in tried:
+                    if write.is_lost:
+                        lost.append(write)
+                    else:
                         write.tell()
-                await self._repeat([write for write in group if write.is_lost])
-                if self._waiting and connection.vendor == "sqlite":
-                    await asyncio.sleep(PAUSE_S)
+                group = []
+                await self._repeat_later(lost, is_gone=is_gone)
         except BaseException as error:  # such as the loop's end: leave no future pending
-            for write in (*group, *self._waiting):
+            for write in group:
                 write.error = error
                 write.tell()
             raise
         finally:
-            self._waiting.clear()
             self._working = None
+            self.begin()
 
-    async def _repeat(self, lost: list[_Write]) -> None:
-        """Repeat writes on new connections until all are done or the time is up."""
+    async def _repeat_later(self, lost: Sequence[_Write], *, is_gone: bool) -> None:
+        """Queue lost writes again: first if the connection is gone, last if only they are stuck."""
         if not lost:
+            self._pause_s = FIRST_PAUSE_S
+            if self._waiting and connection.vendor == "sqlite":
+                await asyncio.sleep(PAUSE_S)
             return
-        left = lost
-        try:
-            async for attempt in stamina.retry_context(
-                on=OperationalError,
-                attempts=None,
-                wait_initial=0.1,
-                wait_max=2.0,
-                timeout=TRIED_FOR_S,
-            ):
-                with attempt:
-                    await _afresh_in_the_orms_thread(_do, left)
-                    left = [write for write in left if write.is_lost or not write.was_tried]
-                    for write in left:
-                        raise write.error or OperationalError("the connection is lost")
-        except OperationalError as error:
-            for write in left:
-                write.error = error
-        for write in lost:
-            write.tell()
+        if is_gone:
+            self._waiting.extendleft(reversed(lost))
+        else:
+            chains = {id(write.chain) for write in lost}
+            stuck = [write for write in self._waiting if id(write.chain) in chains]
+            others = [write for write in self._waiting if id(write.chain) not in chains]
+            self._waiting = deque([*others, *lost, *stuck])
+            if others:
+                return
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
 
 _writers: WeakKeyDictionary[object, Writer] = WeakKeyDictionary()
 
 
-def _do(group: list[_Write]) -> None:
-    """Run writes as one transaction or, if one fails, each alone up to the first that is lost."""
-    if len(group) == 1:
-        group[0].attempt()
-        return
+def _do(group: Sequence[_Write]) -> bool:
+    """Run writes as one transaction or, if one fails, each alone up to the first that is lost.
+
+    Returns:
+        Whether the database cannot be reached.
+    """
+    close_broken()
     try:
-        if _is_done_as_one(group):
-            return
+        if len(group) > 1 and _is_done_as_one(group):
+            return False
     except Error as error:
         _fail(group, error)
-        return
+        return True
     for write in group:
         write.was_tried = False
     for number, write in enumerate(group):
         try:
-            connection.ensure_connection()
+            if number:
+                connection.ensure_connection()
         except Error as error:  # finding out took seconds, and would again for each
             _fail(group[number:], error)
-            return
+            return True
         write.attempt()
+        write.settle()
         if write.is_lost:
-            return
+            return connection.connection is None or not connection.is_usable()
+    return False
 
 
-def _fail(writes: list[_Write], error: Error) -> None:
+def _fail(writes: Sequence[_Write], error: Error) -> None:
     for write in writes:
         write.was_tried, write.error = True, error
+        write.settle()
 
 
 class _Undone(Exception):
     """A write of the group failed, so that none of it is committed."""
 
 
-def _is_done_as_one(group: list[_Write]) -> bool:
+def _is_done_as_one(group: Sequence[_Write]) -> bool:
     """Run a group as one transaction; False if a failure has rolled all of it back.
 
     Raises:
@@ -204,13 +268,14 @@ def _is_done_as_one(group: list[_Write]) -> bool:
     """
     began_on = None
     try:
-        with transaction.atomic(), text_store.gathering():
-            began_on = connection.connection
-            _be_impatient()
-            for write in group:
-                write.attempt()
-                if write.error is not None:
-                    raise _Undone
+        with transaction.atomic():
+            with text_store.gathering():
+                began_on = connection.connection
+                _be_impatient()
+                for write in group:
+                    write.attempt()
+                    if write.error is not None:
+                        raise _Undone
             crashpoints.reach("facts written")
     except _Undone:
         return False
@@ -233,4 +298,3 @@ def _be_impatient() -> None:
 
 
 _do_in_the_orms_thread = sync_to_async(_do)
-_afresh_in_the_orms_thread = sync_to_async(afresh)

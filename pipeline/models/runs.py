@@ -1,7 +1,8 @@
 """The record of all runs: PipelineRun → StepRun → LLMCall; identical texts are stored only once.
 
-`pipeline.journal.records` is the only writer. Rows are written before the work they record and
-completed after it, so that work interrupted by a crash remains visible.
+`pipeline.journal.records` is the only writer. A call's row, with its step and its run, is committed
+before the request is sent and completed after the answer, so that a call interrupted by a crash
+remains visible.
 """
 
 from __future__ import annotations

@@ -144,8 +144,7 @@ class RunService:
         """Close the run of an update as cancelled, because its member stopped it."""
         kept = await sync_to_async(resumption.take_over)(update_id, lease)
         if kept is not None and not kept.is_over:
-            ended = RunLease(kept.report.run_id, lease.token)
-            await records.RunJournal().run_ended(ended, RunStatus.CANCELLED)
+            await _cancelled(RunLease(kept.report.run_id, lease.token))
 
     async def run_background_step(self, step_id: UUID, lease: TaskLease) -> None:
         """Run a queued background step, unless it has ended already.
@@ -175,8 +174,7 @@ class RunService:
         if kept is None or kept.is_over:
             return
         if kept.inputs == Inputs():  # the inputs were erased while it was queued
-            ended = RunLease(run_id, lease.token)
-            await records.RunJournal().run_ended(ended, RunStatus.CANCELLED)
+            await _cancelled(RunLease(run_id, lease.token))
             return
         await self._know_overrides()
         await self._runner.resume(kept, await self._context_of(kept, None), lease.token)
@@ -204,3 +202,10 @@ class RunService:
         ):
             with attempt:
                 await self.model_config.get_all()
+
+
+async def _cancelled(lease: RunLease) -> None:
+    """Record that a run was cancelled; raises Superseded."""
+    journal = records.RunJournal()
+    journal.run_ended(lease, RunStatus.CANCELLED)
+    await journal.barrier()

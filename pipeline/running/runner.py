@@ -179,11 +179,11 @@ class PipelineRunner:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             report.status = RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED
             if not run.is_kept_open:
-                await run.journal.run_ended(run.lease, report.status)
-            else:
-                await run.journal.flush()
+                run.journal.run_ended(run.lease, report.status)
+            await run.journal.flush()
             raise
-        await run.journal.run_ended(run.lease, report.status, report.answer)
+        run.journal.run_ended(run.lease, report.status, report.answer)
+        await run.journal.barrier()
         return report
 
     async def _run_steps(self, run: RunUnderWay) -> None:
@@ -321,8 +321,6 @@ class PipelineRunner:
         status: StepStatus,
         output: AgentOutput,
     ) -> None:
-        if step.journal.has_failed:
-            return  # the next attempt at the run repeats the step
         choice = attempt.decision.choice if attempt.decision else None
         row = attempt.row or step.journal.step_started(
             step.lease, run_id, step.place, attempt.inputs, choice
@@ -338,10 +336,9 @@ class PipelineRunner:
         )
         written = step.journal.step_ended(row, step.lease.token, end)
         if attempt.recorder is not None:
-            attempt.recorder.step_was_closed(saying_called=attempt.has_called)
+            attempt.recorder.step_was_closed()
         if attempt.alert:
-            text = attempt.alert
-            written.add_done_callback(lambda _: self._alert(text))  # not before it is on record
+            records.told_when_recorded(written, self._alert, attempt.alert)
 
     # --- around a step --------------------------------------------------------------------------
 

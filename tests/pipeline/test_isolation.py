@@ -46,6 +46,9 @@ TOGETHER = Scene(
 )
 
 
+PLAYED_AGAIN = 10  # which steps meet is chance
+
+
 class SwappingRunner(PipelineRunner):
     """The tempting mistake: swap the provider of the shared context, restore it afterwards."""
 
@@ -98,7 +101,11 @@ class IsolationTests(SandboxCase):
         assert await right.play(TOGETHER) == []
 
         wrong = Stage(right.overrides, self.wire, Tally(), runner_class=SwappingRunner)
-        found = "\n".join(await wrong.play(TOGETHER))
+        found = ""
+        for _ in range(PLAYED_AGAIN):
+            found += "\n".join(await wrong.play(TOGETHER))
+            if "spoke through the provider of" in found:
+                break
 
         assert "spoke through the provider of" in found
         assert "its own provider changed" in found

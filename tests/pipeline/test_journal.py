@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import DataError, OperationalError, connection, connections
 from django.test import TransactionTestCase
 
-from agents.base import AgentOutput
-from agents.llm.base import Outcome
+from agents.base import AgentContext, AgentInput, AgentOutput
+from agents.llm.base import Attempt, Outcome
+from agents.llm.completion import Completion, CostSource, Usage
 from agents.llm.http import close_clients
 from agents.registry import AgentRegistry
+from pipeline.journal import call_rows
 from pipeline.journal.facts import RunOpening, StepEnd, StepRow
 from pipeline.journal.fencing import RunLease, Superseded
 from pipeline.journal.records import RunJournal
-from pipeline.journal.writer import Writer
-from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.journal.writer import Chain, Writer
+from pipeline.models import LLMCall, PipelineRun, StepRun, Task
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import StepConfig
 from pipeline.running.runner import PipelineRunner
-from tests.pipeline.cases import PipelineCase, override, until
-from tests.pipeline.players import asking, pipeline, step
+from tests.pipeline.cases import PipelineCase, member_llm, override, until
+from tests.pipeline.players import asking, pipeline, player, step
 from tests.pipeline.test_records import an_attempt
 
+COST = Decimal("0.5")
+CANCELLED = Outcome(cancelled=True)
+ANSWERED = Outcome(
+    completion=Completion(
+        text="hello",
+        served_model="openai/gpt-5-mini",
+        usage=Usage(input_tokens=7, output_tokens=1),
+        cost_usd=COST,
+        cost_source=CostSource.REPORTED,
+        finish_reason="stop",
+        latency_ms=5,
+    ),
+    latency_ms=5,
+    http_status=200,
+)
 DONE = StepEnd(status=StepStatus.OK, output=AgentOutput(agent="one", success=True))
 
 
@@ -49,9 +67,8 @@ class FactTests(TransactionTestCase):
         self.journal.call_started(row.id, lease.token, attempt)
         return row, attempt.call_id
 
-    def ended(self, row: StepRow, call_id: UUID) -> None:
-        run_id = self.lease.run_id
-        self.journal.call_ended(run_id, call_id, Outcome(cancelled=True), is_mismatch=False)
+    def ended(self, row: StepRow, call_id: UUID, outcome: Outcome = CANCELLED) -> None:
+        self.journal.call_ended(self.lease.run_id, call_id, outcome, is_mismatch=False)
         self.journal.step_ended(row, self.lease.token, DONE)
 
     def begin(self) -> None:
@@ -74,7 +91,8 @@ class FactTests(TransactionTestCase):
             row, call_id = self.started(position=1)
             await self.journal.barrier()
             self.ended(row, call_id)
-            await self.journal.run_ended(self.lease, RunStatus.OK)
+            self.journal.run_ended(self.lease, RunStatus.OK)
+            await self.journal.barrier()
 
         assert len(commits) == 3  # two steps and the end of the run
         assert await StepRun.objects.filter(status=StepStatus.OK).acount() == 2
@@ -103,9 +121,64 @@ class FactTests(TransactionTestCase):
         with pytest.raises(Superseded):
             await self.journal.barrier()
 
-        assert self.journal.has_failed
         # The rest of the group is kept: only the fact that was refused is missing.
-        assert [step.pk async for step in StepRun.objects.filter(position=0)] == [row.id]
+        assert [step.pk async for step in StepRun.objects.all()] == [row.id]
+
+    async def test_behind_a_gap_no_success_is_recorded_but_what_calls_cost_is(self):
+        self.begin()
+        row, call_id = self.started()
+        await self.journal.barrier()
+        self.started(RunLease(self.lease.run_id, uuid4()), position=1)  # another worker's
+        self.ended(row, call_id, ANSWERED)
+        self.journal.run_ended(self.lease, RunStatus.OK, "The answer")
+
+        with pytest.raises(Superseded):
+            await self.journal.barrier()
+
+        run = await PipelineRun.objects.aget()
+        assert (run.status, run.answer_id, run.cost_usd) == (RunStatus.RUNNING, None, COST)
+        assert (await StepRun.objects.aget()).status == StepStatus.RUNNING
+
+    async def test_behind_a_gap_a_failure_and_a_cancelled_run_are_recorded(self):
+        self.begin()
+        row, call_id = self.started()
+        await self.journal.barrier()
+        self.started(RunLease(self.lease.run_id, uuid4()), position=1)
+        self.journal.call_withdrawn(call_id)
+        failed = StepEnd(status=StepStatus.FAILED, output=DONE.output)
+        self.journal.step_ended(row, self.lease.token, failed)
+        self.journal.run_ended(self.lease, RunStatus.CANCELLED)
+
+        with pytest.raises(Superseded):
+            await self.journal.barrier()
+
+        assert (await LLMCall.objects.aget()).status == CallStatus.ERROR
+        assert (await StepRun.objects.aget()).status == StepStatus.FAILED
+        assert (await PipelineRun.objects.aget()).status == RunStatus.CANCELLED
+
+    async def test_a_connection_that_is_lost_at_the_last_commit_loses_no_background_step(self):
+        self.begin()
+        row, call_id = self.started()
+        await self.journal.barrier()
+        queued: list[Task] = []
+        wrapper: Any = type(connections["default"])
+        commit = wrapper._commit
+
+        def lose_it(database: Any) -> None:
+            wrapper._commit = commit  # once
+            database.close()
+            raise OperationalError("the connection is lost")
+
+        with patch.object(wrapper, "_commit", lose_it):
+            self.ended(row, call_id, ANSWERED)
+            self.journal.step_queued(self.lease, place(1), queued.extend)
+            self.journal.run_ended(self.lease, RunStatus.OK, "The answer")
+            await self.journal.barrier()
+
+        run = await PipelineRun.objects.aget()
+        assert (run.status, run.cost_usd) == (RunStatus.OK, COST)
+        waiting = await StepRun.objects.aget(status=StepStatus.WAITING)
+        assert queued[-1].step_id == waiting.pk
 
     async def test_a_barrier_that_is_cancelled_ends_only_when_its_facts_are_written(self):
         self.begin()
@@ -121,34 +194,34 @@ class FactTests(TransactionTestCase):
     async def test_the_end_of_a_call_that_is_recorded_twice_counts_once(self):
         self.begin()
         row, call_id = self.started()
-        self.ended(row, call_id)
-        self.ended(row, call_id)
+        self.ended(row, call_id, ANSWERED)
+        self.ended(row, call_id, ANSWERED)
         await self.journal.barrier()
 
-        assert await LLMCall.objects.filter(status=CallStatus.UNKNOWN).acount() == 1
-        assert await StepRun.objects.filter(status=StepStatus.OK).acount() == 1
+        assert (await PipelineRun.objects.aget()).cost_usd == COST
 
 
 class LastingTests(TransactionTestCase):
-    async def test_what_has_happened_is_repeated_on_a_new_connection_before_what_came_later(self):
-        writer, tries, order = Writer(), 0, []
+    async def test_what_has_happened_is_repeated_before_what_came_later_in_its_run(self):
+        writer, chain, tries, order = Writer(), Chain(), 0, []
 
         def happen() -> None:
             nonlocal tries
             tries += 1
-            if tries < 4:  # in the group, alone, and once on a new connection
-                raise OperationalError("the connection is lost")
+            if tries < 4:  # in the group, alone, and once more
+                raise OperationalError("the row is locked")
             order.append("happened")
 
         await asyncio.gather(
-            writer.add(partial(order.append, "before")),
-            writer.add(happen, must_last=True),
-            writer.add(partial(order.append, "later")),
+            writer.add(happen, chain=chain, must_last=True),
+            writer.add(partial(order.append, "later"), chain=chain),
+            writer.add(partial(order.append, "of another run")),
         )
 
         assert order[-2:] == ["happened", "later"]
+        assert order[-3] == "of another run"  # which does not wait for a lock that it does not need
 
-    async def test_a_request_is_not_repeated_on_a_new_connection(self):
+    async def test_a_request_is_not_repeated(self):
         tries: list[str] = []
 
         def fail() -> None:
@@ -159,6 +232,41 @@ class LastingTests(TransactionTestCase):
             await Writer().add(fail)
 
         assert tries == ["tried"]
+
+
+class LeftoverTests(PipelineCase):
+    async def test_a_call_that_was_never_sent_and_all_steps_are_closed_after_a_failed_fact(self):
+        write_call = call_rows.write_call
+
+        def failing(step_id: UUID, token: UUID, attempt: Attempt) -> None:
+            if "question of one" in attempt.user_message:
+                raise DataError("it does not fit")
+            write_call(step_id, token, attempt)
+
+        together = [step(name, mode=StepMode.PARALLEL) for name in ("one", "two")]
+        with patch.object(call_rows, "write_call", failing), pytest.raises(DataError):
+            await self.play(pipeline(*together), [asking("one"), asking("two")])
+
+        steps = [row async for row in StepRun.objects.all()]
+        assert len(steps) == 2
+        assert all(row.ended_at for row in steps)
+        assert not await LLMCall.objects.filter(status=CallStatus.RUNNING).aexists()
+
+    def test_the_end_of_a_call_that_outlives_step_and_runner_is_recorded(self):
+        left: list[asyncio.Task[Any]] = []
+
+        async def leave(agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
+            left.append(asyncio.create_task(ctx.llm.complete("You are one.", "A question.")))
+            return AgentOutput(agent="one", success=True, data={}, reply="done")
+
+        async def main() -> None:
+            ctx = self.context(default_llm=member_llm("sandbox/hang"))
+            await self.play(pipeline(step("one")), [player("one", leave)], ctx)
+            await until(LLMCall.objects.aexists)
+
+        asyncio.run(main())  # its end cancels what is left
+
+        assert LLMCall.objects.get().status == CallStatus.UNKNOWN
 
 
 class AlertTests(PipelineCase):
@@ -177,6 +285,18 @@ class AlertTests(PipelineCase):
             await close_clients()
 
         assert on_record == [1]
+
+    async def test_they_are_told_nothing_of_what_could_not_be_recorded(self):
+        await override("one", "sandbox/other-model")
+        too_long = DataError("it does not fit")
+
+        with (
+            patch.object(call_rows, "complete_call", side_effect=too_long),
+            pytest.raises(DataError),
+        ):
+            await self.play(pipeline(step("one")), [asking("one")])
+
+        assert self.alerts == []
 
 
 def _of_others(model: Any, **of: Any) -> int:

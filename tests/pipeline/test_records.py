@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,6 @@ from agents.llm.base import Attempt, Payer
 from agents.model_config import Freshness, ModelConfigService, Resolution
 from agents.models import OnFailure
 from agents.snapshot import Override
-from pipeline.cancelling import finished
 from pipeline.journal.fencing import RunLease
 from pipeline.journal.records import RunJournal, StepRecorder, log_alert
 from pipeline.journal.reports import RunReport
@@ -127,60 +125,6 @@ class OrderTests(PipelineCase):
 
         (row,) = await call_rows()
         assert (row.status, row.error) == (CallStatus.ERROR, "cancelled before it was sent")
-
-
-class FinishedTests(SimpleTestCase):
-    async def test_a_write_ends_although_its_waiter_is_cancelled_again_and_again(self):
-        may_end, has_ended = asyncio.Event(), asyncio.Event()
-
-        async def write() -> None:
-            await may_end.wait()
-            has_ended.set()
-
-        waiter = asyncio.create_task(finished(write()))
-        for _ in range(3):
-            await asyncio.sleep(0)
-            waiter.cancel()
-        await asyncio.sleep(0)
-        assert not waiter.done()
-        may_end.set()
-
-        with pytest.raises(asyncio.CancelledError):
-            await waiter
-        assert has_ended.is_set()
-
-    async def test_its_result_and_its_error_are_the_writes(self):
-        async def write(value: int) -> int:
-            return 1 // value
-
-        assert await finished(write(1)) == 1
-        with pytest.raises(ZeroDivisionError):
-            await finished(write(0))
-
-    async def test_a_write_that_fails_after_its_waiter_was_cancelled_leaves_no_complaint(self):
-        complaints: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
-        begun, may_end = asyncio.Event(), asyncio.Event()
-
-        async def write() -> None:
-            begun.set()
-            await may_end.wait()
-            raise OSError("the disk is full")
-
-        async def be_cancelled() -> None:
-            waiter = asyncio.create_task(finished(write()))
-            await begun.wait()
-            waiter.cancel()
-            await asyncio.sleep(0)
-            may_end.set()
-            await asyncio.wait([waiter])
-            assert waiter.cancelled()
-
-        await be_cancelled()
-        gc.collect()
-        await asyncio.sleep(0)
-
-        assert complaints == []
 
 
 class TextTests(PipelineCase):

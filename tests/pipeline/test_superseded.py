@@ -136,7 +136,9 @@ class SupersededTests(TransactionTestCase):
         new = StepRow(agent="memory", started_at=timezone.now())
         theirs = StepRow(id=self.step.pk, agent="memory", started_at=self.step.started_at)
         return {
-            "pipeline.journal.rows.close_run": lambda: rows.close_run(run, RunStatus.OK, "late"),
+            "pipeline.journal.rows.close_run": lambda: rows.close_run(
+                run, RunStatus.OK, "late", timezone.now()
+            ),
             "pipeline.journal.rows.queue_step": lambda: rows.queue_step(run, STEP.at(5), store.add),
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
                 run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
@@ -144,7 +146,9 @@ class SupersededTests(TransactionTestCase):
             "pipeline.journal.rows.write_first_attempt": lambda: rows.write_first_attempt(
                 run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
             ),
-            "pipeline.journal.rows.close_step": lambda: rows.close_step(theirs, self.late, ended),
+            "pipeline.journal.rows.close_step": lambda: rows.close_step(
+                theirs, self.late, ended, timezone.now()
+            ),
             "pipeline.journal.call_rows.write_call": lambda: call_rows.write_call(
                 self.step.pk, self.late, _attempt()
             ),

@@ -223,7 +223,7 @@ class LateTest(UsageCase):
             output = AgentOutput(agent="strategist", success=True)
             end = StepEnd(status=StepStatus.OK, output=output)
             row = StepRow(id=self.late.pk, agent=self.late.agent, started_at=self.late.started_at)
-            rows.close_step(row, self.token, end)
+            rows.close_step(row, self.token, end, NOON)
 
         assert self.seen_again().steps == 2
 
