@@ -56,11 +56,9 @@ def retell_decision(step_id: UUID) -> None:
         StepRun.objects.filter(id=step_id).update(has_called=True, decision=said)
 
 
-def withdraw_call(call_id: UUID) -> None:
-    """Close a call that was cancelled before it was sent."""
-    LLMCall.objects.filter(id=call_id).update(
-        status=CallStatus.ERROR, error="cancelled before it was sent"
-    )
+def withdraw_call(call_id: UUID, why: str) -> None:
+    """Close a call that was never sent, with the reason as its error."""
+    LLMCall.objects.filter(id=call_id).update(status=CallStatus.ERROR, error=why)
 
 
 @grouped

@@ -42,6 +42,10 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 logger = logging.getLogger(__name__)
 
+# Why a call was not sent.
+CANCELLED = "cancelled before it was sent"
+UNRECORDED = "not sent, because its run could not be recorded"
+
 NotifyOperators = Callable[[str], None]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,9 +110,9 @@ class RunJournal:
         """Write the row of a call that is about to be sent; `barrier` must follow."""
         self._add(call_rows.write_call, step_id, token, attempt)
 
-    def call_withdrawn(self, call_id: UUID) -> None:
-        """Close a call that was cancelled before it was sent."""
-        self._add_lasting(partial(call_rows.withdraw_call, call_id), despite_gap=True)
+    def call_withdrawn(self, call_id: UUID, why: str) -> None:
+        """Close a call that was never sent, with the reason as its error."""
+        self._add_lasting(partial(call_rows.withdraw_call, call_id, why), despite_gap=True)
 
     def call_ended(
         self, run_id: UUID, call_id: UUID, outcome: Outcome, *, is_mismatch: bool
@@ -231,9 +235,10 @@ class StepRecorder:
             self._journal.called_after_all(self.step_id)
         try:
             await self._journal.barrier()
-        except BaseException:  # a cancellation, or any fact of the run that was not written
+        except BaseException as error:
             # The request was never sent, so its end will not be reported.
-            self._journal.call_withdrawn(attempt.call_id)
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            self._journal.call_withdrawn(attempt.call_id, CANCELLED if is_cancelled else UNRECORDED)
             await self._last_words()
             raise
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)

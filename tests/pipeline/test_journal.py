@@ -22,7 +22,7 @@ from agents.registry import AgentRegistry
 from pipeline.journal import call_rows
 from pipeline.journal.facts import RunOpening, StepEnd, StepRow
 from pipeline.journal.fencing import RunLease, Superseded
-from pipeline.journal.records import RunJournal
+from pipeline.journal.records import CANCELLED, RunJournal
 from pipeline.journal.writer import Chain, Writer
 from pipeline.models import LLMCall, PipelineRun, StepRun, Task
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
@@ -33,7 +33,7 @@ from tests.pipeline.players import asking, pipeline, player, step
 from tests.pipeline.test_records import an_attempt
 
 COST = Decimal("0.5")
-CANCELLED = Outcome(cancelled=True)
+STOPPED = Outcome(cancelled=True)
 ANSWERED = Outcome(
     completion=Completion(
         text="hello",
@@ -67,7 +67,7 @@ class FactTests(TransactionTestCase):
         self.journal.call_started(row.id, lease.token, attempt)
         return row, attempt.call_id
 
-    def ended(self, row: StepRow, call_id: UUID, outcome: Outcome = CANCELLED) -> None:
+    def ended(self, row: StepRow, call_id: UUID, outcome: Outcome = STOPPED) -> None:
         self.journal.call_ended(self.lease.run_id, call_id, outcome, is_mismatch=False)
         self.journal.step_ended(row, self.lease.token, DONE)
 
@@ -144,7 +144,7 @@ class FactTests(TransactionTestCase):
         row, call_id = self.started()
         await self.journal.barrier()
         self.started(RunLease(self.lease.run_id, uuid4()), position=1)
-        self.journal.call_withdrawn(call_id)
+        self.journal.call_withdrawn(call_id, CANCELLED)
         failed = StepEnd(status=StepStatus.FAILED, output=DONE.output)
         self.journal.step_ended(row, self.lease.token, failed)
         self.journal.run_ended(self.lease, RunStatus.CANCELLED)
