@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
@@ -381,12 +383,15 @@ def _drop_column() -> None:
 
 
 def crash_a_backend() -> None:
-    """Kill one connection's process: PostgreSQL ends all others and recovers."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-        pids = [pid for (pid,) in cursor.fetchall()]
-    os.kill(pids[-1], signal.SIGKILL)
-    connection.close()
+    """Kill one connection's process; return once PostgreSQL has ended all others to recover."""
+    where = connection.settings_dict
+    address = {"host": where["HOST"], "user": where["USER"], "dbname": where["NAME"]}
+    with psycopg.connect(**address) as victim, psycopg.connect(**address) as witness:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                witness.execute("SELECT 1")
+                time.sleep(0.01)
 
 
 @contextmanager
