@@ -11,6 +11,7 @@ from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import DataError, OperationalError, connection, connections
 from django.test import TransactionTestCase
 
@@ -263,6 +264,11 @@ class LeftoverTests(PipelineCase):
             ctx = self.context(default_llm=member_llm("sandbox/hang"))
             await self.play(pipeline(step("one")), [player("one", leave)], ctx)
             await until(LLMCall.objects.aexists)
+
+        async def close() -> None:
+            await sync_to_async(connections.close_all)()
+
+        self.addCleanup(lambda: asyncio.run(close()))  # in the thread of the loops' own
 
         asyncio.run(main())  # its end cancels what is left
 
