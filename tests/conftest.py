@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.cache import caches
-from django.test.utils import teardown_databases
 from pytest_django import DjangoDbBlocker
 
 from agents.llm import terms
@@ -81,7 +80,7 @@ def django_db_setup(
         emptying.install()
     yield
     with django_db_blocker.unblock():
-        teardown_databases(databases, verbosity=0)
+        template_database.tear_down(databases)
 
 
 @pytest.fixture(autouse=True)

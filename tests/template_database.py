@@ -8,13 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.test.utils import setup_databases
+from django.test.utils import setup_databases, teardown_databases
 
 SUFFIX = "template"
 Databases = list[tuple[BaseDatabaseWrapper, str, bool]]
@@ -35,6 +36,28 @@ def set_up() -> Databases:
             name_of_template.write_text(str(settings["NAME"]), encoding="utf-8")
             return made
     return _copy_of(name_of_template.read_text(encoding="utf-8"))
+
+
+def tear_down(databases: Databases) -> None:
+    """Delete this worker's test database, once all who were connected to it have left."""
+    if connection.vendor == "postgresql":
+        wait_until_all_have_left()
+    teardown_databases(databases, verbosity=0)
+
+
+def wait_until_all_have_left(within_s: float = 10.0) -> None:
+    """Leave PostgreSQL's database, and wait until the server has ended everybody's session.
+
+    A session ends a moment after its client has closed it. Whoever stays for longer has been
+    forgotten; deleting the database will then fail.
+    """
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+    sessions = "SELECT 1 FROM pg_stat_activity WHERE datname = %s"
+    name, deadline = connection.settings_dict["NAME"], time.monotonic() + within_s
+    with connection.creation._nodb_cursor() as cursor:  # type: ignore[attr-defined]
+        while time.monotonic() < deadline and cursor.execute(sessions, [name]).fetchone():
+            time.sleep(0.01)
 
 
 def _copy_of(template: str) -> Databases:
