@@ -10,24 +10,37 @@ write is durable. Writes run in Django's ORM thread, in the order of their submi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import DatabaseError, Error, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 from agents.connections import close_broken
 from pipeline import crashpoints
 from pipeline.journal import text_store
 
+T = TypeVar("T")
+
 TOGETHER = 64  # maximum size of a group; it blocks the ORM's thread and the rows it locks
 PAUSE_S = 0.001  # between groups on SQLite, where other writers poll for the lock
 GATHER_S = 0.005  # how long a write may wait for others that belong to the same transaction
 REPEATED_FOR_S = 60.0  # how long a write that must not be lost is repeated
+# Errors of the database rather than of the write: outages, locks, a server that only reads.
+MAY_PASS = (OperationalError, InterfaceError, InternalError)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before a repetition; doubled each time
 
 
@@ -70,33 +83,36 @@ class _Write:
     result: Any = None
     error: BaseException | None = None
     failing_since: float | None = None  # monotonic
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether it has to be repeated: it must be recorded, and the database did not let it."""
-        if not (self.must_last and isinstance(self.error, OperationalError)):
-            return False
-        since = self.failing_since
-        return since is None or time.monotonic() - since < REPEATED_FOR_S
+    is_lost: bool = False  # it must be recorded, and the database did not let it: repeat it
 
     def attempt(self) -> None:
-        self.was_tried, self.error = True, None
+        self.was_tried, self.error, self.is_lost = True, None, False
         failed_at = self.chain.failed_at
         if failed_at is not None and failed_at < self.number and not self.despite_gap:
             self.error = RecordFailed("an earlier fact of the same run could not be recorded")
             return
         try:
-            self.result = self.perform()
+            # Only its first try alone may keep all others waiting for a lock.
+            is_again = self.failing_since is not None
+            self.result = _impatiently(self.perform) if is_again else self.perform()
         except Exception as error:  # noqa: BLE001 - passed on to the caller
             self.error = error
 
     def settle(self) -> None:
         """Note a failure that stays one."""
+        self.is_lost = False
         if self.error is None:
             return
-        if self.is_lost:
-            self.failing_since = self.failing_since or time.monotonic()
-        elif self.chain.failed_at is None or self.number < self.chain.failed_at:
+        if self.must_last and isinstance(self.error, MAY_PASS):
+            now = time.monotonic()
+            self.failing_since = self.failing_since or now
+            self.is_lost = now - self.failing_since < REPEATED_FOR_S
+        if not self.is_lost:
+            self.leave_gap()
+
+    def leave_gap(self) -> None:
+        """Have later writes of the chain refused."""
+        if self.chain.failed_at is None or self.number < self.chain.failed_at:
             self.chain.failed_at = self.number
 
     def tell(self) -> None:
@@ -118,6 +134,8 @@ class Writer:
         self._working: asyncio.Task[None] | None = None
         self._beginning: asyncio.TimerHandle | None = None
         self._pause_s = FIRST_PAUSE_S
+        self._called = asyncio.Event()  # somebody waits for a write
+        self._is_ending = False  # the loop: what cannot be written now is not repeated
 
     @property
     def _is_working(self) -> bool:
@@ -165,6 +183,7 @@ class Writer:
         if self._beginning is not None:
             self._beginning.cancel()
             self._beginning = None
+        self._called.set()
         if self._waiting and not self._is_working:
             self._working = asyncio.create_task(self._work(), name="journal writer")
 
@@ -183,15 +202,19 @@ class Writer:
                 self._waiting.extendleft(one for one in reversed(group) if not one.was_tried)
                 tried, lost = [write for write in group if write.was_tried], []
                 for write in tried:
-                    if write.is_lost:
+                    if write.is_lost and not self._is_ending:
                         lost.append(write)
-                    else:
-                        write.tell()
+                        continue
+                    if write.is_lost:
+                        write.leave_gap()
+                    write.tell()
                 group = []
                 await self._repeat_later(lost, is_gone=is_gone)
         except BaseException as error:  # such as the loop's end: leave no future pending
+            self._is_ending = isinstance(error, asyncio.CancelledError)
             for write in group:
                 write.error = error
+                write.leave_gap()
                 write.tell()
             raise
         finally:
@@ -212,9 +235,15 @@ class Writer:
             stuck = [write for write in self._waiting if id(write.chain) in chains]
             others = [write for write in self._waiting if id(write.chain) not in chains]
             self._waiting = deque([*others, *lost, *stuck])
-            if others:
+            failing = {id(one.chain) for one in self._waiting if one.failing_since is not None}
+            if any(id(write.chain) not in failing for write in others):
                 return
-        await asyncio.sleep(self._pause_s)
+        if is_gone:
+            await asyncio.sleep(self._pause_s)
+        else:  # others need not wait for a lock that they do not need
+            self._called.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), self._pause_s)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
 
@@ -227,8 +256,8 @@ def _do(group: Sequence[_Write]) -> bool:
     Returns:
         Whether the database cannot be reached.
     """
-    close_broken()
     try:
+        close_broken()  # connects anew, which may fail
         if len(group) > 1 and _is_done_as_one(group):
             return False
     except Error as error:
@@ -285,6 +314,12 @@ def _is_done_as_one(group: Sequence[_Write]) -> bool:
         return False  # such as a failed commit; running each write alone finds the culprit
     crashpoints.reach("facts committed")
     return True
+
+
+def _impatiently(perform: Callable[[], T]) -> T:
+    with transaction.atomic(savepoint=False):
+        _be_impatient()
+        return perform()
 
 
 def _be_impatient() -> None:

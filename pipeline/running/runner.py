@@ -28,6 +28,7 @@ from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
+from pipeline.cancelling import end
 from pipeline.journal import records
 from pipeline.journal.facts import StepEnd
 from pipeline.journal.fencing import Lease, RunLease, Superseded
@@ -161,9 +162,7 @@ class PipelineRunner:
         """Wait for the background steps; cancel those left after `within_s` seconds."""
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=within_s)
-            for task in late:
-                task.cancel()
-            await self.drain()
+            await end(late, RECORDED_WITHIN_S)
         await ends_recorded()
         await writer_here().flush(RECORDED_WITHIN_S)
 

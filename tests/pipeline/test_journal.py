@@ -222,6 +222,53 @@ class LastingTests(TransactionTestCase):
         assert order[-2:] == ["happened", "later"]
         assert order[-3] == "of another run"  # which does not wait for a lock that it does not need
 
+    async def test_an_outage_that_lasts_loses_nothing_and_refuses_nothing(self):
+        writer, chain, order = Writer(), Chain(), []
+        wrapper: Any = type(connections["default"])
+        connect, away = wrapper.get_new_connection, 3
+
+        def fail_a_few_times(database: Any, parameters: Any) -> Any:
+            nonlocal away
+            away -= 1
+            if away >= 0:
+                raise OperationalError("nobody answers")
+            return connect(database, parameters)
+
+        def look(word: str) -> None:
+            PipelineRun.objects.count()
+            order.append(word)
+
+        def lose() -> None:
+            connection.close()
+            connection.errors_occurred = True  # as after any error on it
+
+        await sync_to_async(lose)()
+        with patch.object(wrapper, "get_new_connection", fail_a_few_times):
+            await asyncio.gather(
+                writer.add(partial(look, "paid"), chain=chain, must_last=True),
+                writer.add(partial(look, "ended"), chain=chain, must_last=True),
+            )
+
+        assert (order, chain.failed_at) == (["paid", "ended"], None)
+
+    async def test_two_runs_that_are_stuck_keep_no_processor_busy_and_no_loop_from_its_end(self):
+        writer, tries = Writer(), 0
+
+        def fail() -> None:
+            nonlocal tries
+            tries += 1
+            raise OperationalError("the disk is full")
+
+        stuck = [writer.add(fail, chain=Chain(), must_last=True) for _ in range(2)]
+        await asyncio.wait(stuck, timeout=0.5)
+
+        assert 4 <= tries < 40
+        # As the loop's end does, after which nothing is repeated.
+        for task in asyncio.all_tasks():
+            if task.get_name() == "journal writer":
+                task.cancel()
+        await asyncio.wait_for(asyncio.wait(stuck), 10)
+
     async def test_a_request_is_not_repeated(self):
         tries: list[str] = []
 
