@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from agents import served_names
@@ -135,6 +135,8 @@ class RunJournal:
         await self.flush()
         if isinstance(self._error, Superseded | DatabaseError):
             raise self._error
+        if isinstance(self._error, InterfaceError):  # for Django, no DatabaseError
+            raise OperationalError("the connection was closed") from self._error
         if self._error is not None:
             raise RecordFailed("a fact of this run could not be recorded") from self._error
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DataError, OperationalError, connection, connections
+from django.db import DataError, InterfaceError, OperationalError, connection, connections
 from django.test import TransactionTestCase
 
 from agents.base import AgentContext, AgentInput, AgentOutput
@@ -20,11 +20,11 @@ from agents.llm.base import Attempt, Outcome
 from agents.llm.completion import Completion, CostSource, Usage
 from agents.llm.http import close_clients
 from agents.registry import AgentRegistry
-from pipeline.journal import call_rows
+from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import RunOpening, StepEnd, StepRow
 from pipeline.journal.fencing import RunLease, Superseded
 from pipeline.journal.records import CANCELLED, RunJournal
-from pipeline.journal.writer import Chain, Writer
+from pipeline.journal.writer import Chain, RecordFailed, Writer
 from pipeline.models import LLMCall, PipelineRun, StepRun, Task
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import StepConfig
@@ -180,6 +180,19 @@ class FactTests(TransactionTestCase):
         assert (run.status, run.cost_usd) == (RunStatus.OK, COST)
         waiting = await StepRun.objects.aget(status=StepStatus.WAITING)
         assert queued[-1].step_id == waiting.pk
+
+    async def test_a_barrier_raises_what_the_queue_takes_for_an_outage_or_a_failed_record(self):
+        for error, expected in (
+            (InterfaceError("connection already closed"), OperationalError),
+            (OverflowError("too large for SQLite"), RecordFailed),
+        ):
+            journal = RunJournal()
+            with patch.object(rows, "write_run", side_effect=error):
+                journal.run_started(
+                    self.lease, RunOpening(pipeline="play", definition="{}", source=Source.SHELL)
+                )
+            with pytest.raises(expected):
+                await journal.barrier()
 
     async def test_a_barrier_that_is_cancelled_ends_only_when_its_facts_are_written(self):
         self.begin()
