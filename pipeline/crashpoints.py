@@ -17,7 +17,7 @@ POINTS = (
     "storing updates",  # inside the batch's transaction
     "updates stored",  # committed, not yet acknowledged to Telegram
     "facts written",  # inside the transaction of several facts of runs
-    "facts committed",  # nobody knows yet that they are
+    "facts committed",  # their run has not been told yet
     "foreground call written",  # the request is about to be sent
     "foreground call answered",  # its answer is not yet recorded
     "foreground step ended",  # its end may wait for the next step's request to be committed with it

@@ -1,4 +1,4 @@
-"""A worker's database is deleted at the end, even if somebody has only just left it."""
+"""A worker's database is deleted at the end, even if another session has only just ended."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ class StepRow:
     id: UUID = field(default_factory=uuid4)
     agent: str
     started_at: datetime
+    is_of_new_run: bool = False  # a run that this worker opened: no attempt came before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The only writer of runs, step runs and LLM calls.
 
-What happens in a run is submitted to its `RunJournal` in order, and nobody waits for it, so that
+What happens in a run is submitted to its `RunJournal` in order, without waiting, so that
 consecutive facts share a commit (`pipeline.journal.writer`). Only `barrier` waits. It stands before
 anything that leaves the process: a request to a provider, and the end of the run, after which the
 answer is sent. So a request's row is durable before the request is sent, and an answer with its
@@ -96,9 +96,9 @@ class RunJournal:
         choice: ModelChoice | None,
     ) -> StepRow:
         """Write the step's row with its inputs and model (None if no model could be chosen)."""
-        row = StepRow(agent=place.agent, started_at=timezone.now())
-        write = rows.write_first_attempt if self._is_new else rows.write_step
-        self._add(write, lease, run_id, row, place, inputs, choice)
+        now = timezone.now()
+        row = StepRow(agent=place.agent, started_at=now, is_of_new_run=self._is_new)
+        self._add(rows.write_step, lease, run_id, row, place, inputs, choice)
         return row
 
     def step_ended(self, row: StepRow, token: UUID, end: StepEnd) -> asyncio.Future[None]:

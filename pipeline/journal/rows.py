@@ -193,58 +193,38 @@ def write_step(
     """Open an attempt at a step with its model choice and inputs; raises Superseded.
 
     An earlier attempt that is still open is closed: its worker is gone. If a row waits for this
-    step to be started, it becomes the attempt, and `row` gets its id.
+    step to be started, it becomes the attempt, and `row` gets its id. A run that this worker has
+    opened itself has no earlier attempts, so none are looked for.
     """
     lease.assert_held()
     known = ("id", "attempt", "status")
-    earlier = read(StepRun, known, run_id=run_id, position=place.position)  # usually none
+    earlier = []  # usually
+    if not row.is_of_new_run:
+        earlier = read(StepRun, known, run_id=run_id, position=place.position)
     if any(status == StepStatus.RUNNING for _, _, status in earlier):
         interrupt(StepRun.objects.filter(run_id=run_id, position=place.position))
-    opening = _opening(lease, row, inputs, choice)
-    for waiting_id, _, status in earlier:
-        if status == StepStatus.WAITING:
-            update(StepRun, opening, id=waiting_id)
-            row.id = waiting_id
-            return
-    attempt = max((attempt for _, attempt, _ in earlier), default=0) + 1
-    insert(StepRun, {**_place(run_id, row, place), "attempt": attempt, **opening})
-
-
-@grouped
-def write_first_attempt(
-    lease: Lease,
-    run_id: UUID,
-    row: StepRow,
-    place: StepPlace,
-    inputs: Mapping[str, Any],
-    choice: ModelChoice | None,
-) -> None:
-    """Open a step of a run that this worker has opened itself, so that no attempt precedes it."""
-    lease.assert_held()
-    opening = _opening(lease, row, inputs, choice)
-    insert(StepRun, {**_place(run_id, row, place), **opening})
-
-
-def _place(run_id: UUID, row: StepRow, place: StepPlace) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "run_id": run_id,
-        "position": place.position,
-        "agent": place.agent,
-        "mode": place.mode,
-    }
-
-
-def _opening(
-    lease: Lease, row: StepRow, inputs: Mapping[str, Any], choice: ModelChoice | None
-) -> dict[str, Any]:
-    return {
+    opening = {
         "status": StepStatus.RUNNING,
         "attempt_token": lease.token,
         "inputs_id": text_store.put(_json(inputs)),
         "started_at": row.started_at,
         **(_chosen(choice) if choice is not None else {}),
     }
+    for waiting_id, _, status in earlier:
+        if status == StepStatus.WAITING:
+            update(StepRun, opening, id=waiting_id)
+            row.id = waiting_id
+            return
+    new = {
+        "id": row.id,
+        "run_id": run_id,
+        "position": place.position,
+        "attempt": max((attempt for _, attempt, _ in earlier), default=0) + 1,
+        "agent": place.agent,
+        "mode": place.mode,
+        **opening,
+    }
+    insert(StepRun, new)
 
 
 def _chosen(choice: ModelChoice) -> dict[str, Any]:

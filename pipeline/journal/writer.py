@@ -1,7 +1,7 @@
 """Group commit: writes that are queued together share one transaction.
 
-A write that somebody waits for starts a transaction at once. One that nobody waits for yet starts
-it after `GATHER_S`, so that the end of a step, the next step and its request become one commit. If
+A write that a caller waits for starts a transaction at once (`begin`). Any other starts it after
+`GATHER_S`, so that the end of a step, the next step and its request become one commit. If
 one write of a group fails, the group is rolled back and each write runs alone, so that no write
 fails because of another one, unless both belong to the same `Chain`. A future resolves once its
 write is durable. Writes run in Django's ORM thread, in the order of their submission.
@@ -134,7 +134,7 @@ class Writer:
         self._working: asyncio.Task[None] | None = None
         self._beginning: asyncio.TimerHandle | None = None
         self._pause_s = FIRST_PAUSE_S
-        self._called = asyncio.Event()  # somebody waits for a write
+        self._called = asyncio.Event()  # a caller waits for a write
         self._is_ending = False  # the loop: what cannot be written now is not repeated
 
     @property
@@ -152,8 +152,8 @@ class Writer:
     ) -> asyncio.Future[Any]:
         """Queue a write: a function that is a single statement or `text_store.grouped`.
 
-        It starts after `GATHER_S`, or with the next group if one is under way, even if nobody
-        awaits the future, which gets its result or error.
+        It starts after `GATHER_S`, or with the next group if one is under way, whether or not the
+        future, which gets its result or error, is awaited.
 
         Args:
             perform: Does the write.

@@ -143,9 +143,6 @@ class SupersededTests(TransactionTestCase):
             "pipeline.journal.rows.write_step": lambda: rows.write_step(
                 run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
             ),
-            "pipeline.journal.rows.write_first_attempt": lambda: rows.write_first_attempt(
-                run, self.of_run.pk, new, STEP.at(1), {"message": "late"}, None
-            ),
             "pipeline.journal.rows.close_step": lambda: rows.close_step(
                 theirs, self.late, ended, timezone.now()
             ),
@@ -190,7 +187,7 @@ class SupersededTests(TransactionTestCase):
             and not function.name.startswith("__")
         }
         helpers = {"pipeline.queue.task_store._held", "pipeline.queue.task_store._change"}
-        helpers |= {"pipeline.journal.resumption._taken", "pipeline.journal.rows._opening"}
+        helpers |= {"pipeline.journal.resumption._taken"}
 
         assert found - helpers == {*self.late_writers(), *NEEDS_NO_CHECK}
 
