@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -198,7 +199,9 @@ class Writer:
         try:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-                is_gone = await _do_in_the_orms_thread(group)
+                turn = _Turn(group)
+                is_gone = await turn.done()
+                self._is_ending = self._is_ending or turn.cancellation is not None
                 self._waiting.extendleft(one for one in reversed(group) if not one.was_tried)
                 tried, lost = [write for write in group if write.was_tried], []
                 for write in tried:
@@ -209,8 +212,10 @@ class Writer:
                         write.leave_gap()
                     write.tell()
                 group = []
+                if turn.cancellation is not None:
+                    raise turn.cancellation
                 await self._repeat_later(lost, is_gone=is_gone)
-        except BaseException as error:  # such as the loop's end: leave no future pending
+        except BaseException as error:  # leave no future pending
             self._is_ending = isinstance(error, asyncio.CancelledError)
             for write in group:
                 write.error = error
@@ -248,6 +253,59 @@ class Writer:
 
 
 _writers: WeakKeyDictionary[object, Writer] = WeakKeyDictionary()
+
+
+class _Turn:
+    """A group on its way through the ORM's thread, which runs it exactly once.
+
+    The end of the event loop cancels every task. A group that the thread has not begun by then is
+    handed over again, and one that it has begun is waited for. Otherwise, the cost of a call that
+    ends with its loop would be lost, or its write would be reported as failed and yet be done.
+    """
+
+    def __init__(self, group: Sequence[_Write]) -> None:
+        self.cancellation: asyncio.CancelledError | None = None
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[bool] = self._loop.create_future()
+        self._lock = threading.Lock()
+        self._has_begun = False
+
+    async def done(self) -> bool:
+        """Have the group run, and return whether the database cannot be reached.
+
+        A cancellation is kept in `cancellation` instead of being raised.
+        """
+        handed_over: asyncio.Task[None] | None = None
+        while not self._finished.done():
+            if handed_over is None or handed_over.cancelled():
+                handed_over = asyncio.create_task(sync_to_async(self._run)(), name="journal group")
+            elif handed_over.done():
+                handed_over.result()  # why the thread could not take it
+            either: list[asyncio.Future[Any]] = [handed_over, self._finished]
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError as error:
+                self.cancellation = error
+        return self._finished.result()
+
+    def _run(self) -> None:
+        with self._lock:  # a group that was handed over twice must not run twice
+            if self._has_begun:
+                return
+            self._has_begun = True
+        is_gone, error = False, None
+        try:
+            is_gone = _do(self._group)
+        except BaseException as problem:  # noqa: BLE001 - raised in the event loop
+            error = problem
+        self._loop.call_soon_threadsafe(self._tell, is_gone, error)
+
+    def _tell(self, is_gone: bool, error: BaseException | None) -> None:
+        if error is None:
+            self._finished.set_result(is_gone)
+        else:
+            self._finished.set_exception(error)
 
 
 def _do(group: Sequence[_Write]) -> bool:
@@ -330,6 +388,3 @@ def _be_impatient() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '100ms'")  # well below deadlock_timeout
-
-
-_do_in_the_orms_thread = sync_to_async(_do)

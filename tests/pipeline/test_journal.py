@@ -318,12 +318,12 @@ class LeftoverTests(PipelineCase):
 
         async def leave(agent_input: AgentInput, ctx: AgentContext) -> AgentOutput:
             left.append(asyncio.create_task(ctx.llm.complete("You are one.", "A question.")))
+            await self.wire.seen(bool)  # before the clients are closed
             return AgentOutput(agent="one", success=True, data={}, reply="done")
 
         async def main() -> None:
             ctx = self.context(default_llm=member_llm("sandbox/hang"))
             await self.play(pipeline(step("one")), [player("one", leave)], ctx)
-            await until(LLMCall.objects.aexists)
 
         async def close() -> None:
             await sync_to_async(connections.close_all)()

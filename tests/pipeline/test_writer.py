@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import pytest
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import SimpleTestCase, TransactionTestCase
@@ -266,3 +267,36 @@ class PlaceTests(SimpleTestCase):
         asyncio.run(main())
 
         assert outcomes == ["cancelled"] * 2
+
+    def test_a_write_that_the_busy_thread_has_not_begun_when_the_loop_ends_is_done_once(self):
+        assert self._written_while_the_loop_ends(is_begun=False) == ["written"]
+
+    def test_a_write_that_the_thread_has_begun_when_the_loop_ends_is_waited_for(self):
+        assert self._written_while_the_loop_ends(is_begun=True) == ["written"]
+
+    def _written_while_the_loop_ends(self, *, is_begun: bool) -> list[str]:
+        gate, outcomes = Gate(), []
+
+        def write() -> str:
+            if is_begun:
+                gate()
+            return "written"
+
+        async def wait() -> None:
+            written = submit(write)
+            while not written.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([written])
+            outcomes.append(written.result())
+
+        async def main() -> list[asyncio.Task[None]]:
+            busy = [] if is_begun else [asyncio.create_task(sync_to_async(gate)())]
+            await asyncio.sleep(0)
+            busy.append(asyncio.create_task(wait()))
+            for _ in range(5):  # until the writer waits for the thread
+                await asyncio.sleep(0)
+            threading.Timer(0.1, gate.is_open.set).start()
+            return busy
+
+        asyncio.run(main())
+        return outcomes
