@@ -42,6 +42,7 @@ _ALNUM_BEFORE = re.compile(r"[A-Za-z0-9]*\Z")
 _WORDS_BEFORE = re.compile(r"(?:(?:[A-Z]?[a-z]{1,15}){1,3}|[A-Z]{1,15})[0-9]{0,2}")
 _CHANGES = re.compile(r"[a-z][A-Z0-9]|[0-9][A-Za-z]|[A-Z][0-9]")
 _IN_CAPITALS = re.compile(r"[A-Z0-9]{16}")
+_HEX = re.compile(r"[0-9A-Fa-f\-]*")
 _UNBROKEN = re.compile(r"[A-Za-z0-9]{24}")
 _PIECE = re.compile(r"(?=[A-Za-z_\-]{0,40}[0-9])[A-Za-z0-9_\-]{6,}")
 _GAP = re.compile(r"\s{1,80}")
@@ -303,6 +304,8 @@ def _fits(shape: KeyShape, start: str, rest: str, before: str) -> bool:
         return len(rest) >= shape.least and _has_a_mark(rest)
     if start == "sk-" and not before:
         return len(rest) >= 8 and _has_a_mark(rest)
+    if _HEX.fullmatch(start + rest[: shape.least]):
+        return False  # a UUID or a hash, in which the prefix occurs by chance
     is_drawn = _is_random(rest) or (shape.is_in_capitals and _IN_CAPITALS.match(rest) is not None)
     if len(rest) < shape.least or not is_drawn:
         return False

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from django.test import SimpleTestCase
 
 from agents.llm import secrets
+from agents.llm.key_shapes import SHAPES
 from agents.llm.router import PROVIDERS, provider_of_key
 from agents.llm.secrets import HIDDEN, holds_key, look_out_for, scrub, straightened
 from tests.leaks.ordinary_texts import encoded, hashes, sentences
@@ -157,6 +160,18 @@ class SparingTests(SimpleTestCase):
 
         assert len(set(texts)) > 11_000
         assert len(hidden) <= 1, hidden
+
+    def test_an_id_or_a_hash_in_which_a_prefix_occurs_by_chance_stays(self):
+        chance = random.Random(SEED)
+        prefixes = [shape.literal for shape in SHAPES if re.fullmatch("[0-9a-f]+", shape.literal)]
+        assert prefixes == ["acca"]
+        for _ in range(500):
+            for prefix in prefixes:
+                drawn = f"{chance.getrandbits(256):064x}"
+                place = chance.randrange(32 - len(prefix))
+                drawn = drawn[:place] + prefix + drawn[place + len(prefix) :]
+                for text in (drawn, drawn[:32], str(UUID(drawn[:32])), drawn[:40].upper()):
+                    assert scrub(f"/runs/{text}/") == f"/runs/{text}/"
 
     def test_no_text_takes_long(self):
         parts = [

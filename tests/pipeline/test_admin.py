@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from uuid import UUID, uuid4
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
@@ -101,6 +102,19 @@ class RunPageTests(TestCase):
 
         assert page["Content-Security-Policy"].startswith("default-src 'none'")
         assert "script-src" not in page["Content-Security-Policy"]
+
+    def test_the_page_opens_whatever_its_id_happens_to_look_like(self):
+        client = operator("ana", "view_pipelinerun")
+        for place in (0, 9, 14, 24):  # of four letters with which keys of AWS begin
+            digits = str(uuid4())
+            run = PipelineRun.objects.create(
+                pk=UUID(f"{digits[:place]}acca{digits[place + 4 :]}"),
+                pipeline="support",
+                source="shell",
+                started_at=timezone.now(),
+            )
+
+            assert client.get(page_of(run)).status_code == 200
 
     def test_without_permission_there_is_no_page_and_a_wrong_id_is_not_found(self):
         run = run_with_texts()
