@@ -1,15 +1,12 @@
 """The resolver: which override an agent has right now, and how current the answer is.
 
 `ModelConfigService` is the only reader of the overrides at run time. It answers from an immutable
-snapshot in memory, polls the cache's revision token at most every 50 ms, and queries the table if
-the token has changed or the snapshot is 60 s old. Polls and queries run in a thread with its own
-connection, so that a lock wait in the process's ORM thread cannot delay a look-up.
+snapshot in memory, which a thread of its own keeps current (`agents.resolving`). After `watch`, the
+thread looks for changes by itself, and look-ups wait for nothing: with PostgreSQL it is notified of
+a change; otherwise it looks every 50 ms, as long as somebody asks. Without `watch`, or after a
+pause, the first look-up waits for a look.
 
-If the token keeps changing, because other programs write to the cache, there are at most ten
-queries a second; a change after a quiet second is read at once.
-
-If neither cache nor database answers, the last snapshot stays in force and is marked stale. Falling
-back to "no overrides" would charge calls to another key.
+The thread has its own connection, so that a lock wait in the process's ORM thread cannot delay it.
 """
 
 from __future__ import annotations
@@ -22,42 +19,33 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import connections
 
-from agents import revision
-from agents.database_identity import read_identity
 from agents.llm.base import LLMProvider
 from agents.llm.keys import ApiKey, PlainKey
 from agents.llm.router import create_shared_provider
 from agents.models import OnFailure
-from agents.snapshot import (
-    Override,
-    Snapshot,
-    close_connection,
-    over_own_connection,
-    read_snapshot,
-    use_own_connection,
-)
+from agents.resolving.refresher import CachedSnapshot, OverridesUnknown, Pace, Refresher
+from agents.resolving.thread import LookThread, ThreadEnded
+from agents.snapshot import Override, close_connection, over_own_connection
+
+__all__ = ["Freshness", "ModelConfigService", "OverridesUnknown", "Resolution"]
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 0.05  # a change is in effect within 100 ms: one poll plus one query
-DATABASE_EVERY_S = 1.0  # minimum interval between queries without a cache or in an outage
 ANSWER_WITHIN_S = 3.0  # a connected database that is silent for longer counts as down
-CACHE_AGAIN_AFTER_S = 5.0  # each try to reach an unresponsive cache costs its socket timeout
-# Token bucket for queries after new tokens: a burst of two, then one every 125 ms. That is at most
-# ten a second, and delays a change in the middle of a storm by at most 125 ms.
-QUERIES_AT_ONCE = 2
-QUERY_INTERVAL_S = 0.125
-
-
-class OverridesUnknown(Exception):
-    """This process has never read the overrides, so it must not run a step; retry later."""
+WATCHED_FOR_S = 5.0  # after the last look-up; then the thread rests until somebody asks
+# What a watching thread may be late before look-ups wait for it; a busy machine delays threads.
+WATCHING = Pace(grace_s=1.0, refresh_at=0.95)
+SUBSCRIBED = Pace(look_every_s=1.0, grace_s=2.0, refresh_at=0.95)
+ON_DEMAND = Pace()
+REPLACED_AFTER_S = 5.0  # a thread whose look hangs
+MAX_HANGING = 2  # threads that are left behind at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +67,6 @@ class Resolution:
     was_removed_outside: bool = False  # the override was removed outside the admin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedSnapshot:
-    """The snapshot in this process's memory, with the time until which it needs no poll."""
-
-    snapshot: Snapshot
-    token: str | None  # None: read without the cache
-    queried_at: float  # monotonic
-    good_until: float  # monotonic
-    is_stale: bool = False
-
-
 class ModelConfigService:
     """Answers which override an agent has; safe to share between event loops and threads."""
 
@@ -107,14 +84,14 @@ class ModelConfigService:
         self._ttl_s = ttl_s
         self._clock = clock
         self._cached: CachedSnapshot | None = None
-        self._identity: str | None = None  # of the database; None: it was never reached
-        self._next_query_at = -math.inf  # state of the token bucket: the next evenly spaced query
-        self._cache_down_until: float | None = None
-        self._in_outage = False
+        self._asked_at = -math.inf
+        self._is_watching = False
+        self._pace = ON_DEMAND  # of the last look
+        self._alert: Callable[[str], None] = logger.error
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None  # created on first use: after a fork
-        self._pending: Future[CachedSnapshot] | None = None
-        self._look_started = 0.0
+        self._thread: LookThread | None = None  # created on first use: after a fork
+        self._hanging: list[LookThread] = []
+        self._refresher = Refresher(ttl_s=ttl_s, clock=clock)
         _services.add(self)
 
     def __repr__(self) -> str:
@@ -127,7 +104,8 @@ class ModelConfigService:
         Raises:
             OverridesUnknown: neither cache nor database has answered since the process started.
         """
-        return (await self._current()).snapshot.overrides.get(agent_name)
+        cached = self._usable() or await self._looked()
+        return cached.snapshot.overrides.get(agent_name)
 
     async def get_all(self) -> Mapping[str, Override]:
         """Return all overrides in force, by agent name.
@@ -135,7 +113,8 @@ class ModelConfigService:
         Raises:
             OverridesUnknown: see `get_override`.
         """
-        return (await self._current()).snapshot.overrides
+        cached = self._usable() or await self._looked()
+        return cached.snapshot.overrides
 
     async def get_provider_for_agent(self, agent_name: str) -> LLMProvider | None:
         """Return the override's provider on the shared key; None means: use the default.
@@ -151,7 +130,7 @@ class ModelConfigService:
         Raises:
             OverridesUnknown: see `get_override`.
         """
-        cached = await self._current()
+        cached = self._usable() or await self._looked()
         override = cached.snapshot.overrides.get(agent_name)
         return Resolution(
             override=override,
@@ -167,26 +146,37 @@ class ModelConfigService:
             OverridesUnknown: see `get_override`.
         """
         cached = self._cached
-        if cached is None or self._clock() >= cached.good_until:
-            look = self._refreshing()
+        while cached is None or self._clock() >= cached.good_until:
+            look, patience_s = self._ask()
             try:
-                cached = look.result(self._patience_s())
+                cached = look.result(patience_s)
+                break
             except TimeoutError as error:
-                cached = self._stale(error)
+                cached = self._outdated(error)
+            except ThreadEnded:
+                continue
         return self._freshness(cached)
+
+    def watch(self, alert: Callable[[str], None] = logger.error) -> None:
+        """Keep the snapshot current from now on, so that look-ups need not wait.
+
+        Args:
+            alert: Is told, from any thread, of a thread of the resolver that had to be replaced.
+        """
+        self._is_watching, self._alert = True, alert
+        self._ask()
 
     def close(self) -> None:
         """Stop the thread and close its connection; a later look-up starts new ones.
 
-        Waits at most 3 s for a refresh in progress, so that a hanging database does not delay the
+        Waits at most 3 s for a look in progress, so that a hanging database does not delay the
         shutdown.
         """
+        self._is_watching = False
         with self._lock:
-            executor, self._executor, self._pending = self._executor, None, None
-        if executor is not None:
-            closing = executor.submit(close_connection)
-            futures.wait([closing], timeout=ANSWER_WITHIN_S)
-            executor.shutdown(wait=closing.done(), cancel_futures=True)
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close(ANSWER_WITHIN_S)
 
     def _freshness(self, cached: CachedSnapshot) -> Freshness:
         return Freshness(
@@ -206,139 +196,112 @@ class ModelConfigService:
             ),
         )
 
-    async def _current(self) -> CachedSnapshot:
+    def _usable(self) -> CachedSnapshot | None:
+        """Return the snapshot, or None if a look must come first."""
+        self._asked_at = now = self._clock()
         cached = self._cached
-        if cached is not None and self._clock() < cached.good_until:
+        return cached if cached is not None and now < cached.good_until else None
+
+    async def _looked(self) -> CachedSnapshot:
+        while True:
+            asked, patience_s = self._ask()
+            try:
+                async with asyncio.timeout(patience_s):
+                    # shield: cancelling one caller must not cancel the look that others wait for.
+                    return await asyncio.shield(asyncio.wrap_future(asked))
+            except TimeoutError as error:
+                return self._outdated(error)
+            except ThreadEnded:
+                continue
+
+    def _outdated(self, error: TimeoutError) -> CachedSnapshot:
+        """Return what is known although a look takes too long."""
+        cached = self._cached
+        if cached is not None and self._clock() < cached.good_until:  # it has just ended
             return cached
-        look = asyncio.wrap_future(self._refreshing())
-        try:
-            async with asyncio.timeout(self._patience_s()):
-                # shield: cancelling one caller must not cancel the refresh that others wait for.
-                return await asyncio.shield(look)
-        except TimeoutError as error:
-            return self._stale(error)
+        return self._refresher.stale(cached, error)
 
-    def _refreshing(self) -> Future[CachedSnapshot]:
-        """Return the refresh in progress, or start one; concurrent callers share it."""
+    def _ask(self) -> tuple[Future[CachedSnapshot], float]:
+        """Return the look in progress or a new one, and how many seconds to wait for it."""
         with self._lock:
-            pending = self._pending
-            if pending is None or pending.done():
-                executor = self._executor or ThreadPoolExecutor(
-                    1, thread_name_prefix="overrides", initializer=use_own_connection
-                )
-                self._executor = executor
-                self._look_started = self._clock()
-                pending = self._pending = executor.submit(self._refresh)
-            return pending
+            self._replace_if_hanging()
+            asked = self._thread.ask() if self._thread is not None else None
+            if self._thread is None or asked is None:
+                has_died = self._thread is not None
+                self._thread = LookThread(self._look, self._pause_s, self._clock)
+                asked = self._thread.ask()
+                self._thread.start()
+                if has_died:
+                    self._alert("The thread that reads the overrides has ended; a new one reads.")
+            if asked is None:
+                raise AssertionError("a new thread takes a request")
+            return asked, max(0.0, ANSWER_WITHIN_S - self._thread.busy_for_s)
 
-    def _patience_s(self) -> float:
-        """Return the seconds that the refresh in progress may still take; 0 if it is overdue."""
-        return max(0.0, self._look_started + ANSWER_WITHIN_S - self._clock())
+    def _replace_if_hanging(self) -> None:
+        if self._thread is None or self._thread.busy_for_s < REPLACED_AFTER_S:
+            return
+        self._hanging = [thread for thread in self._hanging if thread.is_alive()]
+        if len(self._hanging) >= MAX_HANGING:
+            return
+        self._alert(
+            f"The overrides could not be read for {REPLACED_AFTER_S:.0f} s, because the database "
+            "or the cache doesn't answer. The last known overrides stay in force; trying again "
+            "over a new connection."
+        )
+        self._thread.leave()
+        self._hanging.append(self._thread)
+        self._thread = None
 
     # --- in the resolver's own thread -----------------------------------------------------------
 
-    def _refresh(self) -> CachedSnapshot:
-        try:
-            if self._identity is None:  # without it there is no cache key to poll
-                self._identity = over_own_connection(read_identity)
-        except DatabaseError as error:
-            close_connection()
-            return self._stale(error)
-        token = self._token(self._identity)
-        cached = self._cached
-        wait_s = 0.0 if cached is None else self._wait_s(cached, token)
-        if cached is None or wait_s <= 0:
-            self._cached = self._queried(token, self._identity)
-        else:
-            self._cached = replace(cached, good_until=self._good_until(cached.queried_at, wait_s))
-        return self._cached
-
-    def _wait_s(self, cached: CachedSnapshot, token: str | None) -> float:
-        """Return the seconds to use the cached snapshot before the next poll; 0 = query now."""
-        now = self._clock()
-        age_s = now - cached.queried_at
-        if cached.is_stale or age_s >= self._ttl_s:
-            return 0.0
-        if token is None:
-            return DATABASE_EVERY_S if age_s < DATABASE_EVERY_S else 0.0
-        if token == cached.token:
-            return POLL_INTERVAL_S
-        burst_s = (QUERIES_AT_ONCE - 1) * QUERY_INTERVAL_S
-        return min(POLL_INTERVAL_S, max(0.0, self._next_query_at - burst_s - now))
-
-    def _token(self, identity: str) -> str | None:
-        """Return the cache's token; None while the cache does not answer."""
-        if self._cache_down_until is not None and self._clock() < self._cache_down_until:
-            return None
-        try:
-            if self._cache_down_until is not None:
-                # Changes saved while the cache was down were not announced to other processes.
-                revision.announce_change(identity)
-            token = revision.current_token(identity)
-        except revision.CacheUnreachable as error:
-            if self._cache_down_until is None:
-                logger.warning(
-                    "overrides: the cache does not answer (%s), reading the database",
-                    error,
-                )
-            self._cache_down_until = self._clock() + CACHE_AGAIN_AFTER_S
-            return None
-        if self._cache_down_until is not None:
-            logger.info("overrides: the cache answers again")
-            self._cache_down_until = None
-        return token
-
-    def _queried(self, token: str | None, identity: str) -> CachedSnapshot:
-        # The clock is read before the query, so that the age is never understated.
-        queried_at = self._clock()
-        self._next_query_at = max(self._next_query_at, queried_at) + QUERY_INTERVAL_S
-        try:
-            snapshot, self._identity = over_own_connection(_snapshot_and_identity)
-        except DatabaseError as error:
-            close_connection()  # so that the next query reconnects
-            return self._stale(error)
-        if self._identity != identity:
-            token = ""  # the token is another database's: the next refresh reads again
-        if self._in_outage:
-            self._in_outage = False
-            logger.info("overrides: read again, %s", snapshot.version)
-        wait_s = POLL_INTERVAL_S if token is not None else DATABASE_EVERY_S
-        return CachedSnapshot(
-            snapshot=snapshot,
-            token=token,
-            queried_at=queried_at,
-            good_until=self._good_until(queried_at, wait_s),
-        )
-
-    def _stale(self, error: Exception) -> CachedSnapshot:
-        """Return the cached snapshot, marked stale; safe to call from any thread."""
+    def _look(self, thread: LookThread) -> CachedSnapshot:
+        before, subscription = self._cached, thread.subscription
+        self._pace = self._pace_now(thread)
+        was_announced = subscription.take_news()
+        if was_announced:
+            self._refresher.announce()
+        found = self._refresher.look(before, self._pace)
+        is_new = before is not None and found.snapshot.version != before.snapshot.version
+        if is_new and not was_announced and self._pace is SUBSCRIBED:
+            subscription.receive()
+            if not subscription.has_news:
+                subscription.has_missed()
         with self._lock:
-            is_news, self._in_outage = not self._in_outage, True
-        if is_news:
-            logger.error(
-                "overrides: cannot be read (%s), keeping what is known", type(error).__name__
-            )
-        if self._cached is None:
-            raise OverridesUnknown(
-                "the overrides could not be read since this process started: is the database up?"
-            ) from error
-        return replace(self._cached, is_stale=True, good_until=self._clock() + DATABASE_EVERY_S)
+            is_current = thread is self._thread  # not if it hung, and another one looks now
+            if is_current:
+                self._cached = found
+        if is_current:
+            self._refresher.note_answer(found)
+        return found
 
-    def _good_until(self, queried_at: float, wait_s: float) -> float:
-        return min(self._clock() + wait_s, queried_at + self._ttl_s)
+    def _pace_now(self, thread: LookThread) -> Pace:
+        if not self._is_watching:
+            return ON_DEMAND
+        if connections["default"].vendor == "postgresql":
+            try:
+                over_own_connection(thread.subscription.renew)
+            except DatabaseError:
+                close_connection()  # the look finds out as well, and says so
+        if thread.subscription.is_live:
+            return SUBSCRIBED
+        is_asked = self._clock() - self._asked_at < WATCHED_FOR_S
+        return WATCHING if is_asked else ON_DEMAND
+
+    def _pause_s(self, thread: LookThread) -> float | None:
+        """Return the seconds until the thread's next look; None if it rests until it is asked."""
+        if self._pace is ON_DEMAND or self._cached is None:
+            return None
+        return max(0.0, self._cached.look_at - self._clock())
 
     # --- fork -----------------------------------------------------------------------------------
 
     def _start_afresh(self) -> None:
         """Discard the thread, which after a fork exists in the parent process only."""
         self._lock = threading.Lock()  # the inherited lock may be held
-        self._executor = None
-        self._pending = None
-
-
-def _snapshot_and_identity() -> tuple[Snapshot, str]:
-    # Always both: restoring a dump changes the identity while the connection stays open.
-    return read_snapshot(), read_identity()
+        self._thread, self._hanging = None, []
+        if self._cached is not None:
+            self._cached = replace(self._cached, good_until=-math.inf)  # no thread looks
+        self._refresher = Refresher(ttl_s=self._ttl_s, clock=self._clock)
 
 
 _services: weakref.WeakSet[ModelConfigService] = weakref.WeakSet()

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -31,11 +32,24 @@ FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 class ProcessReport:
-    """Reports the overrides' version that this process uses, until it is closed."""
+    """Reports the overrides' version that this process uses, until it is closed.
 
-    def __init__(self, service: ModelConfigService, role: str) -> None:
+    Args:
+        service: The process's resolver.
+        role: What the process does, such as "bot"; for the pages.
+        on_stale: Called in the report's thread after it has reported that this process can no
+            longer read the overrides. It may use the database.
+    """
+
+    def __init__(
+        self,
+        service: ModelConfigService,
+        role: str,
+        on_stale: Callable[[], None] = lambda: None,
+    ) -> None:
         self._service = service
         self._role = role
+        self._on_stale = on_stale
         self._id = uuid.uuid4()
         self._version = ""
         self._version_at: datetime | None = None  # of the last change seen; None = none since start
@@ -53,7 +67,7 @@ class ProcessReport:
 
     def _run(self) -> None:
         use_own_connection()
-        reported, unseen_s = "", SEEN_EVERY_S
+        reported, was_stale, unseen_s = "", False, SEEN_EVERY_S
         while not self._closing.is_set():
             try:
                 freshness = self._service.freshness()
@@ -61,6 +75,9 @@ class ProcessReport:
                 if state != reported or unseen_s >= SEEN_EVERY_S:
                     self._write(freshness)
                     reported, unseen_s = state, 0.0
+                    if freshness.is_stale and not was_stale:
+                        self._on_stale()
+                    was_stale = freshness.is_stale
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
                 logger.debug("the process report could not be written", exc_info=True)

@@ -120,6 +120,21 @@ def _never(right: Any) -> Any:
     return property(lambda self: False)
 
 
+def _whatever_its_age(right: Any) -> Any:
+    return lambda self: self._cached
+
+
+def _is_good_for_ever(right: Any) -> Any:
+    def wrong(*arguments: Any) -> Any:
+        return replace(right(*arguments), good_until=float("inf"))
+
+    return wrong
+
+
+def _rests(right: Any) -> Any:
+    return lambda *_: None
+
+
 def _free(right: Any) -> Any:
     def wrong(error: Exception, key: str) -> Any:
         failure = right(error, key)
@@ -139,6 +154,7 @@ def _sent_anew(right: Any) -> Any:
 
 _TRANSACTIONS = ("tests/agents/test_transactions.py",)
 _ISOLATION = ("tests/pipeline/test_isolation.py",)
+_RESOLVER = ("tests/agents/test_resolver.py",)
 _SUPERSEDED = ("tests/pipeline/test_superseded.py",)
 FAULTS: Mapping[str, Fault] = {
     "run-lease-is-not-checked": Fault(
@@ -171,6 +187,17 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "agent-gets-another-ones-override": Fault(
         "agents.model_config.ModelConfigService.resolve", _the_first_override, _ISOLATION
+    ),
+    "override-is-used-whatever-its-age": Fault(
+        "agents.model_config.ModelConfigService._usable", _whatever_its_age, _RESOLVER
+    ),
+    "override-stays-good-without-a-look": Fault(
+        "agents.resolving.refresher.Refresher._timed", _is_good_for_ever, _RESOLVER
+    ),
+    "watch-looks-only-when-asked": Fault(
+        "agents.model_config.ModelConfigService._pause_s",
+        _rests,
+        ("tests/agents/test_watching.py",),
     ),
     "learner-learns-twice": Fault(
         "pipeline.journal.hooks.learner_of", _twice, ("tests/pipeline/test_runner.py",)

@@ -8,6 +8,7 @@ text, so they are kept when members and texts are deleted.
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 
 from agents.llm.base import Payer
 
@@ -83,11 +84,18 @@ class PeriodicJob(models.Model):
     due_at = models.DateTimeField()
     last_result = models.JSONField(default=dict, db_column="found")
 
+    ALERTS = "concerns"  # the job that sends alerts
+
     class Meta:
         db_table = "pipeline_chore"
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def alert_soon(cls) -> None:
+        """Make the job that sends alerts due now, because there is a new one."""
+        cls.objects.filter(name=cls.ALERTS).update(due_at=timezone.now())
 
 
 class AlertNotification(models.Model):

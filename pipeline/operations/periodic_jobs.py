@@ -151,7 +151,7 @@ JOBS = (
     JobSpec(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
-    JobSpec("concerns", timedelta(seconds=30), _send_alerts),
+    JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
 )
 

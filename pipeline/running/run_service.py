@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
@@ -21,7 +22,7 @@ from pipeline.journal import records, resumption, traces
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.fencing import RunLease, TaskLease
 from pipeline.journal.reports import KeptRun, RunReport
-from pipeline.models import Member, StepRun
+from pipeline.models import Member, PeriodicJob, StepRun
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source
 from pipeline.people import limits
@@ -48,7 +49,8 @@ class RunService:
         add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
         self.model_config = service_from_settings()
-        self._report = ProcessReport(self.model_config, role)
+        self._report = ProcessReport(self.model_config, role, on_stale=PeriodicJob.alert_soon)
+        self._alert = alert
         self._registry = default_registry()
         self._runner = PipelineRunner(
             self._registry,
@@ -59,7 +61,13 @@ class RunService:
         )
 
     def start(self) -> None:
-        """Start to report which version of the overrides this process uses; `close` ends it."""
+        """Start to watch the overrides and to report their version; `close` ends both.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        loop = asyncio.get_running_loop()
+        self.model_config.watch(lambda text: _alert_from_thread(loop, self._alert, text))
         self._report.start()
 
     async def __aenter__(self) -> RunService:
@@ -202,6 +210,13 @@ class RunService:
         ):
             with attempt:
                 await self.model_config.get_all()
+
+
+def _alert_from_thread(
+    loop: asyncio.AbstractEventLoop, alert: records.NotifyOperators, text: str
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(alert, text)
 
 
 async def _cancelled(lease: RunLease) -> None:

@@ -30,6 +30,8 @@ def say(who: str, service: ModelConfigService) -> None:
 
 def main() -> None:
     service = ModelConfigService(canaries.SHARED_KEY)
+    if "--watching" in sys.argv:
+        service.watch()
     say("before", service)
     choose_model("extraction", "z-ai/glm-4.6")
     django.db.connection.close()  # this thread's; the resolver's stays open over the fork

@@ -52,6 +52,7 @@ def main() -> None:
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     service = ModelConfigService(canaries.SHARED_KEY, ttl_s=float(sys.argv[1]))
+    service.watch()
     asyncio.run(report_changes(service, is_over))
     service.close()
 

@@ -145,10 +145,16 @@ class LifeTest(ResolverTestCase):
 
 class ForkTest(ResolverTestCase):
     def test_parent_and_child_both_go_on_after_a_fork(self):
+        self._fork()
+
+    def test_so_do_those_that_watch(self):
+        self._fork("--watching")
+
+    def _fork(self, *options: str) -> None:
         choose_model("extraction", MINI)
 
         script = subprocess.run(
-            [sys.executable, "-m", "tests.agents.forking"],
+            [sys.executable, "-m", "tests.agents.forking", *options],
             env=environment(),
             cwd=ROOT,
             capture_output=True,

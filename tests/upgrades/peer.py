@@ -53,6 +53,8 @@ def main() -> None:
 
     threading.Thread(target=obey, daemon=True).start()
     service = ModelConfigService(canaries.SHARED_KEY, ttl_s=TTL_S)
+    if hasattr(service, "watch"):
+        service.watch()
     asyncio.run(watch(service, is_over))
     service.close()
 

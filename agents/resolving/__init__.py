@@ -1,0 +1,1 @@
+"""How the resolver learns of changes: its thread, its looks, its subscription."""
