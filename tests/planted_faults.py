@@ -169,7 +169,7 @@ FAULTS: Mapping[str, Fault] = {
         ("tests/pipeline/queue/test_task_store.py",),
     ),
     "change-is-announced-before-the-commit": Fault(
-        "agents.models.transaction", _at_once, _TRANSACTIONS
+        "agents.models.overrides.transaction", _at_once, _TRANSACTIONS
     ),
     "change-is-not-announced": Fault(
         "agents.revision.announce_change", _does_nothing, _TRANSACTIONS

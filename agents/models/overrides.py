@@ -1,17 +1,15 @@
-"""Models of the overrides, the processes that use them, the catalog, and served names.
+"""The overrides with their repository and change counter, and the processes that use them.
 
 There is one override for each agent and one change counter for all of them. The repository is
 `AgentModelConfig.objects`. At run time only the resolver (`agents.model_config`) reads overrides;
-all other code asks the resolver. Only `agents.catalog` writes the catalog.
+all other code asks the resolver.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
@@ -20,38 +18,7 @@ from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from agents import revision
-from agents.llm.secrets import scrub
-
-# OpenRouter's ids: author/slug, an alias marked by "~", and a variant such as ":free".
-_LISTED_ID = r"~?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[a-z0-9-]+)?"
-MODEL_ID_SHAPE = rf"^{_LISTED_ID}\Z"
-_PRESET = r"@preset/[A-Za-z0-9._-]+"  # named settings at OpenRouter, alone or after a model's id
-_ASKED_FOR = re.compile(rf"{_LISTED_ID}({_PRESET})?|{_PRESET}")
-MAX_ID_CHARS = 200
-
-
-def validate_model_id(value: str) -> None:
-    """Refuse a model id that the shared key's server cannot know.
-
-    OpenRouter's ids have a fixed format. The ids of other servers have no common format: examples
-    are llama3.2:1b, hf.co/author/model-GGUF:Q4_K_M, @cf/author/model or a file path.
-
-    Raises:
-        ValidationError: the id is invalid, or looks like an API key.
-    """
-    if settings.SHARED_SERVER == "openrouter":
-        if not _ASKED_FOR.fullmatch(value):
-            raise ValidationError(
-                "Enter an OpenRouter model ID, author/model or author/model:variant,"
-                " for example anthropic/claude-sonnet-4.5."
-            )
-    elif not value.isprintable() or value != value.strip() or len(value) > MAX_ID_CHARS:
-        raise ValidationError(
-            "Enter the model's name as the server knows it, for example llama3.2:1b:"
-            f" at most {MAX_ID_CHARS} characters on one line."
-        )
-    if scrub(value) != value:
-        raise ValidationError("This looks like an API key. Enter a model's name here.")
+from agents.models.model_ids import validate_model_id
 
 
 class OnFailure(models.TextChoices):
@@ -285,100 +252,3 @@ class ResolverProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.pid}@{self.host}"
-
-
-class CatalogModel(models.Model):
-    """A model as last described by OpenRouter's list; rows of delisted models are kept.
-
-    Prices are dollars per token, None if the list does not name them.
-    """
-
-    model_id = models.CharField("model", max_length=200, primary_key=True)
-    name = models.CharField(max_length=200)
-    canonical_slug = models.CharField(max_length=200, blank=True, db_index=True)
-    alias_target = models.CharField(max_length=200, blank=True)
-    context_tokens = models.PositiveIntegerField(null=True)
-    max_completion_tokens = models.PositiveIntegerField(null=True)
-    # Prices are below $1; SQLite holds 15 digits exactly.
-    prompt_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
-    completion_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
-    # Dollars for each request, in addition to its tokens.
-    request_usd = models.DecimalField(max_digits=15, decimal_places=15, null=True)
-    price_overrides = models.JSONField(default=list)
-    input_modalities = models.JSONField(default=list)
-    output_modalities = models.JSONField(default=list)
-    supported_parameters = models.JSONField(default=list)
-    expires_on = models.DateField(null=True)
-    created = models.DateTimeField(null=True)
-    # A router forwards requests to a model of its choice, so any model may answer.
-    is_router = models.BooleanField(default=False, db_default=False)
-    first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
-    vanished_at = models.DateTimeField("no longer listed since", null=True)
-    # Only for models in use: facts from the endpoints that serve them.
-    endpoints_seen_at = models.DateTimeField(null=True)
-    endpoints = models.PositiveIntegerField(null=True)
-    endpoints_with_schema = models.PositiveIntegerField(null=True)
-    uptime_percent = models.FloatField("uptime of the best endpoint", null=True)
-
-    class Meta:
-        verbose_name = "model of the catalogue"
-        verbose_name_plural = "models of the catalogue"
-        ordering = ["model_id"]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(prompt_usd__gte=0) | Q(prompt_usd=None), name="catalog_prompt_price"
-            ),
-            models.CheckConstraint(
-                condition=Q(completion_usd__gte=0) | Q(completion_usd=None),
-                name="catalog_completion_price",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.model_id
-
-    @property
-    def author(self) -> str:
-        return self.model_id.removeprefix("~").partition("/")[0]
-
-    @property
-    def has_structured_outputs(self) -> bool:
-        """Whether at least one endpoint of the model can enforce a JSON schema."""
-        if "structured_outputs" not in self.supported_parameters:
-            return False
-        return self.endpoints_with_schema is None or self.endpoints_with_schema > 0
-
-
-class ServedName(models.Model):
-    """A model name in a server's answer that differs from the requested one.
-
-    Servers such as llama.cpp answer with a file path. Only an operator knows whether that is the
-    same model. OpenRouter's names are compared by the catalog and have no rows here.
-    """
-
-    provider = models.CharField(max_length=30)
-    requested_model = models.CharField("requested", max_length=200)
-    served_model = models.CharField("served", max_length=200)
-    is_same = models.BooleanField(
-        "is the same model",
-        default=False,
-        db_default=False,
-        help_text=(
-            "From the next call on, this name is no mismatch. Calls on record stay as they are."
-        ),
-    )
-    set_by = models.CharField(max_length=150, default="", db_default="", blank=True, editable=False)
-    first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        verbose_name = "served name"
-        ordering = ["is_same", "-first_seen_at"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["provider", "requested_model", "served_model"], name="served_name_once"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.requested_model} → {self.served_model}"
