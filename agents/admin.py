@@ -10,21 +10,20 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.db.models import Model, QuerySet
+from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
-from agents import revision
 from agents.forms import ON_FAILURE_LABELS, OverrideForm
-from agents.guarded_admin import Acted, Change, GuardedModelAdmin, Question, titled
-from agents.models import AgentModelConfig, OnFailure, OverrideVersion
+from agents.guarded_admin import Acted, Change, Question, titled
+from agents.models import AgentModelConfig, Check, OnFailure, OverrideVersion, Suitability
+from agents.override_history import OverrideHistoryAdmin, reason_of
 from agents.process_report import effect
 from agents.registry import default_registry
 from agents.served_names_admin import ServedNameAdmin
@@ -32,7 +31,8 @@ from agents.served_names_admin import ServedNameAdmin
 __all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
 LIVE, OFF, INACTIVE = "Live", "Off", "Inactive: no team key"
-HISTORY_SHOWN = 200  # entries; an override changes a few times a week
+UNCHECKED, ACCEPTED = "Live, not checked", "Live, unfit"
+_LIVE_AS = {Check.UNCHECKED.value: UNCHECKED, Check.ACCEPTED.value: ACCEPTED}
 
 
 class OnFailureFilter(admin.ChoicesFieldListFilter):
@@ -45,7 +45,7 @@ class OnFailureFilter(admin.ChoicesFieldListFilter):
 
 
 @admin.register(AgentModelConfig)
-class AgentModelConfigAdmin(GuardedModelAdmin):
+class AgentModelConfigAdmin(OverrideHistoryAdmin):
     """Admin of overrides. Changes apply from the next step on, in every process."""
 
     form = OverrideForm
@@ -77,12 +77,18 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     @display(
         description="status",
         ordering="is_active",
-        label={LIVE: "success", OFF: "warning", INACTIVE: "danger"},
+        label={
+            LIVE: "success",
+            UNCHECKED: "warning",
+            ACCEPTED: "warning",
+            OFF: "warning",
+            INACTIVE: "danger",
+        },
     )
     def state(self, row: AgentModelConfig) -> str:
         if not row.is_active:
             return OFF
-        return LIVE if settings.OPENROUTER_API_KEY else INACTIVE
+        return _LIVE_AS.get(row.check_result, LIVE) if settings.OPENROUTER_API_KEY else INACTIVE
 
     @display(description="if the model fails", ordering="on_failure")
     def if_it_fails(self, row: AgentModelConfig) -> str:
@@ -91,12 +97,23 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
     @admin.action(description="Turn on selected overrides", permissions=["change"])
     def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
         activated = []
+        checked: dict[int, tuple[str, Suitability]] = getattr(request, "suited", {})
         for row in rows.filter(is_active=False):
+            model_id, suited = checked.get(row.pk, ("", Suitability()))
             try:
-                changed = AgentModelConfig.objects.upsert(
-                    row.agent_name, row.model_id, request.user.get_username(), row.on_failure
+                if model_id != row.model_id:
+                    raise ValidationError("It has changed meanwhile. Try again.")
+                if suited.problems or settings.REQUIRE_REASON:
+                    why = "; ".join(suited.problems) or "a reason is required"
+                    raise ValidationError(f"{row.model_id}: {why}. Open it to turn it on.")
+                changed = AgentModelConfig.objects.set_checked(
+                    row.agent_name,
+                    is_active=True,
+                    set_by=request.user.get_username(),
+                    reason="",
+                    check_result=suited.check,
                 )
-            except ValidationError as error:  # the agent is gone, or SQL set an invalid row
+            except ValidationError as error:  # also if the agent is gone, or SQL set an invalid row
                 said = f"Not turned on: {row.agent_name}. {' '.join(error.messages)}"
                 self.message_user(request, said, messages.ERROR)
             else:
@@ -108,7 +125,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             )
         done = f"Turned on: {_names(activated)}."
         return Acted(
-            rows=activated, log="Turned on.", then=partial(self._tell_effect, request, done)
+            rows=activated, log="Turned on.", then=partial(self.tell_effect, request, done)
         )
 
     @admin.action(description="Turn off selected overrides", permissions=["change"])
@@ -124,7 +141,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             )
         done = f"Turned off: {_names(deactivated)}. These agents use their default model."
         return Acted(
-            rows=deactivated, log="Turned off.", then=partial(self._tell_effect, request, done)
+            rows=deactivated, log="Turned off.", then=partial(self.tell_effect, request, done)
         )
 
     def lock(self, rows: QuerySet[AgentModelConfig]) -> list[AgentModelConfig]:
@@ -152,7 +169,7 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         return ["agent_name", *self.readonly_fields] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: AgentModelConfig | None = None) -> Any:
-        fields = ["agent_name", "model_id", "on_failure", "is_active"]
+        fields = ["agent_name", "model_id", "accept_unfit", "on_failure", "is_active", "reason"]
         return [*fields, *self.readonly_fields] if obj else fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -162,7 +179,32 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         self, request: HttpRequest, obj: AgentModelConfig, form: Any, change: bool
     ) -> None:
         obj.set_by = request.user.get_username()
+        suited: Suitability | None = form.suited
+        if suited is not None:
+            obj.check_result = suited.check
         super().save_model(request, obj, form, change)
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: AgentModelConfig | None = None,
+        change: bool = False,
+        **kwargs: Any,
+    ) -> type[ModelForm[Any]]:
+        form_class: Any = super().get_form(request, obj, change=change, **kwargs)
+        form_class.suited = getattr(request, "suited", None)
+        return form_class
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        if request.POST.get("action") == "activate":
+            # Before the transaction of the action, because it may wait for OpenRouter.
+            chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+            rows = queryset.filter(is_active=False, pk__in=[pk for pk in chosen if pk.isdecimal()])
+            request.suited = {  # type: ignore[attr-defined]
+                row.pk: (row.model_id, self.suitability(row.agent_name, row.model_id))
+                for row in rows
+            }
+        return super().response_action(request, queryset)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -176,12 +218,34 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        suited = self._suitability_of(request, object_id) if request.method == "POST" else None
+        request.suited = suited  # type: ignore[attr-defined] # for the form
         response = super().changeform_view(
             request, object_id, form_url, {**(extra_context or {}), **_state()}
         )
         if request.method == "POST" and response.status_code == 302:
-            self._tell_effect(request)  # here, after the change has been committed and announced
+            self.tell_effect(request)  # here, after the change has been committed and announced
+            if suited is not None and suited.unchecked and not suited.problems:
+                self.message_user(request, f"Not checked: {suited.unchecked}", messages.WARNING)
         return response
+
+    def _suitability_of(self, request: HttpRequest, object_id: str | None) -> Suitability | None:
+        """Check the model of a posted form; None if there is nothing to check.
+
+        This happens before the form's transaction, because it may wait for OpenRouter.
+        """
+        known = object_id and object_id.isdecimal()
+        row = AgentModelConfig.objects.filter(pk=object_id).first() if known else None
+        may = (
+            self.has_add_permission(request) if row is None else self.has_change_permission(request)
+        )
+        model_id = request.POST.get("model_id", "").strip()
+        is_as_before = row is not None and row.is_active and row.model_id == model_id
+        if not may or is_as_before or "is_active" not in request.POST:
+            return None
+        return self.suitability(
+            row.agent_name if row else request.POST.get("agent_name", ""), model_id
+        )
 
     # --- history and undo -----------------------------------------------------------------------
 
@@ -235,15 +299,19 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                 " history.",
                 button="Back to default",
                 back=reverse("admin:index"),
+                asks_reason=True,
+                needs_reason=settings.REQUIRE_REASON,
             )
 
         def remove() -> Acted:
-            AgentModelConfig.objects.deactivate(agent_name, request.user.get_username())
+            AgentModelConfig.objects.deactivate(
+                agent_name, request.user.get_username(), reason=reason_of(request)
+            )
             done = f"{agent_name} is back to its default model."
             return Acted(
                 rows=list(rows),
                 log="Back to default.",
-                then=partial(self._tell_effect, request, done),
+                then=partial(self.tell_effect, request, done),
             )
 
         return self.asked_first(request, rows, ask, remove)
@@ -263,12 +331,15 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
                 "overrides”.",
                 button="Turn off all",
                 back=reverse("admin:index"),
+                asks_reason=True,  # never required: this button is for emergencies
             )
 
         def stop_all() -> Acted:
-            names = AgentModelConfig.objects.deactivate_all(request.user.get_username())
+            names = AgentModelConfig.objects.deactivate_all(
+                request.user.get_username(), reason=reason_of(request)
+            )
             if names:
-                then = partial(self._tell_effect, request, f"Turned off: {', '.join(names)}.")
+                then = partial(self.tell_effect, request, f"Turned off: {', '.join(names)}.")
             else:
                 nothing = "Nothing changed: no override was on."
                 then = partial(self.message_user, request, nothing)
@@ -279,81 +350,6 @@ class AgentModelConfigAdmin(GuardedModelAdmin):
             )
 
         return self.asked_first(request, rows, ask, stop_all)
-
-    def history_of_view(self, request: HttpRequest) -> HttpResponse:
-        """Redirect to the history of an agent's override; runs know only the agent's name."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        agent_name = request.GET.get("agent_name", "")
-        row = get_object_or_404(AgentModelConfig, agent_name=agent_name)
-        return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the override's latest states, each with a button to restore it."""
-        row = self._row(request, object_id)
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"History of {row.agent_name}",
-            "opts": self.model._meta,
-            "original": row,
-            "object": row,
-            "may_change": self.has_change_permission(request, row),
-            "entries": row.history.order_by("-version", "-history_id")[:HISTORY_SHOWN],
-            **(extra_context or {}),
-        }
-        return TemplateResponse(request, "agents/override_history.html", context)
-
-    def restore_view(self, request: HttpRequest, object_id: str, history_id: int) -> HttpResponse:
-        """Restore a former state of an override, as a new change."""
-        row = self._row(request, object_id)
-        if request.method != "POST" or not self.has_change_permission(request, row):
-            raise PermissionDenied
-        former = get_object_or_404(row.history.all(), history_id=history_id)
-        history = reverse("admin:agents_agentmodelconfig_history", args=[row.pk])
-        try:
-            with transaction.atomic():
-                [row] = self.lock(self.get_queryset(request).filter(pk=row.pk))
-                if request.GET.get("seen") != str(row.version):
-                    said = f"Not restored: {row.agent_name} has changed. Check the history again."
-                    self.message_user(request, said, messages.ERROR)
-                    return redirect(history)
-                AgentModelConfig.objects.upsert(
-                    row.agent_name,
-                    former.model_id,
-                    request.user.get_username(),
-                    former.on_failure,
-                    is_active=former.is_active,
-                )
-                self.log_rows(request, [row], f"Restored v{former.version}.")
-        except ValidationError as error:  # an invalid state, set by SQL without validation
-            self.message_user(request, " ".join(error.messages), messages.ERROR)
-        else:
-            self._tell_effect(request, f"Restored v{former.version}.")
-        return redirect(history)
-
-    def _row(self, request: HttpRequest, object_id: str) -> AgentModelConfig:
-        row = self.get_object(request, unquote(object_id))
-        if row is None:  # also if the id is not a number
-            raise Http404
-        return row
-
-    def _tell_effect(self, request: HttpRequest, done: str = "") -> None:
-        if not settings.OPENROUTER_API_KEY:
-            when = "Inactive: no team key."
-            level = messages.WARNING
-        elif revision.is_reachable():
-            when, level = "Applies from the next step.", messages.SUCCESS
-        else:
-            when = (
-                "The cache isn't responding, so this applies within "
-                f"{settings.OVERRIDE_TTL_SECONDS} s instead of right away."
-            )
-            level = messages.WARNING
-        self.message_user(request, f"{done} {when}".strip(), level)
 
 
 def _state() -> dict[str, Any]:

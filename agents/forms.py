@@ -6,9 +6,13 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
-from agents.models import AgentModelConfig, OnFailure
+from agents.models import AgentModelConfig, OnFailure, Suitability
 from agents.registry import default_registry
 
 # The labels that operators see. The model's own labels are part of its migrations.
@@ -19,12 +23,26 @@ ON_FAILURE_LABELS = {
 
 
 class OverrideForm(forms.ModelForm):
-    """Form of an override. Offers the agents without an override, and validates the model id."""
+    """Form of an override. Offers the agents without an override, and validates the model id.
+
+    A model that is unfit or unknown is saved only if the operator accepts that, and says why.
+    """
+
+    # What speaks against the model, found before the transaction in which the form is validated;
+    # None if nothing was to be checked.
+    suited: Suitability | None = None
+
+    accept_unfit = forms.BooleanField(
+        label="Use this model anyway",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="The team key pays for its calls, and steps may fail.",
+    )
 
     class Meta:
         model = AgentModelConfig
-        fields = ["agent_name", "model_id", "on_failure", "is_active"]
-        labels = {"on_failure": "If the model fails", "is_active": "On"}
+        fields = ["agent_name", "model_id", "on_failure", "is_active", "reason"]
+        labels = {"on_failure": "If the model fails", "is_active": "On", "reason": "Why"}
         help_texts = {"on_failure": "The team key pays either way."}
         widgets = {
             "model_id": UnfoldAdminTextInputWidget(
@@ -44,6 +62,11 @@ class OverrideForm(forms.ModelForm):
             self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
                 self.fields["is_active"].help_text = "Off now. Saving turns it on."
+        if self.suited is None or not self.suited.problems:
+            self.fields["accept_unfit"].widget = forms.HiddenInput()
+        if "reason" in self.fields:
+            self.initial["reason"] = ""  # each change has its own
+            self.fields["reason"].required = settings.REQUIRE_REASON
         if "on_failure" in self.fields:
             field: Any = self.fields["on_failure"]
             field.choices = list(ON_FAILURE_LABELS.items())
@@ -60,6 +83,21 @@ class OverrideForm(forms.ModelForm):
 
     def clean_model_id(self) -> str:
         return str(self.cleaned_data["model_id"]).strip()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.suited is None or not self.suited.problems or "model_id" not in cleaned:
+            return cleaned
+        problems = "; ".join(self.suited.problems)
+        if not cleaned.get("accept_unfit"):
+            self.add_error(
+                "model_id",
+                f"Not saved: {problems}. Choose another model, or turn on “Use this model anyway” "
+                "and say why.",
+            )
+        elif not cleaned.get("reason", "").strip():
+            self.add_error("reason", f"Say why you use it all the same ({problems}).")
+        return cleaned
 
     @staticmethod
     def _agents_without_override() -> list[tuple[str, str]]:

@@ -61,6 +61,8 @@ class Question:
     what: str
     button: str
     back: str  # the URL to return to
+    asks_reason: bool = False  # the answer has a field "reason"
+    needs_reason: bool = False  # which must not be empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,20 +323,23 @@ class GuardedAdmin(admin.ModelAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._question(request, ask())
+            return self.question(request, ask())
         with transaction.atomic(using=router.db_for_write(self.model)):
             self.lock(rows)
             question = ask()
             if request.POST.get("asked") != question.what:
-                return self._question(request, question, is_stale=True)
+                return self.question(request, question, is_stale=True)
+            if question.needs_reason and not request.POST.get("reason", "").strip():
+                return self.question(request, question)
             acted = do()
             self.log_rows(request, acted.rows, acted.log)
         acted.then()
         return redirect(question.back)
 
-    def _question(
+    def question(
         self, request: HttpRequest, question: Question, *, is_stale: bool = False
     ) -> HttpResponse:
+        """Return the page that asks for confirmation; the answer is posted to the same URL."""
         context = {
             **self.admin_site.each_context(request),
             "title": question.title,

@@ -88,6 +88,7 @@ class ModelConfigService:
         self._is_watching = False
         self._pace = ON_DEMAND  # of the last look
         self._alert: Callable[[str], None] = logger.error
+        self._on_new: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._thread: LookThread | None = None  # created on first use: after a fork
         self._hanging: list[LookThread] = []
@@ -165,6 +166,10 @@ class ModelConfigService:
         """
         self._is_watching, self._alert = True, alert
         self._ask()
+
+    def when_new(self, call: Callable[[], object]) -> None:
+        """Have `call` called, in the resolver's thread, when the overrides turn out changed."""
+        self._on_new = call
 
     def close(self) -> None:
         """Stop the thread and close its connection; a later look-up starts new ones.
@@ -272,6 +277,8 @@ class ModelConfigService:
                 self._cached = found
         if is_current:
             self._refresher.note_answer(found)
+            if is_new:
+                self._on_new()
         return found
 
     def _pace_now(self, thread: LookThread) -> Pace:

@@ -1,8 +1,8 @@
 """Each process reports its overrides' version, so that the admin can show a change's rollout.
 
-A thread with its own connection writes the process's `ResolverProcess` row, at once if the version
-has changed and otherwise every five seconds. A report that cannot be written is dropped, because
-reporting must never delay a look-up.
+A thread with its own connection writes the process's `ResolverProcess` row, at once when the
+resolver finds a change and otherwise every five seconds. A report that cannot be written is
+dropped, because reporting must never delay a look-up.
 """
 
 from __future__ import annotations
@@ -53,22 +53,25 @@ class ProcessReport:
         self._id = uuid.uuid4()
         self._version = ""
         self._version_at: datetime | None = None  # of the last change seen; None = none since start
-        self._closing = threading.Event()
+        self._is_closing = False
+        self._wake = threading.Event()  # set at a change and at the end
         self._thread = threading.Thread(target=self._run, name="override-report", daemon=True)
 
     def start(self) -> None:
         """Start the reporting thread."""
+        self._service.when_new(self._wake.set)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the thread and delete this process's row."""
-        self._closing.set()
+        self._is_closing = True
+        self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
         use_own_connection()
         reported, was_stale, unseen_s = "", False, SEEN_EVERY_S
-        while not self._closing.is_set():
+        while not self._is_closing:
             try:
                 freshness = self._service.freshness()
                 state = f"{freshness.version} {freshness.is_stale}"
@@ -81,7 +84,8 @@ class ProcessReport:
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
                 logger.debug("the process report could not be written", exc_info=True)
-            self._closing.wait(POLL_INTERVAL_S)
+            if self._wake.wait(POLL_INTERVAL_S):
+                self._wake.clear()
             unseen_s += POLL_INTERVAL_S
         self._leave()
 
@@ -148,8 +152,9 @@ class Effect:
 def effect() -> Effect:
     """Return the rollout of the current overrides to the running processes.
 
-    Processes look for changes twice a second, so `after_s` may be up to half a second too long.
-    Processes that started after the change had it from their start and do not count for `after_s`.
+    Without a subscription, a process that runs nothing looks for changes twice a second, so
+    `after_s` may be up to half a second too long. Processes that started after the change had it
+    from their start and do not count for `after_s`.
     """
     version, processes = read_snapshot().version, tuple(living())
     told = Effect(version=version, processes=processes, after_s=None)

@@ -270,6 +270,7 @@ if SHARED_SERVER == "compatible" and OPENROUTER_BASE_URL == OPENROUTER_URL and n
         "SHARED_SERVER: compatible is for a server of your own: set OPENROUTER_BASE_URL to its "
         "address, or leave SHARED_SERVER out."
     )
+REQUIRE_REASON = env.flag("REQUIRE_REASON", False)
 # Empty: the vendor's own address, defined in its class (`agents.llm.router.PROVIDERS`).
 ANTHROPIC_BASE_URL = env.url("ANTHROPIC_BASE_URL")
 OPENAI_BASE_URL = env.model_server("OPENAI_BASE_URL", "")

@@ -131,6 +131,11 @@ def _listed_id(model_id: str, listing: Listing) -> str:
     return next((name for name in (model_id, base) if name in listing.entries), "")
 
 
+async def fetched_once(path: str, within_s: float) -> Any:
+    """Fetch a public path without retries; raises as `_fetched`."""
+    return await _asked(_request(path), Deadline.in_seconds(within_s))
+
+
 async def _fetched(path: str, deadline: Deadline) -> Any:
     """Fetch a public path, with retries, and return its parsed JSON.
 
@@ -138,13 +143,17 @@ async def _fetched(path: str, deadline: Deadline) -> Any:
         LLMError: there was no answer, or a refusal.
         NotACatalogue: the answer cannot be decoded, is not JSON, or is larger than 8 MB.
     """
-    request = http.Request(
+    request = _request(path)
+    return await retrying(lambda: _asked(request, deadline), policy=RETRIES, deadline=deadline)
+
+
+def _request(path: str) -> http.Request:
+    return http.Request(
         base_url=OpenRouterProvider.configured_url(),
         path=path,
         method="GET",
         headers=HEADERS,
     )
-    return await retrying(lambda: _asked(request, deadline), policy=RETRIES, deadline=deadline)
 
 
 async def _asked(request: http.Request, deadline: Deadline) -> Any:

@@ -9,9 +9,13 @@ from agents.models.overrides import (
     AgentModelConfig,
     AgentModelConfigQuerySet,
     AgentModelConfigRepository,
+    Check,
     OnFailure,
     OverrideVersion,
     ResolverProcess,
+    Suitability,
+    UnfitModel,
+    check_models_with,
 )
 
 __all__ = [
@@ -22,9 +26,13 @@ __all__ = [
     "AgentModelConfigQuerySet",
     "AgentModelConfigRepository",
     "CatalogModel",
+    "Check",
     "OnFailure",
     "OverrideVersion",
     "ResolverProcess",
     "ServedName",
+    "Suitability",
+    "UnfitModel",
+    "check_models_with",
     "validate_model_id",
 ]

@@ -7,6 +7,8 @@ all other code asks the resolver.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -26,6 +28,48 @@ class OnFailure(models.TextChoices):
 
     FAIL = "fail", "The step fails and says so"
     DEFAULT_MODEL = "default_model", "The same call on DEFAULT_MODEL, on the shared key"
+
+
+class Check(models.TextChoices):
+    """What the check of an override's model said when the override was set."""
+
+    PASSED = "passed", "Checked"
+    UNCHECKED = "unchecked", "Not checked"
+    ACCEPTED = "accepted", "Unfit, accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suitability:
+    """What speaks against a model for an agent."""
+
+    problems: tuple[str, ...] = ()  # what the model lacks, or that it does not exist
+    unchecked: str = ""  # why it could not be checked; "" if it was, or need not be
+
+    @property
+    def check(self) -> Check:
+        """What is recorded once the override is saved."""
+        if self.problems:
+            return Check.ACCEPTED
+        return Check.UNCHECKED if self.unchecked else Check.PASSED
+
+
+class UnfitModel(ValidationError):
+    """The model does not exist, or lacks what the agent needs; nothing was saved."""
+
+    def __init__(self, agent_name: str, model_id: str, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{model_id} does not suit {agent_name}: {'; '.join(problems)}.", code="unfit"
+        )
+        self.problems = problems
+
+
+_check: Callable[[str, str], Suitability] = lambda agent_name, model_id: Suitability()  # noqa: E731
+
+
+def check_models_with(check: Callable[[str, str], Suitability]) -> None:
+    """Have the repository call `check(agent_name, model_id)` before it sets a model."""
+    global _check
+    _check = check
 
 
 AGENTS: set[str] = set()  # agent names, set by `agents.apps`: models need not load the prompts
@@ -88,40 +132,89 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         """Return the overrides that are in force, by agent name."""
         return list(self.filter(is_active=True).order_by("agent_name"))
 
-    @transaction.atomic
+    def suitability(self, agent_name: str, model_id: str) -> Suitability:
+        """Return what speaks against a model for an agent; may wait 3 s for OpenRouter.
+
+        Never call it inside a transaction: on SQLite, that keeps all others from writing.
+        """
+        return _check(agent_name, model_id)
+
+    def checked(
+        self, agent_name: str, model_id: str, *, reason: str = "", accept_unfit: bool = False
+    ) -> Check:
+        """Check that an agent may be set to a model, and return what to record about that.
+
+        As for `suitability`, call it before the transaction.
+
+        Raises:
+            UnfitModel, ValidationError: as `upsert`.
+        """
+        _assert_known(agent_name)
+        try:
+            validate_model_id(model_id)
+        except ValidationError as error:
+            raise ValidationError({"model_id": error.messages}) from None
+        suited = self.suitability(agent_name, model_id)
+        if suited.problems and not accept_unfit:
+            raise UnfitModel(agent_name, model_id, suited.problems)
+        if suited.problems and not reason.strip():
+            raise ValidationError({"reason": "Say why this model is set all the same."})
+        return suited.check
+
     def upsert(
         self,
         agent_name: str,
         model_id: str,
-        set_by: str = "",
-        on_failure: str = OnFailure.FAIL,
+        set_by: str | None = None,
         *,
-        is_active: bool = True,
+        on_failure: str = OnFailure.FAIL,
+        reason: str = "",
+        accept_unfit: bool = False,
     ) -> AgentModelConfig:
         """Set the agent's model, and turn its override on if it was off.
 
-        `is_active=False` is for restoring a former state in which the override was off.
+        Args:
+            agent_name: The agent.
+            model_id: The model, as the shared key's server names it.
+            set_by: Who makes the change.
+            on_failure: What happens to a call if the model fails.
+            reason: Why; kept in the history. Required with a model that is unfit.
+            accept_unfit: Set the model even if it is unfit or does not exist.
 
         Raises:
-            ValidationError: there is no such agent, or `validate_model_id` refuses the model id.
+            UnfitModel: the model lacks what the agent needs, or is unknown to OpenRouter.
+            ValidationError: there is no such agent, `validate_model_id` refuses the model id, or
+                the reason is missing.
         """
-        if agent_name not in AGENTS:
-            known = ", ".join(sorted(AGENTS))
-            raise ValidationError(
-                {"agent_name": f"No agent is called {agent_name!r}. There are: {known}."}
-            )
-        version = OverrideVersion.bump()  # first, because it locks out other writers
+        check = self.checked(agent_name, model_id, reason=reason, accept_unfit=accept_unfit)
+        return self.set_checked(
+            agent_name,
+            model_id=model_id,
+            on_failure=on_failure,
+            set_by=set_by or "",
+            is_active=True,
+            reason=reason,
+            check_result=check,
+        )
+
+    @transaction.atomic
+    def set_checked(self, agent_name: str, **values: Any) -> AgentModelConfig:
+        """Set columns of the agent's override, whose model was checked before (`checked`).
+
+        Raises:
+            ValidationError: there is no such agent, or a value is invalid.
+        """
+        _assert_known(agent_name)
+        version = OverrideVersion.bump()  # before reading, because it locks out other writers
         row = self.filter(agent_name=agent_name).first() or self.model(agent_name=agent_name)
-        row.model_id = model_id
-        row.on_failure = on_failure
-        row.set_by = set_by
-        row.is_active = is_active
+        for name, value in values.items():
+            setattr(row, name, value)
         row.full_clean()
         row.record_change(version)
         return row
 
     @transaction.atomic
-    def deactivate_all(self, set_by: str) -> list[str]:
+    def deactivate_all(self, set_by: str, *, reason: str = "") -> list[str]:
         """Turn off all active overrides in one change; return their agents' names."""
         if not self.filter(is_active=True).exists():
             return []
@@ -130,11 +223,12 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         for row in rows:
             row.is_active = False
             row.set_by = set_by
+            row.reason = reason
             row.record_change(version)
         return [row.agent_name for row in rows]
 
     @transaction.atomic
-    def deactivate(self, agent_name: str, set_by: str = "") -> bool:
+    def deactivate(self, agent_name: str, set_by: str = "", *, reason: str = "") -> bool:
         """Turn off the agent's override; return False if there was none or it was off."""
         in_force = self.filter(agent_name=agent_name, is_active=True)
         if not in_force.exists():
@@ -145,6 +239,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
             return False
         row.is_active = False
         row.set_by = set_by or row.set_by
+        row.reason = reason
         row.record_change(version)
         return True
 
@@ -153,22 +248,22 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         return await sync_to_async(self.get_all_active)()
 
     async def aupsert(
-        self,
-        agent_name: str,
-        model_id: str,
-        set_by: str = "",
-        on_failure: str = OnFailure.FAIL,
-        *,
-        is_active: bool = True,
+        self, agent_name: str, model_id: str, set_by: str | None = None, **options: Any
     ) -> AgentModelConfig:
-        """Set the agent's model; the asynchronous form of `upsert`."""
-        return await sync_to_async(self.upsert)(
-            agent_name, model_id, set_by, on_failure, is_active=is_active
-        )
+        """Set the agent's model; the asynchronous form of `upsert`, with the same options."""
+        return await sync_to_async(self.upsert)(agent_name, model_id, set_by, **options)
 
-    async def adeactivate(self, agent_name: str, set_by: str = "") -> bool:
+    async def adeactivate(self, agent_name: str, set_by: str = "", *, reason: str = "") -> bool:
         """Turn off the agent's override; the asynchronous form of `deactivate`."""
-        return await sync_to_async(self.deactivate)(agent_name, set_by)
+        return await sync_to_async(self.deactivate)(agent_name, set_by, reason=reason)
+
+
+def _assert_known(agent_name: str) -> None:
+    if agent_name not in AGENTS:
+        known = ", ".join(sorted(AGENTS))
+        raise ValidationError(
+            {"agent_name": f"No agent is called {agent_name!r}. There are: {known}."}
+        )
 
 
 class AgentModelConfig(models.Model):
@@ -186,6 +281,23 @@ class AgentModelConfig(models.Model):
         help_text="Either way the shared key pays: a call never changes purse.",
     )
     set_by = models.CharField(max_length=150, default="", db_default="", blank=True)
+    reason = models.CharField(
+        "why",
+        max_length=300,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Kept in the history, for those who come after you.",
+    )
+    check_result = models.CharField(
+        "check of the model",
+        max_length=10,
+        choices=Check,
+        default="",
+        db_default="",
+        blank=True,
+        editable=False,
+    )
     version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
     updated_at = models.DateTimeField(auto_now=True, db_default=Now())

@@ -21,7 +21,7 @@ from agents.database_identity import read_identity
 from agents.model_config import ModelConfigService
 from agents.models import AgentModelConfig
 from tests import canaries
-from tests.made_up_agents import made_up
+from tests.made_up_agents import ANYWAY, made_up
 
 T = TypeVar("T")
 
@@ -150,7 +150,9 @@ class ResolverTestCase(TransactionTestCase):
 
 
 def choose_model(agent_name: str, model_id: str, **options: Any) -> AgentModelConfig:
-    return AgentModelConfig.objects.upsert(made_up(agent_name), model_id, "olga", **options)
+    return AgentModelConfig.objects.upsert(
+        made_up(agent_name), model_id, "olga", **ANYWAY | options
+    )
 
 
 def change_by_sql(agent_name: str, model_id: str) -> None:

@@ -116,7 +116,8 @@ class ChangingTest(AdminTestCase):
         assert rows[0].history.latest().set_by == "olga"
 
     def test_the_override_of_an_agent_that_is_gone_stays_off_and_the_others_are_turned_on(self):
-        rows = [choose_model(name, MINI, is_active=False) for name in ("extraction", "former")]
+        rows = [choose_model(name, MINI) for name in ("extraction", "former")]
+        AgentModelConfig.objects.deactivate_all("olga")
         AGENTS.discard("former")
 
         done = self.post(LIST, {"action": "activate", "_selected_action": [row.pk for row in rows]})
@@ -170,7 +171,7 @@ class ChangingTest(AdminTestCase):
 class ListTest(AdminTestCase):
     def test_filters_and_search_narrow_the_list(self):
         choose_model("extraction", MINI)
-        AgentModelConfig.objects.upsert("trainer", GLM, "pete", OnFailure.DEFAULT_MODEL)
+        AgentModelConfig.objects.upsert("trainer", GLM, "pete", on_failure=OnFailure.DEFAULT_MODEL)
         AgentModelConfig.objects.deactivate("extraction", "olga")
         table = [
             ("is_active__exact=1", ["trainer"]),

@@ -25,7 +25,9 @@ class HistoryTest(AdminTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.row = choose_model("extraction", MINI)
-        AgentModelConfig.objects.upsert("extraction", GLM, "pete", OnFailure.DEFAULT_MODEL)
+        AgentModelConfig.objects.upsert(
+            "extraction", GLM, "pete", on_failure=OnFailure.DEFAULT_MODEL
+        )
         AgentModelConfig.objects.deactivate("extraction", "olga")
 
     def test_it_shows_who_set_what_newest_first(self):

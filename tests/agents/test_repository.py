@@ -71,7 +71,7 @@ class RepositoryTest(TestCase):
         first = AgentModelConfig.objects.upsert("extraction", "openai/gpt-5-mini", "olga")
 
         second = AgentModelConfig.objects.upsert(
-            "extraction", "z-ai/glm-4.6", "pete", OnFailure.DEFAULT_MODEL
+            "extraction", "z-ai/glm-4.6", "pete", on_failure=OnFailure.DEFAULT_MODEL
         )
 
         [row] = AgentModelConfig.objects.all()

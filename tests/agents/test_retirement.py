@@ -215,7 +215,8 @@ class UseTests(TestCase):
     @override_settings(DEFAULT_MODEL="openai/gpt-5-mini")
     def test_overrides_in_force_and_the_default_model_are_in_use(self):
         AgentModelConfig.objects.upsert("extraction", "a/one", "olga")
-        AgentModelConfig.objects.upsert("trainer", "a/two", "olga", is_active=False)
+        AgentModelConfig.objects.upsert("trainer", "a/two", "olga")
+        AgentModelConfig.objects.deactivate("trainer")
         AgentModelConfig.objects.upsert(made_up("former-agent"), "a/three", "olga")
 
         uses = {use.who: use for use in uses_by_agents()}

@@ -21,6 +21,7 @@ from tests.architecture.source import (
 AGENTS_ORDER = (
     {"admin", "management", "apps"},
     {"forms", "process_report", "checks", "served_names_admin"},
+    {"override_history"},
     {"guarded_admin"},
     {"stale_form"},
     {"form_state"},
@@ -57,6 +58,7 @@ CLIENTS = ("httpx", "aiohttp", "telegram", "redis")
 OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_model_config"}
 MAY_TOUCH_OVERRIDES = (
     *("agents.models", "agents.snapshot", "agents.admin", "agents.forms"),
+    "agents.override_history",
     "agents.migrations",
 )
 SANDBOX = "observatory.sandbox"

@@ -25,6 +25,7 @@ from pipeline.models.runs import CallStatus
 from tests.canaries import MEMBER_KEY
 from tests.chaos.fleet import Bot, People, all_done, running_bot, write_until_it_dies
 from tests.chaos.invariants import World, assert_invariants
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM
 from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
@@ -88,7 +89,7 @@ class RandomKillTests(ChaosCase):
                 said += batch
                 people.say(NOOR, "let me in")
                 agent, model = chance.choice(["extraction", "strategist"]), chance.choice(CHOICES)
-                row = AgentModelConfig.objects.upsert(agent, model, "ana")
+                row = AgentModelConfig.objects.upsert(agent, model, "ana", **ANYWAY)
                 versions[agent, row.version] = model
                 time.sleep(chance.uniform(*ALIVE_S))  # the moment is what is random here
                 bot.kill()

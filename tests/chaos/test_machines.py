@@ -43,6 +43,7 @@ from tests.chaos.fleet import (
 )
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import CHOICES, DEFAULT_MODEL, SEED, ChaosCase
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, TOM
 from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
@@ -149,7 +150,7 @@ class KilledMachinesTests(MachinesCase):
                     numbers[person] += 1
                     people.say(person, f"prospect {person} number {numbers[person]} end")
                 agent, model = chance.choice(["extraction", "strategist"]), chance.choice(CHOICES)
-                row = AgentModelConfig.objects.upsert(agent, model, "ana")
+                row = AgentModelConfig.objects.upsert(agent, model, "ana", **ANYWAY)
                 versions[agent, row.version] = model
                 time.sleep(chance.uniform(*ALIVE_S))  # the moment is what is random here
                 killed = chance.choice(machines.all)
@@ -327,7 +328,7 @@ class ServersOutTests(MachinesCase):
             machines.start()
 
             def ask(words: str, model: str) -> None:
-                row = AgentModelConfig.objects.upsert("strategist", model, "ana")
+                row = AgentModelConfig.objects.upsert("strategist", model, "ana", **ANYWAY)
                 versions["strategist", row.version] = model
                 for person in (MAYA, TOM):
                     people.say(person, f"prospect {person} {words} end")

@@ -33,6 +33,7 @@ from pipeline.models import LLMCall, Member, PastedKey, PipelineRun, Task
 from pipeline.models.members import Access
 from pipeline.running.context import PipelineContext
 from tests.canaries import BOT_TOKEN, CLAUDE_KEY, MEMBER_KEY, OPENAI_KEY, SHARED_KEY
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, environment
 from tests.sandbox.serving import running_sandbox
 
@@ -75,7 +76,7 @@ class StoryTests(BotCase):
             for number, model_id in enumerate(
                 ["sandbox/echo-key", "sandbox/retired", "sandbox/error-in-200", "openai/gpt-4.1"]
             ):
-                await AgentModelConfig.objects.aupsert("extraction", model_id, "ana")
+                await AgentModelConfig.objects.aupsert("extraction", model_id, "ana", **ANYWAY)
                 await chat.say(MAYA, f"question {number}")
                 await chat.sees(MAYA, _is_done(number + 1))
             await AgentModelConfig.objects.adeactivate("extraction", "ana")

@@ -38,7 +38,11 @@ def _task(number: int) -> Task:
 
 def _override(number: int, *, is_active: bool = True) -> AgentModelConfig:
     agent = ("trainer", "memory")[number]
-    return AgentModelConfig.objects.upsert(agent, "a/b", "olga", is_active=is_active)
+    row = AgentModelConfig.objects.upsert(agent, "a/b", "olga")
+    if not is_active:
+        AgentModelConfig.objects.deactivate(agent)
+        row.refresh_from_db()
+    return row
 
 
 def _member(number: int, access: str) -> Member:

@@ -15,9 +15,11 @@ from tests.proving import IS_PROVING
 # here may not be changed by anyone.
 CHANGED_BY = {
     "agents_agentmodelconfig_add": dict.fromkeys(
-        ("agent_name", "model_id", "on_failure", "is_active"), "OBS"
+        ("agent_name", "model_id", "on_failure", "is_active", "accept_unfit", "reason"), "OBS"
     ),
-    "agents_agentmodelconfig_change": dict.fromkeys(("model_id", "on_failure", "is_active"), "OBS"),
+    "agents_agentmodelconfig_change": dict.fromkeys(
+        ("model_id", "on_failure", "is_active", "accept_unfit", "reason"), "OBS"
+    ),
     "agents_servedname_add": dict.fromkeys(
         ("provider", "requested_model", "served_model", "is_same"), "OBS"
     ),

@@ -132,7 +132,8 @@ class SwitchTest(FirstPageCase):
         assert re.search(r'<option value="trainer"\s+selected', page)
 
     def test_change_leads_to_the_form_of_the_row_which_saving_puts_in_force(self):
-        row = AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada", is_active=False)
+        row = AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "ada")
+        AgentModelConfig.objects.deactivate("trainer")
         url = reverse("admin:agents_agentmodelconfig_of") + "?agent_name=trainer"
 
         response = self.client.get(url, follow=True)

@@ -23,7 +23,7 @@ from pipeline.running.config import PipelineConfig
 from pipeline.running.context import PipelineContext
 from pipeline.running.runner import PipelineRunner
 from tests.canaries import MEMBER_KEY, SHARED_KEY
-from tests.made_up_agents import made_up
+from tests.made_up_agents import ANYWAY, made_up
 from tests.pipeline.wire import POLL_INTERVAL_S, WAIT_S, Wire
 from tests.sandbox.serving import running_sandbox
 
@@ -121,7 +121,7 @@ def member_llm(model_id: str = MEMBER_MODEL, key: str = MEMBER_KEY) -> LLMProvid
 
 async def override(agent: str, model_id: str, **changes: Any) -> AgentModelConfig:
     return await AgentModelConfig.objects.aupsert(
-        made_up(agent), model_id, changes.pop("set_by", "olga"), **changes
+        made_up(agent), model_id, changes.pop("set_by", "olga"), **ANYWAY | changes
     )
 
 

@@ -30,6 +30,7 @@ from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import UNFIT_CAUSES, StepStatus
 from pipeline.operations import attention, periodic_jobs
+from tests.made_up_agents import ANYWAY
 from tests.sandbox.serving import running_sandbox
 
 
@@ -186,7 +187,7 @@ class UnfitTest(TestCase):
             ("strategist", "a/short"),
             ("trainer", "a/fit"),
         ):
-            AgentModelConfig.objects.upsert(agent, model_id, "ada")
+            AgentModelConfig.objects.upsert(agent, model_id, "ada", **ANYWAY)
 
         blind, short = sorted(self.unfit())
         assert "a/blind isn't suitable for extraction" in blind
@@ -209,7 +210,7 @@ class UnfitTest(TestCase):
         self.refused("trainer", "llama3.2:1b", "limit")
 
         with override_settings(SHARED_SERVER="compatible"):
-            AgentModelConfig.objects.upsert("extraction", "a/blind", "ada")
+            AgentModelConfig.objects.upsert("extraction", "a/blind", "ada", **ANYWAY)
             AgentModelConfig.objects.upsert("trainer", "llama3.2:1b", "ada")
             (text,) = self.unfit()
 
@@ -235,7 +236,7 @@ class UnfitTest(TestCase):
 
     def test_it_is_sent_to_the_operators_once(self):
         self.listed("a/blind", input_modalities=["text"])
-        AgentModelConfig.objects.upsert("extraction", "a/blind", "ada")
+        AgentModelConfig.objects.upsert("extraction", "a/blind", "ada", **ANYWAY)
 
         alerts = [one for one in attention.alerts(self.now) if one.key.startswith("unfit")]
         (alert,) = attention.unsent(alerts)

@@ -19,6 +19,7 @@ from agents.models import AgentModelConfig, OnFailure
 from pipeline.models import Member, PipelineRun, Scenario
 from pipeline.models.runs import Source
 from tests.canaries import MEMBER_KEY
+from tests.made_up_agents import ANYWAY
 from tests.pipeline import frozen
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_conversation import PIXEL
@@ -35,7 +36,7 @@ ANSWER = "I would ask her what nine days cost, and propose a call on Thursday."
 
 async def choose(agent: str, model_id: str, on_failure: OnFailure = OnFailure.FAIL) -> None:
     save = AgentModelConfig.objects.aupsert
-    await save(agent, model_id, "olga", on_failure=on_failure)
+    await save(agent, model_id, "olga", on_failure=on_failure, **ANYWAY)
 
 
 async def ask(chat: Chat, person: int, text: str) -> None:

@@ -27,6 +27,7 @@ from pipeline.people.erasure import erase
 from pipeline.queue.base import Timings
 from pipeline.worker import work
 from tests.canaries import MEMBER_KEY, SHARED_KEY
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, PATIENCE_S, BotCase, Chat, environment
 from tests.pipeline.bot.test_restarts import until_none_is_open
 from tests.pipeline.recorded import a_run, text
@@ -285,7 +286,9 @@ class RunningAgainTests(BotCase):
             async with self.bot_at(base_url, DRAIN_SECONDS=1) as chat:
                 old = await self.asked_by_maya(chat)
                 before = len(await chat.calls())
-                await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "olga")
+                await AgentModelConfig.objects.aupsert(
+                    "strategist", "sandbox/hang", "olga", **ANYWAY
+                )
                 client = await sync_to_async(operator)("ana", *MAY)
                 await sync_to_async(press)(client, old)
                 await chat.sees_calls(lambda calls: len(calls) == before + 2)

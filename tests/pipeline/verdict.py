@@ -69,7 +69,7 @@ class Overrides:
             chosen.pop(change.agent, None)
         else:
             AgentModelConfig.objects.upsert(
-                made_up(change.agent), change.model_id, "olga", change.on_failure
+                made_up(change.agent), change.model_id, "olga", on_failure=change.on_failure
             )
         counter = OverrideVersion.objects.filter(pk=1).first()
         if counter is None or counter.n == self._now:

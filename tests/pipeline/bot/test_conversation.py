@@ -14,6 +14,7 @@ from pipeline.journal.fencing import Lease
 from pipeline.models import LLMCall, Member, PipelineRun, TelegramUpdate, TextBlob
 from pipeline.models.members import Access
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase
 
 QUESTION = "VP of Strategy at a mid-size bank, worried about switching cost"
@@ -185,7 +186,7 @@ class RefusalTests(BotCase):
 
 class FailureTests(BotCase):
     async def test_a_failing_override_is_one_line_for_the_member_and_an_alert(self):
-        await AgentModelConfig.objects.aupsert("strategist", "sandbox/retired", "ana")
+        await AgentModelConfig.objects.aupsert("strategist", "sandbox/retired", "ana", **ANYWAY)
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             await chat.say(MAYA, QUESTION)
@@ -203,7 +204,7 @@ class FailureTests(BotCase):
 
     async def test_a_fallback_is_announced_in_the_answer(self):
         await AgentModelConfig.objects.aupsert(
-            "strategist", "sandbox/retired", "ana", OnFailure.DEFAULT_MODEL
+            "strategist", "sandbox/retired", "ana", on_failure=OnFailure.DEFAULT_MODEL, **ANYWAY
         )
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
@@ -215,7 +216,7 @@ class FailureTests(BotCase):
         )
 
     async def test_another_model_than_asked_for_alerts_and_is_marked(self):
-        await AgentModelConfig.objects.aupsert("strategist", "sandbox/other-model", "ana")
+        await AgentModelConfig.objects.aupsert("strategist", "sandbox/other-model", "ana", **ANYWAY)
         async with self.bot() as chat:
             assert await chat.add_operator() == OPERATOR
             await chat.say(MAYA, QUESTION)

@@ -17,6 +17,7 @@ from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, Tel
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.operations.pruning import prune
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_intake import BOT_ID, add, said
 from tests.pipeline.cases import until
@@ -296,7 +297,7 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
-            await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "ana")
+            await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "ana", **ANYWAY)
             await chat.press(MAYA, REGENERATE)
             await chat.sees_calls(lambda calls: any("hang" in call["model"] for call in calls))
             await chat.say(MAYA, "/cancel")

@@ -22,6 +22,7 @@ from pipeline.models import (
 from pipeline.models.members import Access
 from pipeline.people import erasure
 from tests.canaries import MEMBER_KEY
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
 from tests.pipeline.bot.test_following_up import SAVE, is_answered
 from tests.pipeline.cases import until
@@ -31,7 +32,7 @@ QUESTION = f"CFO of {CANARY} Logistics, went silent after the price"
 
 
 async def choose(agent: str, model_id: str) -> None:
-    await AgentModelConfig.objects.aupsert(agent, model_id, "ana")
+    await AgentModelConfig.objects.aupsert(agent, model_id, "ana", **ANYWAY)
 
 
 async def add_maya() -> None:

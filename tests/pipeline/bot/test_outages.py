@@ -20,6 +20,7 @@ from pipeline.models import PipelineRun, TelegramUpdate
 from pipeline.models.runs import RunStatus
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, BotCase, Chat, environment
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import PIXEL, QUESTION
@@ -224,13 +225,15 @@ class StopTests(BotCase):
         assert time.monotonic() - stopped_at < 1 + MARGIN_S
 
     async def test_lanes_and_background_steps_share_one_deadline(self):
-        await AgentModelConfig.objects.aupsert("memory", "sandbox/hang", "ana")
+        await AgentModelConfig.objects.aupsert("memory", "sandbox/hang", "ana", **ANYWAY)
         with running_sandbox() as base_url:
             async with self.bot_at(base_url, DRAIN_SECONDS=3) as chat:
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_text(MAYA, "Draft to send")
                 await chat.sees_calls(lambda calls: len(calls) == 3)  # the last one hangs
-                await AgentModelConfig.objects.aupsert("extraction", "sandbox/hang", "ana")
+                await AgentModelConfig.objects.aupsert(
+                    "extraction", "sandbox/hang", "ana", **ANYWAY
+                )
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_calls(lambda calls: len(calls) == 4)
                 stopped_at = time.monotonic()
@@ -238,7 +241,7 @@ class StopTests(BotCase):
         assert time.monotonic() - stopped_at < 3 + MARGIN_S
 
     async def test_what_a_background_step_alerts_of_at_the_end_still_goes_out(self):
-        await AgentModelConfig.objects.aupsert("memory", "sandbox/other-model", "ana")
+        await AgentModelConfig.objects.aupsert("memory", "sandbox/other-model", "ana", **ANYWAY)
         with running_sandbox() as base_url:
             async with Relay(base_url).running() as relay:
                 relay.hold(

@@ -33,6 +33,7 @@ from pipeline.queue.task_store import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
 from tests.llm.loopback import Canned, loopback
+from tests.made_up_agents import ANYWAY
 from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, TOM, BotCase, Chat, environment
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import QUESTION
@@ -45,7 +46,7 @@ OPEN_STATUSES = (TaskStatus.READY, TaskStatus.RUNNING)
 
 
 async def choose(agent: str, model_id: str) -> None:
-    await AgentModelConfig.objects.aupsert(agent, model_id, "ana")
+    await AgentModelConfig.objects.aupsert(agent, model_id, "ana", **ANYWAY)
 
 
 async def until_none_is_open() -> None:
