@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -252,7 +253,7 @@ class TurningOnTests(SandboxCatalogCase, AdminTestCase):
             AgentModelConfig.objects.upsert(agent, model_id, accept_unfit=True, reason=REASON)
         AgentModelConfig.objects.deactivate_all("olga")
 
-    def activate(self):
+    def activate(self) -> Any:
         rows = list(AgentModelConfig.objects.values_list("pk", flat=True))
         return self.post(LIST, {"action": "activate", "_selected_action": rows})
 
@@ -309,7 +310,12 @@ class RestoringTests(SandboxCatalogCase, AdminTestCase):
         assert NO_PICTURES in page.content.decode().replace("&#x27;", "'")
         assert self.row.model_id == FIT
         asked = page.context["question"].what
-        for answer in ({"reason": REASON}, {"asked": asked}, {"asked": "?", "reason": REASON}):
+        answers: list[dict[str, object]] = [
+            {"reason": REASON},
+            {"asked": asked},
+            {"asked": "?", "reason": REASON},
+        ]
+        for answer in answers:
             self.post(url, answer)
             self.row.refresh_from_db()
             assert self.row.model_id == FIT

@@ -181,7 +181,7 @@ class Failing(EngineMaker):
             return DONE
 
         hands.play(task, second_time)
-        async with self.at_work(hands, clock=Clock(rate=100)) as queue:
+        async with self.at_work(hands, clock=Clock(rate=10)) as queue:
             await self.add(queue, task)
             await hands.has_begun(task, times=2)
             await task.arefresh_from_db()
