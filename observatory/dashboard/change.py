@@ -44,15 +44,15 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
         if key.agent == agent_name:
             totals.add(part)
             if key.payer == Payer.SHARED:
-                shared_usd += part.cost_usd
+                shared_usd += part.cost_usd - part.other_cost_usd
             else:
-                member_usd += part.cost_usd
+                member_usd += part.cost_usd - part.other_cost_usd
     answered = totals.calls - totals.failed_calls
     # Prices per token may rise with the prompt's length, so price the average call, not the sum.
+    read = totals.input_tokens - totals.other_input_tokens
+    written = totals.output_tokens - totals.other_output_tokens
     each = (
-        estimated_cost_usd(model, totals.input_tokens // answered, totals.output_tokens // answered)
-        if answered
-        else Decimal(0)
+        estimated_cost_usd(model, read // answered, written // answered) if answered else Decimal(0)
     )
     return Change(
         calls_a_day=Decimal(answered) / DAYS,

@@ -45,6 +45,7 @@ from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import RunStatus, Source
+from pipeline.models.sources import rules_of
 
 MAX_RERUNS = 20  # on the page of one run
 _OF_A_RUN = (
@@ -209,7 +210,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
             "totals": totals_of(steps),
             "reruns": run.reruns.order_by("-started_at")[:MAX_RERUNS],
             "may_read": may_read,
-            "may_rerun": may_rerun(request) and run.source != Source.TRIAL,
+            "may_rerun": may_rerun(request) and rules_of(run.source).may_be_rerun,
         }
         return text_page(request, "pipeline/run.html", context)
 

@@ -24,15 +24,8 @@ from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
 from pipeline.journal.text_store import clean, grouped
 from pipeline.models.inbox import Task, TaskKind
-from pipeline.models.runs import (
-    CallStatus,
-    LLMCall,
-    PipelineRun,
-    RunStatus,
-    Source,
-    StepRun,
-    StepStatus,
-)
+from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, RunStatus, StepRun, StepStatus
+from pipeline.models.sources import rules_of, sources_where
 
 OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice the maximum of RUN_DEADLINE_SECONDS
 
@@ -126,14 +119,13 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
 def close_orphans() -> int:
     """Close the open runs that no process will resume; return their number.
 
-    A Telegram run is an orphan if its update has no open task to resume it. Shell and trial runs
-    are orphans once they are older than `OTHERS_ABANDONED_AFTER`.
+    The run of an update is an orphan if the update has no open task to resume it. Runs that nothing
+    resumes are orphans once they are older than `OTHERS_ABANDONED_AFTER`.
     """
-    is_abandoned = Q(source=Source.TELEGRAM) & ~Q(
+    is_abandoned = Q(source__in=sources_where("answers_update")) & ~Q(
         update__tasks__in=Task.objects.filter(ended_at=None)
     )
-    is_too_old = Q(
-        source__in=[Source.SHELL, Source.TRIAL],
+    is_too_old = ~Q(source__in=sources_where("is_resumed")) & Q(
         started_at__lt=timezone.now() - OTHERS_ABANDONED_AFTER,
     )
     orphans = PipelineRun.objects.filter(is_abandoned | is_too_old, status=RunStatus.RUNNING)
@@ -255,7 +247,7 @@ def close_step(row: StepRow, token: UUID, ended: StepEnd, ended_at: datetime) ->
     hooks.changed(row.started_at)
     if status is StepStatus.OK and (learn := hooks.learner_of(row.agent)) is not None:
         step = StepRun.objects.select_related("run").get(pk=row.id)
-        if step.run.source != Source.RERUN:  # started by an operator, not by the member
+        if rules_of(step.run.source).learns:
             learn(step, output.data)
     progressed(token)
     traces.step_ended(row.id)

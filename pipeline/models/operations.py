@@ -21,7 +21,12 @@ class Period(models.TextChoices):
 
 
 class UsageRollup(models.Model):
-    """The usage of one agent on one model and payer, in an hour or a day."""
+    """The usage of one agent on one model and payer, in an hour or a day.
+
+    Steps and calls are those of traffic (`pipeline.models.sources`). Dollars and tokens are those
+    of all runs, since they were paid; the columns `other_…` tell which part is not traffic's. Rows
+    that releases before these columns wrote count all runs as traffic.
+    """
 
     period = models.CharField(max_length=4, choices=Period, db_column="span")
     starts_at = models.DateTimeField()
@@ -48,6 +53,9 @@ class UsageRollup(models.Model):
     cost_usd = models.DecimalField(max_digits=26, decimal_places=12, default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
+    other_cost_usd = models.DecimalField(max_digits=26, decimal_places=12, default=0, db_default=0)
+    other_input_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    other_output_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
         db_table = "pipeline_figures"

@@ -23,6 +23,7 @@ from pipeline.journal import hooks
 from pipeline.models import ClosedPeriod, LLMCall, PeriodicJob, PipelineRun, StepRun, UsageRollup
 from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, StepStatus
+from pipeline.models.sources import sources_where
 from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, from_json
 
 HOUR = timedelta(hours=1)
@@ -45,7 +46,10 @@ class Key(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class UsageTotals:
-    """Usage totals, which can be added up."""
+    """Usage totals, which can be added up.
+
+    Steps and calls are those of traffic; dollars, tokens and unpriced calls those of all runs.
+    """
 
     steps: int = 0
     failed_steps: int = 0
@@ -60,6 +64,10 @@ class UsageTotals:
     cost_usd: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
+    # The part of the three that is not traffic's: of trials and reruns.
+    other_cost_usd: Decimal = Decimal(0)
+    other_input_tokens: int = 0
+    other_output_tokens: int = 0
 
     def add(self, other: UsageTotals) -> None:
         """Add other totals to these."""
@@ -232,26 +240,25 @@ def _added_up(since: datetime, until: datetime) -> Rollups:
             )
         )
     for row in _calls(since, until):
-        *key, calls, failed, mismatches, fallbacks, unpriced, cut, units, read, written = row
-        found[Key(*key)].add(
-            UsageTotals(
-                calls=calls,
-                failed_calls=failed,
-                mismatches=mismatches,
-                fallbacks=fallbacks,
-                unpriced_calls=unpriced,
-                cut_answers=cut,
-                cost_usd=dollars(units),
-                input_tokens=read,
-                output_tokens=written,
-            )
-        )
+        width = len(Key._fields)
+        summed = dict(zip(_SUMMED, row[width:], strict=True))
+        for name in ("cost_usd", "other_cost_usd"):
+            summed[name] = dollars(summed[name])
+        found[Key(*row[:width])].add(UsageTotals(**summed))
     return found
+
+
+_SUMMED = (
+    *("calls", "failed_calls", "mismatches", "fallbacks", "unpriced_calls", "cut_answers"),
+    *("cost_usd", "input_tokens", "output_tokens"),
+    *("other_cost_usd", "other_input_tokens", "other_output_tokens"),
+)
 
 
 def _steps(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
     rows: Iterable[tuple[Any, ...]] = (
         _within(StepRun.objects.exclude(ended_at=None), since, until)
+        .filter(run__source__in=sources_where("is_traffic"))
         .annotate(bucket=bucket_of_time("started_at", "ended_at"))
         .values_list("hour", "agent", "requested_model", "payer", "bucket")
         .annotate(
@@ -266,19 +273,23 @@ def _steps(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
 
 def _calls(since: datetime, until: datetime) -> Iterable[tuple[Any, ...]]:
     failed = Q(status__in=[CallStatus.ERROR, CallStatus.UNKNOWN, CallStatus.INTERRUPTED])
+    traffic = Q(step__run__source__in=sources_where("is_traffic"))
     rows: Iterable[tuple[Any, ...]] = (
         _within(LLMCall.objects.exclude(status=CallStatus.RUNNING), since, until)
         .values_list("hour", "step__agent", "requested_model", "payer")
-        .annotate(
-            n=Count("pk"),
-            n_failed=Count("pk", filter=failed),
-            n_mismatches=Count("pk", filter=Q(is_mismatch=True)),
-            n_fallbacks=Count("pk", filter=Q(is_fallback=True)),
+        .annotate(  # in the order of _SUMMED
+            n=Count("pk", filter=traffic),
+            n_failed=Count("pk", filter=traffic & failed),
+            n_mismatches=Count("pk", filter=traffic & Q(is_mismatch=True)),
+            n_fallbacks=Count("pk", filter=traffic & Q(is_fallback=True)),
             n_unpriced=Count("pk", filter=Q(cost_usd=None) & ~Q(status=CallStatus.ERROR)),
-            n_cut=Count("pk", filter=Q(is_cut=True)),
+            n_cut=Count("pk", filter=traffic & Q(is_cut=True)),
             units=SumOfUnits("cost_usd"),
             read=Coalesce(Sum("input_tokens"), 0),
             written=Coalesce(Sum("output_tokens"), 0),
+            other_units=SumOfUnits("cost_usd", filter=~traffic),
+            other_read=Coalesce(Sum("input_tokens", filter=~traffic), 0),
+            other_written=Coalesce(Sum("output_tokens", filter=~traffic), 0),
         )
         .order_by()
     )

@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Sum
 
 from agents.llm.base import Payer
 from pipeline.models import LLMCall, Member, PipelineRun
-from pipeline.models.runs import Source
+from pipeline.models.sources import sources_where
 from pipeline.people.refusals import NotRun
 
 HOUR = timedelta(hours=1)
@@ -67,21 +67,21 @@ def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
     """
     calls = LLMCall.objects.filter(
         step__run__member=member,
+        step__run__source__in=sources_where("counts_for_limits"),
         # Keeps the query from reading the member's whole history. A run may have started more
         # than a day ago if it waited for the end of an outage.
         step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
         started_at__gt=now - DAY,
         payer=Payer.SHARED.value,
-    ).exclude(step__run__source=Source.RERUN)
+    )
     spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
     return spent + (member.forgotten_usd if is_recent else 0)
 
 
 def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:
-    # Operators' reruns were not requested by the member.
-    runs = PipelineRun.objects.filter(member=member, started_at__gt=now - HOUR)
-    return runs.exclude(source=Source.RERUN)
+    counted = sources_where("counts_for_limits")
+    return PipelineRun.objects.filter(member=member, source__in=counted, started_at__gt=now - HOUR)
 
 
 def _next_run_at(member: Member, *, now: datetime) -> datetime:

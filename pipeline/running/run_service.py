@@ -25,6 +25,7 @@ from pipeline.journal.reports import KeptRun, RunReport
 from pipeline.models import Member, PeriodicJob, StepRun
 from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source
+from pipeline.models.sources import rules_of
 from pipeline.people import limits
 from pipeline.running.briefing import brief, brief_kept, default_provider
 from pipeline.running.config import PipelineConfig, load_pipeline
@@ -165,8 +166,8 @@ class RunService:
             return  # the worker died after the step ended, before it could tell the queue
         kept = await sync_to_async(resumption.read_back)(step.run_id)
         await self._know_overrides()
-        # An operator's action never spends a member's key.
-        member = None if step.run.source == Source.RERUN else step.run.member
+        may = rules_of(step.run.source).may_use_members_key
+        member = step.run.member if may else None
         ctx = await self._context_of(kept, member)
         ctx.results.update({kept_step.report.agent: kept_step.output for kept_step in kept.steps})
         pipeline = PipelineConfig.model_validate_json(kept.definition)
