@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Cast, Floor, Greatest, Ln
+from django.utils import timezone
 
 PER_DOUBLING = 8
 DOLLAR_DECIMALS = 12  # as in `LLMCall.cost_usd`
@@ -34,6 +36,19 @@ class SumOfUnits(models.Sum):
 def dollars(units: int | Decimal | None) -> Decimal:
     """Convert a `SumOfUnits` to dollars, exactly; 0 for None."""
     return Decimal(units or 0).scaleb(-DOLLAR_DECIMALS)
+
+
+def database_now() -> datetime:
+    """Return the database server's time, or with SQLite this machine's.
+
+    The clocks of the machines that run the bot may differ.
+    """
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 class _Milliseconds(models.Func):

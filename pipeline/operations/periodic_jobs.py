@@ -26,6 +26,7 @@ from agents.llm.openrouter import OpenRouterProvider
 from pipeline.cancelling import end
 from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
+from pipeline.operations.aggregates import database_now
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,25 @@ class JobSpec:
 
 async def _close_hours(now: datetime, send: Send) -> Result:
     closed = 0
+    now = await sync_to_async(database_now)()
     while done := await sync_to_async(usage.close_hours)(now):
         closed += done
     return {"closed_hours": closed}
+
+
+async def _audit_usage(now: datetime, send: Send) -> Result:
+    """Compare the sums of closed hours with their steps and calls, and have wrong ones summed anew.
+
+    They differ if a process's clock was behind, or if a process of an earlier release wrote them.
+    """
+    wrong = await sync_to_async(usage.audit)(await sync_to_async(database_now)())
+    if wrong:
+        await send(
+            f"Usage: the sums of {len(wrong)} of the last days' hours were not those of their "
+            f"calls (the first: {wrong[0]:%Y-%m-%d %H:%M} UTC). They are being summed anew. If "
+            "this comes again, check the clocks of the machines that run the bot."
+        )
+    return {"wrong_hours": [hour.isoformat() for hour in wrong]}
 
 
 async def _ask_for_credit(now: datetime, send: Send) -> Result:
@@ -117,6 +134,8 @@ async def _mend_sums(now: datetime, send: Send) -> Result:
     last: Result = (await PeriodicJob.objects.aget(name=RUN_SUMS)).last_result
     looked_at = last.get("looked_at", "")
     before = datetime.fromisoformat(looked_at) if looked_at else now - SUMS_FIRST_BACK
+    if before > now:  # a clock was ahead
+        before = now - SUMS_FIRST_BACK
     # The hour before, too: a call that was in progress then has ended by now.
     mended = await sync_to_async(run_sums.mend)(before - usage.HOUR)
     if mended:
@@ -147,6 +166,7 @@ async def _fill_old_decisions(now: datetime, send: Send) -> Result:
 
 JOBS = (
     JobSpec(usage.LOCK, timedelta(minutes=1), _close_hours),
+    JobSpec("usage audit", timedelta(days=1), _audit_usage),
     JobSpec(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     JobSpec(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),

@@ -3,12 +3,17 @@
 An hour is closed an hour after its end; from then on its rollups replace its steps and calls.
 Open hours are summed at each query, so every sum includes the latest call. A step or call that ends
 after its hour was closed, such as one that a crash cut off, reopens the hour.
+
+Clocks can be wrong. With PostgreSQL, the server's clock says which hours are over. An hour that a
+clock which was ahead has closed too early counts as open, and is opened again. A process whose
+clock is behind may not notice that its hour is closed; `audit` compares closed hours with their
+steps and calls every night.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,6 +33,8 @@ from pipeline.operations.aggregates import SumOfUnits, bucket_of_time, dollars, 
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+LENGTHS = {Period.HOUR: HOUR, Period.DAY: DAY}
+AUDITED_FOR = timedelta(days=8)
 CLOSED_AFTER = HOUR  # after the end of an hour; a step lasts minutes
 # Earlier than an hour can be closed, because the clocks of two machines may differ by this much.
 LATE_AFTER = CLOSED_AFTER / 2
@@ -94,8 +101,8 @@ def rollups(
     if first is None:
         return
     since = max(_hour_of(since), _hour_of(first))
-    days = set(_closed(Period.DAY, since)) if in_days else set()
-    hours = {hour for hour in _closed(Period.HOUR, since) if _day_of(hour) not in days}
+    days = set(_closed(Period.DAY, since, now)) if in_days else set()
+    hours = {hour for hour in _closed(Period.HOUR, since, now) if _day_of(hour) not in days}
     yield from _kept(Period.DAY, days)
     yield from _kept(Period.HOUR, hours)
     open_hours = {
@@ -128,14 +135,47 @@ def close_hours(now: datetime) -> int:
     first = _first_run()
     if first is None:
         return 0
-    closed = set(_closed(Period.HOUR, _hour_of(first)))
+    _open_those_ahead(now)
+    closed = set(_closed(Period.HOUR, _hour_of(first), now))
     due = [hour for hour in _hours(first, now - HOUR - CLOSED_AFTER) if hour not in closed]
     if due := due[:CLOSED_AT_ONCE]:
         _close(due)
     days = {_day_of(hour) for hour in closed.union(due)}
-    for day in sorted(days.difference(_closed(Period.DAY, _day_of(first)))):
-        _close_day(day)
+    for day in sorted(days.difference(_closed(Period.DAY, _day_of(first), now))):
+        _close_day(day, now)
     return len(due)
+
+
+@transaction.atomic
+def _open_those_ahead(now: datetime) -> None:
+    """Reopen what a clock that was ahead has closed, at most once a minute for all processes."""
+    ahead = Q()
+    for period, length in LENGTHS.items():
+        ahead |= Q(period=period, starts_at__gt=now - length - CLOSED_AFTER)
+    if ClosedPeriod.objects.filter(ahead).exists():
+        _line_up()
+        ClosedPeriod.objects.filter(ahead).delete()
+
+
+def audit(now: datetime) -> list[datetime]:
+    """Reopen the closed hours of the last days whose sums are not those of their steps and calls.
+
+    Returns:
+        The hours reopened, which the next closing sums anew.
+    """
+    since = _hour_of(now) - AUDITED_FOR
+    closed = sorted(_closed(Period.HOUR, since, now))
+    wrong = []
+    for first in range(0, len(closed), CLOSED_AT_ONCE):
+        hours = closed[first : first + CLOSED_AT_ONCE]
+        kept = dict(_kept(Period.HOUR, set(hours)))
+        summed = _added_up(hours[0], hours[-1] + HOUR)
+        keys = {key for key in {*kept, *summed} if kept.get(key) != summed.get(key)}
+        wrong += sorted({key.starts_at for key in keys} & set(hours))
+    if wrong:
+        with transaction.atomic():
+            _open(wrong)
+    return wrong
 
 
 def reopen(*moments: datetime) -> None:
@@ -144,11 +184,14 @@ def reopen(*moments: datetime) -> None:
     Call it in the transaction that changes the steps or calls.
     """
     late = {_hour_of(moment) for moment in moments if moment < timezone.now() - LATE_AFTER}
-    if not late:
-        return
+    if late:
+        _open(late)
+
+
+def _open(hours: Collection[datetime]) -> None:
     _line_up()
-    ClosedPeriod.objects.filter(period=Period.HOUR, starts_at__in=late).delete()
-    days = {_day_of(hour) for hour in late}
+    ClosedPeriod.objects.filter(period=Period.HOUR, starts_at__in=hours).delete()
+    days = {_day_of(hour) for hour in hours}
     ClosedPeriod.objects.filter(period=Period.DAY, starts_at__in=days).delete()
 
 
@@ -162,10 +205,10 @@ def _close(hours: list[datetime]) -> None:
 
 
 @transaction.atomic
-def _close_day(day: datetime) -> None:
+def _close_day(day: datetime, now: datetime) -> None:
     _line_up()
     hours = set(_hours(day, day + DAY - HOUR))
-    if len(hours & set(_closed(Period.HOUR, day))) < len(hours):
+    if len(hours & set(_closed(Period.HOUR, day, now))) < len(hours):
         return
     of_day: defaultdict[Key, UsageTotals] = defaultdict(UsageTotals)
     for key, totals in _kept(Period.HOUR, hours):
@@ -208,8 +251,11 @@ def _first_run() -> datetime | None:
     return PipelineRun.objects.order_by("started_at").values_list("started_at", flat=True).first()
 
 
-def _closed(period: Period, since: datetime) -> Iterable[datetime]:
-    closed = ClosedPeriod.objects.filter(period=period, starts_at__gte=since)
+def _closed(period: Period, since: datetime, now: datetime) -> Iterable[datetime]:
+    """Return the starts of the periods that are closed and can be: those that have been over."""
+    closed = ClosedPeriod.objects.filter(
+        period=period, starts_at__gte=since, starts_at__lte=now - LENGTHS[period] - CLOSED_AFTER
+    )
     return closed.values_list("starts_at", flat=True)
 
 

@@ -232,3 +232,60 @@ class LateTest(UsageCase):
             usage.reopen(NOON - timedelta(minutes=20))
 
         assert ClosedPeriod.objects.filter(period=Period.HOUR).count() == 29
+
+
+class WrongClockTest(UsageCase):
+    """Machines' clocks differ: nothing that was spent vanishes from the sums."""
+
+    def setUp(self) -> None:
+        self.call(self.step(NOON - 5 * HOUR))
+
+    def calls_counted(self, now: datetime) -> set[int]:
+        """Return the calls that each way of summing counts."""
+        found = (self.sums(now, 3 * DAY, in_days=in_days) for in_days in (False, True))
+        return {totals["strategist"].calls for totals in found}
+
+    def test_hours_that_a_clock_ahead_has_closed_are_summed_to_their_last_call(self):
+        close_all(NOON + 2 * DAY)  # for a minute, it was ahead
+        self.call(self.step(NOON))
+        assert self.calls_counted(NOON) == {2}
+
+        close_all(NOON + timedelta(minutes=1))
+        self.call(self.step(NOON + HOUR))
+
+        for hours in (2, 5, 48):
+            with self.subTest(hours=hours):
+                now = NOON + hours * HOUR
+                close_all(now)
+                assert self.calls_counted(now) == {3}
+        assert usage.audit(NOON + 2 * DAY) == []
+
+    def test_while_one_clock_stays_ahead_nothing_is_lost(self):
+        for minutes in range(0, 360, 20):
+            now = NOON + timedelta(minutes=minutes)
+            close_all(now + HOUR)  # by the process whose clock is ahead
+            self.call(self.step(now))
+            close_all(now)
+
+            assert self.calls_counted(now) == {2 + minutes // 20}
+
+    def test_what_a_clock_behind_puts_into_a_closed_hour_is_found_at_night(self):
+        close_all(NOON + DAY)
+        self.call(self.step(NOON - HOUR))  # it does not know that this hour is closed
+        assert self.calls_counted(NOON + DAY) == {1}
+
+        assert usage.audit(NOON + DAY) == [NOON - HOUR]
+        assert self.calls_counted(NOON + DAY) == {2}
+        close_all(NOON + DAY)
+
+        assert self.calls_counted(NOON + DAY) == {2}
+        assert usage.audit(NOON + DAY) == []
+
+    def test_sums_that_another_release_wrote_without_a_column_are_found_at_night(self):
+        run = self.step(NOON - HOUR).run
+        self.call(run.steps.get())
+        PipelineRun.objects.filter(pk=run.pk).update(source="trial")
+        close_all(NOON + DAY)
+        UsageRollup.objects.update(other_cost_usd=0)
+
+        assert usage.audit(NOON + DAY) == [NOON - HOUR]
