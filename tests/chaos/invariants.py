@@ -2,6 +2,7 @@
 
 N1 every acknowledged update is stored once and has ended · N2 every run, step and call has ended ·
 N3 a step has one outcome, and each request on the wire one row · N4 what was charged is booked ·
+N6 calls, runs and usage add up to the same dollars ·
 N5 every reply was sent, none is seen twice, no placeholder is left, and nobody is told that what
 they see was cut off · W1 each step ran the model that was chosen for it, and
 its requests carried it · W2 no other model answered · W4 a member's key paid for that member only ·
@@ -14,11 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 from django.apps import apps
+from django.utils import timezone
 
 from pipeline.bot import texts
 from pipeline.models import (
@@ -33,6 +36,7 @@ from pipeline.models import (
 from pipeline.models.inbox import OPEN, SendStatus, TaskKind
 from pipeline.models.members import Access
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
+from pipeline.operations import usage
 from tests.canaries import BOT_TOKEN, MEMBER_KEY, SHARED_KEY
 from tests.chaos.fleet import People
 
@@ -61,6 +65,7 @@ def assert_invariants(people: People, world: World) -> None:
         *_ends(),
         *_outcomes(calls),
         *_charges(calls),
+        *([] if world.has_old_code else _sums()),
         *_replies(people, sent, world),
         *(_order() if world.is_clock_steady else _order_of_calls(calls)),
         *_models(calls, world),
@@ -110,6 +115,15 @@ def _outcomes(calls: list[Json]) -> Iterator[str]:
     for call_id, count in wire.items():
         if rows[call_id] != 1 or count != 1:
             yield f"N3 call {call_id}: {count} requests, {rows[call_id]} rows"
+
+
+def _sums() -> Iterator[str]:
+    now = timezone.now()
+    of_calls = sum(cost or 0 for cost in LLMCall.objects.values_list("cost_usd", flat=True))
+    of_runs = sum(cost or 0 for cost in PipelineRun.objects.values_list("cost_usd", flat=True))
+    of_usage = usage.total(usage.rollups(now - timedelta(days=2), now=now)).cost_usd
+    if not of_calls == of_runs == of_usage:
+        yield f"N6 calls cost ${of_calls}, runs ${of_runs}, usage ${of_usage}"
 
 
 def _charges(calls: list[Json]) -> Iterator[str]:
