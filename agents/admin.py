@@ -17,6 +17,7 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
@@ -24,12 +25,13 @@ from agents.forms import ON_FAILURE_LABELS, OverrideForm
 from agents.guarded_admin import Acted, Change, Question, titled
 from agents.models import AgentModelConfig, Check, OnFailure, OverrideVersion, Suitability
 from agents.override_history import OverrideHistoryAdmin, reason_of
-from agents.process_report import effect
+from agents.override_state import state
 from agents.registry import default_registry
 from agents.served_names_admin import ServedNameAdmin
 
 __all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
+STOP_ASKING = 286  # has htmx end its polling
 LIVE, OFF, INACTIVE = "Live", "Off", "Inactive: no team key"
 UNCHECKED, ACCEPTED = "Live, not checked", "Live, unfit"
 _LIVE_AS = {Check.UNCHECKED.value: UNCHECKED, Check.ACCEPTED.value: ACCEPTED}
@@ -209,7 +211,7 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), **_state()})
+        return super().changelist_view(request, {**(extra_context or {}), **self._state(request)})
 
     def changeform_view(
         self,
@@ -221,7 +223,10 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         suited = self._suitability_of(request, object_id) if request.method == "POST" else None
         request.suited = suited  # type: ignore[attr-defined] # for the form
         response = super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **_state()}
+            request,
+            object_id,
+            form_url,
+            {**(extra_context or {}), **self._state(request, is_in_form=True)},
         )
         if request.method == "POST" and response.status_code == 302:
             self.tell_effect(request)  # here, after the change has been committed and announced
@@ -261,13 +266,31 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
             )
             for url, view, name in (
                 # The agent is in the query string: an override set by SQL may have any name.
+                ("state", self.state_view, "state"),
                 ("remove", self.remove_view, "remove"),
                 ("of", self.of_view, "of"),
                 ("stop-all", self.stop_all_view, "stop_all"),
                 ("history-of", self.history_of_view, "history_of"),
             )
         ]
-        return [restore, *pages, *super().get_urls()]
+        undo = path(
+            "<path:object_id>/undo/<int:version>/",
+            self.admin_site.admin_view(self.undo_view),
+            name="agents_agentmodelconfig_undo",
+        )
+        return [restore, undo, *pages, *super().get_urls()]
+
+    def state_view(self, request: HttpRequest) -> HttpResponse:
+        """Return the banner above the list anew, or 204 if the page shows it already."""
+        if not self.has_view_permission(request):
+            return HttpResponse(status=STOP_ASKING)
+        context = self._state(request, is_in_form="in_form" in request.GET)
+        if request.GET.get("seen") == context["digest"]:
+            return HttpResponse(status=204)
+        return TemplateResponse(request, "agents/override_state.html", context)
+
+    def _state(self, request: HttpRequest, *, is_in_form: bool = False) -> dict[str, Any]:
+        return {**state(is_in_form=is_in_form), "may_undo": self.has_change_permission(request)}
 
     # --- linked from the overview ---------------------------------------------------------------
 
@@ -350,11 +373,6 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
             )
 
         return self.asked_first(request, rows, ask, stop_all)
-
-
-def _state() -> dict[str, Any]:
-    """Return the banner's context: whether there is a team key, and the last change's rollout."""
-    return {"has_shared_key": bool(settings.OPENROUTER_API_KEY), "effect": effect()}
 
 
 def _names(rows: Sequence[AgentModelConfig]) -> str:

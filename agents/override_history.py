@@ -92,6 +92,30 @@ class OverrideHistoryAdmin(GuardedModelAdmin):
             self.tell_effect(request, f"Restored v{former.version}.")
         return redirect(history)
 
+    def undo_view(self, request: HttpRequest, object_id: str, version: int) -> HttpResponse:
+        """Take back an override's last change, which the button names by its version."""
+        row = self._row(request, object_id)
+        if request.method != "POST" or not self.has_change_permission(request, row):
+            raise PermissionDenied
+        overrides = redirect("admin:agents_agentmodelconfig_changelist")
+        try:
+            with transaction.atomic():
+                operator = request.user.get_username()
+                undone = AgentModelConfig.objects.undo(
+                    row.agent_name, version, operator, reason=f"Undo of v{version}"
+                )
+                if undone is not None:
+                    self.log_rows(request, [undone], f"Undone: v{version}.")
+        except ValidationError as error:  # the agent is gone, or SQL set an invalid state
+            self.message_user(request, " ".join(error.messages), messages.ERROR)
+            return overrides
+        if undone is None:
+            said = f"Not undone: v{version} is no longer the last change of {row.agent_name}."
+            self.message_user(request, said, messages.WARNING)
+        else:
+            self.tell_effect(request, f"Undone: {row.agent_name} is as it was before v{version}.")
+        return overrides
+
     def _suitability_of_former(self, row: AgentModelConfig, former: Any) -> Suitability | None:
         """Check a former state; None if it was off, or was in force within a day.
 

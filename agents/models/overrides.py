@@ -213,6 +213,37 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         row.record_change(version)
         return row
 
+    def before(self, row: AgentModelConfig) -> Any:
+        """Return the history entry of the state before a row's last change; None if none."""
+        earlier = row.history.filter(version__lt=row.version)
+        return earlier.order_by("-version", "-history_id").first()
+
+    @transaction.atomic
+    def undo(
+        self, agent_name: str, version: int, set_by: str = "", *, reason: str = ""
+    ) -> AgentModelConfig | None:
+        """Take back the change with this version; return None if it is not the agent's last one.
+
+        The state before it is set as a new change, without a check: taking a change back must
+        always be possible. If there was none, the override is turned off.
+        """
+        OverrideVersion.hold()
+        row = self.filter(agent_name=agent_name, version=version).first()
+        if row is None:
+            return None
+        former = self.before(row)
+        values = (
+            {"is_active": False}
+            if former is None
+            else {
+                "model_id": former.model_id,
+                "on_failure": former.on_failure,
+                "is_active": former.is_active,
+                "check_result": former.check_result,
+            }
+        )
+        return self.set_checked(agent_name, set_by=set_by, reason=reason, **values)
+
     @transaction.atomic
     def deactivate_all(self, set_by: str, *, reason: str = "") -> list[str]:
         """Turn off all active overrides in one change; return their agents' names."""
