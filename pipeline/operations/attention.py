@@ -21,6 +21,7 @@ from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
+from agents.snapshot import read_snapshot
 from pipeline.models import (
     AlertNotification,
     CasebookEntry,
@@ -28,13 +29,18 @@ from pipeline.models import (
     Member,
     MovedChat,
     PeriodicJob,
+    StepRun,
     Task,
 )
 from pipeline.models.inbox import TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
+from pipeline.models.sources import sources_where
 from pipeline.operations import usage
 
+CHANGED_WITHIN = timedelta(minutes=10)  # "Undo" is offered for as long
+COMPARED_STEPS = 20
+FAILED = Q(status=StepStatus.FAILED) | ~Q(fell_back_to="")
 MAX_COUNTED = 1000  # higher counts are shown as "1000+"
 CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)
@@ -57,6 +63,7 @@ def alerts(now: datetime) -> list[Alert]:
     """Return the current alerts, those that endanger answers first."""
     by_agents = uses_by_agents()
     return [
+        *_failing_since_a_change(now),
         *_key(),
         *_operators_chat(),
         *_processes(),
@@ -92,6 +99,29 @@ def unsent(found: Iterable[Alert]) -> list[Alert]:
 def mark_sent(alert: Alert) -> None:
     """Record that an alert was sent."""
     AlertNotification.objects.bulk_create([AlertNotification(key=alert.key)], ignore_conflicts=True)
+
+
+def _failing_since_a_change(now: datetime) -> Iterator[Alert]:
+    """Tell of agents that fail since their override was set, a few minutes ago."""
+    for override in read_snapshot().overrides.values():
+        if override.set_at <= now - CHANGED_WITHIN:
+            continue
+        traffic = sources_where("is_traffic")
+        steps = StepRun.objects.filter(agent=override.agent_name, run__source__in=traffic)
+        steps = steps.exclude(ended_at=None)
+        since = steps.filter(override_version=override.version)
+        failed, count = since.filter(FAILED).count(), since.count()
+        earlier = steps.filter(started_at__lt=override.set_at).order_by("-started_at")
+        latest = earlier.values_list("pk", flat=True)[:COMPARED_STEPS]
+        if not failed or steps.filter(FAILED, pk__in=list(latest)).exists():
+            continue
+        yield Alert(
+            key=f"failing {override.agent_name} v{override.version}",
+            text=f"{override.agent_name} fails since v{override.version}: {failed} of {count} steps"
+            f" on {override.model_id}, set by {override.set_by or 'an unknown operator'}. "
+            "It did not fail before. You can undo this change.",
+            page="agents_agentmodelconfig_changelist",
+        )
 
 
 def _key() -> Iterator[Alert]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from agents.llm.base import LLMProvider, Payer
 from agents.model_config import Resolution
@@ -16,6 +17,9 @@ class NoPayer(NotRun):
     """A call has no payer: no override, no member's key, and no right to use the shared key."""
 
     member_line = "There's no API key to pay for this. Send /start to add yours."
+
+
+NEW_FOR = timedelta(minutes=10)  # the admin offers to undo a change for as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,19 @@ def given(default: LLMProvider | None, because: str) -> Decision:
         given_because=because,
     )
     return Decision(llm=default, choice=choice)
+
+
+def failure_alert(agent: str, decision: Decision, error: str, now: datetime) -> str:
+    """Return what operators are told when an override's model has failed for good."""
+    told = f"{agent}: the override's model {decision.llm.model_id} failed: {error}"
+    choice = decision.choice
+    if choice.set_at is None or now - choice.set_at > NEW_FOR:
+        return told
+    minutes = int((now - choice.set_at).total_seconds() // 60)
+    when = f"{minutes} min ago" if minutes > 0 else "just now"
+    by = choice.set_by or "an unknown operator"
+    change = f"It was set {when} (v{choice.said_version} by {by})"
+    return f"{told.rstrip('.')}. {change}: Undo on the admin's page Overrides takes it back."
 
 
 _WHY_NO_PAYER = "the member has no key, and the shared key is not for members"

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.utils import timezone
 
 from agents.base import AgentInput, AgentOutput
 from agents.llm.base import StepScope
@@ -39,7 +40,7 @@ from pipeline.models.inbox import Task
 from pipeline.models.runs import RunStatus, Source, StepMode, StepStatus
 from pipeline.running.config import PipelineConfig, StepConfig, passage_tags
 from pipeline.running.context import PipelineContext
-from pipeline.running.decisions import Decision, NoPayer
+from pipeline.running.decisions import Decision, NoPayer, failure_alert
 from pipeline.running.model_book import ModelBook
 from pipeline.running.step_inputs import StepSkipped, answer_of, inputs_of, opening_of
 from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
@@ -307,7 +308,7 @@ class PipelineRunner:
             logger.error("step %s failed: %s", agent, text, exc_info=error)
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:
-            attempt.alert = f"{agent}: the override's model {decision.llm.model_id} failed: {text}"
+            attempt.alert = failure_alert(agent, decision, text, timezone.now())
             if settings.OPERATOR_CHAT_ID:  # without a chat, the alert is only logged
                 step.report.member_line += " Your admins have been told."
         return _failed(step, text), StepStatus.FAILED

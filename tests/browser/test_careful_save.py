@@ -52,3 +52,27 @@ def _fill(installation: Installation, admin: Page, model_id: str) -> None:
     admin.goto(f"{installation.address}/admin/agents/agentmodelconfig/add/?agent_name=trainer")
     admin.fill("#id_model_id", model_id)
     admin.locator("#id_model_id").focus()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_change_is_seen_to_go_live_and_undone_without_a_reload(
+    installation: Installation, window: BrowserContext, width: int
+) -> None:
+    admin = sign_in(installation, window)
+    admin.set_viewport_size({"width": width, "height": 900})
+    _fill(installation, admin, RIGHT)
+    admin.keyboard.press("Enter")
+    state = admin.locator("#override-state")
+    expect(state).to_contain_text("Live on all processes (1 of 1)")
+    expect(state).to_contain_text(f"trainer: {RIGHT} instead of the default model")
+    photograph(admin, f"override-saved-{width}", reloads=False)
+    admin.set_viewport_size({"width": width, "height": 900})
+
+    state.get_by_role("button", name="Undo v1 of trainer").click()
+    expect(admin.get_by_text("Undone: trainer is as it was before v1.").first).to_be_visible()
+    expect(state).to_contain_text(f"trainer: the default model instead of {RIGHT}")
+    expect(state).to_contain_text("Live on all processes (1 of 1)")
+
+    tab_to(admin, state.get_by_role("button", name="Undo v2 of trainer"))
+    admin.keyboard.press("Enter")
+    expect(state).to_contain_text(f"trainer: {RIGHT} instead of the default model")

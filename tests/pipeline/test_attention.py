@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from asgiref.sync import async_to_sync
@@ -31,6 +32,7 @@ from pipeline.models.members import Access
 from pipeline.models.runs import UNFIT_CAUSES, StepStatus
 from pipeline.operations import attention, periodic_jobs
 from tests.made_up_agents import ANYWAY
+from tests.pipeline.recorded import a_run
 from tests.sandbox.serving import running_sandbox
 
 
@@ -382,3 +384,57 @@ class CreditTest(SimpleTestCase):
     @override_settings(OPENROUTER_BASE_URL="http://127.0.0.1:9/api/v1")
     def test_no_answer_is_a_problem(self):
         assert "isn't responding" in self.ask("sk-or-v1-sandbox-team-key-0001").problem
+
+
+class FailingSinceAChangeTest(TestCase):
+    """An agent that fails within ten minutes of a change, and did not before."""
+
+    def setUp(self) -> None:
+        for _ in range(3):
+            a_run({"agent": "strategist"}, hours_ago=0.1)
+        self.row = AgentModelConfig.objects.upsert("strategist", "openai/gpt-99", "ada")
+
+    def failing(self, minutes: int = 0) -> list[str]:
+        found = attention.alerts(timezone.now() + timedelta(minutes=minutes))
+        return [alert.text for alert in found if alert.key.startswith("failing ")]
+
+    def ran(self, **fields: Any) -> None:
+        version = {"override_version": self.row.version}
+        a_run({"agent": "strategist"} | version | fields, source=fields.pop("source", "telegram"))
+
+    def test_the_first_failure_is_told_with_the_change_that_can_be_undone(self):
+        self.ran()
+        assert self.failing() == []
+
+        self.ran(status="failed")
+
+        (text,) = self.failing()
+        assert text.startswith("strategist fails since v1: 1 of 2 steps on openai/gpt-99, set by")
+        assert "You can undo this change." in text
+
+    def test_a_step_that_was_answered_by_the_fallback_has_failed_too(self):
+        self.ran(fell_back_to="openai/gpt-5-mini")
+
+        assert len(self.failing()) == 1
+
+    def test_it_is_over_after_ten_minutes_and_after_another_change(self):
+        self.ran(status="failed")
+        assert self.failing(minutes=11) == []
+
+        AgentModelConfig.objects.upsert("strategist", "openai/gpt-5-mini", "ada")
+
+        assert self.failing() == []
+
+    def test_an_agent_that_failed_before_is_not_told_of(self):
+        a_run({"agent": "strategist", "status": "failed"}, hours_ago=0.05)
+        self.ran(status="failed")
+
+        assert self.failing() == []
+
+    def test_a_trial_that_fails_is_no_failure_of_the_agent(self):
+        run = a_run(source="trial")
+        StepRun.objects.filter(run=run).update(
+            agent="strategist", status="failed", override_version=self.row.version
+        )
+
+        assert self.failing() == []
