@@ -20,7 +20,7 @@ from tests.architecture.source import (
 # From the top down: a room imports rooms of its own line and of the lines below.
 AGENTS_ORDER = (
     {"admin", "management", "apps"},
-    {"forms", "process_report", "override_state", "checks", "served_names_admin"},
+    {"forms", "process_report", "override_state", "override_file", "checks", "served_names_admin"},
     {"override_history"},
     {"guarded_admin"},
     {"stale_form"},
@@ -58,7 +58,7 @@ CLIENTS = ("httpx", "aiohttp", "telegram", "redis")
 OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_model_config"}
 MAY_TOUCH_OVERRIDES = (
     *("agents.models", "agents.snapshot", "agents.admin", "agents.forms"),
-    *("agents.override_history", "agents.override_state"),
+    *("agents.override_history", "agents.override_state", "agents.override_file"),
     "agents.migrations",
 )
 SANDBOX = "observatory.sandbox"
