@@ -39,6 +39,7 @@ class ProcessReport:
         role: What the process does, such as "bot"; for the pages.
         on_stale: Called in the report's thread after it has reported that this process can no
             longer read the overrides. It may use the database.
+        on_new: The same, after it has reported that this process uses another version.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class ProcessReport:
         service: ModelConfigService,
         role: str,
         on_stale: Callable[[], None] = lambda: None,
+        on_new: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._role = role
-        self._on_stale = on_stale
+        self._on_stale, self._on_new = on_stale, on_new
         self._id = uuid.uuid4()
         self._version = ""
         self._version_at: datetime | None = None  # of the last change seen; None = none since start
@@ -70,7 +72,7 @@ class ProcessReport:
 
     def _run(self) -> None:
         use_own_connection()
-        reported, was_stale, unseen_s = "", False, SEEN_EVERY_S
+        reported, version, was_stale, unseen_s = "", "", False, SEEN_EVERY_S
         while not self._is_closing:
             try:
                 freshness = self._service.freshness()
@@ -80,7 +82,9 @@ class ProcessReport:
                     reported, unseen_s = state, 0.0
                     if freshness.is_stale and not was_stale:
                         self._on_stale()
-                    was_stale = freshness.is_stale
+                    if version not in ("", freshness.version):
+                        self._on_new()
+                    version, was_stale = freshness.version, freshness.is_stale
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
                 logger.debug("the process report could not be written", exc_info=True)

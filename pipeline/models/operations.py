@@ -93,6 +93,7 @@ class PeriodicJob(models.Model):
     last_result = models.JSONField(default=dict, db_column="found")
 
     ALERTS = "concerns"  # the job that sends alerts
+    CHANGES = "override changes"  # the job that tells of changes of the overrides
 
     class Meta:
         db_table = "pipeline_chore"
@@ -101,9 +102,9 @@ class PeriodicJob(models.Model):
         return self.name
 
     @classmethod
-    def alert_soon(cls) -> None:
-        """Make the job that sends alerts due now, because there is a new one."""
-        cls.objects.filter(name=cls.ALERTS).update(due_at=timezone.now())
+    def hasten(cls, name: str) -> None:
+        """Make a job due now, because there is something for it to do."""
+        cls.objects.filter(name=name).update(due_at=timezone.now())
 
 
 class AlertNotification(models.Model):

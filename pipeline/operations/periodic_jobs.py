@@ -23,6 +23,7 @@ from django.utils import timezone
 from agents import catalog, credit
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
+from agents.override_changes import changes_since, current_version
 from pipeline.cancelling import end
 from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
@@ -118,6 +119,23 @@ async def _send_alerts(now: datetime, send: Send) -> Result:
     return {}
 
 
+async def _tell_changes(now: datetime, send: Send) -> Result:
+    """Tell the operators' chat of every change of the overrides since the last time."""
+    last: Result = (await PeriodicJob.objects.aget(name=PeriodicJob.CHANGES)).last_result
+    version = await sync_to_async(current_version)()
+    told = last.get("version", version)  # what was changed before the first time is no news
+    if told == version:
+        return {"version": version}
+    changes = await sync_to_async(changes_since)(told)
+    lines = [f"Model changed. {changes[0]}"] if len(changes) == 1 else map(str, changes)
+    text = "\n".join(lines)
+    if len(changes) > 1:
+        text = f"Models changed.\n{text}"
+    if changes and not await send(f"{text}\nUndo: on the admin's page Overrides, for ten minutes."):
+        return last  # the next time tells of them
+    return {"version": version}
+
+
 async def _resend_lost_alerts(now: datetime, send: Send) -> Result:
     """Resend alerts that were being sent when a process was killed; they arrive at least once."""
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
@@ -172,6 +190,7 @@ JOBS = (
     JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
+    JobSpec(PeriodicJob.CHANGES, timedelta(minutes=10), _tell_changes),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
 )
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import stamina
@@ -50,7 +51,12 @@ class RunService:
         add_tasks: Callable[[Sequence[Task]], None] | None = None,
     ) -> None:
         self.model_config = service_from_settings()
-        self._report = ProcessReport(self.model_config, role, on_stale=PeriodicJob.alert_soon)
+        self._report = ProcessReport(
+            self.model_config,
+            role,
+            on_stale=partial(PeriodicJob.hasten, PeriodicJob.ALERTS),
+            on_new=partial(PeriodicJob.hasten, PeriodicJob.CHANGES),
+        )
         self._alert = alert
         self._registry = default_registry()
         self._runner = PipelineRunner(

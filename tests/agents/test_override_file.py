@@ -86,6 +86,7 @@ class FileTests(TestCase):
                 "strategist: {model: a/b, if_it_fails: hope}",
                 "'hope' is none of fail, default_model",
             ),
+            ("trainer: {model: a/b}\ntrainer: {model: a/c}", "names trainer more than once"),
             ("strategist: {model: nonsense}", "Enter an OpenRouter model ID"),
             ("strategist: {model: a/b", "not valid YAML"),
             ("!!python/object:os.system {}", "not valid YAML"),

@@ -21,7 +21,7 @@ from tests.architecture.source import (
 AGENTS_ORDER = (
     {"admin", "management", "apps"},
     {"forms", "process_report", "override_state", "override_file", "checks", "served_names_admin"},
-    {"override_history"},
+    {"override_history", "override_changes"},
     {"guarded_admin"},
     {"stale_form"},
     {"form_state"},
@@ -59,6 +59,7 @@ OVERRIDES_TABLE = {"AgentModelConfig", "HistoricalAgentModelConfig", "agent_mode
 MAY_TOUCH_OVERRIDES = (
     *("agents.models", "agents.snapshot", "agents.admin", "agents.forms"),
     *("agents.override_history", "agents.override_state", "agents.override_file"),
+    "agents.override_changes",
     "agents.migrations",
 )
 SANDBOX = "observatory.sandbox"

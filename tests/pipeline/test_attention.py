@@ -438,3 +438,65 @@ class FailingSinceAChangeTest(TestCase):
         )
 
         assert self.failing() == []
+
+
+class ChangesTest(TestCase):
+    """Every change of the overrides is told to the operators' chat, once."""
+
+    def setUp(self) -> None:
+        AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "pete")
+        self.at = timezone.now()
+        self.told: list[str] = []
+        self.arrives = True
+        assert self.tell() == []  # what was there before is no news
+
+    def tell(self) -> list[str]:
+        (spec,) = (one for one in periodic_jobs.JOBS if one.name == PeriodicJob.CHANGES)
+
+        async def send(text: str) -> bool:
+            if self.arrives:
+                self.told.append(text)
+            return self.arrives
+
+        self.at += timedelta(seconds=1)
+        PeriodicJob.hasten(PeriodicJob.CHANGES)
+        async_to_sync(periodic_jobs.run_if_due)(spec, self.at, send)
+        told, self.told = self.told, []
+        return told
+
+    def test_old_and_new_who_and_why(self):
+        AgentModelConfig.objects.upsert("trainer", "z-ai/glm-4.6", "ada", reason="Cheaper")
+
+        (text,) = self.tell()
+        change = "trainer: openai/gpt-4.1 → z-ai/glm-4.6 (v2 by ada: Cheaper)"
+        assert text.splitlines()[0] == f"Model changed. {change}"
+        assert "Undo: on the admin's page Overrides" in text
+        assert self.tell() == []
+
+    def test_several_changes_are_one_message_in_their_order(self):
+        AgentModelConfig.objects.upsert("strategist", "z-ai/glm-4.6", "ada")
+        AgentModelConfig.objects.deactivate_all("pete", reason="The key is out of credit")
+
+        (text,) = self.tell()
+        assert text.splitlines()[:4] == [
+            "Models changed.",
+            "strategist: the default model → z-ai/glm-4.6 (v2 by ada)",
+            "strategist: z-ai/glm-4.6 → the default model (v3 by pete: The key is out of credit)",
+            "trainer: openai/gpt-4.1 → the default model (v3 by pete: The key is out of credit)",
+        ]
+
+    def test_what_did_not_arrive_is_told_the_next_time(self):
+        AgentModelConfig.objects.upsert("trainer", "z-ai/glm-4.6", "ada")
+        self.arrives = False
+        assert self.tell() == []
+
+        self.arrives = True
+        assert len(self.tell()) == 1
+
+    def test_of_very_many_changes_the_latest_are_told(self):
+        for number in range(30):
+            AgentModelConfig.objects.upsert("trainer", f"openai/gpt-{number}", "ada")
+
+        (text,) = self.tell()
+        assert "openai/gpt-29" in text
+        assert len(text.splitlines()) == 22
