@@ -15,10 +15,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.views.decorators.cache import never_cache
 from unfold.decorators import display
 
 from agents.forms import ON_FAILURE_LABELS, OverrideForm
@@ -31,7 +32,7 @@ from agents.served_names_admin import ServedNameAdmin
 
 __all__ = ["AgentModelConfigAdmin", "ServedNameAdmin"]
 
-STOP_ASKING = 286  # has htmx end its polling
+STATE_PAGE = "agents_agentmodelconfig_state"
 LIVE, OFF, INACTIVE = "Live", "Off", "Inactive: no team key"
 UNCHECKED, ACCEPTED = "Live, not checked", "Live, unfit"
 _LIVE_AS = {Check.UNCHECKED.value: UNCHECKED, Check.ACCEPTED.value: ACCEPTED}
@@ -266,7 +267,6 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
             )
             for url, view, name in (
                 # The agent is in the query string: an override set by SQL may have any name.
-                ("state", self.state_view, "state"),
                 ("remove", self.remove_view, "remove"),
                 ("of", self.of_view, "of"),
                 ("stop-all", self.stop_all_view, "stop_all"),
@@ -278,12 +278,15 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
             self.admin_site.admin_view(self.undo_view),
             name="agents_agentmodelconfig_undo",
         )
-        return [restore, undo, *pages, *super().get_urls()]
+        # Not in `admin_view`, which would answer a poll with the sign-in page.
+        state_url = path("state/", never_cache(self.state_view), name=STATE_PAGE)
+        return [restore, undo, state_url, *pages, *super().get_urls()]
 
     def state_view(self, request: HttpRequest) -> HttpResponse:
         """Return the banner above the list anew, or 204 if the page shows it already."""
-        if not self.has_view_permission(request):
-            return HttpResponse(status=STOP_ASKING)
+        if not (self.admin_site.has_permission(request) and self.has_view_permission(request)):
+            # The operator has signed out or lost the permission: have the whole page reloaded.
+            return HttpResponseForbidden(headers={"HX-Refresh": "true"})
         context = self._state(request, is_in_form="in_form" in request.GET)
         if request.GET.get("seen") == context["digest"]:
             return HttpResponse(status=204)

@@ -107,7 +107,7 @@ def _body(rights: _Rights) -> str:
     context = {
         "rows": rows,
         "since": since(at),
-        "alerts": [(one, _link(one, rights)) for one in attention.alerts(at)],
+        "alerts": [(one, _link(one, rights)) for one in attention.alerts(at, snapshot)],
         "remaining_usd": attention.credit().get("remaining_usd"),
         "may_change": rights.changes,
         "has_overrides": bool(snapshot.overrides),

@@ -21,7 +21,7 @@ from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
-from agents.snapshot import read_snapshot
+from agents.snapshot import Snapshot, read_snapshot
 from pipeline.models import (
     AlertNotification,
     CasebookEntry,
@@ -59,11 +59,14 @@ class Alert:
     is_for_chat: bool = False  # sent once while it lasts; the others are sent when they happen
 
 
-def alerts(now: datetime) -> list[Alert]:
-    """Return the current alerts, those that endanger answers first."""
+def alerts(now: datetime, snapshot: Snapshot | None = None) -> list[Alert]:
+    """Return the current alerts, those that endanger answers first.
+
+    `snapshot` is that of the overrides, if the caller has read it already.
+    """
     by_agents = uses_by_agents()
     return [
-        *_failing_since_a_change(now),
+        *_failing_since_a_change(now, snapshot or read_snapshot()),
         *_key(),
         *_operators_chat(),
         *_processes(),
@@ -101,9 +104,9 @@ def mark_sent(alert: Alert) -> None:
     AlertNotification.objects.bulk_create([AlertNotification(key=alert.key)], ignore_conflicts=True)
 
 
-def _failing_since_a_change(now: datetime) -> Iterator[Alert]:
+def _failing_since_a_change(now: datetime, snapshot: Snapshot) -> Iterator[Alert]:
     """Tell of agents that fail since their override was set, a few minutes ago."""
-    for override in read_snapshot().overrides.values():
+    for override in snapshot.overrides.values():
         if override.set_at <= now - CHANGED_WITHIN:
             continue
         traffic = sources_where("is_traffic")

@@ -118,11 +118,14 @@ class PageTests(AdminTestCase):
         AgentModelConfig.objects.upsert("trainer", GLM)
         assert GLM in self.client.get(STATE, {"seen": seen}).content.decode()
 
-    def test_the_banner_ends_its_questions_when_the_operator_may_no_longer_see_it(self):
+    def test_the_page_is_loaded_anew_when_the_operator_may_no_longer_see_it(self):
         self.client.force_login(self.viewer)
         self.viewer.user_permissions.clear()
+        for _ in range(2):  # without the permission, and signed out
+            answer = self.client.get(STATE)
 
-        assert self.client.get(STATE).status_code == 286
+            assert (answer.status_code, answer["HX-Refresh"]) == (403, "true")
+            self.client.logout()
 
     def test_inside_the_form_of_an_override_nothing_can_be_undone(self):
         """Enter in a field would press the form's first button."""

@@ -37,7 +37,9 @@ PAGES = {  # who opens it
     "agents_agentmodelconfig_of": "OArBS",
     "agents_agentmodelconfig_remove": "OBS",
     "agents_agentmodelconfig_restore": "OBS",
+    "agents_agentmodelconfig_state": "OArBS",
     "agents_agentmodelconfig_stop_all": "OBS",
+    "agents_agentmodelconfig_undo": "OBS",
     "agents_agentmodelconfig_delete": "",
     **{f"agents_servedname_{page}": "OArBS" for page in ("changelist", "change", "history")},
     "agents_servedname_add": "OBS",
@@ -103,8 +105,11 @@ PAGES = {  # who opens it
 }
 if not apps.is_installed("procrastinate.contrib.django"):
     PAGES = {name: who for name, who in PAGES.items() if not name.startswith("procrastinate_")}
-POSTED = {"agents_agentmodelconfig_restore", "pipeline_task_try_again"}  # not opened by a GET
-WITHOUT_ROW = {"changelist", "add", "of", "remove", "stop_all", "history_of", "export"}
+POSTED = {  # not opened by a GET
+    *("agents_agentmodelconfig_restore", "agents_agentmodelconfig_undo"),
+    "pipeline_task_try_again",
+}
+WITHOUT_ROW = {"changelist", "add", "of", "state", "remove", "stop_all", "history_of", "export"}
 
 
 SHOWING_TEXTS = {"pipeline_pipelinerun_change", "pipeline_task_change", "pipeline_member_change"}
@@ -156,6 +161,8 @@ class RoleCase(TestCase):
         arguments: list[object] = [] if kind in WITHOUT_ROW else [row.pk]
         if kind == "restore":
             arguments.append(row.history.latest().history_id)
+        if kind == "undo":
+            arguments.append(row.version)
         query = "?agent_name=extraction" if kind in {"of", "remove", "history_of"} else ""
         return reverse(f"admin:{page}", args=arguments) + query
 
