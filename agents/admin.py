@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
@@ -22,7 +23,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.cache import never_cache
 from unfold.decorators import display
 
-from agents.forms import ON_FAILURE_LABELS, OverrideForm
+from agents.forms import ON_FAILURE_LABELS, CheckedModel, OverrideForm
 from agents.guarded_admin import Acted, Change, Question, titled
 from agents.models import AgentModelConfig, Check, OnFailure, OverrideVersion, Suitability
 from agents.override_history import OverrideHistoryAdmin, reason_of
@@ -182,9 +183,10 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         self, request: HttpRequest, obj: AgentModelConfig, form: Any, change: bool
     ) -> None:
         obj.set_by = request.user.get_username()
-        suited: Suitability | None = form.suited
-        if suited is not None:
-            obj.check_result = suited.check
+        if form.checked is not None:
+            obj.check_result = form.checked.suited.check
+        elif "model_id" in form.changed_data:  # turned off, so that nothing was checked
+            obj.check_result = ""
         super().save_model(request, obj, form, change)
 
     def get_form(
@@ -195,14 +197,16 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         **kwargs: Any,
     ) -> type[ModelForm[Any]]:
         form_class: Any = super().get_form(request, obj, change=change, **kwargs)
-        form_class.suited = getattr(request, "suited", None)
+        form_class.checked = getattr(request, "checked", None)
         return form_class
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         if request.POST.get("action") == "activate":
             # Before the transaction of the action, because it may wait for OpenRouter.
             chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-            rows = queryset.filter(is_active=False, pk__in=[pk for pk in chosen if pk.isdecimal()])
+            rows = queryset.filter(is_active=False)
+            if request.POST.get("select_across") != "1":
+                rows = rows.filter(pk__in=[pk for pk in chosen if pk.isdecimal()])
             request.suited = {  # type: ignore[attr-defined]
                 row.pk: (row.model_id, self.suitability(row.agent_name, row.model_id))
                 for row in rows
@@ -221,8 +225,8 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        suited = self._suitability_of(request, object_id) if request.method == "POST" else None
-        request.suited = suited  # type: ignore[attr-defined] # for the form
+        checked = self._checked(request, object_id) if request.method == "POST" else None
+        request.checked = checked  # type: ignore[attr-defined] # for the form
         response = super().changeform_view(
             request,
             object_id,
@@ -231,27 +235,25 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         )
         if request.method == "POST" and response.status_code == 302:
             self.tell_effect(request)  # here, after the change has been committed and announced
-            if suited is not None and suited.unchecked and not suited.problems:
+            suited = checked.suited if checked is not None else Suitability()
+            if suited.unchecked and not suited.problems:
                 self.message_user(request, f"Not checked: {suited.unchecked}", messages.WARNING)
         return response
 
-    def _suitability_of(self, request: HttpRequest, object_id: str | None) -> Suitability | None:
+    def _checked(self, request: HttpRequest, object_id: str | None) -> CheckedModel | None:
         """Check the model of a posted form; None if there is nothing to check.
 
         This happens before the form's transaction, because it may wait for OpenRouter.
         """
-        known = object_id and object_id.isdecimal()
-        row = AgentModelConfig.objects.filter(pk=object_id).first() if known else None
-        may = (
-            self.has_add_permission(request) if row is None else self.has_change_permission(request)
-        )
+        row = self.get_object(request, unquote(object_id)) if object_id else None
+        may = self.has_change_permission(request) if object_id else self.has_add_permission(request)
         model_id = request.POST.get("model_id", "").strip()
         is_as_before = row is not None and row.is_active and row.model_id == model_id
         if not may or is_as_before or "is_active" not in request.POST:
             return None
-        return self.suitability(
-            row.agent_name if row else request.POST.get("agent_name", ""), model_id
-        )
+        agent_name = row.agent_name if row else request.POST.get("agent_name", "")
+        suited = self.suitability(agent_name, model_id)
+        return CheckedModel(agent_name=agent_name, model_id=model_id, suited=suited)
 
     # --- history and undo -----------------------------------------------------------------------
 
@@ -325,8 +327,7 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
                 " history.",
                 button="Back to default",
                 back=reverse("admin:index"),
-                asks_reason=True,
-                needs_reason=settings.REQUIRE_REASON,
+                asks_reason=True,  # never required: turning off must always be possible
             )
 
         def remove() -> Acted:
@@ -357,7 +358,7 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
                 "overrides”.",
                 button="Turn off all",
                 back=reverse("admin:index"),
-                asks_reason=True,  # never required: this button is for emergencies
+                asks_reason=True,
             )
 
         def stop_all() -> Acted:

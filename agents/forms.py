@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -22,15 +24,34 @@ ON_FAILURE_LABELS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedModel:
+    """What speaks against a model for an agent, and for which of them that was found."""
+
+    agent_name: str
+    model_id: str
+    suited: Suitability
+
+    @property
+    def consent(self) -> str:
+        """The form's value for consent to exactly these problems of this model."""
+        about = repr((self.agent_name, self.model_id, self.suited.problems))
+        return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+    def is_about(self, agent_name: str, model_id: str) -> bool:
+        """Whether this is the check of this model for this agent."""
+        return (self.agent_name, self.model_id) == (agent_name, model_id)
+
+
 class OverrideForm(forms.ModelForm):
     """Form of an override. Offers the agents without an override, and validates the model id.
 
     A model that is unfit or unknown is saved only if the operator accepts that, and says why.
     """
 
-    # What speaks against the model, found before the transaction in which the form is validated;
-    # None if nothing was to be checked.
-    suited: Suitability | None = None
+    # What was checked before the transaction in which the form is validated. None if no check was
+    # needed: the override stays off, or keeps its model.
+    checked: CheckedModel | None = None
 
     accept_unfit = forms.BooleanField(
         label="Use this model anyway",
@@ -62,11 +83,17 @@ class OverrideForm(forms.ModelForm):
             self.initial["is_active"] = (kwargs.get("initial") or {}).get("is_active", True)
             if not self.instance.is_active:
                 self.fields["is_active"].help_text = "Off now. Saving turns it on."
-        if self.suited is None or not self.suited.problems:
+        self._has_consent = False
+        if self._problems:
+            consent = self.checked.consent if self.checked else ""
+            self.fields["accept_unfit"].widget.attrs["value"] = consent
+            self._has_consent = self.data.get("accept_unfit") == consent
+        else:
             self.fields["accept_unfit"].widget = forms.HiddenInput()
+        if self.is_bound and not self._has_consent:  # it was given to something else, or not at all
+            self.data = {name: sent for name, sent in self.data.items() if name != "accept_unfit"}
         if "reason" in self.fields:
             self.initial["reason"] = ""  # each change has its own
-            self.fields["reason"].required = settings.REQUIRE_REASON
         if "on_failure" in self.fields:
             field: Any = self.fields["on_failure"]
             field.choices = list(ON_FAILURE_LABELS.items())
@@ -86,18 +113,34 @@ class OverrideForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if self.suited is None or not self.suited.problems or "model_id" not in cleaned:
+        if "model_id" not in cleaned or not cleaned.get("is_active"):
             return cleaned
-        problems = "; ".join(self.suited.problems)
-        if not cleaned.get("accept_unfit"):
+        reason = cleaned.get("reason", "").strip()
+        if settings.REQUIRE_REASON and not reason:
+            self.add_error("reason", "Say why. This installation requires a reason.")
+        before = self.instance
+        is_as_before = before.pk and before.is_active and before.model_id == cleaned["model_id"]
+        agent_name = before.agent_name if before.pk else cleaned.get("agent_name", "")
+        if not is_as_before and not (
+            self.checked and self.checked.is_about(agent_name, cleaned["model_id"])
+        ):
+            self.add_error("model_id", "The model could not be checked. Save again.")
+        if not self._problems:
+            return cleaned
+        problems = "; ".join(self._problems)
+        if not self._has_consent:
             self.add_error(
                 "model_id",
                 f"Not saved: {problems}. Choose another model, or turn on “Use this model anyway” "
                 "and say why.",
             )
-        elif not cleaned.get("reason", "").strip():
+        elif not reason:
             self.add_error("reason", f"Say why you use it all the same ({problems}).")
         return cleaned
+
+    @property
+    def _problems(self) -> tuple[str, ...]:
+        return self.checked.suited.problems if self.checked else ()
 
     @staticmethod
     def _agents_without_override() -> list[tuple[str, str]]:

@@ -210,6 +210,8 @@ class ModelConfigService:
     async def _looked(self) -> CachedSnapshot:
         while True:
             asked, patience_s = self._ask()
+            if patience_s <= 0:  # each waiter would stay with the future until the hang ends
+                return self._outdated(TimeoutError("the look takes too long"))
             try:
                 async with asyncio.timeout(patience_s):
                     # shield: cancelling one caller must not cancel the look that others wait for.
@@ -233,9 +235,10 @@ class ModelConfigService:
             asked = self._thread.ask() if self._thread is not None else None
             if self._thread is None or asked is None:
                 has_died = self._thread is not None
-                self._thread = LookThread(self._look, self._pause_s, self._clock)
-                asked = self._thread.ask()
-                self._thread.start()
+                thread = LookThread(self._look, self._pause_s, self._clock)
+                asked = thread.ask()
+                thread.start()
+                self._thread = thread
                 if has_died:
                     self._alert("The thread that reads the overrides has ended; a new one reads.")
             if asked is None:
@@ -256,6 +259,7 @@ class ModelConfigService:
         self._thread.leave()
         self._hanging.append(self._thread)
         self._thread = None
+        self._refresher = self._refresher.successor()  # the hanging look still uses the other
 
     # --- in the resolver's own thread -----------------------------------------------------------
 
@@ -267,10 +271,12 @@ class ModelConfigService:
             self._refresher.announce()
         found = self._refresher.look(before, self._pace)
         is_new = before is not None and found.snapshot.version != before.snapshot.version
+        # Found by looking. If its notification is not here either, notifications do not arrive, for
+        # example because of a pooler.
         if is_new and not was_announced and self._pace is SUBSCRIBED:
             subscription.receive()
             if not subscription.has_news:
-                subscription.has_missed()
+                subscription.distrust()
         with self._lock:
             is_current = thread is self._thread  # not if it hung, and another one looks now
             if is_current:
@@ -309,6 +315,8 @@ class ModelConfigService:
         if self._cached is not None:
             self._cached = replace(self._cached, good_until=-math.inf)  # no thread looks
         self._refresher = Refresher(ttl_s=self._ttl_s, clock=self._clock)
+        # They belong to threads and to an event loop of the parent.
+        self._alert, self._on_new = logger.error, lambda: None
 
 
 _services: weakref.WeakSet[ModelConfigService] = weakref.WeakSet()

@@ -24,8 +24,10 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from pydantic import ValidationError as InvalidContent
 
 from agents.models import AGENTS, AgentModelConfig, OnFailure, OverrideVersion, UnfitModel
+from agents.models.overrides import MAX_REASON
 
 MAX_BYTES = 100_000
+MAX_SET_BY = 150
 
 
 class OverrideFileError(Exception):
@@ -63,6 +65,7 @@ def exported() -> str:
         row.agent_name: {"model": row.model_id}
         | ({} if row.on_failure == OnFailure.FAIL else {"if_it_fails": row.on_failure})
         for row in AgentModelConfig.objects.get_all_active()
+        if row.agent_name in AGENTS  # a file cannot name an agent that no longer exists
     }
     return yaml.safe_dump(content, sort_keys=True) if content else "{}\n"
 
@@ -88,6 +91,10 @@ def apply(text: str, set_by: str, *, reason: str = "", accept_unfit: bool = Fals
         OverrideFileError: the text is not such a file, a model is refused, or the overrides were
             changed by somebody else meanwhile.
     """
+    if len(reason) > MAX_REASON or len(set_by) > MAX_SET_BY:
+        raise OverrideFileError(
+            f"A reason has at most {MAX_REASON} characters, and a name at most {MAX_SET_BY}."
+        )
     planned = plan(text)
     # Before the transaction, because a check may wait for OpenRouter; and all of them before the
     # first change, so that the file is applied as a whole or not at all.
@@ -137,6 +144,7 @@ def _active() -> dict[str, _Entry]:
     return {
         row.agent_name: _Entry(model=row.model_id, if_it_fails=row.on_failure)
         for row in AgentModelConfig.objects.get_all_active()
+        if row.agent_name in AGENTS
     }
 
 
@@ -147,14 +155,14 @@ def _read(text: str) -> dict[str, _Entry]:
         _assert_named_once(yaml.compose(text, yaml.SafeLoader))
         content: Any = yaml.safe_load(text)
         found = _Content.model_validate({} if content is None else content).root
-    except (yaml.YAMLError, RecursionError) as error:
-        raise OverrideFileError(f"The file is not valid YAML: {error}") from None
     except InvalidContent as error:
         problems = [
             f"{'.'.join(str(part) for part in each['loc']) or 'the file'}: {each['msg']}"
             for each in error.errors(include_url=False, include_input=False)
         ]
         raise OverrideFileError("\n".join(problems)) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a bent date
+        raise OverrideFileError(f"The file is not valid YAML: {error}") from None
     unknown = sorted(set(found) - AGENTS)
     if unknown:
         raise OverrideFileError(
@@ -175,6 +183,8 @@ def _assert_named_once(root: yaml.Node | None) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise OverrideFileError(f"The file names {', '.join(twice)} more than once.")
+        for _, content in root.value:
+            _assert_named_once(content)
 
 
 def _words(entry: _Entry | None) -> str:

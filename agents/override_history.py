@@ -19,11 +19,12 @@ from django.utils import timezone
 from agents import revision
 from agents.guarded_admin import GuardedModelAdmin, Question
 from agents.models import AgentModelConfig, Suitability, validate_model_id
+from agents.models.overrides import MAX_REASON
 from agents.registry import default_registry
 
 HISTORY_SHOWN = 200  # entries; an override changes a few times a week
+UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo"; later by "Restore"
 UNDONE_FREELY = timedelta(days=1)  # what ran within a day is restored without a check
-MAX_REASON = 300
 
 
 class OverrideHistoryAdmin(GuardedModelAdmin):
@@ -98,6 +99,10 @@ class OverrideHistoryAdmin(GuardedModelAdmin):
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
         overrides = redirect("admin:agents_agentmodelconfig_changelist")
+        if row.version == version and row.updated_at < timezone.now() - UNDONE_WITHIN:
+            said = "Not undone: the change is older than ten minutes. Restore a state from here."
+            self.message_user(request, said, messages.WARNING)
+            return redirect("admin:agents_agentmodelconfig_history", row.pk)
         try:
             with transaction.atomic():
                 operator = request.user.get_username()
@@ -128,7 +133,10 @@ class OverrideHistoryAdmin(GuardedModelAdmin):
         return self.suitability(former.agent_name, former.model_id)
 
     def suitability(self, agent_name: str, model_id: str) -> Suitability:
-        """Check a model for an agent; nothing speaks against what saving refuses anyway."""
+        """Check a model for an agent.
+
+        An invalid model id or an unknown agent is not checked, because saving refuses it anyway.
+        """
         try:
             validate_model_id(model_id)
         except ValidationError:
@@ -168,11 +176,9 @@ def _consent(
 ) -> Question | None:
     """Return what to ask before a former state is restored; None if nothing is to be asked."""
     problems = suited.problems if suited is not None else ()
-    if not problems and not settings.REQUIRE_REASON:
-        return None
+    if suited is None or not (problems or settings.REQUIRE_REASON):
+        return None  # turning off, and taking back what ran within a day, are always possible
     what = f"From the next step on, {agent_name} uses {former.model_id} again."
-    if not former.is_active:
-        what = f"From the next step on, {agent_name} uses its default model again."
     if problems:
         what += f" It does not suit this agent: {'; '.join(problems)}."
         what += " The team key pays for its calls, and steps may fail."

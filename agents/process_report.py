@@ -88,6 +88,8 @@ class ProcessReport:
             except (OverridesUnknown, DatabaseError, RuntimeError):
                 close_connection()
                 logger.debug("the process report could not be written", exc_info=True)
+            except Exception:  # a report that fails must not end the thread
+                logger.exception("the process report failed")
             if self._wake.wait(POLL_INTERVAL_S):
                 self._wake.clear()
             unseen_s += POLL_INTERVAL_S

@@ -9,6 +9,7 @@ refuses nothing, because an operator must be able to change a model during an ou
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -45,8 +46,10 @@ def suitability(agent_name: str, model_id: str) -> Suitability:
     """
     if settings.SHARED_SERVER != "openrouter":
         return Suitability()  # no catalog describes the models of another server
-    if "@preset/" in model_id:
-        return Suitability(unchecked="Only OpenRouter knows which model a preset leads to.")
+    base, is_preset, _ = model_id.partition("@preset/")
+    if is_preset:
+        of_base = suitability(agent_name, base) if base else Suitability()
+        return replace(of_base, unchecked="Only OpenRouter knows what a preset changes.")
     newest = CatalogModel.objects.order_by("-last_seen_at").values_list("last_seen_at", flat=True)
     synced_at = newest.first()
     if synced_at is None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from agents.models.catalog import CatalogModel, ServedName
+from agents.models.checking import Check, Suitability, UnfitModel, check_models_with
 from agents.models.model_ids import MAX_ID_CHARS, MODEL_ID_SHAPE, validate_model_id
 from agents.models.overrides import (
     AGENTS,
     AgentModelConfig,
     AgentModelConfigQuerySet,
     AgentModelConfigRepository,
-    Check,
     OnFailure,
     OverrideVersion,
     ResolverProcess,
-    Suitability,
-    UnfitModel,
-    check_models_with,
 )
 
 __all__ = [

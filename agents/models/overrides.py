@@ -7,11 +7,10 @@ all other code asks the resolver.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
@@ -20,6 +19,7 @@ from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from agents import revision
+from agents.models.checking import Check, Suitability, UnfitModel, run_check
 from agents.models.model_ids import validate_model_id
 
 
@@ -30,46 +30,7 @@ class OnFailure(models.TextChoices):
     DEFAULT_MODEL = "default_model", "The same call on DEFAULT_MODEL, on the shared key"
 
 
-class Check(models.TextChoices):
-    """What the check of an override's model said when the override was set."""
-
-    PASSED = "passed", "Checked"
-    UNCHECKED = "unchecked", "Not checked"
-    ACCEPTED = "accepted", "Unfit, accepted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suitability:
-    """What speaks against a model for an agent."""
-
-    problems: tuple[str, ...] = ()  # what the model lacks, or that it does not exist
-    unchecked: str = ""  # why it could not be checked; "" if it was, or need not be
-
-    @property
-    def check(self) -> Check:
-        """What is recorded once the override is saved."""
-        if self.problems:
-            return Check.ACCEPTED
-        return Check.UNCHECKED if self.unchecked else Check.PASSED
-
-
-class UnfitModel(ValidationError):
-    """The model does not exist, or lacks what the agent needs; nothing was saved."""
-
-    def __init__(self, agent_name: str, model_id: str, problems: tuple[str, ...]) -> None:
-        super().__init__(
-            f"{model_id} does not suit {agent_name}: {'; '.join(problems)}.", code="unfit"
-        )
-        self.problems = problems
-
-
-_check: Callable[[str, str], Suitability] = lambda agent_name, model_id: Suitability()  # noqa: E731
-
-
-def check_models_with(check: Callable[[str, str], Suitability]) -> None:
-    """Have the repository call `check(agent_name, model_id)` before it sets a model."""
-    global _check
-    _check = check
+MAX_REASON = 300  # characters
 
 
 AGENTS: set[str] = set()  # agent names, set by `agents.apps`: models need not load the prompts
@@ -137,7 +98,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
 
         Never call it inside a transaction: on SQLite, that keeps all others from writing.
         """
-        return _check(agent_name, model_id)
+        return run_check(agent_name, model_id)
 
     def checked(
         self, agent_name: str, model_id: str, *, reason: str = "", accept_unfit: bool = False
@@ -154,6 +115,8 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
             validate_model_id(model_id)
         except ValidationError as error:
             raise ValidationError({"model_id": error.messages}) from None
+        if settings.REQUIRE_REASON and not reason.strip():
+            raise ValidationError({"reason": "Say why: this installation requires a reason."})
         suited = self.suitability(agent_name, model_id)
         if suited.problems and not accept_unfit:
             raise UnfitModel(agent_name, model_id, suited.problems)
@@ -204,12 +167,13 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         Raises:
             ValidationError: there is no such agent, or a value is invalid.
         """
-        _assert_known(agent_name)
-        version = OverrideVersion.bump()  # before reading, because it locks out other writers
+        version = OverrideVersion.bump()  # first, because it locks out other writers
         row = self.filter(agent_name=agent_name).first() or self.model(agent_name=agent_name)
         for name, value in values.items():
             setattr(row, name, value)
-        row.full_clean()
+        if row.is_active:  # turning off must be possible whatever the row says
+            _assert_known(agent_name)
+            row.full_clean()
         row.record_change(version)
         return row
 
@@ -254,7 +218,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         for row in rows:
             row.is_active = False
             row.set_by = set_by
-            row.reason = reason
+            row.reason = reason[:MAX_REASON]
             row.record_change(version)
         return [row.agent_name for row in rows]
 
@@ -270,7 +234,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
             return False
         row.is_active = False
         row.set_by = set_by or row.set_by
-        row.reason = reason
+        row.reason = reason[:MAX_REASON]
         row.record_change(version)
         return True
 
@@ -314,11 +278,11 @@ class AgentModelConfig(models.Model):
     set_by = models.CharField(max_length=150, default="", db_default="", blank=True)
     reason = models.CharField(
         "why",
-        max_length=300,
+        max_length=MAX_REASON,
         default="",
         db_default="",
         blank=True,
-        help_text="Kept in the history, for those who come after you.",
+        help_text="Shown in the override's history.",
     )
     check_result = models.CharField(
         "check of the model",

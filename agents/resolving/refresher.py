@@ -43,8 +43,8 @@ class Pace:
     """How often to look, and how long to answer without a look."""
 
     look_every_s: float = POLL_INTERVAL_S
-    # How much longer than until the next look the snapshot may be used. 0: whoever asks then makes
-    # the look; more, if a thread makes the looks by itself and may be a little late.
+    # Seconds after the next look is due for which the snapshot may still be used. 0: the next
+    # look-up triggers a look and waits for it. More: a thread looks by itself, perhaps that late.
     grace_s: float = 0.0
     # The share of the maximum age at which the table is queried; below 1, if a thread queries ahead
     # of time, so that nobody has to wait for it.
@@ -75,6 +75,13 @@ class Refresher:
         self._in_outage = False
         self._is_announced = False
         self._lock = threading.Lock()
+
+    def successor(self) -> Refresher:
+        """Return one for another thread, because this one's look hangs; an outage goes on."""
+        other = Refresher(ttl_s=self._ttl_s, clock=self._clock)
+        with self._lock:
+            other._in_outage = self._in_outage
+        return other
 
     def announce(self) -> None:
         """Have the next look query the table, whatever the token says."""
@@ -167,9 +174,11 @@ class Refresher:
         was_announced, self._is_announced = self._is_announced, False
         try:
             snapshot, self._identity = over_own_connection(_snapshot_and_identity)
-        except DatabaseError as error:
+        except Exception as error:
             self._is_announced = was_announced
             close_connection()  # so that the next query reconnects
+            if not isinstance(error, DatabaseError):
+                raise
             return self.stale(cached, error)
         if self._identity != identity:
             token = ""  # the token is another database's: the next look reads again

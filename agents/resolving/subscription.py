@@ -94,8 +94,8 @@ class Subscription:
             self._has_news = self._has_news or notification.channel == CHANNEL
             self._has_arrived = self._has_arrived or notification.channel == self._own_channel
 
-    def has_missed(self) -> None:
-        """Note that a change was found of which no notification told."""
+    def distrust(self) -> None:
+        """Rely on no notifications for a minute: a change was found that none announced."""
         self._not_before = self._clock() + NOT_RELIED_ON_FOR_S
 
     @property

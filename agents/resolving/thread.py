@@ -16,6 +16,8 @@ from agents.snapshot import close_connection, use_own_connection
 
 logger = logging.getLogger(__name__)
 
+AFTER_FAILURE_S = 1.0  # the shortest pause after a look that failed unexpectedly
+
 
 class ThreadEnded(Exception):
     """The thread ended before it looked; ask another one."""
@@ -44,7 +46,7 @@ class LookThread(threading.Thread):
         self._lock = threading.Lock()
         self._asked: Future[CachedSnapshot] | None = None
         self._busy_since: float | None = None
-        self._is_closing = self._is_over = False
+        self._is_closing = self._is_over = self._has_failed = False
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -52,7 +54,8 @@ class LookThread(threading.Thread):
     def ask(self) -> Future[CachedSnapshot] | None:
         """Return the result of the look in progress or, if there is none, of a new one.
 
-        None means that the thread has ended or is about to. The future may fail with `ThreadEnded`.
+        Returns None if the thread has ended or is ending: create a new one. The future may fail
+        with `ThreadEnded`.
         """
         with self._lock:
             if self._is_over or self._is_closing:
@@ -111,6 +114,7 @@ class LookThread(threading.Thread):
             found = self._look(self)
         except Exception as problem:  # noqa: BLE001 - raised by those who asked, or logged
             error = problem
+        self._has_failed = error is not None
         with self._lock:
             asked, self._asked = self._asked, None
             self._busy_since = None
@@ -124,8 +128,14 @@ class LookThread(threading.Thread):
 
     def _wait(self) -> None:
         """Return when the next look is due, or the thread is to end."""
-        while True:
+        while not self._is_closing:
+            # Notifications that arrived during a look's queries no longer show at the socket.
+            self.subscription.receive()
+            if self.subscription.has_news:
+                return
             pause_s = self._pause_s(self)
+            if self._has_failed and pause_s is not None:
+                pause_s = max(pause_s, AFTER_FAILURE_S)
             waiting = select.poll()
             waiting.register(self._woken, select.POLLIN)
             announced = self.subscription.fileno()
@@ -134,9 +144,7 @@ class LookThread(threading.Thread):
             ready = [found for found, _ in waiting.poll(pause_s and pause_s * 1000)]
             if not ready:
                 return
-            if announced in ready:
-                self.subscription.receive()
-            if self._woken.fileno() in ready or self.subscription.has_news:
+            if self._woken.fileno() in ready:
                 return
 
     def _wake(self) -> None:

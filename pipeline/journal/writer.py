@@ -196,12 +196,14 @@ class Writer:
 
     async def _work(self) -> None:
         group: list[_Write] = []
+        cancellation: asyncio.CancelledError | None = None
         try:
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
                 turn = _Turn(group)
                 is_gone = await turn.done()
-                self._is_ending = self._is_ending or turn.cancellation is not None
+                cancellation = cancellation or turn.cancellation
+                self._is_ending = self._is_ending or cancellation is not None
                 self._waiting.extendleft(one for one in reversed(group) if not one.was_tried)
                 tried, lost = [write for write in group if write.was_tried], []
                 for write in tried:
@@ -212,9 +214,10 @@ class Writer:
                         write.leave_gap()
                     write.tell()
                 group = []
-                if turn.cancellation is not None:
-                    raise turn.cancellation
-                await self._repeat_later(lost, is_gone=is_gone)
+                if cancellation is None:
+                    await self._repeat_later(lost, is_gone=is_gone)
+            if cancellation is not None:  # only now: what waited at the loop's end is written, too
+                raise cancellation
         except BaseException as error:  # leave no future pending
             self._is_ending = isinstance(error, asyncio.CancelledError)
             for write in group:
@@ -258,9 +261,9 @@ _writers: WeakKeyDictionary[object, Writer] = WeakKeyDictionary()
 class _Turn:
     """A group on its way through the ORM's thread, which runs it exactly once.
 
-    The end of the event loop cancels every task. A group that the thread has not begun by then is
-    handed over again, and one that it has begun is waited for. Otherwise, the cost of a call that
-    ends with its loop would be lost, or its write would be reported as failed and yet be done.
+    The end of the event loop cancels all tasks. If the thread has not started the group by then, it
+    is submitted again; if it has, it is waited for. So each write runs exactly once, and its caller
+    learns the true result.
     """
 
     def __init__(self, group: Sequence[_Write]) -> None:

@@ -19,8 +19,7 @@ class Rules:
     may_use_members_key: bool  # False: only the team's key pays
     learns: bool  # memory and exercises keep what its steps found out
     counts_for_limits: bool  # of its member: runs an hour, dollars a day
-    # Counts in what agents do: steps, times, failures, mismatches and forecasts. Costs always
-    # count, because they were paid.
+    # Its steps and calls count in usage statistics and forecasts. Costs always count.
     is_traffic: bool
     answers_update: bool  # its update's task resumes it after a crash
     is_resumed: bool  # some task resumes it after a crash

@@ -17,7 +17,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agents import catalog, credit
@@ -72,8 +72,9 @@ async def _audit_usage(now: datetime, send: Send) -> Result:
     if wrong:
         await send(
             f"Usage: the sums of {len(wrong)} of the last days' hours were not those of their "
-            f"calls (the first: {wrong[0]:%Y-%m-%d %H:%M} UTC). They are being summed anew. If "
-            "this comes again, check the clocks of the machines that run the bot."
+            f"calls (the first: {wrong[0]:%Y-%m-%d %H:%M} UTC). They are being summed anew. After "
+            "an upgrade, this is expected once: trials and reruns used to count as traffic. If it "
+            "comes again, check the clocks of the machines that run the bot."
         )
     return {"wrong_hours": [hour.isoformat() for hour in wrong]}
 
@@ -121,11 +122,15 @@ async def _send_alerts(now: datetime, send: Send) -> Result:
 
 async def _tell_changes(now: datetime, send: Send) -> Result:
     """Tell the operators' chat of every change of the overrides since the last time."""
-    last: Result = (await PeriodicJob.objects.aget(name=PeriodicJob.CHANGES)).last_result
+    job = PeriodicJob.objects.filter(name=PeriodicJob.CHANGES)
+    last = await _last_result(job)
     version = await sync_to_async(current_version)()
     told = last.get("version", version)  # what was changed before the first time is no news
-    if told == version:
-        return {"version": version}
+    # Each process makes the job due at a change, so that another one may be telling of it now.
+    if told == version or not await job.filter(last_result=last).aupdate(
+        last_result={"version": version}
+    ):
+        return {"version": version} if told == version else await _last_result(job)
     changes = await sync_to_async(changes_since)(told)
     lines = [f"Model changed. {changes[0]}"] if len(changes) == 1 else map(str, changes)
     text = "\n".join(lines)
@@ -133,7 +138,12 @@ async def _tell_changes(now: datetime, send: Send) -> Result:
         text = f"Models changed.\n{text}"
     if changes and not await send(f"{text}\nUndo: on the admin's page Overrides, for ten minutes."):
         return last  # the next time tells of them
-    return {"version": version}
+    return await _last_result(job)
+
+
+async def _last_result(job: QuerySet[PeriodicJob]) -> Result:
+    result: Result = (await job.aget()).last_result
+    return result
 
 
 async def _resend_lost_alerts(now: datetime, send: Send) -> Result:

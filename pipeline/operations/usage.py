@@ -71,7 +71,7 @@ class UsageTotals:
     cost_usd: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
-    # The part of the three that is not traffic's: of trials and reruns.
+    # The share of cost and tokens that comes from trials and reruns.
     other_cost_usd: Decimal = Decimal(0)
     other_input_tokens: int = 0
     other_output_tokens: int = 0

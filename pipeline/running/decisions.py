@@ -93,7 +93,7 @@ def failure_alert(agent: str, decision: Decision, error: str, now: datetime) -> 
     when = f"{minutes} min ago" if minutes > 0 else "just now"
     by = choice.set_by or "an unknown operator"
     change = f"It was set {when} (v{choice.said_version} by {by})"
-    return f"{told.rstrip('.')}. {change}: Undo on the admin's page Overrides takes it back."
+    return f"{told.rstrip('.')}. {change}. To undo it, open Overrides in the admin and press Undo."
 
 
 _WHY_NO_PAYER = "the member has no key, and the shared key is not for members"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,14 @@ def catalog(age: timedelta = timedelta()) -> None:
     entries = [entry(FIT), entry(TEXT_ONLY, architecture=text_only)]
     take_in(*entries, entry(RETIRED), entry("acme/whole:free"), now=at - timedelta(minutes=1))
     take_in(*entries, entry("acme/whole:free"), now=at)
+
+
+def offered(page: Any) -> str:
+    """Return the value with which a refused form takes consent to what it says."""
+    [switch] = re.findall(r"<input[^>]*name=\"accept_unfit\"[^>]*>", page.content.decode())
+    assert re.search(r"\schecked[\s>]", switch) is None
+    [value] = re.findall(r"value=\"(\w+)\"", switch)
+    return str(value)
 
 
 def away() -> override_settings:
@@ -104,6 +113,8 @@ class SuitabilityTests(SandboxCatalogCase):
         catalog()
 
         assert suitability("strategist", "@preset/sales").check == Check.UNCHECKED
+        assert suitability("strategist", f"{FIT}@preset/sales").check == Check.UNCHECKED
+        assert suitability("strategist", f"{TYPO}@preset/sales").problems
         with override_settings(SHARED_SERVER="compatible"):
             assert suitability("strategist", "llama3.2:1b").check == Check.PASSED
 
@@ -172,6 +183,11 @@ class FormTests(SandboxCatalogCase, AdminTestCase):
     def add(self, agent: str, model_id: str, **changes: object):
         return self.post(ADD, self.form(agent_name=agent, model_id=model_id, reason="") | changes)
 
+    def accept(self, agent: str, model_id: str, **changes: object):
+        """Turn on what a refused form offers, and send it again."""
+        refused = self.add(agent, model_id)
+        return self.add(agent, model_id, accept_unfit=offered(refused), **changes)
+
     def test_what_is_unfit_or_unknown_is_refused_with_what_to_do(self):
         for agent, model_id, problem in (
             ("strategist", TYPO, NO_SUCH),
@@ -186,13 +202,31 @@ class FormTests(SandboxCatalogCase, AdminTestCase):
         assert not AgentModelConfig.objects.exists()
 
     def test_consent_needs_a_reason(self):
-        page = self.add("strategist", TYPO, accept_unfit="on").content.decode()
+        page = self.accept("strategist", TYPO).content.decode()
 
         assert "Say why you use it all the same" in page
         assert not AgentModelConfig.objects.exists()
 
+    def test_consent_to_one_model_is_none_to_another(self):
+        consent = offered(self.add("extraction", TYPO))
+        for given in (consent, "on", ""):
+            page = self.add("extraction", TEXT_ONLY, accept_unfit=given, reason=REASON)
+
+            assert NO_PICTURES in page.content.decode().replace("&#x27;", "'")
+        assert not AgentModelConfig.objects.exists()
+
+    def test_no_spelling_of_the_address_avoids_the_check(self):
+        row = AgentModelConfig.objects.upsert("extraction", FIT)
+        for spelling in (f"%20{row.pk}", f"_2B{row.pk}", f"0{row.pk}", f"{row.pk}%20"):
+            url = page_of(row).replace(f"/{row.pk}/", f"/{spelling}/")
+            with self.subTest(spelling):
+                self.post(url, self.form(model_id=TYPO))
+
+                row.refresh_from_db()
+                assert row.model_id == FIT
+
     def test_with_consent_and_a_reason_it_is_saved_and_the_list_marks_it(self):
-        self.add("strategist", TYPO, accept_unfit="on", reason=REASON)
+        self.accept("strategist", TYPO, reason=REASON)
 
         row = AgentModelConfig.objects.get()
         assert (row.model_id, row.check_result, row.reason) == (TYPO, Check.ACCEPTED, REASON)
@@ -232,7 +266,7 @@ class FormTests(SandboxCatalogCase, AdminTestCase):
 
     def test_a_setting_makes_a_reason_required(self):
         with override_settings(REQUIRE_REASON=True):
-            assert "This field is required" in self.add("strategist", FIT).content.decode()
+            assert "Say why." in self.add("strategist", FIT).content.decode()
             assert not AgentModelConfig.objects.exists()
 
             self.add("strategist", FIT, reason=REASON)
@@ -269,11 +303,12 @@ class TurningOnTests(SandboxCatalogCase, AdminTestCase):
     def test_it_is_turned_on_by_its_form_with_consent_and_a_reason(self):
         row = AgentModelConfig.objects.get(agent_name="extraction")
 
-        self.post(page_of(row), self.form(model_id=TEXT_ONLY))
+        refused = self.post(page_of(row), self.form(model_id=TEXT_ONLY))
         row.refresh_from_db()
         assert not row.is_active
+        consent = offered(refused)
         self.post(
-            page_of(row), self.form(model_id=TEXT_ONLY, accept_unfit="on", reason="No pictures")
+            page_of(row), self.form(model_id=TEXT_ONLY, accept_unfit=consent, reason="No pictures")
         )
 
         row.refresh_from_db()
@@ -335,6 +370,7 @@ class RestoringTests(SandboxCatalogCase, AdminTestCase):
         assert (self.row.model_id, self.row.is_active) == (FIT, True)
 
     def test_a_reason_that_is_required_is_asked_for(self):
+        self.age(timedelta(days=2))
         with override_settings(REQUIRE_REASON=True):
             page = self.post(restore_url(self.row, 1))
             self.post(

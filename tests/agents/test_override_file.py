@@ -13,9 +13,10 @@ from django.test import TestCase
 from django.utils import timezone
 
 from agents import override_file
-from agents.models import AgentModelConfig, OnFailure, OverrideVersion
+from agents.models import AGENTS, AgentModelConfig, OnFailure, OverrideVersion
 from agents.override_file import OverrideFileError
 from tests.agents.catalog.listing import SandboxCatalogCase, entry, take_in
+from tests.agents.doubles import choose_model
 
 MINI, GLM = "openai/gpt-5-mini", "z-ai/glm-4.6"
 FILE = f"""
@@ -87,6 +88,8 @@ class FileTests(TestCase):
                 "'hope' is none of fail, default_model",
             ),
             ("trainer: {model: a/b}\ntrainer: {model: a/c}", "names trainer more than once"),
+            ("trainer: {model: a/b, model: a/c}", "names model more than once"),
+            ("strategist: {model: 2020-13-45}", "not valid YAML"),
             ("strategist: {model: nonsense}", "Enter an OpenRouter model ID"),
             ("strategist: {model: a/b", "not valid YAML"),
             ("!!python/object:os.system {}", "not valid YAML"),
@@ -98,6 +101,21 @@ class FileTests(TestCase):
 
             assert said in str(refused.value)
         assert state() == {"extraction": (MINI, OnFailure.FAIL)}
+
+    def test_a_reason_that_is_too_long_changes_nothing(self):
+        with pytest.raises(OverrideFileError, match="at most 300 characters"):
+            override_file.apply(FILE, "olga", reason="x" * 301)
+
+        assert state() == {}
+
+    def test_an_override_of_an_agent_that_is_gone_is_left_alone(self):
+        choose_model("former", MINI)
+        AGENTS.discard("former")
+
+        assert "former" not in override_file.exported()
+        override_file.apply(FILE, "olga")
+
+        assert state()["former"] == (MINI, OnFailure.FAIL)
 
 
 class CheckTests(SandboxCatalogCase):

@@ -8,9 +8,10 @@ import time_machine
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.models import AgentModelConfig, CatalogModel, OnFailure
+from agents.models import AGENTS, AgentModelConfig, CatalogModel, OnFailure
 from tests.agents.admin_pages import GLM, LIST, MINI, SONNET, AdminTestCase, page_of
 from tests.agents.catalog.listing import entry, take_in
+from tests.agents.doubles import choose_model
 
 STATE = reverse("admin:agents_agentmodelconfig_state")
 
@@ -68,6 +69,15 @@ class RepositoryTests(AdminTestCase):
 
         assert AgentModelConfig.objects.undo("trainer", row.version) is not None
 
+    def test_even_if_its_agent_is_gone_an_override_can_be_turned_off(self):
+        row = choose_model("former", MINI)
+        AGENTS.discard("former")
+
+        undone = AgentModelConfig.objects.undo("former", row.version)
+
+        assert undone is not None
+        assert not undone.is_active
+
 
 class PageTests(AdminTestCase):
     def test_the_list_offers_to_undo_the_changes_of_the_last_ten_minutes(self):
@@ -98,6 +108,18 @@ class PageTests(AdminTestCase):
         row.refresh_from_db()
         assert (row.model_id, row.set_by) == (MINI, "olga")
         assert f"Undo of v{row.version - 1}" in row.history.latest().reason
+
+    def test_after_ten_minutes_the_history_is_offered_instead(self):
+        with time_machine.travel(timezone.now() - timedelta(minutes=11), tick=False):
+            AgentModelConfig.objects.upsert("trainer", MINI)
+            row = AgentModelConfig.objects.upsert("trainer", GLM)
+
+        done = self.post(undo_url(row, row.version))
+
+        assert "older than ten minutes" in self.said(done)
+        assert done.url == page_of(row, "history")
+        row.refresh_from_db()
+        assert row.model_id == GLM
 
     def test_whoever_may_not_change_overrides_sees_the_change_and_no_button(self):
         row = AgentModelConfig.objects.upsert("trainer", MINI)

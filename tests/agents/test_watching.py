@@ -134,6 +134,32 @@ class PushTest(WatchingTestCase):
 
 
 class TroubleTest(WatchingTestCase):
+    def test_it_can_be_closed_at_any_moment(self):
+        for _ in range(50):
+            service = self.new_service()
+            service.watch()
+            service.close()
+
+        assert not _resolver_threads()
+
+    def test_a_look_that_fails_unexpectedly_is_made_again_after_a_second(self):
+        choose_model("extraction", MINI)
+        self.watch()
+        self.ask()
+
+        def fail_once() -> None:
+            self.database.before_query = lambda: None
+            raise ValueError("a value that SQL has bent")
+
+        self.database.before_query = fail_once
+        with self.assertLogs("agents.resolving.thread", "ERROR"):
+            choose_model("extraction", GLM)
+            wait_for(lambda: self.database.before_query is not fail_once, "the failure")
+            self.clock.tick(0.5)  # for another query
+            self.know()
+
+        assert at_once(model_of(self.service)) == GLM
+
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_a_thread_that_ended_is_replaced_and_the_operators_are_told(self):
         choose_model("extraction", MINI)
@@ -218,6 +244,18 @@ class SubscriptionTest(WatchingTestCase):
         self.know()
         assert at_once(model_of(self.service)) == GLM
 
+    def test_a_change_that_is_announced_during_a_look_is_known_at_once_too(self):
+        choose_model("extraction", MINI)
+        self.watch()
+        self.database.once_after_query = lambda: in_other_thread(
+            lambda: change_by_sql("extraction", MINI)
+        )
+
+        change_by_sql("extraction", GLM)  # its look is overtaken by the change back
+
+        self.know()
+        assert at_once(model_of(self.service)) == MINI
+
     def test_a_connection_that_is_lost_is_noticed_and_replaced(self):
         choose_model("extraction", MINI)
         self.watch()
@@ -271,7 +309,7 @@ class SubscriptionTest(WatchingTestCase):
             use_own_connection()
             subscription, found = Subscription(lambda: self.clock.now), []
             subscription.renew()
-            subscription.has_missed()
+            subscription.distrust()
             for seconds in (0, 59, 2):
                 self.clock.tick(seconds)
                 subscription.renew()

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from django.test import TransactionTestCase
 
-from agents.models import AgentModelConfig
 from pipeline.crashpoints import POINTS
 from pipeline.models import LLMCall, Member, OutgoingMessage, StepRun, Task
 from pipeline.models.inbox import SendStatus, TaskStatus
@@ -25,7 +24,7 @@ from pipeline.models.runs import CallStatus
 from tests.canaries import MEMBER_KEY
 from tests.chaos.fleet import Bot, People, all_done, running_bot, write_until_it_dies
 from tests.chaos.invariants import World, assert_invariants
-from tests.made_up_agents import ANYWAY
+from tests.made_up_agents import set_unchecked
 from tests.pipeline.bot.chatting import MAYA, NOOR, TOM
 from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
@@ -89,7 +88,7 @@ class RandomKillTests(ChaosCase):
                 said += batch
                 people.say(NOOR, "let me in")
                 agent, model = chance.choice(["extraction", "strategist"]), chance.choice(CHOICES)
-                row = AgentModelConfig.objects.upsert(agent, model, "ana", **ANYWAY)
+                row = set_unchecked(agent, model)
                 versions[agent, row.version] = model
                 time.sleep(chance.uniform(*ALIVE_S))  # the moment is what is random here
                 bot.kill()

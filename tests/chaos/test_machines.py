@@ -21,7 +21,6 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from agents.models import AgentModelConfig
 from pipeline.crashpoints import POINTS
 from pipeline.models import LLMCall, Member, Task
 from pipeline.models.inbox import TaskKind, TaskStatus
@@ -43,7 +42,7 @@ from tests.chaos.fleet import (
 )
 from tests.chaos.invariants import World, assert_invariants
 from tests.chaos.test_kills import CHOICES, DEFAULT_MODEL, SEED, ChaosCase
-from tests.made_up_agents import ANYWAY
+from tests.made_up_agents import set_unchecked
 from tests.pipeline.bot.chatting import MAYA, TOM
 from tests.proving import amount, closing_line
 from tests.sandbox.serving import running_sandbox
@@ -150,7 +149,7 @@ class KilledMachinesTests(MachinesCase):
                     numbers[person] += 1
                     people.say(person, f"prospect {person} number {numbers[person]} end")
                 agent, model = chance.choice(["extraction", "strategist"]), chance.choice(CHOICES)
-                row = AgentModelConfig.objects.upsert(agent, model, "ana", **ANYWAY)
+                row = set_unchecked(agent, model)
                 versions[agent, row.version] = model
                 time.sleep(chance.uniform(*ALIVE_S))  # the moment is what is random here
                 killed = chance.choice(machines.all)
@@ -328,7 +327,7 @@ class ServersOutTests(MachinesCase):
             machines.start()
 
             def ask(words: str, model: str) -> None:
-                row = AgentModelConfig.objects.upsert("strategist", model, "ana", **ANYWAY)
+                row = set_unchecked("strategist", model)
                 versions["strategist", row.version] = model
                 for person in (MAYA, TOM):
                     people.say(person, f"prospect {person} {words} end")

@@ -504,7 +504,7 @@ class PayerTests(PipelineCase):
         assert self.alerts == [
             "one: the override's model sandbox/no-credit failed:"
             " NoCredit: Insufficient credits. Add more and try again. It was set just now"
-            " (v1 by olga): Undo on the admin's page Overrides takes it back."
+            " (v1 by olga). To undo it, open Overrides in the admin and press Undo."
         ]
 
     async def test_of_an_older_override_the_alert_does_not_speak_of_undoing(self):

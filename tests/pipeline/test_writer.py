@@ -186,6 +186,29 @@ class GroupTests(TransactionTestCase):
         assert kept() == ["a", "b"]
 
 
+class EndTests(TransactionTestCase):
+    def test_what_still_waits_when_the_loop_ends_is_written_too(self):
+        gate = Gate()
+        names = [f"{number:03}" for number in range(3 * TOGETHER)]
+
+        async def main() -> None:
+            submit(gate)
+            for _ in range(5):  # until the writer waits for the thread
+                await asyncio.sleep(0)
+            for name in names:
+                submit(keep, name)
+            threading.Timer(0.1, gate.is_open.set).start()
+
+        async def close() -> None:
+            await sync_to_async(connections.close_all)()
+
+        self.addCleanup(lambda: asyncio.run(close()))  # in the thread of the loops' own
+
+        asyncio.run(main())
+
+        assert kept() == names
+
+
 class TextOrderTests(TransactionTestCase):
     async def test_the_texts_of_a_group_are_stored_in_the_order_of_their_ids(self):
         stored: list[str] = []
