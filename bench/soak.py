@@ -119,7 +119,10 @@ def _soaked(people: People, processes: dict[str, Bot]) -> list[str]:
             next_say += 1 / per_s
         if now_s >= next_change:
             agent, model = chance.choice(("extraction", "strategist")), chance.choice(MODELS)
-            versions[agent, AgentModelConfig.objects.upsert(agent, model, "soak").version] = model
+            row = AgentModelConfig.objects.set_checked(
+                agent, model_id=model, set_by="soak", is_active=True
+            )
+            versions[agent, row.version] = model
             next_change = now_s + CHANGE_EVERY_S
         if now_s >= next_look:
             watch.look(int(now_s / (60 * MINUTES) * QUARTERS))
