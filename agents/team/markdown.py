@@ -57,17 +57,19 @@ def literal(text: str) -> str:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(map(_line, text.split("\n")))
-
-
-def _line(line: str) -> str:
-    bullet = _BULLET.match(line)
-    if bullet is not None and not _is_rule(line):
-        indent = min(len(bullet[1].expandtabs(4)), 2 * _MAX_INDENT)
-        return f"{' ' * indent}- {_inline(line[bullet.end() :])}"
-    content = line.lstrip()
-    indent = min(len(line) - len(content), _MAX_INDENT)
-    return " " * indent + _inline(content)
+    lines, most = [], _MAX_INDENT
+    for line in text.split("\n"):
+        bullet = _BULLET.match(line)
+        if bullet is not None and not _is_rule(line):
+            indent = min(len(bullet[1].expandtabs(4)), most)
+            lines.append(f"{' ' * indent}- {_inline(line[bullet.end() :])}")
+            most = min(indent + _MAX_INDENT, 2 * _MAX_INDENT)  # a list in this one
+            continue
+        content = line.lstrip()
+        indent = min(len(line) - len(content), _MAX_INDENT)
+        lines.append(" " * indent + _inline(content))
+        most = most if not content else _MAX_INDENT
+    return "\n".join(lines)
 
 
 def _is_rule(line: str) -> bool:

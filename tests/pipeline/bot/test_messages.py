@@ -88,6 +88,18 @@ class FieldTests(SimpleTestCase):
 
         assert read(prose(written)).replace("•", "-") == squeezed(written)
 
+    def test_a_bullet_far_from_the_margin_is_no_code(self):
+        for written in (
+            "    * `",
+            "\n      - a_b `",
+            "text\n\n    - 2*3 \\",
+            "- a\n\n\n      - `x",
+        ):
+            with self.subTest(written):
+                assert read(prose(written)).replace("•", "-") == squeezed(
+                    written.replace("* `", "- `")
+                )
+
     def test_emphasis_needs_words_on_both_sides(self):
         cases = {
             "2*3*4=24": "2*3*4=24",
