@@ -101,12 +101,13 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
     @admin.action(description="Turn on selected overrides", permissions=["change"])
     def activate(self, request: HttpRequest, rows: QuerySet[AgentModelConfig]) -> Acted:
         activated = []
-        checked: dict[int, tuple[str, Suitability]] = getattr(request, "suited", {})
+        checked: dict[int, CheckedModel] = getattr(request, "checked", {})
         for row in rows.filter(is_active=False):
-            model_id, suited = checked.get(row.pk, ("", Suitability()))
+            found = checked.get(row.pk)
             try:
-                if model_id != row.model_id:
+                if found is None or not found.is_about(row.agent_name, row.model_id):
                     raise ValidationError("It has changed meanwhile. Try again.")
+                suited = found.suited
                 if suited.problems or settings.REQUIRE_REASON:
                     why = "; ".join(suited.problems) or "a reason is required"
                     raise ValidationError(f"{row.model_id}: {why}. Open it to turn it on.")
@@ -207,9 +208,8 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
             rows = queryset.filter(is_active=False)
             if request.POST.get("select_across") != "1":
                 rows = rows.filter(pk__in=[pk for pk in chosen if pk.isdecimal()])
-            request.suited = {  # type: ignore[attr-defined]
-                row.pk: (row.model_id, self.suitability(row.agent_name, row.model_id))
-                for row in rows
+            request.checked = {  # type: ignore[attr-defined] # for the action
+                row.pk: self._checked_model(row.agent_name, row.model_id) for row in rows
             }
         return super().response_action(request, queryset)
 
@@ -252,6 +252,9 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
         if not may or is_as_before or "is_active" not in request.POST:
             return None
         agent_name = row.agent_name if row else request.POST.get("agent_name", "")
+        return self._checked_model(agent_name, model_id)
+
+    def _checked_model(self, agent_name: str, model_id: str) -> CheckedModel:
         suited = self.suitability(agent_name, model_id)
         return CheckedModel(agent_name=agent_name, model_id=model_id, suited=suited)
 

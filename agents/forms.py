@@ -26,7 +26,7 @@ ON_FAILURE_LABELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedModel:
-    """What speaks against a model for an agent, and for which of them that was found."""
+    """The problems of a model for an agent, with the agent and the model that were checked."""
 
     agent_name: str
     model_id: str

@@ -3,7 +3,7 @@
 `ModelConfigService` is the only reader of the overrides at run time. It answers from an immutable
 snapshot in memory, which a thread of its own keeps current (`agents.resolving`). After `watch`, the
 thread looks for changes by itself, and look-ups wait for nothing: with PostgreSQL it is notified of
-a change; otherwise it looks every 50 ms, as long as somebody asks. Without `watch`, or after a
+a change; otherwise it looks every 50 ms, as long as there are look-ups. Without `watch`, or after a
 pause, the first look-up waits for a look.
 
 The thread has its own connection, so that a lock wait in the process's ORM thread cannot delay it.
@@ -39,7 +39,7 @@ __all__ = ["Freshness", "ModelConfigService", "OverridesUnknown", "Resolution"]
 logger = logging.getLogger(__name__)
 
 ANSWER_WITHIN_S = 3.0  # a connected database that is silent for longer counts as down
-WATCHED_FOR_S = 5.0  # after the last look-up; then the thread rests until somebody asks
+WATCHED_FOR_S = 5.0  # after the last look-up; then the thread rests until the next one
 # What a watching thread may be late before look-ups wait for it; a busy machine delays threads.
 WATCHING = Pace(grace_s=1.0, refresh_at=0.95)
 SUBSCRIBED = Pace(look_every_s=1.0, grace_s=2.0, refresh_at=0.95)

@@ -1,13 +1,15 @@
-"""What changed in the overrides since a version, for those who are told of every change."""
+"""Changes of the overrides in words, for the admin's list and for the operators' chat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from agents.models import AgentModelConfig, OverrideVersion
 
-MAX_TOLD = 20  # changes; who comes back after more reads the list in the admin
-DEFAULT = "the default model"
+MAX_TOLD = 20  # changes in one message
+UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo"; later by "Restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +23,21 @@ class OverrideChange:
     by: str
     reason: str
 
+    @classmethod
+    def to(cls, state: Any) -> OverrideChange:
+        """Describe the change that led to this row's, or history entry's, state."""
+        return cls(
+            agent_name=state.agent_name,
+            version=state.version,
+            before=_model(AgentModelConfig.objects.before(state)),
+            now=_model(state),
+            by=state.set_by or "an unknown operator",
+            reason=state.reason,
+        )
+
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
-        by = self.by or "an unknown operator"
-        return f"{self.agent_name}: {self.before} → {self.now} (v{self.version} by {by}{why})"
+        return f"{self.agent_name}: {self.before} → {self.now} (v{self.version} by {self.by}{why})"
 
 
 def current_version() -> int:
@@ -34,20 +47,10 @@ def current_version() -> int:
 
 def changes_since(version: int) -> list[OverrideChange]:
     """Return the changes after a version, oldest first; of many, the latest 20."""
-    history = AgentModelConfig.history
-    latest = history.filter(version__gt=version).order_by("-version", "-history_id")[:MAX_TOLD]
-    found = []
-    for entry in reversed(latest):
-        earlier = history.filter(id=entry.id, version__lt=entry.version)
-        before = earlier.order_by("-version", "-history_id").first()
-        found.append(
-            OverrideChange(
-                agent_name=entry.agent_name,
-                version=entry.version,
-                before=before.model_id if before is not None and before.is_active else DEFAULT,
-                now=entry.model_id if entry.is_active else DEFAULT,
-                by=entry.set_by,
-                reason=entry.reason,
-            )
-        )
-    return found
+    history = AgentModelConfig.history.filter(version__gt=version)
+    latest = history.order_by("-version", "-history_id")[:MAX_TOLD]
+    return [OverrideChange.to(entry) for entry in reversed(latest)]
+
+
+def _model(state: Any) -> str:
+    return state.model_id if state is not None and state.is_active else "the default model"

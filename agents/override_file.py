@@ -89,7 +89,7 @@ def apply(text: str, set_by: str, *, reason: str = "", accept_unfit: bool = Fals
 
     Raises:
         OverrideFileError: the text is not such a file, a model is refused, or the overrides were
-            changed by somebody else meanwhile.
+            changed by another operator meanwhile.
     """
     if len(reason) > MAX_REASON or len(set_by) > MAX_SET_BY:
         raise OverrideFileError(

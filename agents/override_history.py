@@ -20,10 +20,10 @@ from agents import revision
 from agents.guarded_admin import GuardedModelAdmin, Question
 from agents.models import AgentModelConfig, Suitability, validate_model_id
 from agents.models.overrides import MAX_REASON
+from agents.override_changes import UNDONE_WITHIN
 from agents.registry import default_registry
 
 HISTORY_SHOWN = 200  # entries; an override changes a few times a week
-UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo"; later by "Restore"
 UNDONE_FREELY = timedelta(days=1)  # what ran within a day is restored without a check
 
 

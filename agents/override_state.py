@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from agents.models import AgentModelConfig
-from agents.override_history import UNDONE_WITHIN
+from agents.override_changes import UNDONE_WITHIN, OverrideChange
 from agents.process_report import effect
 
 
@@ -19,11 +19,7 @@ class RecentChange:
     """An agent's last change, if it was made within ten minutes."""
 
     row_id: int
-    agent_name: str
-    version: int
-    now: str
-    before: str
-    by: str
+    change: OverrideChange
     minutes: int  # since the change
 
 
@@ -34,11 +30,7 @@ def recent_changes() -> list[RecentChange]:
     return [
         RecentChange(
             row_id=row.pk,
-            agent_name=row.agent_name,
-            version=row.version,
-            now=_model(row),
-            before=_model(AgentModelConfig.objects.before(row)),
-            by=row.set_by or "an unknown operator",
+            change=OverrideChange.to(row),
             minutes=max(0, int((at - row.updated_at).total_seconds() // 60)),
         )
         for row in rows.order_by("-updated_at")
@@ -62,7 +54,3 @@ def state(*, is_in_form: bool) -> dict[str, Any]:
         "is_moving": bool(changes) or not rollout.is_everywhere,
         "digest": hashlib.sha256(shown.encode()).hexdigest()[:16],
     }
-
-
-def _model(state: Any) -> str:
-    return state.model_id if state is not None and state.is_active else "the default model"

@@ -22,7 +22,7 @@ class Check(models.TextChoices):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suitability:
-    """What speaks against a model for an agent."""
+    """The problems of a model for an agent."""
 
     problems: tuple[str, ...] = ()  # what the model lacks, or that it does not exist
     unchecked: str = ""  # why it could not be checked; "" if it was, or need not be
@@ -55,5 +55,5 @@ def check_models_with(check: Callable[[str, str], Suitability]) -> None:
 
 
 def run_check(agent_name: str, model_id: str) -> Suitability:
-    """Call the check that is registered; without one, nothing speaks against any model."""
+    """Call the check that is registered; without one, no model has problems."""
     return _check(agent_name, model_id)

@@ -94,7 +94,7 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         return list(self.filter(is_active=True).order_by("agent_name"))
 
     def suitability(self, agent_name: str, model_id: str) -> Suitability:
-        """Return what speaks against a model for an agent; may wait 3 s for OpenRouter.
+        """Return a model's problems for an agent; may wait 3 s for OpenRouter.
 
         Never call it inside a transaction: on SQLite, that keeps all others from writing.
         """
@@ -177,9 +177,9 @@ class AgentModelConfigRepository(models.Manager["AgentModelConfig"]):
         row.record_change(version)
         return row
 
-    def before(self, row: AgentModelConfig) -> Any:
-        """Return the history entry of the state before a row's last change; None if none."""
-        earlier = row.history.filter(version__lt=row.version)
+    def before(self, state: Any) -> Any:
+        """Return the history entry before a row's, or a history entry's, state; None if none."""
+        earlier = AgentModelConfig.history.filter(id=state.id, version__lt=state.version)
         return earlier.order_by("-version", "-history_id").first()
 
     @transaction.atomic

@@ -47,7 +47,7 @@ class Pace:
     # look-up triggers a look and waits for it. More: a thread looks by itself, perhaps that late.
     grace_s: float = 0.0
     # The share of the maximum age at which the table is queried; below 1, if a thread queries ahead
-    # of time, so that nobody has to wait for it.
+    # of time, so that no look-up has to wait for it.
     refresh_at: float = 1.0
 
 
@@ -171,15 +171,12 @@ class Refresher:
         # The clock is read before the query, so that the age is never understated.
         queried_at = self._clock()
         self._next_query_at = max(self._next_query_at, queried_at) + QUERY_INTERVAL_S
-        was_announced, self._is_announced = self._is_announced, False
         try:
             snapshot, self._identity = over_own_connection(_snapshot_and_identity)
-        except Exception as error:
-            self._is_announced = was_announced
+        except DatabaseError as error:
             close_connection()  # so that the next query reconnects
-            if not isinstance(error, DatabaseError):
-                raise
             return self.stale(cached, error)
+        self._is_announced = False  # only now: a change stays announced until it is read
         if self._identity != identity:
             token = ""  # the token is another database's: the next look reads again
         found = CachedSnapshot(

@@ -73,7 +73,7 @@ class Subscription:
                 cursor.execute(f"LISTEN {CHANNEL}")
                 cursor.execute(f"LISTEN {self._own_channel}")
                 self._listening = connection.connection
-                self._has_news = True  # nothing told of changes until now
+                self._has_news = True  # changes until now were not announced here
             self._has_arrived = False
             cursor.execute(f"NOTIFY {self._own_channel}")
         self.receive()

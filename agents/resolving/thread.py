@@ -106,7 +106,7 @@ class LookThread(threading.Thread):
         with self._lock:
             if self._busy_since is None:
                 self._busy_since = self._clock()
-            # Whoever woke the thread until now is served by this look.
+            # This look serves all wake-ups until now.
             with contextlib.suppress(BlockingIOError):
                 self._woken.recv(1024)
         found, error = None, None

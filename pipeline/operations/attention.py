@@ -19,6 +19,7 @@ from django.db.models import Q
 from agents.catalog import cannot, find_all
 from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
+from agents.override_changes import UNDONE_WITHIN
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
 from agents.snapshot import Snapshot, read_snapshot
@@ -38,7 +39,6 @@ from pipeline.models.runs import StepStatus
 from pipeline.models.sources import sources_where
 from pipeline.operations import usage
 
-CHANGED_WITHIN = timedelta(minutes=10)  # "Undo" is offered for as long
 COMPARED_STEPS = 20
 FAILED = Q(status=StepStatus.FAILED) | ~Q(fell_back_to="")
 MAX_COUNTED = 1000  # higher counts are shown as "1000+"
@@ -107,7 +107,7 @@ def mark_sent(alert: Alert) -> None:
 def _failing_since_a_change(now: datetime, snapshot: Snapshot) -> Iterator[Alert]:
     """Tell of agents that fail since their override was set, a few minutes ago."""
     for override in snapshot.overrides.values():
-        if override.set_at <= now - CHANGED_WITHIN:
+        if override.set_at <= now - UNDONE_WITHIN:
             continue
         traffic = sources_where("is_traffic")
         steps = StepRun.objects.filter(agent=override.agent_name, run__source__in=traffic)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from agents.llm.base import LLMProvider, Payer
 from agents.model_config import Resolution
+from agents.override_changes import UNDONE_WITHIN
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import sentence, why
 from pipeline.models.runs import DecisionSource
@@ -17,9 +18,6 @@ class NoPayer(NotRun):
     """A call has no payer: no override, no member's key, and no right to use the shared key."""
 
     member_line = "There's no API key to pay for this. Send /start to add yours."
-
-
-NEW_FOR = timedelta(minutes=10)  # the admin offers to undo a change for as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ def failure_alert(agent: str, decision: Decision, error: str, now: datetime) -> 
     """Return what operators are told when an override's model has failed for good."""
     told = f"{agent}: the override's model {decision.llm.model_id} failed: {error}"
     choice = decision.choice
-    if choice.set_at is None or now - choice.set_at > NEW_FOR:
+    if choice.set_at is None or now - choice.set_at > UNDONE_WITHIN:
         return told
     minutes = int((now - choice.set_at).total_seconds() // 60)
     when = f"{minutes} min ago" if minutes > 0 else "just now"
