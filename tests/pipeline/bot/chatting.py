@@ -10,11 +10,15 @@ from itertools import count
 from typing import Any
 
 import httpx
+from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase, override_settings
 
+from agents.models import AgentModelConfig
+from agents.process_report import effect
 from pipeline.queue.base import TIMINGS
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN, SHARED_KEY
+from tests.made_up_agents import ANYWAY
 from tests.sandbox.serving import running_sandbox
 
 MAYA, TOM, NOOR = 1001, 1002, 1003
@@ -155,6 +159,22 @@ class Chat:
 
     async def post(self, path: str, **json: Any) -> httpx.Response:
         return await self._http.post(path, json=json)
+
+
+async def choose(agent: str, model_id: str) -> None:
+    """Set an override, whether or not its model suits the agent."""
+    await AgentModelConfig.objects.aupsert(agent, model_id, "ana", **ANYWAY)
+
+
+async def change_in_effect() -> None:
+    """Wait until the running bot has the last change of the overrides.
+
+    A message that is sent at once may be faster: a change takes up to 0.1 s.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not (rollout := await sync_to_async(effect)()).is_everywhere:
+        assert time.monotonic() < deadline, rollout.sentence
+        await asyncio.sleep(0.02)
 
 
 class BotCase(TransactionTestCase):

@@ -15,7 +15,7 @@ from pipeline.models import LLMCall, Member, PipelineRun, TelegramUpdate, TextBl
 from pipeline.models.members import Access
 from tests.canaries import CLAUDE_KEY, MEMBER_KEY, SHARED_KEY
 from tests.made_up_agents import ANYWAY
-from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase
+from tests.pipeline.bot.chatting import MAYA, NOOR, OPERATOR, TOM, BotCase, change_in_effect
 
 QUESTION = "VP of Strategy at a mid-size bank, worried about switching cost"
 PIXEL = base64.b64decode(
@@ -122,11 +122,13 @@ class ConversationTests(BotCase):
             await chat.say(MAYA, QUESTION)
             await chat.sees_text(MAYA, "answered by openai/gpt-5-mini")
             await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
+            await change_in_effect()
 
             await chat.say(MAYA, QUESTION)
             await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
 
             await AgentModelConfig.objects.adeactivate("strategist", "ana")
+            await change_in_effect()
             await chat.say(MAYA, QUESTION)
             await chat.sees(
                 MAYA, lambda seen: len(seen) == 3 and "answered by openai/gpt-5-mini" in seen[2]

@@ -17,8 +17,7 @@ from pipeline.models import CasebookEntry, Member, PipelineRun, Press, Task, Tel
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.operations.pruning import prune
-from tests.made_up_agents import ANYWAY
-from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat, change_in_effect, choose
 from tests.pipeline.bot.test_intake import BOT_ID, add, said
 from tests.pipeline.cases import until
 
@@ -178,7 +177,8 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
-            await AgentModelConfig.objects.aupsert("strategist", "google/gemini-2.5-flash", "ana")
+            await choose("strategist", "google/gemini-2.5-flash")
+            await change_in_effect()
             await chat.press(MAYA, REGENERATE)
             await chat.press(MAYA, REGENERATE)
             await chat.sees_text(MAYA, "answered by google/gemini-2.5-flash")
@@ -297,7 +297,8 @@ class ButtonTests(BotCase):
         async with self.bot() as chat:
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 1)
-            await AgentModelConfig.objects.aupsert("strategist", "sandbox/hang", "ana", **ANYWAY)
+            await choose("strategist", "sandbox/hang")
+            await change_in_effect()
             await chat.press(MAYA, REGENERATE)
             await chat.sees_calls(lambda calls: any("hang" in call["model"] for call in calls))
             await chat.say(MAYA, "/cancel")

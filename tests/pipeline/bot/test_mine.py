@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.utils import timezone
 
-from agents.models import AgentModelConfig, CatalogModel
+from agents.models import CatalogModel
 from pipeline.models import (
     CasebookEntry,
     Fact,
@@ -22,17 +22,12 @@ from pipeline.models import (
 from pipeline.models.members import Access
 from pipeline.people import erasure
 from tests.canaries import MEMBER_KEY
-from tests.made_up_agents import ANYWAY
-from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat, change_in_effect, choose
 from tests.pipeline.bot.test_following_up import SAVE, is_answered
 from tests.pipeline.cases import until
 
 CANARY = "Quillfeather"
 QUESTION = f"CFO of {CANARY} Logistics, went silent after the price"
-
-
-async def choose(agent: str, model_id: str) -> None:
-    await AgentModelConfig.objects.aupsert(agent, model_id, "ana", **ANYWAY)
 
 
 async def add_maya() -> None:
@@ -86,6 +81,7 @@ class ModelTests(BotCase):
             await chat.say(MAYA, QUESTION)
             first = (await is_answered(chat, MAYA, 1))[-1]
             await choose("strategist", "google/gemini-2.5-flash")
+            await change_in_effect()
             await chat.say(MAYA, QUESTION)
             await is_answered(chat, MAYA, 2)
             await chat.say(MAYA, "/why")
@@ -136,6 +132,7 @@ class FailureTests(BotCase):
             await chat.say(MAYA, QUESTION)
             line = await chat.sees_text(MAYA, "(ref ")
             await choose("strategist", "google/gemini-2.5-flash")
+            await change_in_effect()
             await chat.press(MAYA, "↻ Try again")
             await is_answered(chat, MAYA, 1)
 

@@ -21,7 +21,16 @@ from pipeline.models.runs import RunStatus
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
 from tests.made_up_agents import ANYWAY
-from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, BotCase, Chat, environment
+from tests.pipeline.bot.chatting import (
+    MAYA,
+    OPERATOR,
+    PATIENCE_S,
+    BotCase,
+    Chat,
+    change_in_effect,
+    choose,
+    environment,
+)
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import PIXEL, QUESTION
 from tests.sandbox.serving import running_sandbox
@@ -231,9 +240,8 @@ class StopTests(BotCase):
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_text(MAYA, "Draft to send")
                 await chat.sees_calls(lambda calls: len(calls) == 3)  # the last one hangs
-                await AgentModelConfig.objects.aupsert(
-                    "extraction", "sandbox/hang", "ana", **ANYWAY
-                )
+                await choose("extraction", "sandbox/hang")
+                await change_in_effect()
                 await chat.say(MAYA, QUESTION)
                 await chat.sees_calls(lambda calls: len(calls) == 4)
                 stopped_at = time.monotonic()

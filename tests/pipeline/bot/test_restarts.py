@@ -18,7 +18,6 @@ from django.conf import settings
 from django.test import override_settings
 from telegram import Bot
 
-from agents.models import AgentModelConfig
 from pipeline import worker
 from pipeline.bot.application import BotRefused
 from pipeline.bot.outbox import Outbox
@@ -33,8 +32,17 @@ from pipeline.queue.task_store import try_again
 from pipeline.worker import serve
 from tests.canaries import BOT_TOKEN
 from tests.llm.loopback import Canned, loopback
-from tests.made_up_agents import ANYWAY
-from tests.pipeline.bot.chatting import MAYA, OPERATOR, PATIENCE_S, TOM, BotCase, Chat, environment
+from tests.pipeline.bot.chatting import (
+    MAYA,
+    OPERATOR,
+    PATIENCE_S,
+    TOM,
+    BotCase,
+    Chat,
+    change_in_effect,
+    choose,
+    environment,
+)
 from tests.pipeline.bot.relay import Relay
 from tests.pipeline.bot.test_conversation import QUESTION
 from tests.pipeline.bot.test_outages import until
@@ -43,10 +51,6 @@ from tests.sandbox.serving import running_sandbox
 FOR_EVER = 1_000_000
 CLOSED_CHATS = yaml.safe_load((Path(__file__).parent / "closed_chats.yaml").read_text())
 OPEN_STATUSES = (TaskStatus.READY, TaskStatus.RUNNING)
-
-
-async def choose(agent: str, model_id: str) -> None:
-    await AgentModelConfig.objects.aupsert(agent, model_id, "ana", **ANYWAY)
 
 
 async def until_none_is_open() -> None:
@@ -148,6 +152,7 @@ class CancelTests(BotCase):
             await chat.say(MAYA, "the second")
             await chat.sees_text(MAYA, "Queued")
             await choose("extraction", "openai/gpt-4.1")
+            await change_in_effect()
             await chat.say(MAYA, "/cancel")
             answer = await chat.sees_text(MAYA, "Draft to send")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agents.models import AgentModelConfig
 from pipeline.models import Exercise, Lesson, PipelineRun, Scenario, Track
-from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat
+from tests.pipeline.bot.chatting import MAYA, TOM, BotCase, Chat, change_in_effect, choose
 from tests.pipeline.cases import until
 
 ANSWER = "I would ask her what nine days cost, and propose a call on Thursday."
@@ -111,14 +110,14 @@ class TrainTests(BotCase):
 
     async def test_a_judgement_that_failed_can_be_tried_again_and_then_counts(self):
         await Scenario.objects.acreate(title="Silence", difficulty=1, text="He went silent.")
-        choose = AgentModelConfig.objects.aupsert
-        await choose("trainer", "sandbox/retired", "ana")
+        await choose("trainer", "sandbox/retired")
         async with self.bot() as chat:
             await chat.say(TOM, "/train")
             await chat.sees_text(TOM, "🎯 Silence")
             await chat.say(TOM, ANSWER)
             await chat.sees_text(TOM, "(ref ")
-            await choose("trainer", "openai/gpt-4.1", "ana")
+            await choose("trainer", "openai/gpt-4.1")
+            await change_in_effect()
             await chat.press(TOM, "↻ Try again")
             await chat.sees_text(TOM, "of 100, +")
 
