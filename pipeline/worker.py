@@ -26,12 +26,12 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from agents.cancelling import end
 from agents.llm.keys import fingerprint
 from agents.model_config import OverridesUnknown
 from pipeline.bot.alerts import Alerts
 from pipeline.bot.application import BotRefused, BotSide
 from pipeline.bot.parsing import NotForUs
-from pipeline.cancelling import end
 from pipeline.journal import rows
 from pipeline.journal.fencing import TaskLease
 from pipeline.locks import LockTaken, locked, locked_name

@@ -19,10 +19,10 @@ from django.utils import timezone
 from telegram import Bot
 from telegram.error import Conflict, InvalidToken, RetryAfter, TelegramError
 
+from agents.cancelling import end
 from agents.llm.secrets import scrub
 from pipeline.bot.intake import ALLOWED_UPDATES
 from pipeline.bot.patience import seconds
-from pipeline.cancelling import end
 from pipeline.models import Poller as PollerRow
 
 logger = logging.getLogger(__name__)

@@ -18,13 +18,13 @@ from datetime import timedelta
 from django.db import Error as DatabaseError
 from telegram.error import RetryAfter, TelegramError
 
+from agents.cancelling import end
 from pipeline.bot import texts
 from pipeline.bot.messages import Chunk
 from pipeline.bot.outbox import Outbox
 from pipeline.bot.patience import seconds
 from pipeline.bot.placeholders import MessageGone
 from pipeline.bot.static_reply import Buttons
-from pipeline.cancelling import end
 from pipeline.journal.fencing import Superseded
 
 PRIVATE_EDIT_EVERY_S = 1.5

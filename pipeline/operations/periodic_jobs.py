@@ -21,10 +21,10 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agents import catalog, credit
+from agents.cancelling import end
 from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from agents.override_changes import changes_since, current_version
-from pipeline.cancelling import end
 from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
 from pipeline.operations.aggregates import database_now

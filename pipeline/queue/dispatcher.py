@@ -21,11 +21,11 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, transaction
 
+from agents.cancelling import end
 from agents.connections import afresh
 from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.model_config import OverridesUnknown
-from pipeline.cancelling import end
 from pipeline.journal.fencing import Superseded
 from pipeline.models.inbox import PermanentFailureKind, Task, TaskKind, TaskStatus
 from pipeline.queue import pastes

@@ -21,6 +21,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from agents.base import AgentInput, AgentOutput
+from agents.cancelling import end
 from agents.llm.base import StepScope
 from agents.llm.calls import ends_recorded
 from agents.llm.causes import Operators
@@ -29,7 +30,6 @@ from agents.llm.secrets import scrub
 from agents.log_fields import log_as
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
-from pipeline.cancelling import end
 from pipeline.journal import records
 from pipeline.journal.facts import StepEnd
 from pipeline.journal.fencing import Lease, RunLease, Superseded

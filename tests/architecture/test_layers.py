@@ -31,7 +31,7 @@ AGENTS_ORDER = (
     {"snapshot"},
     {"models", "base", "migrations"},
     {"revision", "llm", "passages", "former_states"},
-    {"connections", "database_identity", "display", "log_fields"},
+    {"connections", "database_identity", "display", "log_fields", "cancelling"},
 )
 PIPELINE_ORDER = (
     {"management", "views", "apps"},
@@ -43,7 +43,7 @@ PIPELINE_ORDER = (
     {"queue"},
     {"journal"},
     {"models", "migrations"},
-    {"cancelling", "crashpoints", "locks"},
+    {"crashpoints", "locks"},
 )
 MAX_ROOMS, MAX_ARROWS, MAX_CHAIN = 20, 55, 12
 ORDERS = {"agents": AGENTS_ORDER, "pipeline": PIPELINE_ORDER}

@@ -13,6 +13,7 @@ from django.utils import timezone
 from telegram import CallbackQuery, Chat, Message, Update
 from telegram.constants import ChatType
 
+from agents.cancelling import end
 from pipeline.bot import texts
 from pipeline.bot.access import visitor
 from pipeline.bot.handlers.access_gate import admitted, notify_operators
@@ -35,7 +36,6 @@ from pipeline.bot.reply import (
 )
 from pipeline.bot.static_reply import Buttons, StaticReply
 from pipeline.bot.update_context import UpdateContext
-from pipeline.cancelling import end
 from pipeline.journal.records import NotifyOperators
 from pipeline.journal.reports import RunReport
 from pipeline.models import Action, Member

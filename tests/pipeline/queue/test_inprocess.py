@@ -11,7 +11,7 @@ from django.db import connections
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from pipeline.cancelling import end
+from agents.cancelling import end
 from pipeline.models import Task
 from pipeline.models.inbox import TaskStatus
 from pipeline.queue.base import Claim, Queue

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from pipeline.cancelling import end
+from agents.cancelling import end
 from pipeline.models import Task
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.queue.base import Queue, Timings
