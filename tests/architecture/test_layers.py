@@ -30,8 +30,8 @@ AGENTS_ORDER = (
     {"resolving", "team"},
     {"snapshot"},
     {"models", "base", "migrations"},
-    {"revision", "llm", "passages", "former_states"},
-    {"connections", "database_identity", "display", "log_fields", "cancelling"},
+    {"revision", "llm", "passages", "former_states", "cancelling"},
+    {"connections", "database_identity", "display", "log_fields"},
 )
 PIPELINE_ORDER = (
     {"management", "views", "apps"},
