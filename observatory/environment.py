@@ -89,6 +89,19 @@ class Environment:
             raise _wrong(name, f"{value} is not above 0 and below {MAX_DOLLARS}")
         return value
 
+    def price(self, name: str, default: str) -> tuple[Decimal, Decimal] | None:
+        """Return dollars per million tokens in and out; None for "none" or an empty value."""
+        value = self.text(name) or default
+        if value in {"", "none"}:
+            return None
+        try:
+            prompt, completion = (_decimal(part.strip()) for part in value.split(","))
+        except ValueError:
+            raise _wrong(name, f"{value!r} is no two prices such as 15,75, and not none") from None
+        if not (0 < prompt < MAX_DOLLARS and 0 < completion < MAX_DOLLARS):
+            raise _wrong(name, f"the prices are not above 0 and below {MAX_DOLLARS}")
+        return prompt, completion
+
     def url(self, name: str, default: str = "") -> str:
         value = (self.text(name) or default).rstrip("/")
         if value and (

@@ -17,6 +17,7 @@ _PLACES = (
         [
             ("Overrides", "tune", "agents.agentmodelconfig"),
             ("Served names", "swap_horiz", "agents.servedname"),
+            ("Budgets", "savings", "pipeline.budget"),
             ("Runs", "receipt_long", "pipeline.pipelinerun"),
             ("Tasks", "inbox", "pipeline.task"),
         ],

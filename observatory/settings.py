@@ -300,7 +300,9 @@ RUN_DEADLINE_SECONDS = env.integer("RUN_DEADLINE_SECONDS", 300, lowest=5, highes
 SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
 ACCESS = env.choice("ACCESS", "closed", ["closed", "invite", "open"])
 RUNS_PER_HOUR = env.integer("RUNS_PER_HOUR", 30, lowest=1, highest=1_000_000)
-SHARED_DOLLARS_PER_DAY = env.dollars("SHARED_DOLLARS_PER_DAY", "1.00")
+SHARED_DOLLARS_PER_DAY = env.dollars("SHARED_DOLLARS_PER_DAY", "20.00")
+# Dollars per million tokens in and out that budgets assume for a model without a known price.
+UNKNOWN_PRICE = env.price("UNKNOWN_PRICE", "15,75" if _IS_OPENROUTER else "")
 OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
 RUNS_AT_ONCE = env.integer("RUNS_AT_ONCE", 128, lowest=1, highest=1000)
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)

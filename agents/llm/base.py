@@ -10,6 +10,7 @@ with these reports.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 from uuid import UUID
@@ -17,7 +18,7 @@ from uuid import UUID
 from agents.llm.completion import Completion
 from agents.llm.errors import LLMError
 from agents.llm.keys import ApiKey
-from agents.llm.limits import EmptyBook, ModelBook
+from agents.llm.limits import EmptyBook, MaxPrice, ModelBook
 from agents.llm.retries import RetryPolicy
 
 
@@ -42,6 +43,8 @@ class Attempt:
     user_message: str
     has_image: bool
     is_fallback: bool  # runs on DEFAULT_MODEL because the chosen model failed for good
+    most_usd: Decimal = Decimal(0)  # what it may cost at most; 0 if no price is known
+    likely_usd: Decimal = Decimal(0)  # what such a request usually costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,8 @@ class Outcome:
 class CallObserver(Protocol):
     """Receives a report of every attempt.
 
-    `attempt_started` must have stored its report durably before it returns.
+    `attempt_started` must have stored its report durably before it returns. It may raise an
+    `LLMError` instead, such as `OverBudget`; then the request is not sent.
     """
 
     async def attempt_started(self, attempt: Attempt) -> None: ...
@@ -109,6 +113,8 @@ class LLMProvider:
     payer: Payer = Payer.MEMBER
     fallback_model: str = ""  # tried once, on the same key, when `model_id` fails for good
     is_fallback: bool = False  # `model_id` replaces a model that has failed for good
+    # The maximum price for a model that the catalog has no price of; None = no maximum.
+    unknown_price: MaxPrice | None = None
     scope: StepScope = field(default_factory=StepScope, repr=False)
     retries: RetryPolicy = field(default=RetryPolicy(), repr=False)
 

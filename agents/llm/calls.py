@@ -35,6 +35,7 @@ from agents.llm.retries import Deadline, retrying
 from agents.llm.second_tries import Trial
 from agents.llm.signs import Sent
 from agents.llm.terms import Model, Terms
+from agents.llm.worst_case import cost_bounds
 
 SETTLING_S = 3.0  # for looking up what a call cost, while the member waits for the answer
 # Parameters that a request needs. Every other one can be left out.
@@ -148,6 +149,8 @@ async def _ask_model(call: _Call, model_id: str, prompt: Prompt) -> Completion:
     trial = await Trial.begin(
         provider.name, model, provider.scope, prompt, provider.reasons_unasked
     )
+    if trial.terms.max_price is None:
+        trial.terms = replace(trial.terms, max_price=provider.unknown_price)
     while True:
         try:
             completion = await _ask(call, model_id, trial.prompt, trial.terms)
@@ -189,7 +192,7 @@ async def _attempt(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> 
     if call.deadline.remaining_s <= 0:
         raise DeadlineExceeded("no time was left for another try")
     call.attempts += 1
-    attempt = _record_of(call, model_id, prompt)
+    attempt = _record_of(call, model_id, prompt, terms)
     await call.provider.scope.observer.attempt_started(attempt)
     started, call.answered_at = time.monotonic(), None
 
@@ -245,8 +248,8 @@ def _sent(request: http.Request, prompt: Prompt, terms: Terms) -> Sent:
     )
 
 
-def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
-    provider = call.provider
+def _record_of(call: _Call, model_id: str, prompt: Prompt, terms: Terms) -> Attempt:
+    provider, bounds = call.provider, cost_bounds(prompt, terms)
     return Attempt(
         call_id=uuid4(),
         number=call.attempts,
@@ -258,6 +261,8 @@ def _record_of(call: _Call, model_id: str, prompt: Prompt) -> Attempt:
         user_message=prompt.user,
         has_image=bool(prompt.image_b64),
         is_fallback=provider.is_fallback or model_id != provider.model_id,
+        most_usd=bounds.most_usd,
+        likely_usd=bounds.likely_usd,
     )
 
 

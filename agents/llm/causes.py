@@ -20,7 +20,8 @@ class Cause(StrEnum):
     TIME = "time"
     KEY = "key"
     ACCOUNT = "account"
-    BUDGET = "budget"
+    BUDGET = "budget"  # of the key, at the provider
+    TEAM_BUDGET = "team budget"  # our own: the request was not sent
     CREDIT = "credit"  # the remaining credit covers fewer output tokens than were requested
     REGION = "region"
     POLICY = "policy"
@@ -102,6 +103,14 @@ HANDLING: Mapping[Cause, Handling] = {
     ),
     Cause.BUDGET: Handling(
         Next.NOTHING, True, Operators.FAILURE, False, "The API key's budget is used up."
+    ),
+    # Operators hear once a period that a budget is used up, not at each refusal.
+    Cause.TEAM_BUDGET: Handling(
+        Next.NOTHING,
+        True,
+        Operators.NOTHING,
+        False,
+        "The team's budget for this is used up.",
     ),
     Cause.CREDIT: Handling(
         Next.SMALLER_LIMIT,

@@ -22,6 +22,7 @@
     │   └── RequestInvalid          other 400s and 422s
     │       ├── PictureInvalid      this picture cannot be read
     │       └── RequestTooLong      the message is too long for the model
+    ├── OverBudget                  a budget of the team has no room for it; nothing was sent
     ├── DeadlineExceeded            the call timed out
     ├── AnswerUnusable              200, but no content or no finish reason
     │   └── AnswerCut               the answer is truncated; .may_be_longer if a larger limit helps
@@ -199,6 +200,16 @@ class RequestTooLong(RequestInvalid):
     """The message is too long for the model."""
 
     cause = Cause.LENGTH
+
+
+class OverBudget(LLMError):
+    """A budget of the team has no room for what the call may cost, so it was not sent."""
+
+    cause = Cause.TEAM_BUDGET
+
+    def __init__(self, message: str, *, member_line: str) -> None:
+        super().__init__(message)
+        self.member_line = member_line  # type: ignore[misc] # a class variable of other errors
 
 
 class DeadlineExceeded(LLMError):

@@ -7,6 +7,7 @@ add the class to `PROVIDERS`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -14,6 +15,7 @@ from agents.llm import compatible
 from agents.llm.base import LLMProvider, Payer
 from agents.llm.claude import ClaudeProvider
 from agents.llm.keys import ApiKey, PlainKey
+from agents.llm.limits import MaxPrice
 from agents.llm.openai import OpenAIProvider
 from agents.llm.openai_compatible import ChatCompletionsProvider
 from agents.llm.openrouter import OpenRouterProvider
@@ -75,9 +77,13 @@ def create_shared_provider(
     Raises:
         ProviderNotConfigured: see `create_provider`.
     """
-    return create_provider(
+    provider = create_provider(
         settings.SHARED_SERVER, api_key, model, payer=Payer.SHARED, fallback_model=fallback_model
     )
+    if settings.UNKNOWN_PRICE is None:
+        return provider
+    prompt, completion = settings.UNKNOWN_PRICE
+    return replace(provider, unknown_price=MaxPrice(prompt=prompt, completion=completion))
 
 
 def vendor_of(name: str) -> type[VendorProvider] | None:

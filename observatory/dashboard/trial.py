@@ -43,6 +43,7 @@ async def try_out(agent_name: str, model_id: str, message: str, operator: str) -
         default_llm=create_shared_provider(settings.OPENROUTER_API_KEY, model_id),
         default_reason=f"{operator} tried it out",
         user_message=message,
+        started_by=operator,
     )
     runner = PipelineRunner(registry, step_deadline_s=TRIAL_S)
     report = await runner.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.admin.access_log import AccessLogAdmin
+from pipeline.admin.budgets import BudgetAdmin
 from pipeline.admin.content import (
     CasebookEntryAdmin,
     PlaybookPageAdmin,
@@ -15,6 +16,7 @@ from pipeline.admin.tasks import TaskAdmin
 
 __all__ = [
     "AccessLogAdmin",
+    "BudgetAdmin",
     "CasebookEntryAdmin",
     "InviteAdmin",
     "MemberAdmin",

@@ -83,7 +83,9 @@ def _about(cost: Decimal | None) -> str:
 def begin(request: HttpRequest, run: PipelineRun) -> HttpResponse:
     """Queue a rerun and redirect to its comparison; if refused, ask again with the reason."""
     try:
-        new = request_rerun(run, UUID(request.POST.get("new_id", "")))
+        new = request_rerun(
+            run, UUID(request.POST.get("new_id", "")), operator=request.user.get_username()
+        )
     except ValueError:
         return question(request, run, "The form was incomplete. Try again.")
     except RerunRefused as error:

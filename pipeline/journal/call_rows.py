@@ -6,31 +6,41 @@ cost is recorded whether or not the lease is still held.
 
 from __future__ import annotations
 
+from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from agents.llm.base import Attempt, Outcome
+from agents.llm.base import Attempt, Outcome, Payer
 from agents.llm.completion import Completion
 from agents.llm.errors import AnswerCut
+from pipeline.budgets import ledger
+from pipeline.budgets.ledger import Need
 from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.fencing import Superseded
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import Lock, insert, read, update
 from pipeline.journal.text_store import clean, grouped
+from pipeline.models.budgets import ReservationState
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, StepRun
+from pipeline.models.sources import rules_of
+
+text_store.gather_also(ledger.gathering)
 
 
 @grouped
-def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
-    """Write the row of a call that is about to be sent.
+def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> ledger.Verdict:
+    """Write the row of a call that is about to be sent, if the team's budgets have room for it.
 
     Raises:
         Superseded: another worker has taken the step over, so the call must not be sent.
     """
-    if not read(StepRun, ("id",), lock=Lock.CHANGE, id=step_id, attempt_token=token):
+    step = read(StepRun, ("run", "agent"), lock=Lock.CHANGE, id=step_id, attempt_token=token)
+    if not step:
         raise Superseded(f"step run {step_id} is in other hands")
+    ((run_id, agent),) = step
     row = {
         "id": attempt.call_id,
         "step_id": step_id,
@@ -45,7 +55,23 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> None:
         "has_image": attempt.has_image,
         "started_at": timezone.now(),
     }
-    insert(LLMCall, row)
+    if attempt.payer is not Payer.SHARED:
+        insert(LLMCall, row)
+        return ledger.Verdict()
+    ((source, member_id, operator),) = read(
+        PipelineRun, ("source", "member", "started_by"), id=run_id
+    )
+    rules = rules_of(source)
+    need = Need(
+        call_id=attempt.call_id,
+        agent=agent,
+        model_id=attempt.requested_model,
+        member_id=member_id if rules.counts_for_limits else None,
+        operator=operator if rules.counts_for_trials else None,
+        most_usd=attempt.most_usd,
+        likely_usd=attempt.likely_usd,
+    )
+    return ledger.reserve(need, partial(insert, LLMCall, row))
 
 
 @grouped
@@ -56,8 +82,10 @@ def retell_decision(step_id: UUID) -> None:
         StepRun.objects.filter(id=step_id).update(has_called=True, decision=said)
 
 
+@grouped
 def withdraw_call(call_id: UUID, why: str) -> None:
     """Close a call that was never sent, with the reason as its error."""
+    ledger.settle(call_id, ReservationState.RELEASED)
     LLMCall.objects.filter(id=call_id).update(status=CallStatus.ERROR, error=why)
 
 
@@ -70,12 +98,12 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
     # Lock the run first: if two calls end at once, the second adds its cost to the first's total.
     run = read(PipelineRun, ("cost_usd",), lock=Lock.CHANGE, id=run_id)
     # Always lock the call: an erasure in progress must end before this reads the row.
-    known = ("user_message_id", "started_at", "is_fallback", "cost_usd")
+    known = ("user_message_id", "started_at", "is_fallback", "cost_usd", "payer")
     call = read(LLMCall, known, lock=Lock.CHANGE, id=call_id)
     if not (run and call):  # the rows have been deleted
         return
     ((run_cost_usd,),) = run
-    ((user_message, started_at, is_fallback, known_cost_usd),) = call
+    ((user_message, started_at, is_fallback, known_cost_usd, payer),) = call
     changes = {
         "status": _call_status(outcome),
         "http_status": outcome.http_status,
@@ -85,6 +113,8 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
     }
     hooks.changed(started_at)
     update(LLMCall, changes, id=call_id)
+    if payer == Payer.SHARED:
+        ledger.settle(call_id, *_charged(outcome))
     summary: dict[str, Any] = {}  # columns of the run; flags are set and never cleared
     if (cost_usd := changes.get("cost_usd")) != known_cost_usd and cost_usd is not None:
         summary["cost_usd"] = (run_cost_usd or 0) + cost_usd - (known_cost_usd or 0)
@@ -95,6 +125,20 @@ def complete_call(run_id: UUID, call_id: UUID, outcome: Outcome, mismatch: bool)
     if summary:
         update(PipelineRun, summary, id=run_id)
     traces.call_ended(call_id)
+
+
+@grouped
+def cost_found(run_id: UUID, call_id: UUID, found: Completion) -> None:
+    """Record what a call has cost, learnt from its provider after the call had ended."""
+    run = read(PipelineRun, ("cost_usd",), lock=Lock.CHANGE, id=run_id)
+    call = read(LLMCall, ("started_at", "cost_usd"), lock=Lock.CHANGE, id=call_id)
+    if not (run and call) or call[0][1] is not None or found.cost_usd is None:
+        return
+    ((run_cost_usd,),), ((started_at, _),) = run, call
+    hooks.changed(started_at)
+    update(LLMCall, _completion_fields(found), id=call_id)
+    update(PipelineRun, {"cost_usd": (run_cost_usd or 0) + found.cost_usd}, id=run_id)
+    ledger.settle(call_id, ReservationState.BOOKED, found.cost_usd)
 
 
 def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
@@ -115,6 +159,16 @@ def _learnt(outcome: Outcome, *, is_erased: bool) -> dict[str, Any]:
         fields["output_id"] = None if is_erased else text_store.put(completion.text)
     fields["upstream"] = outcome.upstream
     return fields
+
+
+def _charged(outcome: Outcome) -> tuple[ReservationState, Decimal | None]:
+    """Return what becomes of the amount that was set aside for a call, and its cost if known."""
+    cost_usd = outcome.learnt.cost_usd if outcome.learnt else None
+    if cost_usd is not None:
+        return ReservationState.BOOKED, cost_usd
+    if _call_status(outcome) is CallStatus.ERROR:
+        return ReservationState.RELEASED, None
+    return ReservationState.UNKNOWN, None
 
 
 def _call_status(outcome: Outcome) -> CallStatus:

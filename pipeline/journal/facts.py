@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -9,6 +10,10 @@ from uuid import UUID, uuid4
 from agents.base import AgentOutput, Inputs
 from agents.llm.base import Payer
 from pipeline.models.runs import DecisionSource, Source, StepMode, StepStatus
+
+
+class RunRefused(Exception):
+    """A run may not begin, so nothing of it is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +24,11 @@ class RunOpening:
     definition: str  # JSON; an interrupted run resumes with it even if the YAML has changed
     source: Source
     member_id: int | None = None
+    started_by: str = ""  # the operator who started a trial or a rerun
     update_id: int | None = None
     inputs: Inputs = field(default_factory=Inputs, repr=False)
+    # Called in the transaction that opens the run; raises RunRefused if it may not begin.
+    admit: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,17 @@ class StepRow:
     agent: str
     started_at: datetime
     is_of_new_run: bool = False  # a run that this worker opened: no attempt came before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStep:
+    """An attempt at a step that is on record, whose calls are to be recorded, too."""
+
+    id: UUID
+    run_id: UUID
+    token: UUID
+    place: StepPlace
+    deadline_s: float  # for the whole attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

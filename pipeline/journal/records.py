@@ -29,11 +29,24 @@ from agents.catalog import is_served
 from agents.connections import twice
 from agents.llm.base import Attempt, Outcome
 from agents.llm.completion import Completion
+from agents.llm.errors import OverBudget
 from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints
+from pipeline.budgets import turns
+from pipeline.budgets.ledger import Verdict
+from pipeline.budgets.turns import Refusal
+from pipeline.budgets.words import explained
 from pipeline.journal import call_rows, rows
-from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
+from pipeline.journal.facts import (
+    ModelChoice,
+    OpenStep,
+    RunOpening,
+    RunRefused,
+    StepEnd,
+    StepPlace,
+    StepRow,
+)
 from pipeline.journal.fencing import Lease, RunLease, Superseded
 from pipeline.journal.text_store import clean
 from pipeline.journal.writer import Chain, RecordFailed, writer_here
@@ -42,6 +55,7 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_SHARE = 3  # of a step's time, in which a call waits for room in a budget
 # Why a call was not sent.
 CANCELLED = "cancelled before it was sent"
 UNRECORDED = "not sent, because its run could not be recorded"
@@ -106,9 +120,12 @@ class RunJournal:
         close = partial(rows.close_step, row, token, end, timezone.now())
         return self._add_lasting(close, despite_gap=end.status is not StepStatus.OK)
 
-    def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> None:
-        """Write the row of a call that is about to be sent; `barrier` must follow."""
-        self._add(call_rows.write_call, step_id, token, attempt)
+    def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> asyncio.Future[Verdict]:
+        """Write the row of a call that is about to be sent, if the team's budgets have room for it.
+
+        `barrier` must follow before the verdict is read.
+        """
+        return self._add(call_rows.write_call, step_id, token, attempt)
 
     def call_withdrawn(self, call_id: UUID, why: str) -> None:
         """Close a call that was never sent, with the reason as its error."""
@@ -129,11 +146,12 @@ class RunJournal:
         """Return once every fact submitted so far is durable; a cancellation is raised only then.
 
         Raises:
+            RunRefused: the run may not begin.
             Superseded: another worker has taken over what a fact is about.
             DatabaseError: a fact could not be written.
         """
         await self.flush()
-        if isinstance(self._error, Superseded | DatabaseError):
+        if isinstance(self._error, RunRefused | Superseded | DatabaseError):
             raise self._error
         if isinstance(self._error, InterfaceError):  # for Django, no DatabaseError
             raise OperationalError("the connection was closed") from self._error
@@ -202,16 +220,8 @@ def _looked_at(written: asyncio.Future[Any]) -> None:
 class StepRecorder:
     """Observes the LLM calls of one step run, submits their rows and sums their cost."""
 
-    def __init__(
-        self,
-        journal: RunJournal,
-        run_id: UUID,
-        step_id: UUID,
-        token: UUID,
-        place: StepPlace,
-        alert: NotifyOperators,
-    ) -> None:
-        self.step_id = step_id
+    def __init__(self, journal: RunJournal, step: OpenStep, alert: NotifyOperators) -> None:
+        self.step_id = step.id
         self.served_model = ""
         self.upstream = ""
         self.cost_usd: Decimal | None = None
@@ -219,22 +229,39 @@ class StepRecorder:
         self.has_called = False
         self._is_closed = False  # whether the step's end was submitted
         self._journal = journal
-        self._run_id = run_id
-        self._token = token
-        self._agent = place.agent
-        self._side = "background" if place.mode is StepMode.BACKGROUND else "foreground"
+        self._run_id = step.run_id
+        self._token = step.token
+        self._agent = step.place.agent
+        self._side = "background" if step.place.mode is StepMode.BACKGROUND else "foreground"
+        self._patience_s = step.deadline_s / PATIENCE_SHARE
         self._alert = alert
 
     async def attempt_started(self, attempt: Attempt) -> None:
         """Write the call's row; the request is sent only after this returns.
 
         Raises:
+            OverBudget: a budget has no room for what the call may cost.
             Superseded: another worker has taken the step over, so the request must not be sent.
         """
-        self.has_called = True
-        self._journal.call_started(self.step_id, self._token, attempt)
+        had_called, self.has_called = self.has_called, True
+        refusal = await self._submitted(attempt)
+        if refusal is not None and not refusal.is_for_good:
+            retry = partial(self._submitted, attempt)
+            refusal = await turns.take_turn(
+                attempt.call_id, refusal, retry, within_s=self._patience_s
+            )
+        if refusal is not None:
+            self.has_called = had_called
+            told, member_line = await sync_to_async(explained)(refusal)
+            raise OverBudget(told, member_line=member_line)
         if self._is_closed:  # the call comes from a task of the agent that outlived its step
             self._journal.called_after_all(self.step_id)
+            await self._last_words()
+        crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
+
+    async def _submitted(self, attempt: Attempt) -> Refusal | None:
+        """Submit the call's row and wait until it is durable, or refused."""
+        written = self._journal.call_started(self.step_id, self._token, attempt)
         try:
             await self._journal.barrier()
         except BaseException as error:
@@ -243,7 +270,7 @@ class StepRecorder:
             self._journal.call_withdrawn(attempt.call_id, CANCELLED if is_cancelled else UNRECORDED)
             await self._last_words()
             raise
-        crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
+        return written.result().refusal
 
     def step_was_closed(self) -> None:
         """Note that the step's end was submitted, so that later calls are known as leftovers."""
@@ -264,6 +291,7 @@ class StepRecorder:
         written = self._journal.call_ended(
             self._run_id, attempt.call_id, outcome, is_mismatch=check.differs
         )
+        written.add_done_callback(lambda _: turns.settled())
         if check.is_told and completion is not None:
             text = (
                 f"{self._agent}: asked for {attempt.requested_model}, "

@@ -17,12 +17,14 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from pipeline.budgets import ledger
 from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
 from pipeline.journal.fencing import Lease, RunLease, Superseded, progressed
 from pipeline.journal.sentences import sentence
 from pipeline.journal.statements import insert, read, update
 from pipeline.journal.text_store import clean, grouped
+from pipeline.models.budgets import ReservationState
 from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, RunStatus, StepRun, StepStatus
 from pipeline.models.sources import rules_of, sources_where
@@ -35,7 +37,9 @@ OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice the maximum of RUN_DEADLINE
 
 @grouped
 def write_run(lease: RunLease, opening: RunOpening, started_at: datetime) -> None:
-    """Open a run with all inputs that its agents may see."""
+    """Open a run with all inputs that its agents may see; raises RunRefused."""
+    if opening.admit is not None:
+        opening.admit()
     background = {name: text for name, text in opening.inputs.by_name().items() if text}
     message, image = background.pop("user_message", ""), background.pop("image_b64", "")
     row = {
@@ -43,6 +47,7 @@ def write_run(lease: RunLease, opening: RunOpening, started_at: datetime) -> Non
         "pipeline": opening.pipeline,
         "member_id": opening.member_id,
         "source": opening.source,
+        "started_by": opening.started_by,
         "update_id": opening.update_id,
         "attempt_token": lease.token,
         "definition_id": text_store.put(opening.definition),
@@ -71,6 +76,7 @@ def write_rerun(
         pipeline=opening.pipeline,
         member_id=old.member_id,
         source=opening.source,
+        started_by=opening.started_by,
         rerun_of=old,
         status=RunStatus.WAITING,
         definition_id=text_store.put(opening.definition),
@@ -259,8 +265,12 @@ def interrupt(steps: QuerySet[StepRun]) -> None:
     if not running:
         return
     calls = LLMCall.objects.filter(step__in=running, status=CallStatus.RUNNING)
-    hooks.changed(*running.values(), *calls.values_list("started_at", flat=True))
+    under_way = dict(calls.values_list("pk", "started_at"))
+    hooks.changed(*running.values(), *under_way.values())
     calls.update(status=CallStatus.INTERRUPTED)
+    with ledger.gathering():
+        for call_id in under_way:  # nobody knows whether they were charged
+            ledger.settle(call_id, ReservationState.UNKNOWN)
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )

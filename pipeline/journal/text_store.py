@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,19 +43,33 @@ _gathered = _Gathered()
 
 @contextmanager
 def gathering() -> Iterator[None]:
-    """Store what is `put` in the block together, at its end; within another such block, at its end.
+    """Do what belongs to the whole transaction at the end of the block; may be nested.
 
-    Rows that refer to a text may be written before it: the constraint is checked at the commit.
+    That is to store what is `put` in the block, and what `gather_also` has added. Rows that refer
+    to a text may be written before it: the constraint is checked at the commit.
     """
     if _gathered.texts is not None:
         yield
         return
     _gathered.texts = {}
     try:
-        yield
+        with ExitStack() as others:
+            for other in _others:
+                others.enter_context(other())
+            yield
         _store(_gathered.texts)
     finally:
         _gathered.texts = None
+
+
+Gathering = Callable[[], AbstractContextManager[None]]
+_others: list[Gathering] = []
+
+
+def gather_also(other: Gathering) -> None:
+    """Have each `gathering` enter this context, too."""
+    if other not in _others:
+        _others.append(other)
 
 
 def grouped(write: Callable[P, T]) -> Callable[P, T]:

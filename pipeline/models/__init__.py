@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.models.access_log import TextsRead
+from pipeline.models.budgets import Budget, BudgetPeriod, Reservation
 from pipeline.models.inbox import (
     Action,
     MovedChat,
@@ -22,6 +23,8 @@ from pipeline.models.training import Exercise, Lesson, Scenario, Track
 __all__ = [
     "Action",
     "AlertNotification",
+    "Budget",
+    "BudgetPeriod",
     "CasebookEntry",
     "ClosedPeriod",
     "Exercise",
@@ -38,6 +41,7 @@ __all__ = [
     "PlaybookPage",
     "Poller",
     "Press",
+    "Reservation",
     "Scenario",
     "SentAlert",
     "StepRun",

@@ -94,6 +94,7 @@ class PeriodicJob(models.Model):
 
     ALERTS = "concerns"  # the job that sends alerts
     CHANGES = "override changes"  # the job that tells of changes of the overrides
+    BUDGETS = "budgets"  # the job that counts and settles what no call does
 
     class Meta:
         db_table = "pipeline_chore"

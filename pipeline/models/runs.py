@@ -141,6 +141,8 @@ class PipelineRun(models.Model):
         on_delete=models.SET_NULL,
         related_name="reruns",
     )
+    # The operator who started a trial or a rerun.
+    started_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
     # The fencing token of the current attempt; a worker that was presumed dead has an older one.
     attempt_token = models.UUIDField(null=True, blank=True, editable=False)

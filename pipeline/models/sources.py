@@ -21,6 +21,7 @@ class Rules:
     counts_for_limits: bool  # of its member: runs an hour, dollars a day
     # Its steps and calls count in usage statistics and forecasts. Costs always count.
     is_traffic: bool
+    counts_for_trials: bool  # of the operator who started it: the budget of their trials
     answers_update: bool  # its update's task resumes it after a crash
     is_resumed: bool  # some task resumes it after a crash
     may_be_rerun: bool
@@ -33,6 +34,7 @@ SOURCES: Mapping[Source, Rules] = MappingProxyType(
             learns=True,
             counts_for_limits=True,
             is_traffic=True,
+            counts_for_trials=False,
             answers_update=True,
             is_resumed=True,
             may_be_rerun=True,
@@ -42,6 +44,7 @@ SOURCES: Mapping[Source, Rules] = MappingProxyType(
             learns=True,
             counts_for_limits=True,
             is_traffic=True,
+            counts_for_trials=False,
             answers_update=False,
             is_resumed=False,
             may_be_rerun=True,
@@ -51,6 +54,7 @@ SOURCES: Mapping[Source, Rules] = MappingProxyType(
             learns=False,
             counts_for_limits=False,
             is_traffic=False,
+            counts_for_trials=True,
             answers_update=False,
             is_resumed=True,
             may_be_rerun=True,
@@ -60,6 +64,7 @@ SOURCES: Mapping[Source, Rules] = MappingProxyType(
             learns=False,
             counts_for_limits=False,
             is_traffic=False,
+            counts_for_trials=True,
             answers_update=False,
             is_resumed=False,
             may_be_rerun=False,

@@ -23,6 +23,7 @@ from agents.override_changes import UNDONE_WITHIN
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
 from agents.snapshot import Snapshot, read_snapshot
+from pipeline.budgets import queries
 from pipeline.models import (
     AlertNotification,
     CasebookEntry,
@@ -71,6 +72,7 @@ def alerts(now: datetime, snapshot: Snapshot | None = None) -> list[Alert]:
         *_operators_chat(),
         *_processes(),
         *_spending(now),
+        *_budgets(now),
         *_retiring(now, by_agents),
         *_unfit(now, by_agents),
         *_answers(now),
@@ -188,6 +190,17 @@ def _spending(now: datetime) -> Iterator[Alert]:
             key="credit-low",
             text=f"The team key has ${Decimal(remaining):.2f} left and paid ${spent:.2f} last "
             "week. Add credit or raise its limit.",
+            is_for_chat=True,
+        )
+
+
+def _budgets(now: datetime) -> Iterator[Alert]:
+    """Tell once a period that a budget is nearly used up, is used up, or was exceeded."""
+    for standing in queries.in_need(now):
+        yield Alert(
+            key=f"budget {standing.period.pk} {standing.kind}",
+            text=standing.sentence,
+            page="pipeline_budget_changelist",
             is_for_chat=True,
         )
 

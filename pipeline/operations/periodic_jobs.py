@@ -28,6 +28,7 @@ from agents.override_changes import changes_since, current_version
 from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
 from pipeline.operations.aggregates import database_now
+from pipeline.operations.budget_job import keep_budgets
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +202,7 @@ JOBS = (
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
     JobSpec(PeriodicJob.CHANGES, timedelta(minutes=10), _tell_changes),
+    JobSpec(PeriodicJob.BUDGETS, timedelta(seconds=20), keep_budgets),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
 )
 

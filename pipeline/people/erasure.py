@@ -7,11 +7,13 @@ usage. The member's runs in progress are cancelled and store nothing afterwards.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 
+from agents.llm.base import Payer
 from pipeline.journal import traces
 from pipeline.journal.rows import interrupt
 from pipeline.journal.text_store import (
@@ -36,7 +38,11 @@ from pipeline.models import (
 )
 from pipeline.models.inbox import OPEN, TaskStatus
 from pipeline.models.runs import RunStatus
+from pipeline.models.sources import sources_where
 from pipeline.people import limits, memory
+
+DAY = timedelta(days=1)
+LONGEST_OUTAGE = timedelta(days=2)  # a run that resumes after a longer outage is not counted
 
 
 @transaction.atomic
@@ -48,7 +54,7 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
     """
     row = Member.objects.select_for_update().get(pk=member.pk)
     row.forgotten_runs = limits.runs_within_an_hour(row, now=now)
-    row.forgotten_usd = limits.spent_within_a_day(row, now=now)
+    row.forgotten_usd = _spent_within_a_day(row, now=now)
     row.forgotten_at = now
     row.forget_key()
     row.name = row.username = row.model_id = ""
@@ -61,6 +67,25 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
     _erase_texts(PipelineRun.objects.filter(member=row))
     PipelineRun.objects.filter(member=row).update(member=None, update=None)
     _erase_messages(row, but=but)
+
+
+def _spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
+    """Return what the team's key has paid for a member, for releases before budgets: they add it.
+
+    The sums of budgets outlast an erasure by themselves.
+    """
+    calls = LLMCall.objects.filter(
+        step__run__member=member,
+        step__run__source__in=sources_where("counts_for_limits"),
+        # Keeps the query from reading the member's whole history. A run may have started more
+        # than a day ago if it waited for the end of an outage.
+        step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
+        started_at__gt=now - DAY,
+        payer=Payer.SHARED.value,
+    )
+    spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
+    is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
+    return spent + (member.forgotten_usd if is_recent else 0)
 
 
 def _end_what_is_under_way(member: Member, *, now: datetime, but: int) -> None:

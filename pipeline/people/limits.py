@@ -1,28 +1,28 @@
-"""Limits per member: runs per hour, and dollars per day spent on the team's key.
+"""Limits per member: runs per hour, and early notice of a budget that is used up.
 
-A run's cost is known only once it has ended, so members can exceed the limit by the cost of their
-runs in progress: one run in each chat in which they write at the same time.
+`admit` decides, in the transaction that opens a run; budgets decide for each call
+(`pipeline.budgets`). `check` only tells members earlier, before anything is prepared for the run.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
+from django.utils import timezone
 
-from agents.llm.base import Payer
-from pipeline.models import LLMCall, Member, PipelineRun
+from pipeline.budgets.queries import used_up_for
+from pipeline.budgets.words import member_line
+from pipeline.journal.facts import RunRefused
+from pipeline.models import Member, PipelineRun
 from pipeline.models.sources import sources_where
 from pipeline.people.refusals import NotRun
 
 HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-LONGEST_OUTAGE = timedelta(days=2)  # a run that resumes after a longer outage is not counted
 
 
-class LimitReached(NotRun):
+class LimitReached(NotRun, RunRefused):
     """The member has reached a limit; `member_line` says which, and when they can go on."""
 
     def __init__(self, member_line: str) -> None:
@@ -34,23 +34,32 @@ def check(member: Member, *, now: datetime) -> None:
     """Check that a member may have another run now.
 
     Raises:
-        LimitReached: the member has reached RUNS_PER_HOUR or, without a key of their own,
-            SHARED_DOLLARS_PER_DAY.
+        LimitReached: the member has reached RUNS_PER_HOUR or, without a key of their own, has
+            used up a budget.
     """
+    _check_runs(member, now=now)
+    if member.api_key is None and (period := used_up_for(member.pk, now)) is not None:
+        told = member_line(period)
+        raise LimitReached(f"{told} You can also use a key of your own: /start.")
+
+
+def admit(member_id: int) -> None:
+    """Check RUNS_PER_HOUR again in the transaction that opens a run, in turn with others.
+
+    Raises:
+        LimitReached: runs that began meanwhile have reached the limit.
+    """
+    member = Member.objects.select_for_update(no_key=True).filter(pk=member_id).first()
+    if member is not None:
+        _check_runs(member, now=timezone.now())
+
+
+def _check_runs(member: Member, *, now: datetime) -> None:
     most = settings.RUNS_PER_HOUR
     if runs_within_an_hour(member, now=now) >= most:
         raise LimitReached(
             f"You've reached the limit of {most} messages an hour. "
             f"You can send the next one in {_minutes(_next_run_at(member, now=now) - now)}."
-        )
-    if member.api_key is not None:
-        return
-    spent = spent_within_a_day(member, now=now)
-    if spent >= settings.SHARED_DOLLARS_PER_DAY:
-        raise LimitReached(
-            f"You've spent ${spent:.2f} on the team's key in the last 24 hours; "
-            f"the limit is ${settings.SHARED_DOLLARS_PER_DAY:.2f}. "
-            "Try again later, or use your own key: /start."
         )
 
 
@@ -58,25 +67,6 @@ def runs_within_an_hour(member: Member, *, now: datetime) -> int:
     """Return how many runs a member started in the last hour, including any erased since."""
     is_recent = member.forgotten_at is not None and member.forgotten_at > now - HOUR
     return _runs(member, now=now).count() + (member.forgotten_runs if is_recent else 0)
-
-
-def spent_within_a_day(member: Member, *, now: datetime) -> Decimal:
-    """Return the dollars the team's key has paid for a member in 24 hours, as far as known.
-
-    Calls erased since are included, and operators' reruns are not.
-    """
-    calls = LLMCall.objects.filter(
-        step__run__member=member,
-        step__run__source__in=sources_where("counts_for_limits"),
-        # Keeps the query from reading the member's whole history. A run may have started more
-        # than a day ago if it waited for the end of an outage.
-        step__run__started_at__gt=now - DAY - LONGEST_OUTAGE,
-        started_at__gt=now - DAY,
-        payer=Payer.SHARED.value,
-    )
-    spent = calls.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
-    is_recent = member.forgotten_at is not None and member.forgotten_at > now - DAY
-    return spent + (member.forgotten_usd if is_recent else 0)
 
 
 def _runs(member: Member, *, now: datetime) -> QuerySet[PipelineRun]:

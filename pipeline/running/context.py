@@ -23,6 +23,7 @@ class PipelineContext(AgentContext):
     model_config: ModelConfigService | None = None
     default_reason: str = "no overrides are in use here"  # if `model_config` is None
     step_llm: LLMProvider | None = field(default=None, repr=False)  # set in a step's view only
+    started_by: str = ""  # the operator who started a trial
 
     @property
     def llm(self) -> LLMProvider:

@@ -70,8 +70,8 @@ def rerun_plan(run: PipelineRun) -> Sequence[RerunPlan]:
     return steps
 
 
-def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
-    """Queue a rerun under `new_id`; a second request for the same id changes nothing.
+def request_rerun(old: PipelineRun, new_id: UUID, operator: str) -> PipelineRun:
+    """Queue an operator's rerun under `new_id`; a second request for that id changes nothing.
 
     Raises:
         RerunRefused: the run cannot be rerun, or the id belongs to another run.
@@ -83,6 +83,7 @@ def request_rerun(old: PipelineRun, new_id: UUID) -> PipelineRun:
                 pipeline=pipeline.name,
                 definition=pipeline.model_dump_json(),
                 source=Source.RERUN,
+                started_by=operator,
             )
             write_rerun(new_id, old, opening, add_tasks)
     except IntegrityError:

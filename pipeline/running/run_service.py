@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -105,6 +106,7 @@ class RunService:
         pipeline = load_pipeline(pipeline_name)
         if member is not None and origin is not None:
             await sync_to_async(limits.check)(member, now=timezone.now())
+            origin = replace(origin, admit=partial(limits.admit, member.pk))
         ctx = await sync_to_async(brief)(pipeline, member, question, model_config=self.model_config)
         await self._know_overrides()
         if ctx.default_llm is None:

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -31,7 +31,7 @@ from agents.log_fields import log_as
 from agents.registry import AgentRegistry
 from pipeline import crashpoints
 from pipeline.journal import records
-from pipeline.journal.facts import StepEnd
+from pipeline.journal.facts import RunRefused, StepEnd
 from pipeline.journal.fencing import Lease, RunLease, Superseded
 from pipeline.journal.reports import KeptRun, RunReport, StepReport
 from pipeline.journal.sentences import sentence
@@ -47,6 +47,7 @@ from pipeline.running.under_way import RunUnderWay, StepAttempt, StepUnderWay
 
 logger = logging.getLogger(__name__)
 
+NO_FAULT_OF_A_STEP = (RunRefused, Superseded, DatabaseError)
 RECORDED_WITHIN_S = 1.0  # an unreachable database must not delay a shutdown
 
 
@@ -60,6 +61,7 @@ class Origin:
 
     update_id: int
     token: UUID
+    admit: Callable[[], None] | None = None  # see `RunOpening`
 
 
 class PipelineRunner:
@@ -103,6 +105,7 @@ class PipelineRunner:
         Raises:
             OverridesUnknown: the overrides have never been read; no step ran and nothing was
                 recorded, so try again.
+            RunRefused: the run may not begin (`Origin.admit`).
             Superseded: another worker has taken the run over.
         """
         if ctx.model_config is not None:
@@ -114,8 +117,9 @@ class PipelineRunner:
             is_kept_open=origin is not None,
             on_stage=on_stage,
         )
-        update_id = origin.update_id if origin else None
-        opening = opening_of(pipeline, ctx, source, member_id=member_id, update_id=update_id)
+        opening = opening_of(pipeline, ctx, source, member_id=member_id)
+        if origin is not None:
+            opening = replace(opening, update_id=origin.update_id, admit=origin.admit)
         run.journal.run_started(run.lease, opening)
         return await self._conclude(run)
 
@@ -208,7 +212,7 @@ class PipelineRunner:
                             name=f"step {step.config.agent}",
                         )
             except ExceptionGroup as errors:
-                no_fault_of_a_step = errors.subgroup((Superseded, DatabaseError))
+                no_fault_of_a_step = errors.subgroup(NO_FAULT_OF_A_STEP)
                 if no_fault_of_a_step is not None:
                     raise _first(no_fault_of_a_step) from None
                 raise
@@ -235,7 +239,7 @@ class PipelineRunner:
             status = StepStatus.OK if output.success else StepStatus.FAILED
             attempt.error_type = ""
             step.report.member_line = "" if output.success else LLMError.member_line
-        except (Superseded, DatabaseError):
+        except NO_FAULT_OF_A_STEP:
             raise  # not the step's failure: the next attempt at the run repeats it
         except Exception as error:  # noqa: BLE001 - an agent may raise anything: contain it
             attempt.error_type = type(error).__name__
@@ -264,9 +268,8 @@ class PipelineRunner:
         step_id = attempt.row.id
         log_as(run=run_id, step=step_id)
         deadline_s = min(self._step_deadline_s, max(0.0, step.ends_at - time.monotonic()))
-        recorder = attempt.recorder = records.StepRecorder(
-            step.journal, run_id, step_id, step.lease.token, step.place, self._alert
-        )
+        opened = step.opened(run_id, step_id, deadline_s)
+        recorder = attempt.recorder = records.StepRecorder(step.journal, opened, self._alert)
         needs = self._registry.get(agent_name).needs
         llm = chosen.for_step(
             StepScope(

@@ -23,7 +23,6 @@ def opening_of(
     source: Source,
     *,
     member_id: int | None,
-    update_id: int | None,
 ) -> RunOpening:
     """Return what the journal records of a new run."""
     return RunOpening(
@@ -31,7 +30,7 @@ def opening_of(
         definition=pipeline.model_dump_json(),
         source=source,
         member_id=member_id,
-        update_id=update_id,
+        started_by=ctx.started_by,
         inputs=Inputs.from_record(ctx.by_name()),
     )
 

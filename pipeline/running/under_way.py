@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from pipeline.journal import records
-from pipeline.journal.facts import StepPlace, StepRow
+from pipeline.journal.facts import OpenStep, StepPlace, StepRow
 from pipeline.journal.fencing import Lease, RunLease
 from pipeline.journal.reports import RunReport, StepReport
 from pipeline.running.config import PipelineConfig, StepConfig
@@ -54,6 +55,16 @@ class StepUnderWay:
     @property
     def place(self) -> StepPlace:
         return self.config.at(self.position)
+
+    def opened(self, run_id: UUID, step_id: UUID, deadline_s: float) -> OpenStep:
+        """Return the step as its row has been opened."""
+        return OpenStep(
+            id=step_id,
+            run_id=run_id,
+            token=self.lease.token,
+            place=self.place,
+            deadline_s=deadline_s,
+        )
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ PIPELINE_ORDER = (
     {"people", "school"},
     {"queue"},
     {"journal"},
+    {"budgets"},
     {"models", "migrations"},
     {"crashpoints", "locks"},
 )
@@ -66,7 +67,7 @@ SANDBOX = "observatory.sandbox"
 # "Try again", "Approve" and "Run again" change more than a row, and what they change is written in
 # one place only. The definitions say which pipelines there are.
 ADMIN_SEES = (
-    *("pipeline.admin", "pipeline.models", "pipeline.running.runner"),
+    *("pipeline.admin", "pipeline.models", "pipeline.running.runner", "pipeline.budgets"),
     *(
         "pipeline.queue.task_store",
         "pipeline.queue.backends",

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from agents.models import AgentModelConfig, ServedName
 from pipeline.models import (
+    Budget,
     CasebookEntry,
     Fact,
     Invite,
@@ -29,6 +30,7 @@ from pipeline.models import (
     TextsRead,
     Track,
 )
+from pipeline.models.budgets import Interval, Scope
 from pipeline.models.inbox import TaskKind, TaskStatus
 
 SECRET = "Quillfeather"
@@ -94,6 +96,9 @@ def rows_with_texts() -> dict[str, Any]:
             provider="compatible", requested_model="llama3.2:1b", served_model="/models/a.gguf"
         ),
         "pipeline_member": dana,
+        "pipeline_budget": Budget.objects.create(
+            scope=Scope.AGENT, name="strategist", interval=Interval.WEEK, cap_usd=1
+        ),
         "pipeline_invite": Invite.objects.create(secret_sha256="0" * 64, expires_at=now),
         "pipeline_task": task,
         "pipeline_pipelinerun": run,

@@ -16,7 +16,7 @@ from tests.observatory.admin_rows import rows_with_texts
 
 OPERATOR, ANALYST, READER = "Operator", "Analyst", "Reader of texts"
 MIGRATION = "0001_roles"
-MIGRATIONS = (MIGRATION, "0003_served_names")
+MIGRATIONS = (MIGRATION, "0003_served_names", "0004_budgets")
 # Who a column of the table is: O an operator, A an analyst, R who only reads texts, r an analyst
 # who reads them, B an operator who does, N who is signed in without a role, S a superuser.
 WHO = {
@@ -50,6 +50,9 @@ PAGES = {  # who opens it
     "pipeline_member_history": "OArBS",
     "pipeline_member_remove_key": "OBS",
     "pipeline_member_delete": "S",
+    **{f"pipeline_budget_{page}": "OArBS" for page in ("changelist", "change", "history")},
+    "pipeline_budget_add": "OBS",
+    "pipeline_budget_delete": "OBS",
     "pipeline_invite_changelist": "OBS",
     "pipeline_invite_add": "OBS",
     "pipeline_invite_change": "OBS",

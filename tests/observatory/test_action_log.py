@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from agents.models import AgentModelConfig, ServedName
 from pipeline.models import (
+    Budget,
     CasebookEntry,
     Invite,
     Member,
@@ -25,6 +26,7 @@ from pipeline.models import (
     TelegramUpdate,
     Track,
 )
+from pipeline.models.budgets import Scope
 from pipeline.models.inbox import TaskKind, TaskStatus
 from tests.canaries import MEMBER_KEY
 from tests.forms import form_in, send
@@ -59,6 +61,9 @@ MADE_BY: dict[tuple[str, str], Callable[[int], Any]] = {
     ("pipeline_member", "approve_selected"): lambda number: _member(number, "waiting"),
     ("pipeline_member", ""): lambda number: _member(number, "approved"),
     ("pipeline_task", ""): _task,
+    ("pipeline_budget", ""): lambda n: Budget.objects.create(
+        scope=Scope.MODEL, name=f"a/{n}", cap_usd=1
+    ),
     ("pipeline_invite", ""): lambda number: Invite.objects.create(
         secret_sha256=str(number) * 64, expires_at=timezone.now() + timedelta(days=1)
     ),

@@ -26,6 +26,8 @@ CHANGED_BY = {
     "agents_servedname_change": {"is_same": "OBS"},
     "pipeline_member_add": dict.fromkeys(("telegram_id", "name", "username", "access"), "OBS"),
     "pipeline_member_change": {"name": "OBS", "access": "OBS", "fact.DELETE": "BS"},
+    "pipeline_budget_add": dict.fromkeys(("scope", "name", "member", "interval", "cap_usd"), "OBS"),
+    "pipeline_budget_change": {"cap_usd": "OBS"},
     "pipeline_invite_add": {"note": "OBS"},
     "pipeline_playbookpage_add": dict.fromkeys(("title", "text", "position", "is_active"), "OBS"),
     "pipeline_scenario_add": dict.fromkeys(

@@ -202,7 +202,7 @@ class FiguresOnPageTest(UsageCase):
         for _ in range(2):
             for agent in ("strategist", "trainer", "extraction", "memory"):
                 self.call(self.step(timezone.now(), agent=agent))
-            with self.assertNumQueries(FewerThan(30)) as counted:
+            with self.assertNumQueries(FewerThan(31)) as counted:
                 self.page()
             counts.append(len(counted))
 

@@ -1,4 +1,4 @@
-"""What a member has had of the team's key: of the last day, whenever the run began."""
+"""What an erasure keeps of a member's costs: those of the last day, whenever the run began."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from pipeline.models import Member
-from pipeline.people.limits import spent_within_a_day
+from pipeline.people import erasure
 from tests.pipeline.recorded import a_run, a_step
 
 
@@ -19,7 +19,9 @@ class SpentTests(TestCase):
         self.maya = Member.objects.create(telegram_id=1, name="Maya")
 
     def spent(self) -> Decimal:
-        return spent_within_a_day(self.maya, now=self.now)
+        """Return what an erasure now leaves for releases before budgets."""
+        erasure.erase(self.maya, now=self.now)
+        return Member.objects.get(pk=self.maya.pk).forgotten_usd
 
     def test_it_is_what_the_shared_key_paid_for_her_within_a_day(self):
         tom = Member.objects.create(telegram_id=2, name="Tom")

@@ -22,6 +22,7 @@ from agents.llm.base import Attempt, Payer
 from agents.model_config import Freshness, ModelConfigService, Resolution
 from agents.models import OnFailure
 from agents.snapshot import Override
+from pipeline.journal.facts import OpenStep
 from pipeline.journal.fencing import RunLease
 from pipeline.journal.records import RunJournal, StepRecorder, log_alert
 from pipeline.journal.reports import RunReport
@@ -114,7 +115,10 @@ class OrderTests(PipelineCase):
     async def test_a_call_cancelled_before_it_was_sent_is_closed_as_that(self):
         step_id = await a_step()
         journal, run_id = RunJournal(), (await run_row()).id
-        recorder = StepRecorder(journal, run_id, step_id, TOKEN, A_STEP.at(0), log_alert)
+        opened = OpenStep(
+            id=step_id, run_id=run_id, token=TOKEN, place=A_STEP.at(0), deadline_s=10.0
+        )
+        recorder = StepRecorder(journal, opened, log_alert)
         starting = asyncio.create_task(recorder.attempt_started(an_attempt()))
         await asyncio.sleep(0)
 

@@ -21,7 +21,7 @@ from pipeline.models import Member, PipelineRun, StepRun
 from pipeline.models.runs import RunStatus, Source, StepStatus
 from pipeline.models.sources import SOURCES, Rules, sources_where
 from pipeline.operations import usage
-from pipeline.people import limits
+from pipeline.people import erasure, limits
 from tests.agents.catalog.listing import row as listed
 from tests.pipeline.recorded import MODEL, a_run, a_step
 
@@ -49,7 +49,9 @@ class SourceTests(TestCase):
 
             with self.subTest(source):
                 assert limits.runs_within_an_hour(maya, now=self.now) == counts
-                assert limits.spent_within_a_day(maya, now=self.now) == (COST if counts else 0)
+                erasure.erase(maya, now=self.now)
+                maya.refresh_from_db()
+                assert maya.forgotten_usd == (COST if counts else 0)
 
     def test_what_is_traffic_and_that_costs_always_count(self):
         for closed in (False, True):

@@ -8,10 +8,22 @@ from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db.models import F
 from django.utils import timezone
 
 from agents.llm.keys import fingerprint
-from pipeline.models import Invite, LLMCall, Member, PastedKey, PipelineRun, Task, TelegramUpdate
+from pipeline.models import (
+    Budget,
+    BudgetPeriod,
+    Invite,
+    LLMCall,
+    Member,
+    PastedKey,
+    PipelineRun,
+    Task,
+    TelegramUpdate,
+)
+from pipeline.models.budgets import Scope
 from pipeline.models.inbox import TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.people.admission import approve, greet, invite
@@ -262,12 +274,18 @@ class LimitTests(BotCase):
             await chat.sees_text(TOM, f"{QUESTION} 3")
 
     async def test_a_day_of_the_teams_key_has_its_price_and_an_own_key_has_none(self):
-        async with self.bot(SHARED_DOLLARS_PER_DAY=0.000001) as chat:
+        budget = await Budget.objects.acreate(scope=Scope.EACH_MEMBER, cap_usd=1)
+        async with self.bot() as chat:
             await chat.say(TOM, QUESTION)
             await chat.sees_text(TOM, "Draft to send")
             await chat.sees_calls(lambda calls: len(calls) == 3)
+            period = await BudgetPeriod.objects.aget(budget=budget)
+            await BudgetPeriod.objects.aupdate(
+                cap_picousd=F("spent_picousd"), over_picousd=F("reserved_picousd")
+            )
             await chat.say(TOM, QUESTION)
-            await chat.sees_text(TOM, "on the team's key in the last 24 hours")
+            await chat.sees_text(TOM, "that the team's key may spend for you")
+            assert period.key == str((await Member.objects.aget(telegram_id=TOM)).pk)
 
             await chat.say(TOM, MEMBER_KEY)
             await chat.sees_text(TOM, "accepted this key")
