@@ -10,10 +10,12 @@ import gc
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import setup_databases, teardown_databases
@@ -58,16 +60,23 @@ def wait_until_all_have_left(within_s: float = 10.0) -> None:
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]
     sessions = (
-        "SELECT backend_type, application_name, state, backend_start, state_change, query "
+        "SELECT pid, backend_type, application_name, state, backend_start, state_change, query "
         "FROM pg_stat_activity WHERE datname = %s"
     )
     name, deadline = connection.settings_dict["NAME"], time.monotonic() + within_s
+    next_collection = time.monotonic() + 1.0
     with connection.creation._nodb_cursor() as cursor:  # type: ignore[attr-defined]
         while forgotten := cursor.execute(sessions, [name]).fetchall():
             if time.monotonic() > deadline:
-                raise AssertionError(f"these sessions did not end: {forgotten}")
+                raise AssertionError(
+                    f"these sessions did not end: {forgotten}; this process has {_connections()}"
+                )
             _close_pools()
             time.sleep(0.02)
+            if time.monotonic() > next_collection:
+                # What nobody can reach any more is not forgotten: an error may hold it in a circle.
+                gc.collect()
+                next_collection = time.monotonic() + 1.0
 
 
 def _close_pools() -> None:
@@ -78,6 +87,16 @@ def _close_pools() -> None:
     for found in gc.get_objects():
         if type(found) is ConnectionPool and not found.closed:  # isinstance() wakes lazy objects
             found.close()
+
+
+def _connections() -> list[str]:
+    """Describe this process's open connections to PostgreSQL, and what refers to each."""
+    found = []
+    for one in gc.get_objects():
+        if type(one) in (psycopg.Connection, psycopg.AsyncConnection) and not one.closed:
+            holders = Counter(type(holder).__name__ for holder in gc.get_referrers(one))
+            found.append(f"{type(one).__name__} {one.info.backend_pid}, held by {dict(holders)}")
+    return found
 
 
 def _copy_of(template: str) -> Databases:

@@ -1,7 +1,7 @@
 """Calls that wait for room in a budget's period, first come, first served.
 
 A call waits if only what is set aside for others is in its way. In this process a settlement wakes
-the calls that wait; settlements by other processes are looked for four times a second.
+the calls that wait; settlements by other processes are looked for ten times a second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-LOOK_S = 0.25  # for settlements by other processes
+LOOK_S = 0.1  # for settlements by other processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
