@@ -97,7 +97,7 @@ class Environment:
         try:
             prompt, completion = (_decimal(part.strip()) for part in value.split(","))
         except ValueError:
-            raise _wrong(name, f"{value!r} is no two prices such as 15,75, and not none") from None
+            raise _wrong(name, f"{value!r} must be two prices such as 15,75, or none") from None
         if not (0 < prompt < MAX_DOLLARS and 0 < completion < MAX_DOLLARS):
             raise _wrong(name, f"the prices are not above 0 and below {MAX_DOLLARS}")
         return prompt, completion

@@ -1,8 +1,9 @@
 """What a call may cost at most, computed before it is sent; budgets set this amount aside.
 
-The bound holds whatever the model answers: a token of text is at least one byte, the answer ends at
-the output limit that is sent, and OpenRouter is sent the prices as `provider.max_price`, so that it
-chooses no endpoint that charges more.
+A token of text is at least one byte, the answer ends at the output limit that is sent, and
+OpenRouter is sent the prices as `provider.max_price`, so that it chooses no endpoint that charges
+more. A model that accepts no output limit is assumed to answer up to its maximum, or up to
+`UNKNOWN_MAXIMUM` if that is not known, so that it may cost more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 
+from agents.llm.chat_completions import LIMIT_NAMES
 from agents.llm.limits import MaxPrice
 from agents.llm.prompt import Prompt
 from agents.llm.terms import Terms
@@ -40,6 +42,9 @@ def cost_bounds(prompt: Prompt, terms: Terms) -> CostBounds:
     price = terms.max_price
     if price is None:
         return CostBounds()
+    output = terms.max_tokens
+    if terms.left_out.issuperset(LIMIT_NAMES):
+        output = max(output, terms.facts.ceiling)
     texts = [text for text in (prompt.system, prompt.user) if text]
     text_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts)
     if prompt.schema is not None:
@@ -47,11 +52,11 @@ def cost_bounds(prompt: Prompt, terms: Terms) -> CostBounds:
     template = MESSAGE_TOKENS * len(texts)
     picture, usual_picture = (PICTURE_TOKENS, USUAL_PICTURE_TOKENS) if prompt.image_b64 else (0, 0)
     return CostBounds(
-        most_usd=_cost(price, text_bytes + template + picture, Decimal(terms.max_tokens)),
+        most_usd=_cost(price, text_bytes + template + picture, Decimal(output)),
         likely_usd=_cost(
             price,
             text_bytes // BYTES_A_TOKEN + template + usual_picture,
-            terms.max_tokens * SHARE_OF_LIMIT,
+            output * SHARE_OF_LIMIT,
         ),
     )
 

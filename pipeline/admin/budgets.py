@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -18,11 +19,11 @@ from agents.display import ago, money
 from agents.display import dollars as in_words
 from agents.guarded_admin import GuardedModelAdmin
 from agents.registry import default_registry
-from pipeline.budgets.intervals import begins_anew
+from pipeline.budgets.intervals import starts_again
 from pipeline.budgets.money import dollars
 from pipeline.budgets.queries import current, owners
 from pipeline.budgets.upkeep import apply_cap
-from pipeline.models import Budget, BudgetPeriod, PeriodicJob
+from pipeline.models import Budget, BudgetPeriod, PeriodicJob, Reservation
 from pipeline.models.budgets import Scope
 
 MAX_SHOWN = 50  # periods of a budget for each member
@@ -85,7 +86,7 @@ class BudgetAdmin(GuardedModelAdmin):
     def refused(self, budget: Budget) -> int:
         return sum(_periods(budget).values_list("refusals", flat=True))
 
-    @display(description="begins anew")
+    @display(description="starts again")
     def renewal(self, budget: Budget) -> str:
         return budget.get_interval_display()
 
@@ -109,13 +110,38 @@ class BudgetAdmin(GuardedModelAdmin):
                 for period in found
             ),
         )
-        return format_html("{}<p>{}</p>", rows, begins_anew(found[0].ends_at))
+        return format_html("{}<p>{}</p>", rows, starts_again(found[0].ends_at))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Count the rows that go along, which are too many to list."""
+        found = list(objs)
+        reserved = Reservation.objects.filter(period__budget__in=found).count()
+        counts = {
+            "budgets": len(found),
+            "intervals": BudgetPeriod.objects.filter(budget__in=found).count(),
+            "calls' amounts": reserved,
+        }
+        return [str(budget) for budget in found], counts, set(), []
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        _lock_periods(BudgetPeriod.objects.filter(budget__in=queryset))
+        super().delete_queryset(request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        _lock_periods(obj.periods.all())
+        super().delete_model(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         apply_cap(obj, timezone.now())
-        # It counts what a new budget's interval has cost before.
+        # The job counts what was spent before the budget was made.
         transaction.on_commit(partial(PeriodicJob.hasten, PeriodicJob.BUDGETS))
+
+
+def _lock_periods(periods: QuerySet[BudgetPeriod]) -> None:
+    """Have no call reserve for periods that are about to be deleted with their reservations."""
+    with transaction.atomic():
+        list(periods.order_by("pk").select_for_update().values_list("pk"))
 
 
 def _periods(budget: Budget) -> Any:
@@ -123,12 +149,13 @@ def _periods(budget: Budget) -> Any:
 
 
 def _sums(period: BudgetPeriod) -> SafeString:
-    reserved = dollars(period.reserved_picousd)
+    reserved, unknown = dollars(period.reserved_picousd), dollars(period.unknown_picousd)
     return format_html(
-        "{} of {} spent{}",
+        "{} of {} spent{}{}",
         money(dollars(period.spent_picousd)),
         money(dollars(period.cap_picousd)),
         format_html(", {} set aside", money(reserved)) if reserved else "",
+        format_html(", {} at most for calls of unknown cost", money(unknown)) if unknown else "",
     )
 
 
@@ -140,12 +167,13 @@ def _refusals(period: BudgetPeriod) -> SafeString | str:
 
 def _bar(period: BudgetPeriod) -> SafeString:
     """Return a bar of what is spent and what is set aside, in proportion to the cap."""
-    cap = max(1, period.cap_picousd, period.spent_picousd + period.reserved_picousd)
+    not_spent = period.reserved_picousd + period.unknown_picousd
+    cap = max(1, period.cap_picousd, period.spent_picousd + not_spent)
     spent = round(BAR_WIDTH * period.spent_picousd / cap)
-    reserved = round(BAR_WIDTH * period.reserved_picousd / cap)
+    reserved = round(BAR_WIDTH * not_spent / cap)
     title = (
         f"{in_words(dollars(period.spent_picousd))} spent, "
-        f"{in_words(dollars(period.reserved_picousd))} set aside, "
+        f"{in_words(dollars(not_spent))} set aside, "
         f"cap {in_words(dollars(period.cap_picousd))}"
     )
     return format_html(

@@ -35,12 +35,12 @@ def ends_at(interval: str, start: datetime) -> datetime | None:
     return _midnight(datetime.combine(day, time()))
 
 
-def begins_anew(ends_at: datetime | None) -> str:
-    """Return when a budget begins anew, as a sentence."""
+def starts_again(ends_at: datetime | None) -> str:
+    """Return when a budget starts again, as a sentence."""
     if ends_at is None:
-        return "An admin can raise it."
+        return "It never starts again."
     local = timezone.localtime(ends_at)
-    return f"It begins anew on {local.day} {local:%B} at {local:%H:%M} ({local:%Z})."
+    return f"It starts again on {local.day} {local:%B} at {local:%H:%M} ({local:%Z})."
 
 
 def _midnight(naive: datetime) -> datetime:

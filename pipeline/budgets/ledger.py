@@ -23,6 +23,7 @@ from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
 from django.utils import timezone
 
 from pipeline.budgets import rows, turns
@@ -50,7 +51,7 @@ class Need:
 
 
 @dataclass(slots=True)
-class Verdict:
+class Admission:
     """The result of a reservation, known once the transaction has ended."""
 
     refusal: Refusal | None = None
@@ -60,7 +61,7 @@ class Verdict:
 class _Reservation:
     need: Need
     write_call: Callable[[], None]
-    verdict: Verdict = field(default_factory=Verdict)
+    admission: Admission = field(default_factory=Admission)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,28 @@ def gathering() -> Iterator[None]:
         _gathered.batch = None
 
 
-def reserve(need: Need, write_call: Callable[[], None]) -> Verdict:
+def reserve(need: Need, write_call: Callable[[], None]) -> Admission:
     """Set aside what a call may cost; `write_call` is called at the end if there is room.
 
     The call's settlement must be in a later transaction.
     """
     reservation = _Reservation(need, write_call)
     _gathered.of_this_transaction().reservations.append(reservation)
-    return reservation.verdict
+    return reservation.admission
 
 
 def settle(call_id: UUID, state: ReservationState, cost_usd: Decimal | None = None) -> None:
     """Release or book what was set aside for a call; do nothing if that has been done."""
     settlement = _Settlement(call_id, state, picodollars(cost_usd or Decimal(0)))
     _gathered.of_this_transaction().settlements.append(settlement)
+
+
+def note_refusal(refusal: Refusal) -> None:
+    """Count a refusal that came after waiting; the others are counted as they are decided."""
+    BudgetPeriod.objects.filter(pk=refusal.period_id).update(
+        refusals=F("refusals") + 1, last_refused_at=timezone.now()
+    )
+    PeriodicJob.hasten(PeriodicJob.ALERTS)
 
 
 # --- at the end of a transaction -----------------------------------------------------------------
@@ -160,9 +169,12 @@ def _settle(
         changes.append((settlement.state.value, amount, row.id))
         if period is None:  # its budget has just been deleted
             continue
-        period.reserved -= row.picousd
+        if row.state == ReservationState.UNKNOWN:
+            period.unknown -= row.picousd
+        else:
+            period.reserved -= row.picousd
         if settlement.state == ReservationState.UNKNOWN:
-            period.reserved += amount
+            period.unknown += amount
         else:
             period.spent += amount
     if changes:
@@ -186,7 +198,7 @@ def _reserve(
         most, likely = picodollars(need.most_usd), picodollars(need.likely_usd)
         of_call = [by_key[key] for key in keys if key in by_key]
         if (refusal := _refusal(of_call, need.call_id, most)) is not None:
-            reservation.verdict.refusal = refusal
+            reservation.admission.refusal = refusal
             if refusal.is_for_good:
                 periods[refusal.period_id].refusals += 1
             continue
@@ -205,12 +217,12 @@ def _refusal(periods: Iterable[rows.Period], call_id: UUID, need: int) -> Refusa
             period_id=period.id,
             need_picousd=need,
             cap_picousd=period.cap,
-            spent_picousd=period.spent,
+            spent_picousd=period.spent + period.unknown,
             reserved_picousd=period.reserved,
         )
         if refusal.is_for_good:
             return refusal
-        is_full = period.reserved + period.spent + need > period.cap
+        is_full = period.reserved + period.unknown + period.spent + need > period.cap
         if is_full or turns.is_taken(period.id, call_id):
             waits = waits or refusal
     return waits

@@ -9,12 +9,13 @@ from datetime import datetime
 from django.db.models import F, Q, QuerySet
 
 from agents.display import dollars as in_words
-from pipeline.budgets.intervals import begins_anew, starts_at
+from pipeline.budgets.intervals import starts_again, starts_at
 from pipeline.budgets.money import dollars
 from pipeline.models import Budget, BudgetPeriod, Member
 from pipeline.models.budgets import Interval, Scope
 
-MAX_TOLD = 20  # periods that alerts name
+MAX_NAMED = 3  # members or operators that an alert names
+MAX_COUNTED = 1000
 
 
 def current(now: datetime) -> QuerySet[BudgetPeriod]:
@@ -37,21 +38,49 @@ def used_up_for(member_id: int, now: datetime) -> BudgetPeriod | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A period that operators must know of, and why."""
+    """A budget that operators must know of, and why."""
 
-    period: BudgetPeriod
-    kind: str  # "exceeded", "used up", "too small" or "nearly used up"
+    key: str  # the same as long as there is no other news of it
     sentence: str
 
 
 def in_need(now: datetime) -> list[Standing]:
-    """Return the current periods that are nearly used up, used up or exceeded."""
+    """Return the budgets that are nearly used up, used up or exceeded, the team's first.
+
+    Of a budget for each member or operator, the first are named and the others counted.
+    """
     nearly_used_up = Q(spent_picousd__gte=F("cap_picousd") / 5 * 4)
-    found = list(
-        current(now).filter(Q(refusals__gt=0) | nearly_used_up).order_by("budget", "key")[:MAX_TOLD]
+    told = current(now).filter(Q(refusals__gt=0) | nearly_used_up)
+    periods = list(told.order_by("key", "pk")[:MAX_COUNTED])  # those of the team have no key
+    found = [
+        Standing(
+            key=f"{period.pk} {_kind(period)}",
+            sentence=f"The budget “{period.budget}” {_kind(period)}: {_sums(period)}",
+        )
+        for period in periods
+        if not period.key
+    ]
+    by_budget: dict[int, list[BudgetPeriod]] = {}
+    for period in periods:
+        if period.key:
+            by_budget.setdefault(period.budget_id, []).append(period)
+    return found + [_of_each(periods) for periods in by_budget.values()]
+
+
+def _of_each(periods: list[BudgetPeriod]) -> Standing:
+    first = periods[0]
+    if len(periods) == 1:
+        owner = owners(periods)[first.pk]
+        sentence = f"The budget “{first.budget}” {_kind(first)} for {owner}: {_sums(first)}"
+        return Standing(key=f"{first.pk} {_kind(first)}", sentence=sentence)
+    names = ", ".join(owners(periods[:MAX_NAMED]).values())
+    more = len(periods) - MAX_NAMED
+    others = f" and {more} others" if more > 0 else ""
+    return Standing(
+        key=f"each {first.budget_id} from {first.starts_at:%Y-%m-%d}",
+        sentence=f"The budget “{first.budget}” is used up, or nearly, for {names}{others}. "
+        f"{starts_again(first.ends_at)}",
     )
-    names = owners(found)
-    return [_standing(period, names.get(period.pk, "")) for period in found]
 
 
 def owners(periods: Iterable[BudgetPeriod]) -> dict[int, str]:
@@ -68,24 +97,22 @@ def owners(periods: Iterable[BudgetPeriod]) -> dict[int, str]:
     }
 
 
-def _standing(period: BudgetPeriod, owner: str) -> Standing:
+def _kind(period: BudgetPeriod) -> str:
     spent, cap = period.spent_picousd, period.cap_picousd
     if spent > cap:
-        kind, said = "exceeded", "has been exceeded"
-    elif spent == cap or (period.refusals and 5 * spent >= 4 * cap):
-        kind, said = "used up", "is used up"
-    elif period.refusals:
-        kind, said = "too small", "has no room for some requests"
-    else:
-        kind, said = "nearly used up", "is nearly used up"
-    whose = f" for {owner}" if owner else ""
+        return "has been exceeded"
+    if spent == cap or (period.refusals and 5 * spent >= 4 * cap):
+        return "is used up"
+    return "is too small for some requests" if period.refusals else "is nearly used up"
+
+
+def _sums(period: BudgetPeriod) -> str:
+    told = f"{in_words(dollars(period.spent_picousd))} spent"
+    if period.unknown_picousd:
+        unknown = in_words(dollars(period.unknown_picousd))
+        told += f", and up to {unknown} for calls whose cost is not known yet"
     refused = ""
     if period.refusals:
         many = "request was" if period.refusals == 1 else "requests were"
         refused = f" {period.refusals} {many} refused."
-    return Standing(
-        period=period,
-        kind=kind,
-        sentence=f"The budget “{period.budget}” {said}{whose}: "
-        f"{in_words(dollars(period.spent_picousd))} spent.{refused} {begins_anew(period.ends_at)}",
-    )
+    return f"{told}.{refused} {starts_again(period.ends_at)}"

@@ -22,6 +22,7 @@ class Period:
     key: PeriodKey
     cap: int
     reserved: int
+    unknown: int
     spent: int
     over: int
     refusals: int = 0  # more than before
@@ -47,6 +48,7 @@ class OpenReservation:
     period_id: int
     picousd: int
     estimate: int
+    state: str
     scope: str
 
 
@@ -84,7 +86,7 @@ def open_reservations(
     lock = " FOR NO KEY UPDATE OF r" if database.features.has_select_for_update else ""
     with database.cursor() as cursor:
         cursor.execute(
-            "SELECT r.id, r.call_id, r.period_id, r.picousd, r.estimate_picousd, b.scope"  # noqa: S608
+            "SELECT r.id, r.call_id, r.period_id, r.picousd, r.estimate_picousd, r.state, b.scope"  # noqa: S608
             " FROM pipeline_reservation r"
             " JOIN pipeline_budgetperiod p ON p.id = r.period_id"
             " JOIN pipeline_budget b ON b.id = p.budget_id"
@@ -110,7 +112,7 @@ def locked(
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT id, budget_id, key, starts_at,"  # noqa: S608
-            " cap_picousd, reserved_picousd, spent_picousd, over_picousd"
+            " cap_picousd, reserved_picousd, unknown_picousd, spent_picousd, over_picousd"
             f" FROM pipeline_budgetperiod WHERE {' OR '.join(conditions)} ORDER BY id{lock}",
             values,
         )
@@ -140,15 +142,17 @@ def write(database: BaseDatabaseWrapper, periods: Iterable[Period], now: datetim
     """Write the sums of locked periods."""
     changes = []
     for period in periods:
-        period.over = max(0, period.reserved + period.spent - period.cap)
+        total = period.reserved + period.unknown + period.spent
+        period.over = max(0, total - period.cap)
         refused_at = now if period.refusals else None
-        values = (period.reserved, period.spent, period.over, period.refusals, refused_at)
+        sums = (period.reserved, period.unknown, period.spent, period.over)
+        values = (*sums, period.refusals, refused_at)
         changes.append(adapted(database, (*values, period.id)))
     if changes:
         with database.cursor() as cursor:
             cursor.executemany(
-                "UPDATE pipeline_budgetperiod SET reserved_picousd = %s, spent_picousd = %s,"
-                " over_picousd = %s, refusals = refusals + %s,"
+                "UPDATE pipeline_budgetperiod SET reserved_picousd = %s, unknown_picousd = %s,"
+                " spent_picousd = %s, over_picousd = %s, refusals = refusals + %s,"
                 " last_refused_at = COALESCE(%s, last_refused_at) WHERE id = %s",
                 changes,
             )

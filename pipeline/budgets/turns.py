@@ -23,7 +23,7 @@ class Refusal:
     period_id: int
     need_picousd: int
     cap_picousd: int
-    spent_picousd: int
+    spent_picousd: int  # with what ended calls may have cost
     reserved_picousd: int
 
     @property
@@ -34,14 +34,18 @@ class Refusal:
 
 Retry = Callable[[], Awaitable[Refusal | None]]
 
-_lines: dict[int, list[UUID]] = {}  # by period: the calls that wait, in their order
+FAIR_FOR_S = 1.0  # so long the first in line keeps back others; then whatever fits is sent
+
+_Place = tuple[UUID, float]  # a call, and the monotonic time since which it waits
+_lines: dict[int, list[_Place]] = {}  # by period: the calls that wait, in their order
 _sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Event]] = WeakKeyDictionary()
 
 
 def is_taken(period_id: int, call_id: UUID) -> bool:
     """Return whether another call of this process is to be served before this one."""
-    line = _lines.get(period_id)
-    return bool(line) and line[0] != call_id  # type: ignore[index] # it is not empty
+    # The event loop may change the line while the ORM's thread is here.
+    first, since = next(iter(_lines.get(period_id, ())), (call_id, 0.0))
+    return first != call_id and time.monotonic() < since + FAIR_FOR_S
 
 
 def settled() -> None:
@@ -76,7 +80,8 @@ async def _in_line(
 ) -> Refusal | None:
     """Wait in the line of one period until the reservation fits or another period refuses it."""
     line = _lines.setdefault(refusal.period_id, [])
-    line.append(call_id)
+    place = (call_id, time.monotonic())
+    line.append(place)
     try:
         while (left_s := ends_at - time.monotonic()) > 0:
             woken.clear()
@@ -91,7 +96,7 @@ async def _in_line(
                 continue
         return refusal
     finally:
-        line.remove(call_id)
+        line.remove(place)
         if not line:
             _lines.pop(refusal.period_id, None)
         settled()  # the next in line

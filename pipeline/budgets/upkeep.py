@@ -1,8 +1,9 @@
-"""Keep budgets right where no call does it.
+"""Correct what calls do not keep right themselves.
 
-A changed cap holds at once. A new budget counts what was spent in its interval before it was made;
-so are calls counted of processes whose release knows no budgets. What was set aside for a call that
-never ended, such as one of a process that was killed, becomes unknown, and is booked a day later.
+A changed cap holds at once. A new budget counts what was spent in its interval before it was made.
+Calls of processes of an older release, which has no budgets, are counted as well. The amount that
+was set aside for a call that never ended, such as one of a process that was killed, becomes unknown
+and is booked a day later.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 from django.db import connections, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models.functions import Greatest
 
 from agents.llm.base import Payer
 from pipeline.budgets import ledger, rows
-from pipeline.budgets.intervals import ends_at, starts_at
+from pipeline.budgets.intervals import starts_at
 from pipeline.budgets.money import picodollars
 from pipeline.models import Budget, BudgetPeriod, LLMCall, Reservation
 from pipeline.models.budgets import OPEN_STATES, Interval, ReservationState, Scope
@@ -27,23 +30,23 @@ from pipeline.models.sources import sources_where
 BOOKED = ReservationState.BOOKED.value
 AT_ONCE = 500  # calls in one transaction
 SOUGHT_FOR = timedelta(hours=24)  # after that, an unknown cost is booked at the most it can be
+LONGEST_CALL = timedelta(hours=2)  # from a call's start to when its cost is on record
 CHECKED_AFTER = timedelta(seconds=20)  # the end of a call settles it within seconds, usually
 
 
 # --- new and changed budgets ---------------------------------------------------------------------
 
 
-@transaction.atomic
 def apply_cap(budget: Budget, now: datetime) -> None:
     """Give a budget's current periods its cap; by how much they exceed a lower cap is noted."""
     cap = picodollars(budget.cap_usd)
-    current = BudgetPeriod.objects.filter(
-        budget=budget, starts_at=starts_at(budget.interval, now)
-    ).order_by("pk")
-    for period in current.select_for_update(no_key=True):
-        period.cap_picousd = cap
-        period.over_picousd = max(0, period.reserved_picousd + period.spent_picousd - cap)
-        period.save(update_fields=["cap_picousd", "over_picousd"])
+    total = F("reserved_picousd") + F("unknown_picousd") + F("spent_picousd")
+    BudgetPeriod.objects.filter(budget=budget, starts_at=starts_at(budget.interval, now)).exclude(
+        cap_picousd=cap
+    ).update(cap_picousd=cap, over_picousd=Greatest(total - cap, Value(0), output_field=_WHOLE))
+
+
+_WHOLE: BigIntegerField[int, int] = BigIntegerField()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +54,47 @@ class _Call:
     """A call that has ended, as far as a budget is concerned."""
 
     id: UUID
-    cost_usd: Decimal | None
+    cost_usd: Decimal
+    started_at: datetime
     member_id: int | None
     operator: str
 
 
-_COLUMNS = ("pk", "cost_usd", "step__run__member", "step__run__started_by")
+_COLUMNS = ("pk", "cost_usd", "started_at", "step__run__member", "step__run__started_by")
 
 
-def count_uncounted(budget: Budget, now: datetime) -> int:
-    """Book the ended calls of the current interval that have no reservation; return how many."""
-    since = starts_at(budget.interval, now)
+def count_uncounted(budget: Budget, now: datetime, since: datetime | None = None) -> int:
+    """Book calls that have a cost and no reservation, at most 500; return how many were found.
+
+    Args:
+        budget: For which they are missing.
+        now: By the database's clock.
+        since: When it was last counted; None: never, so it is counted from its interval's start.
+    """
+    if budget.interval == Interval.ONCE:
+        first = budget.created_at
+    else:
+        first = starts_at(budget.interval, min(budget.created_at, now))
+    if since is None:
+        since = starts_at(budget.interval, now)
     calls = _calls_of(budget).filter(
-        started_at__gte=budget.created_at if budget.interval == Interval.ONCE else since
+        started_at__gte=max(first, since - LONGEST_CALL), cost_usd__isnull=False
     )
-    if (end := ends_at(budget.interval, since)) is not None:
-        calls = calls.filter(started_at__lt=end)
     reserved = Reservation.objects.filter(call_id=OuterRef("pk"), period__budget=budget)
-    uncounted = calls.exclude(status=CallStatus.RUNNING).exclude(Exists(reserved))
-    counted = 0
-    while found := list(uncounted.order_by("started_at").values_list(*_COLUMNS)[:AT_ONCE]):
-        _book(budget, since, [_Call(*row) for row in found], now)
-        counted += len(found)
-    return counted
+    found = calls.exclude(Exists(reserved)).order_by("started_at").values_list(*_COLUMNS)
+    uncounted = [_Call(*row) for row in found[:AT_ONCE]]
+    if uncounted:
+        _book(budget, uncounted, now)
+    return len(uncounted)
 
 
 @transaction.atomic
-def _book(budget: Budget, since: datetime, calls: list[_Call], now: datetime) -> None:
+def _book(budget: Budget, calls: list[_Call], now: datetime) -> None:
     database = connections["default"]
-    keys = {call.id: (budget.pk, _key_of(budget, call), since) for call in calls}
+    keys = {
+        call.id: (budget.pk, _key_of(budget, call), starts_at(budget.interval, call.started_at))
+        for call in calls
+    }
     ledger.create(set(keys.values()))
     periods = ledger.locked(database, [], set(keys.values()))
     by_key = {period.key: period for period in periods.values()}
@@ -92,7 +107,7 @@ def _book(budget: Budget, since: datetime, calls: list[_Call], now: datetime) ->
     for call in calls:
         if call.id in found:
             continue
-        period, cost = by_key[keys[call.id]], picodollars(call.cost_usd or Decimal(0))
+        period, cost = by_key[keys[call.id]], picodollars(call.cost_usd)
         period.spent += cost
         booked.append(
             rows.NewReservation(call.id, period.id, cost, state=ReservationState.BOOKED.value)
@@ -137,42 +152,45 @@ def settle_abandoned(now: datetime, *, longest_step: timedelta) -> int:
     A call is over if its row or its step says so, or if it has lasted longer than a step may: then
     its process was killed. A call whose row was deleted is over, too.
     """
-    old = Reservation.objects.filter(
-        state=ReservationState.HELD, created_at__lt=now - CHECKED_AFTER
-    )
-    ids = list(old.order_by("created_at").values_list("call_id", flat=True).distinct()[:AT_ONCE])
-    calls = LLMCall.objects.filter(pk__in=ids)
+    held = _open(ReservationState.HELD, created_at__lt=now - CHECKED_AFTER)
+    calls = LLMCall.objects.filter(pk__in=held)
     lasting = calls.filter(
         status=CallStatus.RUNNING,
         step__status=StepStatus.RUNNING,
         started_at__gte=now - longest_step - CHECKED_AFTER,
     )
-    known = {
-        pk: (status, cost) for pk, status, cost in calls.values_list("pk", "status", "cost_usd")
-    }
-    over = set(ids).difference(lasting.values_list("pk", flat=True))
+    known = {call.pk: call for call in calls.only("pk", "status", "cost_usd")}
+    over = set(held).difference(lasting.values_list("pk", flat=True))
+    # A process of an older release does not settle what it learns late.
+    unknown = _open(ReservationState.UNKNOWN)
+    late = LLMCall.objects.filter(pk__in=unknown, cost_usd__isnull=False)
+    known |= {call.pk: call for call in late.only("pk", "status", "cost_usd")}
+    over |= {call.pk for call in late}
     with transaction.atomic(), ledger.gathering():
         for call_id in over:
-            status, cost_usd = known.get(call_id, (None, None))
-            if cost_usd is not None:
-                ledger.settle(call_id, ReservationState.BOOKED, cost_usd)
-            elif status == CallStatus.ERROR:
+            call = known.get(call_id)
+            if call is not None and call.cost_usd is not None:
+                ledger.settle(call_id, ReservationState.BOOKED, call.cost_usd)
+            elif call is not None and call.status == CallStatus.ERROR:
                 ledger.settle(call_id, ReservationState.RELEASED)
             else:
                 ledger.settle(call_id, ReservationState.UNKNOWN)
     return len(over)
 
 
+def _open(state: ReservationState, **conditions: Any) -> list[UUID]:
+    """Return the calls with reservations in this state, the oldest first."""
+    rows = Reservation.objects.filter(state=state, **conditions).order_by("created_at")
+    return list(dict.fromkeys(rows.values_list("call_id", flat=True)[:AT_ONCE]))
+
+
 def book_unknown(now: datetime) -> int:
     """Book what has been unknown for a day at the most it can have cost; return how many calls."""
-    old = Reservation.objects.filter(
-        state=ReservationState.UNKNOWN, created_at__lt=now - SOUGHT_FOR
-    )
-    ids = list(old.order_by("created_at").values_list("call_id", flat=True).distinct()[:AT_ONCE])
+    old = _open(ReservationState.UNKNOWN, created_at__lt=now - SOUGHT_FOR)
     with transaction.atomic(), ledger.gathering():
-        for call_id in ids:
+        for call_id in old:
             ledger.settle(call_id, ReservationState.BOOKED_AT_MOST)
-    return len(ids)
+    return len(old)
 
 
 def sought(now: datetime) -> list[LLMCall]:
@@ -184,36 +202,73 @@ def sought(now: datetime) -> list[LLMCall]:
     return list(calls.exclude(generation_id="").select_related("step").order_by("started_at"))
 
 
+# --- erasure -------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def forget_calls(member_id: int, now: datetime) -> None:
+    """Keep the sums of a member's current periods without reference to a call; delete earlier ones.
+
+    What is still unknown is booked as it counts now, since no later answer could be matched.
+    """
+    of_member = Q(budget__scope=Scope.EACH_MEMBER, key=str(member_id))
+    of_member |= Q(budget__scope=Scope.MEMBER, budget__member=member_id)
+    periods = BudgetPeriod.objects.filter(of_member)
+    periods.filter(ends_at__lte=now).delete()
+    for period in periods.order_by("pk").select_for_update(no_key=True, of=("self",)):
+        rows_of_period = list(Reservation.objects.filter(period=period))
+        for row in rows_of_period:
+            if row.state in OPEN_STATES:
+                row.state = ReservationState.BOOKED_AT_MOST
+            row.call_id = uuid4()
+        Reservation.objects.bulk_update(rows_of_period, ["state", "call_id"], batch_size=AT_ONCE)
+        period.spent_picousd += period.reserved_picousd + period.unknown_picousd
+        period.reserved_picousd = period.unknown_picousd = 0
+        period.save(update_fields=["reserved_picousd", "unknown_picousd", "spent_picousd"])
+
+
 # --- the sums ------------------------------------------------------------------------------------
 
 
-def audit(now: datetime) -> list[str]:
-    """Compare the sums of each current period with its reservations, and correct wrong ones.
-
-    Returns:
-        What was wrong, as sentences.
-    """
-    wrong = []
+def audited(now: datetime) -> list[int]:
+    """Return the ids of the periods that `audit` should look at: the current ones."""
     current = Q()
     for interval in Interval:
         current |= Q(budget__interval=interval, starts_at=starts_at(interval, now))
-    for period_id in BudgetPeriod.objects.filter(current).values_list("pk", flat=True):
-        with transaction.atomic():
-            period = BudgetPeriod.objects.select_for_update(no_key=True).get(pk=period_id)
-            of_period = Reservation.objects.filter(period=period)
-            held = _sum(of_period.filter(state__in=OPEN_STATES))
-            booked = _sum(of_period.exclude(state__in=OPEN_STATES))
-            if (held, booked) == (period.reserved_picousd, period.spent_picousd):
-                continue
-            wrong.append(
-                f"{period}: reserved {period.reserved_picousd} and spent {period.spent_picousd} "
-                f"picodollars, by its calls {held} and {booked}"
-            )
-            period.reserved_picousd, period.spent_picousd = held, booked
-            period.over_picousd = max(0, held + booked - period.cap_picousd)
-            period.save(update_fields=["reserved_picousd", "spent_picousd", "over_picousd"])
-    return wrong
+    return list(BudgetPeriod.objects.filter(current).values_list("pk", flat=True))
 
 
-def _sum(reservations: QuerySet[Reservation]) -> int:
-    return int(reservations.aggregate(sum=Sum("picousd"))["sum"] or 0)
+def audit(period_id: int) -> str:
+    """Compare the sums of a period with its reservations, and correct them if they differ.
+
+    Returns:
+        What was wrong, as a sentence; "" if nothing was.
+    """
+    period = BudgetPeriod.objects.filter(pk=period_id).first()
+    if period is None or _sums(period) == _by_rows(period_id):
+        return ""
+    with transaction.atomic():  # again under lock: a call may have changed them between the queries
+        period = BudgetPeriod.objects.select_for_update(no_key=True).get(pk=period_id)
+        were, are = _sums(period), _by_rows(period_id)
+        if were == are:
+            return ""
+        period.reserved_picousd, period.unknown_picousd, period.spent_picousd = are
+        period.over_picousd = max(0, sum(are) - period.cap_picousd)
+        period.save(
+            update_fields=["reserved_picousd", "unknown_picousd", "spent_picousd", "over_picousd"]
+        )
+    return f"{period}: reserved, unknown and spent picodollars were {were} and are {are}"
+
+
+def _sums(period: BudgetPeriod) -> tuple[int, int, int]:
+    return period.reserved_picousd, period.unknown_picousd, period.spent_picousd
+
+
+def _by_rows(period_id: int) -> tuple[int, int, int]:
+    sums = dict(
+        Reservation.objects.filter(period=period_id)
+        .values_list("state")
+        .annotate(sum=Sum("picousd"))
+    )
+    held, unknown = (sums.pop(state, 0) for state in OPEN_STATES)
+    return int(held), int(unknown), int(sum(sums.values()))

@@ -7,7 +7,6 @@ cost is recorded whether or not the lease is still held.
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +30,7 @@ text_store.gather_also(ledger.gathering)
 
 
 @grouped
-def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> ledger.Verdict:
+def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> ledger.Admission:
     """Write the row of a call that is about to be sent, if the team's budgets have room for it.
 
     Raises:
@@ -50,14 +49,20 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> ledger.Verdict:
         "is_fallback": attempt.is_fallback,
         "payer": attempt.payer,
         "key_fingerprint": attempt.key_fingerprint,
-        "system_prompt_id": text_store.put(attempt.system_prompt),
-        "user_message_id": text_store.put(attempt.user_message),
         "has_image": attempt.has_image,
         "started_at": timezone.now(),
     }
+
+    def write() -> None:  # not before it is admitted: a refused call leaves no text behind
+        texts = {
+            "system_prompt_id": text_store.put(attempt.system_prompt),
+            "user_message_id": text_store.put(attempt.user_message),
+        }
+        insert(LLMCall, row | texts)
+
     if attempt.payer is not Payer.SHARED:
-        insert(LLMCall, row)
-        return ledger.Verdict()
+        write()
+        return ledger.Admission()
     ((source, member_id, operator),) = read(
         PipelineRun, ("source", "member", "started_by"), id=run_id
     )
@@ -71,7 +76,7 @@ def write_call(step_id: UUID, token: UUID, attempt: Attempt) -> ledger.Verdict:
         most_usd=attempt.most_usd,
         likely_usd=attempt.likely_usd,
     )
-    return ledger.reserve(need, partial(insert, LLMCall, row))
+    return ledger.reserve(need, write)
 
 
 @grouped

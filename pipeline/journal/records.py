@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from agents.llm.model_match import is_same_model, is_same_name
 from agents.llm.openrouter import OpenRouterProvider
 from pipeline import crashpoints
 from pipeline.budgets import turns
-from pipeline.budgets.ledger import Verdict
+from pipeline.budgets.ledger import Admission, note_refusal
 from pipeline.budgets.turns import Refusal
 from pipeline.budgets.words import explained
 from pipeline.journal import call_rows, rows
@@ -120,10 +121,12 @@ class RunJournal:
         close = partial(rows.close_step, row, token, end, timezone.now())
         return self._add_lasting(close, despite_gap=end.status is not StepStatus.OK)
 
-    def call_started(self, step_id: UUID, token: UUID, attempt: Attempt) -> asyncio.Future[Verdict]:
+    def call_started(
+        self, step_id: UUID, token: UUID, attempt: Attempt
+    ) -> asyncio.Future[Admission]:
         """Write the row of a call that is about to be sent, if the team's budgets have room for it.
 
-        `barrier` must follow before the verdict is read.
+        `barrier` must follow before the admission is read.
         """
         return self._add(call_rows.write_call, step_id, token, attempt)
 
@@ -246,10 +249,7 @@ class StepRecorder:
         had_called, self.has_called = self.has_called, True
         refusal = await self._submitted(attempt)
         if refusal is not None and not refusal.is_for_good:
-            retry = partial(self._submitted, attempt)
-            refusal = await turns.take_turn(
-                attempt.call_id, refusal, retry, within_s=self._patience_s
-            )
+            refusal = await self._waited(attempt, refusal)
         if refusal is not None:
             self.has_called = had_called
             told, member_line = await sync_to_async(explained)(refusal)
@@ -258,6 +258,16 @@ class StepRecorder:
             self._journal.called_after_all(self.step_id)
             await self._last_words()
         crashpoints.reach(f"{self._side} call written", about=attempt.user_message)
+
+    async def _waited(self, attempt: Attempt, refusal: Refusal) -> Refusal | None:
+        """Wait for room in a budget, in all calls of the step together no longer than agreed."""
+        began_at = time.monotonic()
+        retry = partial(self._submitted, attempt)
+        last = await turns.take_turn(attempt.call_id, refusal, retry, within_s=self._patience_s)
+        self._patience_s -= time.monotonic() - began_at
+        if last is not None and not last.is_for_good:
+            await sync_to_async(note_refusal)(last)
+        return last
 
     async def _submitted(self, attempt: Attempt) -> Refusal | None:
         """Submit the call's row and wait until it is durable, or refused."""
@@ -339,8 +349,8 @@ async def _checked(attempt: Attempt, completion: Completion) -> _Check:
     by_name = _OTHER if is_same is False else _SAME
     try:
         if is_openrouter:
-            verdict = await sync_to_async(twice)(is_served, requested, served)
-            return _OTHER if verdict is False else _SAME
+            admission = await sync_to_async(twice)(is_served, requested, served)
+            return _OTHER if admission is False else _SAME
         if by_name is _SAME or attempt.provider not in served_names.PROVIDERS:
             return by_name
         seen = await sync_to_async(twice)(

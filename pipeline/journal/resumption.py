@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
@@ -20,6 +19,7 @@ from agents.base import AgentOutput, Inputs
 from pipeline.journal.fencing import TaskLease
 from pipeline.journal.reports import KeptRun, KeptStep, RunReport, StepReport
 from pipeline.journal.rows import interrupt
+from pipeline.journal.text_store import grouped
 from pipeline.models.runs import (
     CallStatus,
     LLMCall,
@@ -46,16 +46,15 @@ def take_over(update_id: int, lease: TaskLease) -> KeptRun | None:
     if not runs.exists():  # the usual case, which needs no transaction
         lease.assert_held()
         return None
-    with transaction.atomic():
-        return _taken(runs, lease)
+    return _taken(runs, lease)
 
 
-@transaction.atomic
 def take_over_rerun(run_id: UUID, lease: TaskLease) -> KeptRun | None:
     """Take over an operator's rerun and return it; None if it is gone; raises as `take_over`."""
     return _taken(PipelineRun.objects.filter(pk=run_id), lease)
 
 
+@grouped
 def _taken(runs: QuerySet[PipelineRun], lease: TaskLease) -> KeptRun | None:
     lease.assert_held()
     run = runs.select_for_update().first()

@@ -97,13 +97,13 @@ def close_run(lease: RunLease, status: RunStatus, answer: str, ended_at: datetim
     traces.run_ended(lease.run_id)
 
 
-@transaction.atomic
+@grouped
 def close_run_of(update_id: int, status: RunStatus) -> None:
     """Close the run that an update's task leaves open as it ends; do nothing if there is none."""
     _close_open(PipelineRun.objects.filter(update_id=update_id), status)
 
 
-@transaction.atomic
+@grouped
 def give_run_up(run_id: UUID) -> None:
     """Close an operator's rerun that no worker could finish."""
     _close_open(PipelineRun.objects.filter(pk=run_id), RunStatus.GIVEN_UP)
@@ -121,7 +121,7 @@ def _close_open(runs: QuerySet[PipelineRun], status: RunStatus) -> None:
         traces.run_ended(run.pk)
 
 
-@transaction.atomic
+@grouped
 def close_orphans() -> int:
     """Close the open runs that no process will resume; return their number.
 
@@ -165,7 +165,7 @@ def queue_step(lease: RunLease, place: StepPlace, add: Callable[[Sequence[Task]]
     add([Task(kind=TaskKind.STEP, step=row)])
 
 
-@transaction.atomic
+@grouped
 def give_step_up(step_id: UUID) -> None:
     """Close a background step that no worker could finish."""
     step = StepRun.objects.get(pk=step_id)
@@ -260,7 +260,11 @@ def close_step(row: StepRow, token: UUID, ended: StepEnd, ended_at: datetime) ->
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:
-    """Close the steps and calls that a dead worker left open, and revoke its right to write."""
+    """Close the steps and calls that a dead worker left open, and revoke its right to write.
+
+    The caller's transaction is a `text_store.gathering`, at whose end budgets are settled: their
+    rows are locked last.
+    """
     running = dict(steps.filter(status=StepStatus.RUNNING).values_list("pk", "started_at"))
     if not running:
         return
@@ -268,9 +272,8 @@ def interrupt(steps: QuerySet[StepRun]) -> None:
     under_way = dict(calls.values_list("pk", "started_at"))
     hooks.changed(*running.values(), *under_way.values())
     calls.update(status=CallStatus.INTERRUPTED)
-    with ledger.gathering():
-        for call_id in under_way:  # nobody knows whether they were charged
-            ledger.settle(call_id, ReservationState.UNKNOWN)
+    for call_id in under_way:  # nobody knows whether they were charged
+        ledger.settle(call_id, ReservationState.UNKNOWN)
     StepRun.objects.filter(pk__in=running).update(
         status=StepStatus.INTERRUPTED, attempt_token=None, ended_at=timezone.now()
     )

@@ -374,12 +374,11 @@ def _is_done_as_one(group: Sequence[_Write]) -> bool:
                     if write.error is not None:
                         raise _Undone
             crashpoints.reach("facts written")
-    except _Undone:
-        return False
-    except Error:
-        if began_on is None or connection.connection is not began_on:  # Django drops dead ones
+    except Exception as error:
+        is_same = began_on is not None and connection.connection is began_on
+        if isinstance(error, Error) and not is_same:  # Django drops dead connections
             raise
-        return False  # such as a failed commit; running each write alone finds the culprit
+        return False
     crashpoints.reach("facts committed")
     return True
 

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('scope', models.CharField(choices=[('shared key', 'All calls on the team key'), ('agent', 'One agent'), ('model', 'One model'), ('each member', 'Each member'), ('member', 'One member'), ('trials', "Each operator's trials and reruns")], max_length=12)),
                 ('name', models.CharField(blank=True, help_text='Only for one agent, its name, and for one model, its ID.', max_length=200, verbose_name='agent or model')),
-                ('interval', models.CharField(choices=[('day', 'Every day'), ('week', 'Every week, on Monday'), ('month', 'Every month'), ('once', 'Never')], default='day', max_length=5, verbose_name='begins anew')),
+                ('interval', models.CharField(choices=[('day', 'Every day'), ('week', 'Every week, on Monday'), ('month', 'Every month'), ('once', 'Never')], default='day', max_length=5, verbose_name='starts again')),
                 ('cap_usd', models.DecimalField(decimal_places=6, max_digits=12, validators=[django.core.validators.MinValueValidator(Decimal('0.000001'))], verbose_name='cap in dollars')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('member', models.ForeignKey(blank=True, help_text='Only for one member, for whom this replaces a budget for each member with the same interval.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='pipeline.member')),
@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('cap_picousd', models.BigIntegerField()),
                 ('reserved_picousd', models.BigIntegerField(default=0)),
+                ('unknown_picousd', models.BigIntegerField(default=0)),
                 ('spent_picousd', models.BigIntegerField(default=0)),
                 ('over_picousd', models.BigIntegerField(default=0)),
                 ('refusals', models.PositiveIntegerField(default=0)),
@@ -93,21 +94,25 @@ class Migration(migrations.Migration):
             model_name='budget',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('member__isnull', False), ('scope', 'member')), models.Q(models.Q(('scope', 'member'), _negated=True), ('member', None)), _connector='OR'), name='budget_member_where_needed', violation_error_message='A budget of one member needs the member; others have none.'),
         ),
+        migrations.AddIndex(
+            model_name='budgetperiod',
+            index=models.Index(fields=['starts_at'], name='budget_period_started'),
+        ),
         migrations.AddConstraint(
             model_name='budgetperiod',
             constraint=models.UniqueConstraint(fields=('budget', 'key', 'starts_at'), name='budget_period_once'),
         ),
         migrations.AddConstraint(
             model_name='budgetperiod',
-            constraint=models.CheckConstraint(condition=models.Q(('over_picousd__gte', 0), ('reserved_picousd__gte', 0), ('spent_picousd__gte', 0)), name='budget_period_not_negative'),
+            constraint=models.CheckConstraint(condition=models.Q(('over_picousd__gte', 0), ('reserved_picousd__gte', 0), ('spent_picousd__gte', 0), ('unknown_picousd__gte', 0)), name='budget_period_not_negative'),
         ),
         migrations.AddConstraint(
             model_name='budgetperiod',
-            constraint=models.CheckConstraint(condition=models.Q(('reserved_picousd__lte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('cap_picousd'), '+', models.F('over_picousd')), '-', models.F('spent_picousd')))), name='budget_period_within_cap'),
+            constraint=models.CheckConstraint(condition=models.Q(('reserved_picousd__lte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('cap_picousd'), '+', models.F('over_picousd')), '-', models.F('unknown_picousd')), '-', models.F('spent_picousd')))), name='budget_period_within_cap'),
         ),
         migrations.AddIndex(
             model_name='reservation',
-            index=models.Index(condition=models.Q(('state__in', ['held', 'unknown'])), fields=['created_at'], name='reservation_open'),
+            index=models.Index(fields=['state', 'created_at'], name='reservation_state'),
         ),
         migrations.AddConstraint(
             model_name='reservation',

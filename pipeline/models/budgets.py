@@ -2,8 +2,8 @@
 
 `pipeline.budgets` is the only writer of periods and reservations. Amounts are whole numbers of
 picodollars (10⁻¹² dollars), because a price per token has up to ten decimals and SQLite would add
-dollars as floats. The tables name members by their row's id, which says nothing once a member has
-erased everything, so they are kept when members and texts are deleted.
+dollars as floats. When a member erases everything, the sums of their current periods stay, as their
+other recent usage does, without a reference to their calls; earlier periods are deleted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_MEMBERS = (Scope.EACH_MEMBER, Scope.MEMBER)
 
 
 class Interval(models.TextChoices):
-    """How often a budget begins anew, in TIME_ZONE."""
+    """How often a budget starts again, in TIME_ZONE."""
 
     DAY = "day", "Every day"
     WEEK = "week", "Every week, on Monday"
@@ -59,7 +59,9 @@ class Budget(models.Model):
         help_text="Only for one member, for whom this replaces a budget for each member with the "
         "same interval.",
     )
-    interval = models.CharField("begins anew", max_length=5, choices=Interval, default=Interval.DAY)
+    interval = models.CharField(
+        "starts again", max_length=5, choices=Interval, default=Interval.DAY
+    )
     cap_usd = models.DecimalField(
         "cap in dollars",
         max_digits=12,
@@ -124,10 +126,11 @@ class BudgetPeriod(models.Model):
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True, blank=True)  # None: never
     cap_picousd = models.BigIntegerField()
-    reserved_picousd = models.BigIntegerField(default=0)
+    reserved_picousd = models.BigIntegerField(default=0)  # for calls under way
+    unknown_picousd = models.BigIntegerField(default=0)  # what ended calls may have cost
     spent_picousd = models.BigIntegerField(default=0)
-    # By how much the reserved and spent amounts exceed the cap: a call was dearer than reserved, or
-    # the cap was lowered.
+    # By how much the three amounts exceed the cap: a call was dearer than reserved, or the cap was
+    # lowered.
     over_picousd = models.BigIntegerField(default=0)
     refusals = models.PositiveIntegerField(default=0)
     last_refused_at = models.DateTimeField(null=True, blank=True)
@@ -139,16 +142,25 @@ class BudgetPeriod(models.Model):
                 fields=["budget", "key", "starts_at"], name="budget_period_once"
             ),
             models.CheckConstraint(
-                condition=Q(reserved_picousd__gte=0, spent_picousd__gte=0, over_picousd__gte=0),
+                condition=Q(
+                    reserved_picousd__gte=0,
+                    unknown_picousd__gte=0,
+                    spent_picousd__gte=0,
+                    over_picousd__gte=0,
+                ),
                 name="budget_period_not_negative",
             ),
             models.CheckConstraint(
                 condition=Q(
-                    reserved_picousd__lte=F("cap_picousd") + F("over_picousd") - F("spent_picousd")
+                    reserved_picousd__lte=F("cap_picousd")
+                    + F("over_picousd")
+                    - F("unknown_picousd")
+                    - F("spent_picousd")
                 ),
                 name="budget_period_within_cap",
             ),
         ]
+        indexes = [models.Index(fields=["starts_at"], name="budget_period_started")]
 
     def __str__(self) -> str:
         return f"{self.budget_id} {self.key} from {self.starts_at:%Y-%m-%d}"
@@ -183,13 +195,8 @@ class Reservation(models.Model):
             models.UniqueConstraint(fields=["call_id", "period"], name="reserved_once_a_period"),
             models.CheckConstraint(condition=Q(picousd__gte=0), name="reservation_not_negative"),
         ]
-        indexes = [
-            models.Index(
-                fields=["created_at"],
-                name="reservation_open",
-                condition=Q(state__in=["held", "unknown"]),
-            ),
-        ]
+        # Not of open ones alone: SQLite would use such an index only for a literal condition.
+        indexes = [models.Index(fields=["state", "created_at"], name="reservation_state")]
 
     def __str__(self) -> str:
         return f"{self.call_id}: {self.picousd} ({self.state})"

@@ -94,7 +94,7 @@ class PeriodicJob(models.Model):
 
     ALERTS = "concerns"  # the job that sends alerts
     CHANGES = "override changes"  # the job that tells of changes of the overrides
-    BUDGETS = "budgets"  # the job that counts and settles what no call does
+    BUDGETS = "budgets"  # the job that counts calls without a reservation, and settles dead ones
 
     class Meta:
         db_table = "pipeline_chore"

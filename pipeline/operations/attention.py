@@ -41,7 +41,8 @@ from pipeline.models.sources import sources_where
 from pipeline.operations import usage
 
 COMPARED_STEPS = 20
-FAILED = Q(status=StepStatus.FAILED) | ~Q(fell_back_to="")
+# A budget that is used up is no fault of the model.
+FAILED = Q(status=StepStatus.FAILED) & ~Q(error_type="OverBudget") | ~Q(fell_back_to="")
 MAX_COUNTED = 1000  # higher counts are shown as "1000+"
 CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)
@@ -198,7 +199,7 @@ def _budgets(now: datetime) -> Iterator[Alert]:
     """Tell once a period that a budget is nearly used up, is used up, or was exceeded."""
     for standing in queries.in_need(now):
         yield Alert(
-            key=f"budget {standing.period.pk} {standing.kind}",
+            key=f"budget {standing.key}",
             text=standing.sentence,
             page="pipeline_budget_changelist",
             is_for_chat=True,

@@ -1,13 +1,14 @@
-"""The periodic job of budgets: count what is not counted, settle what no process will.
+"""The periodic job of budgets: count calls without a reservation, settle those of dead processes.
 
-Every 20 s it settles the reservations of calls whose process was killed, and asks the provider what
-calls with an unknown cost have cost. Once a day, and for a new budget at once, it counts calls that
-have no reservation and compares all sums.
+Every 20 s it applies changed caps, settles the reservations of calls whose process was killed, and
+asks the provider what calls with an unknown cost have cost. Every five minutes, and for a new
+budget at once, it counts calls that have no reservation. Once a day it compares all sums.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from agents.llm.keys import PlainKey
 from agents.llm.router import create_shared_provider
 from pipeline.budgets import upkeep
 from pipeline.journal import call_rows
@@ -26,49 +28,69 @@ logger = logging.getLogger(__name__)
 ASKED_AT_ONCE = 5  # costs in one run of the job
 # How often a cost is asked for: for some minutes each time, then every half hour.
 OFTEN_FOR_MIN, THEN_EVERY_MIN = 5, 30
-RECOUNTED_AFTER = timedelta(days=1)
+COUNTED_EVERY, AUDITED_EVERY = timedelta(minutes=5), timedelta(days=1)
+
+Result = dict[str, Any]
 
 
-async def keep_budgets(now: datetime, send: Callable[[str], Awaitable[bool]]) -> dict[str, Any]:
-    """Do all that is due; return when each budget was counted."""
-    last: dict[str, Any] = (await PeriodicJob.objects.aget(name=PeriodicJob.BUDGETS)).last_result
+async def keep_budgets(now: datetime, send: Callable[[str], Awaitable[bool]]) -> Result:
+    """Do all that is due; return when each budget was counted, and when all were audited."""
+    last: Result = (await PeriodicJob.objects.aget(name=PeriodicJob.BUDGETS)).last_result
     now = await sync_to_async(database_now)()
     longest_step = timedelta(seconds=settings.STEP_DEADLINE_SECONDS)
     await sync_to_async(upkeep.settle_abandoned)(now, longest_step=longest_step)
     await sync_to_async(upkeep.book_unknown)(now)
     await _ask_for_costs(now)
-    counted: dict[str, str] = last.get("counted", {})
-    due = [
-        budget
-        async for budget in Budget.objects.all()
-        if not _is_recent(counted.get(str(budget.pk)), now)
-    ]
-    for budget in due:
-        await sync_to_async(upkeep.count_uncounted)(budget, now)
-        counted[str(budget.pk)] = now.isoformat()
-    wrong = await sync_to_async(upkeep.audit)(now) if due else []
-    for sentence in wrong:
-        logger.error("budgets: the sums were wrong and have been corrected: %s", sentence)
+    counted: dict[str, str] = {}
+    for budget in [budget async for budget in Budget.objects.all()]:
+        await sync_to_async(upkeep.apply_cap)(budget, now)
+        counted[str(budget.pk)] = await _counted(budget, last.get("counted", {}), now)
+    audited = last.get("audited")
+    if not _is_recent(audited, now, AUDITED_EVERY):
+        await _audit(now, send)
+        audited = now.isoformat()
+    return {"counted": counted, "audited": audited}
+
+
+async def _counted(budget: Budget, last: dict[str, str], now: datetime) -> str:
+    """Count a budget's calls without a reservation if that is due; return when it was counted."""
+    counted_at = last.get(str(budget.pk))
+    if counted_at is not None and _is_recent(counted_at, now, COUNTED_EVERY):
+        return counted_at
+    since = None if counted_at is None else datetime.fromisoformat(counted_at)
+    while await sync_to_async(upkeep.count_uncounted)(budget, now, since):
+        pass  # in batches, between which others may use the database's thread
+    return now.isoformat()
+
+
+async def _audit(now: datetime, send: Callable[[str], Awaitable[bool]]) -> None:
+    wrong = []
+    for period_id in await sync_to_async(upkeep.audited)(now):
+        if sentence := await sync_to_async(upkeep.audit)(period_id):
+            logger.error("budgets: the sums of a period were wrong and are corrected: %s", sentence)
+            wrong.append(sentence)
     if wrong:
         await send(
             f"Budgets: the sums of {len(wrong)} periods were not those of their calls, and have "
             "been corrected. Please report this; the log has the details."
         )
-    return {"counted": counted}
 
 
-def _is_recent(counted_at: str | None, now: datetime) -> bool:
-    return counted_at is not None and now - datetime.fromisoformat(counted_at) < RECOUNTED_AFTER
+def _is_recent(at: str | None, now: datetime, within: timedelta) -> bool:
+    return at is not None and timedelta() <= now - datetime.fromisoformat(at) < within
 
 
 async def _ask_for_costs(now: datetime) -> None:
     if not settings.OPENROUTER_API_KEY:
         return
-    due = [call for call in await sync_to_async(upkeep.sought)(now) if _is_due(call, now)]
-    for call in due[:ASKED_AT_ONCE]:
-        provider = create_shared_provider(settings.OPENROUTER_API_KEY, call.requested_model)
-        if provider.api_key.fingerprint != call.key_fingerprint:
-            continue  # the key was changed meanwhile, and the new one may not ask
+    key = PlainKey(settings.OPENROUTER_API_KEY)  # another key may not ask for this one's calls
+    due = [
+        call
+        for call in await sync_to_async(upkeep.sought)(now)
+        if call.key_fingerprint == key.fingerprint and _is_due(call, now)
+    ]
+    for call in random.sample(due, min(len(due), ASKED_AT_ONCE)):
+        provider = create_shared_provider(key, call.requested_model)
         found = await provider.settle(call.generation_id)
         if found is not None:
             await sync_to_async(call_rows.cost_found)(call.step.run_id, call.pk, found)

@@ -14,6 +14,7 @@ from django.db import models, transaction
 from django.db.models import Q, Sum
 
 from agents.llm.base import Payer
+from pipeline.budgets.upkeep import forget_calls
 from pipeline.journal import traces
 from pipeline.journal.rows import interrupt
 from pipeline.journal.text_store import (
@@ -21,6 +22,7 @@ from pipeline.journal.text_store import (
     TEXTS_OF_A_RUN,
     TEXTS_OF_A_STEP,
     drop_unused,
+    gathering,
     taken_out,
 )
 from pipeline.models import (
@@ -53,6 +55,12 @@ def erase(member: Member, *, now: datetime, but: int = 0) -> None:
     the chat to reply to.
     """
     row = Member.objects.select_for_update().get(pk=member.pk)
+    with gathering():  # the sums of budgets are written at its end
+        _erase(row, now=now, but=but)
+    forget_calls(row.pk, now)
+
+
+def _erase(row: Member, *, now: datetime, but: int) -> None:
     row.forgotten_runs = limits.runs_within_an_hour(row, now=now)
     row.forgotten_usd = _spent_within_a_day(row, now=now)
     row.forgotten_at = now

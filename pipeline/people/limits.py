@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from pipeline.budgets.queries import used_up_for
-from pipeline.budgets.words import member_line
+from pipeline.budgets.words import used_up
 from pipeline.journal.facts import RunRefused
 from pipeline.models import Member, PipelineRun
 from pipeline.models.sources import sources_where
@@ -39,8 +39,7 @@ def check(member: Member, *, now: datetime) -> None:
     """
     _check_runs(member, now=now)
     if member.api_key is None and (period := used_up_for(member.pk, now)) is not None:
-        told = member_line(period)
-        raise LimitReached(f"{told} You can also use a key of your own: /start.")
+        raise LimitReached(f"{used_up(period)} You can also use a key of your own: /start.")
 
 
 def admit(member_id: int) -> None:

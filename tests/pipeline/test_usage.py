@@ -14,6 +14,7 @@ from agents.llm.base import Outcome
 from agents.llm.completion import Completion, CostSource, Usage
 from pipeline.journal import call_rows, rows
 from pipeline.journal.facts import StepEnd, StepRow
+from pipeline.journal.text_store import grouped
 from pipeline.models import ClosedPeriod, LLMCall, PipelineRun, StepRun, UsageRollup
 from pipeline.models.operations import Period
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
@@ -214,7 +215,7 @@ class LateTest(UsageCase):
 
     def test_a_step_that_is_interrupted_late(self):
         with time_machine.travel(NOON, tick=False):
-            rows.interrupt(StepRun.objects.filter(pk=self.late.pk))
+            grouped(rows.interrupt)(StepRun.objects.filter(pk=self.late.pk))
 
         assert (self.seen_again().steps, self.seen_again().failed_calls) == (2, 1)
 

@@ -64,10 +64,10 @@ def settle(
 
 
 def sums(period: BudgetPeriod | None = None) -> tuple[Decimal | int, ...]:
-    """Return the reserved, the spent and the exceeding dollars of a period, or of the only one."""
+    """Return what a period, or the only one, has set aside, spent and exceeded, in dollars."""
     row = BudgetPeriod.objects.get(pk=period.pk) if period else BudgetPeriod.objects.get()
     return (
-        dollars(row.reserved_picousd),
+        dollars(row.reserved_picousd + row.unknown_picousd),
         dollars(row.spent_picousd),
         dollars(row.over_picousd),
     )
@@ -78,10 +78,14 @@ def wrong_periods() -> list[str]:
     wrong = []
     for period in BudgetPeriod.objects.all():
         rows = Reservation.objects.filter(period=period)
-        held = rows.filter(state__in=OPEN_STATES).aggregate(sum=Sum("picousd"))["sum"] or 0
+        held, unknown = (
+            rows.filter(state=state).aggregate(sum=Sum("picousd"))["sum"] or 0
+            for state in OPEN_STATES
+        )
         booked = rows.exclude(state__in=OPEN_STATES).aggregate(sum=Sum("picousd"))["sum"] or 0
-        if (held, booked) != (period.reserved_picousd, period.spent_picousd):
-            wrong.append(f"{period}: {held} and {booked} by its rows, in it {vars(period)}")
+        are = (period.reserved_picousd, period.unknown_picousd, period.spent_picousd)
+        if (held, unknown, booked) != are:
+            wrong.append(f"{period}: {held}, {unknown} and {booked} by its rows, in it {are}")
     return wrong
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from unittest.mock import patch
@@ -103,10 +104,19 @@ class ReservingTests(LedgerCase):
         a_budget("1.00")
         reserve(a_need(CENT))
         first, second = a_need(CENT), a_need(CENT)
-        line = {BudgetPeriod.objects.get().pk: [first.call_id, second.call_id]}
+        since = time.monotonic()
+        line = {BudgetPeriod.objects.get().pk: [(first.call_id, since), (second.call_id, since)]}
         with patch.dict(turns._lines, line):
-            assert reserve(second) is not None
+            assert not is_for_good(reserve(second))
             assert reserve(first) is None
+
+    def test_a_call_that_fits_does_not_wait_for_ever_behind_one_that_does_not(self):
+        a_budget("1.00")
+        reserve(a_need(CENT))
+        since = time.monotonic() - turns.FAIR_FOR_S
+        line = {BudgetPeriod.objects.get().pk: [(a_need().call_id, since)]}
+        with patch.dict(turns._lines, line):
+            assert reserve(a_need(CENT)) is None
 
 
 class SettlingTests(LedgerCase):
@@ -135,6 +145,10 @@ class SettlingTests(LedgerCase):
         assert sums() == (CENT, 0, 0)
         settle(self.need, Decimal("0.002"))
         assert sums() == (0, Decimal("0.002"), 0)
+
+    def test_an_unknown_cost_refuses_at_once_what_it_leaves_no_room_for(self):
+        settle(self.need, state=ReservationState.UNKNOWN)
+        assert is_for_good(reserve(a_need(CENT * 10)))
 
     def test_a_cost_that_is_never_found_out_is_booked_at_the_most_it_can_be(self):
         settle(self.need, state=ReservationState.UNKNOWN)
@@ -185,7 +199,9 @@ class MatchingTests(LedgerCase):
 
     def reserved(self, budget: Budget, key: str = "") -> Decimal:
         rows = BudgetPeriod.objects.filter(budget=budget, key=key)
-        return sum((dollars(row.reserved_picousd) for row in rows), Decimal(0))
+        return sum(
+            (dollars(row.reserved_picousd + row.unknown_picousd) for row in rows), Decimal(0)
+        )
 
     def test_a_call_counts_for_every_budget_that_it_matches(self):
         budgets = [

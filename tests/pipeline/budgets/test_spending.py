@@ -18,7 +18,15 @@ from agents.models import CatalogModel, OnFailure
 from agents.registry import default_registry
 from pipeline.budgets.money import dollars
 from pipeline.journal.reports import RunReport
-from pipeline.models import BudgetPeriod, LLMCall, Member, PipelineRun, Reservation, StepRun
+from pipeline.models import (
+    BudgetPeriod,
+    LLMCall,
+    Member,
+    PipelineRun,
+    Reservation,
+    StepRun,
+    TextBlob,
+)
 from pipeline.models.budgets import ReservationState, Scope
 from pipeline.models.runs import RunStatus, Source, StepStatus
 from pipeline.running.config import load_pipeline
@@ -51,6 +59,9 @@ class SpendingCase(PipelineCase):
         finally:
             await close_clients()
 
+    async def has_sent(self) -> bool:
+        return bool(await sync_to_async(self.wire.calls)())
+
     async def assert_sums_are_right(self) -> None:
         assert await sync_to_async(wrong_periods)() == []
         assert await sync_to_async(beyond_cap)() == []
@@ -79,10 +90,9 @@ class CapTests(SpendingCase):
         report = await self.run_once(self.shared(), maya)
 
         (told,) = report.steps
-        assert told.member_line.startswith(
-            "You've used $0 of the $0.001 a day that the team's key may spend for you."
-        )
-        assert "begins anew on" in told.member_line
+        assert told.member_line.startswith("This request may cost up to $0.00")
+        assert told.member_line.endswith("your limit is $0.001 a day. An admin can raise it.")
+        assert await TextBlob.objects.filter(text__contains="A question of one.").acount() == 0
         assert self.wire.calls() == []
         row = (await step_rows())["one"]
         assert (row.status, row.error_type, row.has_called) == (
@@ -129,6 +139,7 @@ class CapTests(SpendingCase):
 
         assert report.status == RunStatus.FAILED
         assert "Other requests are using the rest of it" in report.steps[0].member_line
+        assert (await BudgetPeriod.objects.aget()).refusals == 1
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
 
@@ -178,12 +189,14 @@ class SettlementTests(SpendingCase):
         await sync()
         await new_budget("10.00")
         running = asyncio.create_task(self.run_once(self.shared("sandbox/hang")))
-        await until(LLMCall.objects.aexists)
+        await until(self.has_sent)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
         assert await self.states() == [ReservationState.UNKNOWN]
-        assert (await BudgetPeriod.objects.aget()).reserved_picousd > 0
+        period = await BudgetPeriod.objects.aget()
+        assert period.reserved_picousd == 0
+        assert period.unknown_picousd > 0
 
     async def test_a_call_on_a_members_own_key_reserves_nothing(self):
         await new_budget("0.01")

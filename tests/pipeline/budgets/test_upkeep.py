@@ -10,12 +10,14 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from pipeline.budgets import upkeep
+from pipeline.budgets.intervals import starts_at
 from pipeline.budgets.money import dollars
 from pipeline.models import Budget, BudgetPeriod, LLMCall, Member, PeriodicJob, Reservation, StepRun
 from pipeline.models.budgets import Interval, ReservationState, Scope
 from pipeline.models.runs import CallStatus, Source, StepStatus
 from pipeline.operations import attention
 from pipeline.operations.budget_job import keep_budgets
+from pipeline.people import erasure
 from tests.pipeline.budgets.accounts import (
     CENT,
     a_budget,
@@ -60,8 +62,20 @@ class CountingTests(UpkeepCase):
     def test_what_began_before_the_interval_or_is_under_way_is_not_counted(self):
         a_run(hours_ago=25)
         run = a_run()
-        LLMCall.objects.filter(step__run=run).update(status=CallStatus.RUNNING)
+        LLMCall.objects.filter(step__run=run).update(status=CallStatus.RUNNING, cost_usd=None)
         assert upkeep.count_uncounted(a_budget(1), self.now) == 0
+
+    def test_a_call_that_began_before_midnight_is_counted_in_the_day_it_began(self):
+        budget = a_budget(1)
+        today = starts_at(budget.interval, self.now)
+        Budget.objects.update(created_at=today - timedelta(days=1))
+        budget.refresh_from_db()
+        run = a_run()
+        LLMCall.objects.filter(step__run=run).update(started_at=today - MINUTE)
+        upkeep.count_uncounted(budget, today + MINUTE, since=today - 4 * MINUTE)
+        period = BudgetPeriod.objects.get()
+        assert period.starts_at == today - timedelta(days=1)
+        assert dollars(period.spent_picousd) == COST
 
     def test_a_budget_without_an_end_counts_from_when_it_was_made(self):
         a_run(hours_ago=1)
@@ -143,6 +157,12 @@ class AbandonedTests(UpkeepCase):
         LLMCall.objects.all().delete()
         assert self.settled() == ReservationState.UNKNOWN
 
+    def test_an_unknown_cost_that_an_older_release_has_learnt_is_booked(self):
+        settle(self.need, state=ReservationState.UNKNOWN)
+        LLMCall.objects.update(cost_usd=COST)
+        assert self.settled() == ReservationState.BOOKED
+        assert sums() == (0, COST, 0)
+
     def test_an_unknown_cost_is_booked_after_a_day(self):
         settle(self.need, state=ReservationState.UNKNOWN)
         upkeep.book_unknown(self.now + timedelta(hours=23))
@@ -159,6 +179,30 @@ class AbandonedTests(UpkeepCase):
         assert upkeep.sought(self.now + timedelta(hours=25)) == []
 
 
+class ErasureTests(UpkeepCase):
+    def test_an_erasure_keeps_the_sums_of_today_and_no_reference_to_a_call(self):
+        a_budget(1, Scope.EACH_MEMBER)
+        needs = [a_need(CENT, member_id=self.maya.pk) for _ in range(3)]
+        for need in needs:
+            reserve(need)
+        settle(needs[0], COST)
+        settle(needs[1], state=ReservationState.UNKNOWN)
+        today = BudgetPeriod.objects.get()
+        BudgetPeriod.objects.create(
+            budget=today.budget,
+            key=today.key,
+            starts_at=today.starts_at - timedelta(days=1),
+            ends_at=today.starts_at,
+            cap_picousd=today.cap_picousd,
+        )
+        erasure.erase(self.maya, now=self.now)
+
+        ids = [need.call_id for need in needs]
+        assert not Reservation.objects.filter(call_id__in=ids).exists()
+        assert sums() == (0, COST + CENT + needs[1].likely_usd, 0)
+        assert wrong_periods() == []
+
+
 class AuditTests(UpkeepCase):
     def test_sums_that_are_not_those_of_the_calls_are_corrected_and_told(self):
         a_budget(1)
@@ -166,10 +210,11 @@ class AuditTests(UpkeepCase):
         settled = a_need(CENT)
         reserve(settled)
         settle(settled, COST)
-        assert upkeep.audit(self.now) == []
+        (period_id,) = upkeep.audited(self.now)
+        assert upkeep.audit(period_id) == ""
 
         BudgetPeriod.objects.update(spent_picousd=F("spent_picousd") * 2)
-        assert len(upkeep.audit(self.now)) == 1
+        assert "spent picodollars were" in upkeep.audit(period_id)
         assert sums() == (CENT, COST, 0)
         assert wrong_periods() == []
 
@@ -188,7 +233,7 @@ class AlertTests(UpkeepCase):
         settle(need, Decimal("0.08"))
         (told,) = self.told()
         assert told.startswith("The budget “Each member, $0.10 a day” is nearly used up for Maya:")
-        assert "$0.08 spent. It begins anew on" in told
+        assert "$0.08 spent. It starts again on" in told
 
         reserve(a_need(CENT * 5, member_id=self.maya.pk))
         (told,) = self.told()
@@ -198,7 +243,19 @@ class AlertTests(UpkeepCase):
         a_budget("0.10")
         reserve(a_need(CENT * 50))
         (told,) = self.told()
-        assert "has no room for some requests: $0 spent. 1 request was refused." in told
+        assert "is too small for some requests: $0 spent. 1 request was refused." in told
+
+    def test_what_many_members_have_used_up_hides_no_budget_of_the_team(self):
+        a_budget("0.02", Scope.EACH_MEMBER)
+        a_budget("0.51")
+        for number in range(2, 27):
+            member = Member.objects.create(telegram_id=number, name=f"Member {number}")
+            need = a_need(CENT / 100, member_id=member.pk)
+            reserve(need)
+            settle(need, CENT * 2)
+        team, members = self.told()
+        assert "All calls on the team key" in team
+        assert "is used up, or nearly, for Member 2, Member 3, Member 4 and 22 others." in members
 
     def test_a_budget_that_was_exceeded_is_told(self):
         a_budget("0.10")
