@@ -244,6 +244,20 @@ FAULTS: Mapping[str, Fault] = {
     "what-was-paid-is-lost-with-a-connection": Fault(
         "pipeline.journal.writer.MAY_PASS", _nothing, ("tests/pipeline/test_journal.py",)
     ),
+    "full-budget-refuses-nothing": Fault(
+        "pipeline.budgets.ledger._refusal", _does_nothing, ("tests/pipeline/budgets",)
+    ),
+    "what-was-set-aside-is-never-settled": Fault(
+        "pipeline.budgets.ledger.settle", _does_nothing, ("tests/pipeline/budgets",)
+    ),
+    "call-is-thought-to-cost-nothing": Fault(
+        "agents.llm.calls.cost_bounds",
+        lambda right: lambda prompt, terms: type(right(prompt, terms))(),
+        ("tests/pipeline/budgets",),
+    ),
+    "hourly-limit-counts-only-what-has-begun-before": Fault(
+        "pipeline.people.limits.admit", _does_nothing, ("tests/pipeline/test_limits.py",)
+    ),
     "lost-reply-is-sent-again": Fault(
         "pipeline.bot.outbox.Outbox._find_or_say",
         _sent_anew,

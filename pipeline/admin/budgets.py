@@ -57,7 +57,10 @@ class BudgetAdmin(GuardedModelAdmin):
     fields = ["scope", "name", "member", "interval", "cap_usd"]
 
     def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
-        return [*self.fields, "periods"] if obj else self.fields
+        if obj is None:
+            return self.fields
+        whose = ["name"] if obj.name else ["member"] if obj.member_id else []
+        return ["scope", *whose, "interval", "cap_usd", "periods"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> Any:
         return ["scope", "name", "member", "interval", "periods"] if obj else []

@@ -14,6 +14,8 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
+from agents.display import dollars
+
 
 class Scope(models.TextChoices):
     """Which calls on the shared key count for a budget."""
@@ -106,7 +108,7 @@ class Budget(models.Model):
         whose = self.get_scope_display()
         if self.name or self.member_id:
             whose = f"{whose}: {self.name or self.member}"
-        return f"{whose}, ${self.cap_usd:,.2f} {INTERVAL_WORDS[self.interval]}"
+        return f"{whose}, {dollars(self.cap_usd)} {INTERVAL_WORDS[self.interval]}"
 
 
 INTERVAL_WORDS = {

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 from django.db import close_old_connections
 
-from pipeline.models import Task
+from pipeline.models import Budget, Task
+from pipeline.models.budgets import Interval, Scope
 from pipeline.models.inbox import OPEN
 from tests.agents.processes import ROOT, environment
 from tests.conftest import suite_dir
@@ -183,6 +184,10 @@ class People:
         self.base_url = base_url
         self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=60)
         self.said: dict[int, list[str]] = {}
+        # Never full: what it books is compared with what the calls cost.
+        Budget.objects.get_or_create(
+            scope=Scope.SHARED_KEY, interval=Interval.MONTH, defaults={"cap_usd": 999_999}
+        )
 
     def close(self) -> None:
         self._http.close()

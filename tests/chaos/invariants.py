@@ -3,6 +3,7 @@
 N1 every acknowledged update is stored once and has ended · N2 every run, step and call has ended ·
 N3 a step has one outcome, and each request on the wire one row · N4 what was charged is booked ·
 N6 calls, runs and usage add up to the same dollars ·
+N7 budgets have booked what the team's calls cost, and nothing stays set aside ·
 N5 every reply was sent, none is seen twice, no placeholder is left, and nobody is told that what
 they see was cut off · W1 each step ran the model that was chosen for it, and
 its requests carried it · W2 no other model answered · W4 a member's key paid for that member only ·
@@ -23,22 +24,28 @@ from typing import Any
 from django.apps import apps
 from django.utils import timezone
 
+from agents.llm.base import Payer
 from pipeline.bot import texts
+from pipeline.budgets import upkeep
+from pipeline.budgets.money import dollars
 from pipeline.models import (
     LLMCall,
     Member,
     OutgoingMessage,
     PipelineRun,
+    Reservation,
     StepRun,
     Task,
     TelegramUpdate,
 )
+from pipeline.models.budgets import ReservationState, Scope
 from pipeline.models.inbox import OPEN, SendStatus, TaskKind
 from pipeline.models.members import Access
 from pipeline.models.runs import CallStatus, RunStatus, StepStatus
 from pipeline.operations import usage
 from tests.canaries import BOT_TOKEN, MEMBER_KEY, SHARED_KEY
 from tests.chaos.fleet import People
+from tests.pipeline.budgets.accounts import wrong_periods
 
 LONGEST_STAGE = 60  # characters of a line that names what is being done
 UNSETTLED = {CallStatus.UNKNOWN, CallStatus.INTERRUPTED, CallStatus.ERROR}
@@ -65,7 +72,7 @@ def assert_invariants(people: People, world: World) -> None:
         *_ends(),
         *_outcomes(calls),
         *_charges(calls),
-        *([] if world.has_old_code else _sums()),
+        *([] if world.has_old_code else [*_sums(), *_budgets()]),
         *_replies(people, sent, world),
         *(_order() if world.is_clock_steady else _order_of_calls(calls)),
         *_models(calls, world),
@@ -115,6 +122,22 @@ def _outcomes(calls: list[Json]) -> Iterator[str]:
     for call_id, count in wire.items():
         if rows[call_id] != 1 or count != 1:
             yield f"N3 call {call_id}: {count} requests, {rows[call_id]} rows"
+
+
+def _budgets() -> Iterator[str]:
+    later = timezone.now() + timedelta(days=3)  # a clock may have been ahead
+    upkeep.settle_abandoned(later, longest_step=timedelta(minutes=15))
+    for wrong in wrong_periods():
+        yield f"N7 {wrong}"
+    held = Reservation.objects.filter(state=ReservationState.HELD).count()
+    if held:
+        yield f"N7 {held} amounts are still set aside"
+    of_budgets = Reservation.objects.filter(period__budget__scope=Scope.SHARED_KEY)
+    booked = of_budgets.filter(state=ReservationState.BOOKED).values_list("picousd", flat=True)
+    calls = LLMCall.objects.filter(payer=Payer.SHARED).values_list("cost_usd", flat=True)
+    cost = sum((cost for cost in calls if cost is not None), Decimal(0))
+    if dollars(sum(booked)) != cost:
+        yield f"N7 budgets have booked ${dollars(sum(booked))}, the team's calls cost ${cost}"
 
 
 def _sums() -> Iterator[str]:

@@ -1,16 +1,53 @@
-"""What an erasure keeps of a member's costs: those of the last day, whenever the run began."""
+"""The limits of a member: messages an hour, and what an erasure keeps of their costs."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
+from uuid import uuid4
 
-from django.test import TestCase
+from django.test import TestCase, override_settings
 from django.utils import timezone
 
-from pipeline.models import Member
-from pipeline.people import erasure
+from agents.llm.http import close_clients
+from pipeline.journal.reports import RunReport
+from pipeline.models import Member, PipelineRun, StepRun, TelegramUpdate
+from pipeline.models.runs import Source
+from pipeline.people import erasure, limits
+from pipeline.running.runner import Origin
+from tests.pipeline.cases import PipelineCase
+from tests.pipeline.players import asking, pipeline, step
 from tests.pipeline.recorded import a_run, a_step
+
+
+class HourlyTests(PipelineCase):
+    async def test_messages_that_arrive_at_once_do_not_exceed_the_limit_of_an_hour(self):
+        maya = await Member.objects.acreate(telegram_id=1, name="Maya")
+        runner = self.runner([asking("one")])
+
+        async def run(number: int) -> RunReport:
+            update = await TelegramUpdate.objects.acreate(bot_id=7, update_id=number, raw="{}")
+            origin = Origin(
+                update_id=update.pk, token=uuid4(), admit=partial(limits.admit, maya.pk)
+            )
+            return await runner.run(
+                pipeline(step("one")),
+                self.context(),
+                source=Source.TELEGRAM,
+                member_id=maya.pk,
+                origin=origin,
+            )
+
+        with override_settings(RUNS_PER_HOUR=2):
+            ends = await asyncio.gather(*map(run, range(5)), return_exceptions=True)
+        await close_clients()
+
+        assert Counter(type(end) for end in ends) == {RunReport: 2, limits.LimitReached: 3}
+        assert await PipelineRun.objects.acount() == await StepRun.objects.acount() == 2
+        assert len(self.wire.calls()) == 2
 
 
 class SpentTests(TestCase):
