@@ -276,6 +276,7 @@ class AgentModelConfigAdmin(OverrideHistoryAdmin):
                 ("of", self.of_view, "of"),
                 ("stop-all", self.stop_all_view, "stop_all"),
                 ("history-of", self.history_of_view, "history_of"),
+                ("changes", self.all_changes_view, "changes"),
             )
         ]
         undo = path(

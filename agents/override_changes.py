@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from agents.models import AgentModelConfig, OverrideVersion
@@ -22,17 +22,24 @@ class OverrideChange:
     now: str
     by: str
     reason: str
+    at: datetime
 
     @classmethod
     def to(cls, state: Any) -> OverrideChange:
         """Describe the change that led to this row's, or history entry's, state."""
+        return cls.between(AgentModelConfig.objects.before(state), state)
+
+    @classmethod
+    def between(cls, before: Any, state: Any) -> OverrideChange:
+        """Describe the change from one state, None if there was none, to the next one."""
         return cls(
             agent_name=state.agent_name,
             version=state.version,
-            before=_model(AgentModelConfig.objects.before(state)),
+            before=_model(before),
             now=_model(state),
             by=state.set_by or "an unknown operator",
             reason=state.reason,
+            at=getattr(state, "history_date", None) or state.updated_at,
         )
 
     def __str__(self) -> str:
@@ -50,6 +57,18 @@ def changes_since(version: int) -> list[OverrideChange]:
     history = AgentModelConfig.history.filter(version__gt=version)
     latest = history.order_by("-version", "-history_id")[:MAX_TOLD]
     return [OverrideChange.to(entry) for entry in reversed(latest)]
+
+
+def latest_changes(count: int) -> list[OverrideChange]:
+    """Return the latest changes of all agents, newest first."""
+    history = AgentModelConfig.history.order_by("-version", "-history_id")[:count]
+    changes, later = [], {}  # by row: the state after the one at hand
+    for entry in history:
+        if (state := later.get(entry.id)) is not None:
+            changes.append(OverrideChange.between(entry, state))
+        later[entry.id] = entry
+    changes += [OverrideChange.to(state) for state in later.values()]  # one query an agent
+    return sorted(changes, key=lambda change: change.version, reverse=True)
 
 
 def _model(state: Any) -> str:

@@ -20,7 +20,7 @@ from agents import revision
 from agents.guarded_admin import GuardedModelAdmin, Question
 from agents.models import AgentModelConfig, Suitability, validate_model_id
 from agents.models.overrides import MAX_REASON
-from agents.override_changes import UNDONE_WITHIN
+from agents.override_changes import UNDONE_WITHIN, latest_changes
 from agents.registry import default_registry
 
 HISTORY_SHOWN = 200  # entries; an override changes a few times a week
@@ -37,6 +37,19 @@ class OverrideHistoryAdmin(GuardedModelAdmin):
         agent_name = request.GET.get("agent_name", "")
         row = get_object_or_404(AgentModelConfig, agent_name=agent_name)
         return redirect(reverse("admin:agents_agentmodelconfig_history", args=[row.pk]))
+
+    def all_changes_view(self, request: HttpRequest) -> HttpResponse:
+        """Show the latest changes of all agents' overrides in one list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "All changes",
+            "opts": self.model._meta,
+            "changes": latest_changes(HISTORY_SHOWN),
+            "most": HISTORY_SHOWN,
+        }
+        return TemplateResponse(request, "agents/override_all_changes.html", context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import AGENTS, AgentModelConfig, CatalogModel, OnFailure
+from agents.override_changes import latest_changes
 from tests.agents.admin_pages import GLM, LIST, MINI, SONNET, AdminTestCase, page_of
 from tests.agents.catalog.listing import entry, take_in
 from tests.agents.doubles import choose_model
@@ -158,3 +159,25 @@ class PageTests(AdminTestCase):
             assert 'id="override-state"' in page
             assert ">Undo<" not in page
             assert "/undo/" not in page
+
+
+class AllChangesTests(AdminTestCase):
+    def test_the_changes_of_all_agents_are_in_one_list_newest_first(self):
+        for agent, model, why in (
+            ("trainer", MINI, "Cheaper"),
+            ("strategist", SONNET, ""),
+            ("trainer", GLM, ""),
+        ):
+            AgentModelConfig.objects.upsert(agent, model, "olga", reason=why)
+        AgentModelConfig.objects.deactivate("strategist", "pete")
+
+        assert [str(change) for change in latest_changes(10)] == [
+            f"strategist: {SONNET} → the default model (v4 by pete)",
+            f"trainer: {MINI} → {GLM} (v3 by olga)",
+            f"strategist: the default model → {SONNET} (v2 by olga)",
+            f"trainer: the default model → {MINI} (v1 by olga: Cheaper)",
+        ]
+        assert [change.version for change in latest_changes(1)] == [4]
+        url = reverse("admin:agents_agentmodelconfig_changes")
+        self.assertContains(self.client.get(url), f"{MINI} → {GLM}")
+        self.assertContains(self.client.get(LIST), url)

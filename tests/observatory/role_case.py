@@ -32,6 +32,7 @@ PAGES = {  # who opens it
     "agents_agentmodelconfig_changelist": "OArBS",
     "agents_agentmodelconfig_add": "OBS",
     "agents_agentmodelconfig_change": "OArBS",
+    "agents_agentmodelconfig_changes": "OArBS",
     "agents_agentmodelconfig_history": "OArBS",
     "agents_agentmodelconfig_history_of": "OArBS",
     "agents_agentmodelconfig_of": "OArBS",
@@ -112,7 +113,17 @@ POSTED = {  # not opened by a GET
     *("agents_agentmodelconfig_restore", "agents_agentmodelconfig_undo"),
     "pipeline_task_try_again",
 }
-WITHOUT_ROW = {"changelist", "add", "of", "state", "remove", "stop_all", "history_of", "export"}
+WITHOUT_ROW = {
+    "changelist",
+    "changes",
+    "add",
+    "of",
+    "state",
+    "remove",
+    "stop_all",
+    "history_of",
+    "export",
+}
 
 
 SHOWING_TEXTS = {"pipeline_pipelinerun_change", "pipeline_task_change", "pipeline_member_change"}
