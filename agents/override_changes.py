@@ -62,7 +62,8 @@ def changes_since(version: int) -> list[OverrideChange]:
 def latest_changes(count: int) -> list[OverrideChange]:
     """Return the latest changes of all agents, newest first."""
     history = AgentModelConfig.history.order_by("-version", "-history_id")[:count]
-    changes, later = [], {}  # by row: the state after the one at hand
+    changes: list[OverrideChange] = []
+    later: dict[int, Any] = {}  # by row: the state after the one at hand
     for entry in history:
         if (state := later.get(entry.id)) is not None:
             changes.append(OverrideChange.between(entry, state))

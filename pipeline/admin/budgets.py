@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -100,20 +101,8 @@ class BudgetAdmin(GuardedModelAdmin):
         if not found:
             return None
         names = owners(found)
-        rows = format_html_join(
-            "",
-            "<p>{} {}{}{}</p>",
-            (
-                (
-                    _bar(period),
-                    f"{names[period.pk]}: " if period.pk in names else "",
-                    _sums(period),
-                    _refusals(period),
-                )
-                for period in found
-            ),
-        )
-        return format_html("{}<p>{}</p>", rows, starts_again(found[0].ends_at))
+        shown = bars((period, names.get(period.pk, "")) for period in found)
+        return format_html("{}<p>{}</p>", shown, starts_again(found[0].ends_at))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Count the rows that go along, which are too many to list."""
@@ -139,6 +128,18 @@ class BudgetAdmin(GuardedModelAdmin):
         apply_cap(obj, timezone.now())
         # The job counts what was spent before the budget was made.
         transaction.on_commit(partial(PeriodicJob.hasten, PeriodicJob.BUDGETS))
+
+
+def bars(periods: Iterable[tuple[BudgetPeriod, str]]) -> SafeString:
+    """Return a paragraph for each period, with whose it is unless that is empty."""
+    return format_html_join(
+        "",
+        "<p>{} {}{}{}</p>",
+        (
+            (_bar(period), f"{whose}: " if whose else "", _sums(period), _refusals(period))
+            for period, whose in periods
+        ),
+    )
 
 
 def _lock_periods(periods: QuerySet[BudgetPeriod]) -> None:

@@ -12,16 +12,22 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from agents.display import ago
+from agents.display import ago, money
 from agents.guarded_admin import Acted, GuardedModelAdmin, Question
+from pipeline.admin.budgets import bars
+from pipeline.admin.labels import RUN_STATUS
+from pipeline.budgets.queries import of_member
 from pipeline.models import Fact, Invite, Member
+from pipeline.models.budgets import Scope
 from pipeline.models.members import Access
 from pipeline.people.admission import approve, greet, invite, link_of
 from pipeline.queue.backends import add_tasks
+
+LATEST_RUNS = 5
 
 
 class FactInline(TabularInline):
@@ -64,8 +70,13 @@ class MemberAdmin(GuardedModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     actions = ["approve_selected", "block"]
-    fields = ["telegram_id", "name", "username", "access", "provider", "model_id", "own_key"]
-    readonly_fields = ["telegram_id", "username", "provider", "model_id", "own_key"]
+    fields = [
+        *("telegram_id", "name", "username", "access", "provider", "model_id", "own_key"),
+        *("spending", "latest_runs"),
+    ]
+    readonly_fields = [
+        *("telegram_id", "username", "provider", "model_id", "own_key", "spending", "latest_runs")
+    ]
     also_seen = ["key_fingerprint"]
     inlines = [FactInline]
 
@@ -98,6 +109,40 @@ class MemberAdmin(GuardedModelAdmin):
             '{} <a href="{}" id="remove-key" class="ml-3 text-primary-600 underline">Remove</a>',
             member.key_fingerprint,
             url,
+        )
+
+    @display(description="spent of budgets")
+    def spending(self, member: Member) -> str:
+        """Show what the team key has spent for the member, and where that can be limited."""
+        periods = of_member(member.pk, timezone.now())
+        shown = bars((period, str(period.budget)) for period in periods)
+        add = f"{reverse('admin:pipeline_budget_add')}?scope={Scope.MEMBER}&member={member.pk}"
+        return format_html(
+            '{}<p><a href="{}" class="text-primary-600 underline">Add a budget for this member'
+            "</a></p>",
+            shown or "Nothing yet",
+            add,
+        )
+
+    @display(description="latest runs", empty_value="None yet")
+    def latest_runs(self, member: Member) -> str | None:
+        rows = member.runs.order_by("-started_at")[:LATEST_RUNS]
+        return (
+            format_html_join(
+                "",
+                '<p><a href="{}" class="text-primary-600 underline">{}</a>, {}, {}, {}</p>',
+                (
+                    (
+                        reverse("admin:pipeline_pipelinerun_change", args=[run.pk]),
+                        run,
+                        RUN_STATUS[run.status],
+                        money(run.cost_usd),
+                        ago(run.started_at),
+                    )
+                    for run in rows
+                ),
+            )
+            or None
         )
 
     def get_form(

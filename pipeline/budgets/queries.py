@@ -28,12 +28,21 @@ def current(now: datetime) -> QuerySet[BudgetPeriod]:
 
 def used_up_for(member_id: int, now: datetime) -> BudgetPeriod | None:
     """Return the period of a member's own budgets that has nothing left, or None."""
+    full = [
+        period for period in of_member(member_id, now) if period.spent_picousd >= period.cap_picousd
+    ]
+    return full[-1] if full else None
+
+
+def of_member(member_id: int, now: datetime) -> list[BudgetPeriod]:
+    """Return the current periods of a member's own budgets, the one that ends first first."""
     own = Budget.objects.filter(scope=Scope.MEMBER, member=member_id)
-    periods = current(now).filter(spent_picousd__gte=F("cap_picousd"))
-    of_member = Q(budget__in=own) | Q(budget__scope=Scope.EACH_MEMBER, key=str(member_id)) & ~Q(
-        budget__interval__in=own.values("interval")
+    periods = current(now).filter(
+        Q(budget__in=own)
+        | Q(budget__scope=Scope.EACH_MEMBER, key=str(member_id))
+        & ~Q(budget__interval__in=own.values("interval"))
     )
-    return periods.filter(of_member).order_by("-ends_at").first()
+    return list(periods.order_by("ends_at", "pk"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

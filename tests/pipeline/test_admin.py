@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import sha256
 from uuid import UUID, uuid4
 
@@ -12,7 +13,10 @@ from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from pipeline.budgets.queries import of_member
+from pipeline.budgets.upkeep import count_uncounted
 from pipeline.models import (
+    Budget,
     Fact,
     Invite,
     LLMCall,
@@ -24,10 +28,12 @@ from pipeline.models import (
     TelegramUpdate,
     TextBlob,
 )
+from pipeline.models.budgets import Interval, Scope
 from pipeline.models.inbox import TaskKind
 from pipeline.models.members import Access
 from tests.canaries import BOT_TOKEN, MEMBER_KEY
 from tests.forms import opened, send
+from tests.pipeline.recorded import a_run
 
 SECRET_PROSPECT = "SECRET-PROSPECT <script>alert(1)</script>"
 
@@ -156,6 +162,22 @@ class MemberPageTests(TestCase):
         assert MEMBER_KEY not in page
         assert sent.status_code == 302
         assert Member.objects.filter(pk=dana.pk).values().get() == before
+
+    def test_the_page_shows_what_was_spent_for_the_member_and_the_latest_runs(self):
+        budget, _ = Budget.objects.update_or_create(
+            scope=Scope.EACH_MEMBER, interval=Interval.DAY, defaults={"cap_usd": Decimal(1)}
+        )
+        maya = Member.objects.create(telegram_id=1, name="Maya")
+        run = a_run(member=maya)
+        a_run()
+        count_uncounted(budget, timezone.now())
+
+        page = self.ana.get(reverse("admin:pipeline_member_change", args=[maya.pk]))
+
+        self.assertContains(page, "Each member, $1.00 a day: ")
+        self.assertContains(page, f"scope={Scope.MEMBER}&amp;member={maya.pk}")
+        self.assertContains(page, reverse("admin:pipeline_pipelinerun_change", args=[run.pk]))
+        assert len(of_member(maya.pk, timezone.now())) == 1
 
     def test_a_new_member_comes_without_a_key(self):
         smuggled = {"new_key": MEMBER_KEY, "provider": "openrouter", "model_id": "a/b"}
