@@ -29,6 +29,7 @@ def main() -> None:
     with (
         running() as address,
         postgres(fsync="on") as database,
+        postgres(fsync="on") as database_with_budgets,
         postgres(fsync="on") as database_before,
         code_before() as before,
         tempfile.TemporaryDirectory(prefix="observatory-bench-") as folder,
@@ -37,6 +38,7 @@ def main() -> None:
             "One call, and one step",
             results_of(
                 _contenders(address, database.url, folder)
+                + _with_budgets(address, database_with_budgets.url, folder)
                 + _before(address, database_before.url, folder, before)
             ),
             COLUMNS,
@@ -57,6 +59,17 @@ def _contenders(address: str, postgres_url: str, folder: str) -> list[Contender]
     ]
 
 
+def _with_budgets(address: str, postgres_url: str, folder: str) -> list[Contender]:
+    """Return a full step whose call counts for two budgets."""
+    sqlite_url = f"sqlite:///{folder}/budgets.sqlite3"
+    return [
+        _step("with two budgets, SQLite", address, sqlite_url, f"{folder}/c", has_budgets=True),
+        _step(
+            "with two budgets, PostgreSQL", address, postgres_url, f"{folder}/d", has_budgets=True
+        ),
+    ]
+
+
 def _before(
     address: str, postgres_url: str, folder: str, roots: Mapping[str, Path]
 ) -> list[Contender]:
@@ -70,11 +83,20 @@ def _before(
     ]
 
 
-def _step(name: str, address: str, database_url: str, cache: str, root: Path = ROOT) -> Contender:
+def _step(
+    name: str,
+    address: str,
+    database_url: str,
+    cache: str,
+    root: Path = ROOT,
+    *,
+    has_budgets: bool = False,
+) -> Contender:
     return ours(
         name,
         "steps",
         "{}",
+        *(["budgets"] if has_budgets else []),
         root=root,
         BENCH_STAND_IN=address,
         DATABASE_URL=database_url,

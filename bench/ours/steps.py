@@ -24,7 +24,8 @@ from agents.team.strategist import StrategistAgent
 from bench.ours.filling import fill
 from bench.peers.laps import ALONE, TOGETHER, Figures, at_once, serve
 from bench.peers.work import KEY, MESSAGE, MODEL
-from pipeline.models import LLMCall
+from pipeline.models import Budget, LLMCall, Reservation
+from pipeline.models.budgets import Scope
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode
 from pipeline.running.config import PipelineConfig, StepConfig
 from pipeline.running.context import PipelineContext
@@ -36,8 +37,12 @@ STEPS = 3
 class Bench:
     """Runs on an override, on the database and the stand-in that the environment names."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_budgets: bool) -> None:
         call_command("migrate", verbosity=0)
+        Budget.objects.all().delete()
+        if has_budgets:
+            Budget.objects.create(scope=Scope.SHARED_KEY, cap_usd=999_999)
+            Budget.objects.create(scope=Scope.AGENT, name="strategist", cap_usd=999_999)
         AgentModelConfig.objects.upsert("strategist", MODEL, "bench")
         self._numbers = itertools.count()
         self._service = service_from_settings()
@@ -82,13 +87,15 @@ class Bench:
         good = of_bench.filter(status=CallStatus.OK, served_model=MODEL, is_mismatch=False)
         assert 0 < good.count() == of_bench.count()
         assert set(of_bench.values_list("requested_model", "payer")) == {(MODEL, "shared")}
+        budgets = Budget.objects.count()
+        assert Reservation.objects.filter(state="booked").count() == budgets * of_bench.count()
         self._service.close()
         connection.close()
 
 
 def main() -> None:
     """Take part in the contest, in an installation that is filled as the command line says."""
-    bench = Bench()
+    bench = Bench(has_budgets="budgets" in sys.argv[3:])
     fill(**json.loads(sys.argv[2]))
     with asyncio.Runner() as loop:
         loop.run(bench.measured(ALONE // 10, TOGETHER // 10))
