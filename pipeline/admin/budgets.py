@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -23,7 +23,7 @@ from agents.registry import default_registry
 from pipeline.budgets.intervals import starts_again
 from pipeline.budgets.money import dollars
 from pipeline.budgets.queries import current, owners
-from pipeline.budgets.upkeep import apply_cap
+from pipeline.budgets.upkeep import apply_cap, lock
 from pipeline.models import Budget, BudgetPeriod, PeriodicJob, Reservation
 from pipeline.models.budgets import Scope
 
@@ -88,7 +88,7 @@ class BudgetAdmin(GuardedModelAdmin):
 
     @display(description="refused requests")
     def refused(self, budget: Budget) -> int:
-        return sum(_periods(budget).values_list("refusals", flat=True))
+        return _periods(budget).aggregate(sum=Sum("refusals"))["sum"] or 0
 
     @display(description="starts again")
     def renewal(self, budget: Budget) -> str:
@@ -118,14 +118,16 @@ class BudgetAdmin(GuardedModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
         _lock_periods(BudgetPeriod.objects.filter(budget__in=queryset))
         super().delete_queryset(request, queryset)
+        transaction.on_commit(_recount)
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         _lock_periods(obj.periods.all())
         super().delete_model(request, obj)
+        transaction.on_commit(_recount)
 
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        apply_cap(obj, timezone.now())
+        apply_cap(obj.pk, timezone.now())
         # The job counts what was spent before the budget was made.
         transaction.on_commit(partial(PeriodicJob.hasten, PeriodicJob.BUDGETS))
 
@@ -142,10 +144,19 @@ def bars(periods: Iterable[tuple[BudgetPeriod, str]]) -> SafeString:
     )
 
 
+def _recount() -> None:
+    """Have the job count all budgets from the start of their intervals.
+
+    What one for each member did not count while a member had one of their own counts now.
+    """
+    job = PeriodicJob.objects.filter(name=PeriodicJob.BUDGETS)
+    job.update(last_result={}, due_at=timezone.now())
+
+
 def _lock_periods(periods: QuerySet[BudgetPeriod]) -> None:
     """Have no call reserve for periods that are about to be deleted with their reservations."""
     with transaction.atomic():
-        list(periods.order_by("pk").select_for_update().values_list("pk"))
+        lock(periods)
 
 
 def _periods(budget: Budget) -> Any:

@@ -28,6 +28,11 @@ from pipeline.people.admission import approve, greet, invite, link_of
 from pipeline.queue.backends import add_tasks
 
 LATEST_RUNS = 5
+SEEN_WITH = {  # fields of the page that need a permission of their own
+    "spending": "pipeline.view_budget",
+    "limit": "pipeline.add_budget",
+    "latest_runs": "pipeline.view_pipelinerun",
+}
 
 
 class FactInline(TabularInline):
@@ -72,10 +77,11 @@ class MemberAdmin(GuardedModelAdmin):
     actions = ["approve_selected", "block"]
     fields = [
         *("telegram_id", "name", "username", "access", "provider", "model_id", "own_key"),
-        *("spending", "latest_runs"),
+        *("spending", "limit", "latest_runs"),
     ]
     readonly_fields = [
-        *("telegram_id", "username", "provider", "model_id", "own_key", "spending", "latest_runs")
+        *("telegram_id", "username", "provider", "model_id", "own_key"),
+        *("spending", "limit", "latest_runs"),
     ]
     also_seen = ["key_fingerprint"]
     inlines = [FactInline]
@@ -111,17 +117,16 @@ class MemberAdmin(GuardedModelAdmin):
             url,
         )
 
-    @display(description="spent of budgets")
-    def spending(self, member: Member) -> str:
-        """Show what the team key has spent for the member, and where that can be limited."""
+    @display(description="spent by the team key", empty_value="Nothing yet")
+    def spending(self, member: Member) -> str | None:
         periods = of_member(member.pk, timezone.now())
-        shown = bars((period, str(period.budget)) for period in periods)
+        return bars((period, str(period.budget)) for period in periods) or None
+
+    @display(description="limit")
+    def limit(self, member: Member) -> str:
         add = f"{reverse('admin:pipeline_budget_add')}?scope={Scope.MEMBER}&member={member.pk}"
         return format_html(
-            '{}<p><a href="{}" class="text-primary-600 underline">Add a budget for this member'
-            "</a></p>",
-            shown or "Nothing yet",
-            add,
+            '<a href="{}" class="text-primary-600 underline">Add a budget for this member</a>', add
         )
 
     @display(description="latest runs", empty_value="None yet")
@@ -158,7 +163,10 @@ class MemberAdmin(GuardedModelAdmin):
         return super().get_form(request, obj, change=change, **{**texts, **kwargs})
 
     def get_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
-        return self.fields if obj else ["telegram_id", "name", "username", "access"]
+        if obj is None:
+            return ["telegram_id", "name", "username", "access"]
+        hidden = {name for name, needed in SEEN_WITH.items() if not request.user.has_perm(needed)}
+        return [name for name in self.fields if name not in hidden]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
         return self.readonly_fields if obj else []

@@ -38,9 +38,9 @@ def ends_at(interval: str, start: datetime) -> datetime | None:
 def starts_again(ends_at: datetime | None) -> str:
     """Return when a budget starts again, as a sentence."""
     if ends_at is None:
-        return "It never starts again."
+        return "The budget never starts again."
     local = timezone.localtime(ends_at)
-    return f"It starts again on {local.day} {local:%B} at {local:%H:%M} ({local:%Z})."
+    return f"The budget starts again on {local.day} {local:%B} at {local:%H:%M} ({local:%Z})."
 
 
 def _midnight(naive: datetime) -> datetime:

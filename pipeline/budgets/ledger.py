@@ -3,9 +3,9 @@
 Both are parts of the journal's transactions (`gathering`): a call's row and its reservations are
 committed together, and so are its end and their settlement. All reservations and settlements of a
 transaction are applied at its end, together: settlements first, then reservations in the order of
-their submission. The periods' rows are locked last and in the order of their ids, and each is
-written once, so that no transaction waits for another in a circle, and a busy period is locked
-only for the time of the commit.
+their submission. Open reservations are locked first and periods after all other rows, each in the
+order of their ids, and a period is written once, so that no transaction waits for another in a
+circle, and a busy period is locked only for the time of the commit.
 
 A call that does not fit is refused with a value and not with an exception, which would roll back
 all other facts of the transaction.
@@ -124,7 +124,7 @@ def settle(call_id: UUID, state: ReservationState, cost_usd: Decimal | None = No
 
 
 def note_refusal(refusal: Refusal) -> None:
-    """Count a refusal that came after waiting; the others are counted as they are decided."""
+    """Count a refusal of a call that waited; the others are counted as they are decided."""
     BudgetPeriod.objects.filter(pk=refusal.period_id).update(
         refusals=F("refusals") + 1, last_refused_at=timezone.now()
     )
@@ -143,7 +143,7 @@ def _apply(reservations: Sequence[_Reservation], settlements: Sequence[_Settleme
     periods = locked(
         database, {row.period_id for row in found}, {key for of_call in wanted for key in of_call}
     )
-    before = {id_: (period.spent, period.over) for id_, period in periods.items()}
+    before = {id_: (period.spent + period.unknown, period.over) for id_, period in periods.items()}
     _settle(database, settlements, found, periods)
     _reserve(database, reservations, wanted, periods, now)
     rows.write(database, periods.values(), now)
@@ -233,7 +233,7 @@ def _is_news(period: rows.Period, spent_before: int, over_before: int) -> bool:
     nearly = int(period.cap * NEARLY_USED_UP)
     return (
         bool(period.refusals)
-        or spent_before < nearly <= period.spent
+        or spent_before < nearly <= period.spent + period.unknown
         or (period.over > 0 and over_before == 0)
     )
 

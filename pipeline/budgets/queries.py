@@ -28,9 +28,8 @@ def current(now: datetime) -> QuerySet[BudgetPeriod]:
 
 def used_up_for(member_id: int, now: datetime) -> BudgetPeriod | None:
     """Return the period of a member's own budgets that has nothing left, or None."""
-    full = [
-        period for period in of_member(member_id, now) if period.spent_picousd >= period.cap_picousd
-    ]
+    periods = of_member(member_id, now)
+    full = [period for period in periods if _counted(period) >= period.cap_picousd]
     return full[-1] if full else None
 
 
@@ -42,7 +41,7 @@ def of_member(member_id: int, now: datetime) -> list[BudgetPeriod]:
         | Q(budget__scope=Scope.EACH_MEMBER, key=str(member_id))
         & ~Q(budget__interval__in=own.values("interval"))
     )
-    return list(periods.order_by("ends_at", "pk"))
+    return list(periods.order_by(F("ends_at").asc(nulls_last=True), "pk"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +57,9 @@ def in_need(now: datetime) -> list[Standing]:
 
     Of a budget for each member or operator, the first are named and the others counted.
     """
-    nearly_used_up = Q(spent_picousd__gte=F("cap_picousd") / 5 * 4)
-    told = current(now).filter(Q(refusals__gt=0) | nearly_used_up)
+    counted = F("spent_picousd") + F("unknown_picousd")
+    nearly_used_up = Q(counted__gte=F("cap_picousd") / 5 * 4)
+    told = current(now).annotate(counted=counted).filter(Q(refusals__gt=0) | nearly_used_up)
     periods = list(told.order_by("key", "pk")[:MAX_COUNTED])  # those of the team have no key
     found = [
         Standing(
@@ -106,11 +106,16 @@ def owners(periods: Iterable[BudgetPeriod]) -> dict[int, str]:
     }
 
 
+def _counted(period: BudgetPeriod) -> int:
+    """Return what no later call can have: what is spent, and what may have been."""
+    return period.spent_picousd + period.unknown_picousd
+
+
 def _kind(period: BudgetPeriod) -> str:
-    spent, cap = period.spent_picousd, period.cap_picousd
-    if spent > cap:
+    spent, cap = _counted(period), period.cap_picousd
+    if period.spent_picousd > cap:
         return "has been exceeded"
-    if spent == cap or (period.refusals and 5 * spent >= 4 * cap):
+    if spent >= cap or (period.refusals and 5 * spent >= 4 * cap):
         return "is used up"
     return "is too small for some requests" if period.refusals else "is nearly used up"
 

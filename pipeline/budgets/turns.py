@@ -82,10 +82,13 @@ async def _in_line(
     line = _lines.setdefault(refusal.period_id, [])
     place = (call_id, time.monotonic())
     line.append(place)
+    tried_at = time.monotonic()
     try:
         while (left_s := ends_at - time.monotonic()) > 0:
             woken.clear()
-            if not is_taken(refusal.period_id, call_id):
+            is_due = line[0] is place or time.monotonic() >= tried_at + FAIR_FOR_S
+            if is_due and not is_taken(refusal.period_id, call_id):
+                tried_at = time.monotonic()
                 again = await retry()
                 if again is None or again.is_for_good or again.period_id != refusal.period_id:
                     return again

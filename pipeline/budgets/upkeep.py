@@ -3,7 +3,7 @@
 A changed cap holds at once. A new budget counts what was spent in its interval before it was made.
 Calls of processes of an older release, which has no budgets, are counted as well. The amount that
 was set aside for a call that never ended, such as one of a process that was killed, becomes unknown
-and is booked a day later.
+and is booked a day after the call, unless its cost is found before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connections, transaction
-from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 from django.db.models.functions import Greatest
 
 from agents.llm.base import Payer
@@ -30,20 +41,34 @@ from pipeline.models.sources import sources_where
 BOOKED = ReservationState.BOOKED.value
 AT_ONCE = 500  # calls in one transaction
 SOUGHT_FOR = timedelta(hours=24)  # after that, an unknown cost is booked at the most it can be
-LONGEST_CALL = timedelta(hours=2)  # from a call's start to when its cost is on record
+LONGEST_CALL = timedelta(hours=2)  # until a call's cost is on record, usually
 CHECKED_AFTER = timedelta(seconds=20)  # the end of a call settles it within seconds, usually
 
 
 # --- new and changed budgets ---------------------------------------------------------------------
 
 
-def apply_cap(budget: Budget, now: datetime) -> None:
-    """Give a budget's current periods its cap; by how much they exceed a lower cap is noted."""
+@transaction.atomic
+def apply_cap(budget_id: int, now: datetime) -> None:
+    """Give a budget's current periods its cap; by how much they exceed a lower cap is noted.
+
+    The budget is read under lock, so that what another process has just saved is not undone. A
+    period whose cap rises starts to count refusals anew.
+    """
+    budget = Budget.objects.select_for_update(no_key=True).filter(pk=budget_id).first()
+    if budget is None:
+        return
     cap = picodollars(budget.cap_usd)
     total = F("reserved_picousd") + F("unknown_picousd") + F("spent_picousd")
     BudgetPeriod.objects.filter(budget=budget, starts_at=starts_at(budget.interval, now)).exclude(
         cap_picousd=cap
-    ).update(cap_picousd=cap, over_picousd=Greatest(total - cap, Value(0), output_field=_WHOLE))
+    ).update(
+        cap_picousd=cap,
+        over_picousd=Greatest(total - cap, Value(0), output_field=_WHOLE),
+        refusals=Case(
+            When(cap_picousd__lt=cap, then=Value(0)), default=F("refusals"), output_field=_WHOLE
+        ),
+    )
 
 
 _WHOLE: BigIntegerField[int, int] = BigIntegerField()
@@ -64,7 +89,7 @@ _COLUMNS = ("pk", "cost_usd", "started_at", "step__run__member", "step__run__sta
 
 
 def count_uncounted(budget: Budget, now: datetime, since: datetime | None = None) -> int:
-    """Book calls that have a cost and no reservation, at most 500; return how many were found.
+    """Book calls that have a cost and no reservation in this budget; return how many, at most 500.
 
     Args:
         budget: For which they are missing.
@@ -83,13 +108,11 @@ def count_uncounted(budget: Budget, now: datetime, since: datetime | None = None
     reserved = Reservation.objects.filter(call_id=OuterRef("pk"), period__budget=budget)
     found = calls.exclude(Exists(reserved)).order_by("started_at").values_list(*_COLUMNS)
     uncounted = [_Call(*row) for row in found[:AT_ONCE]]
-    if uncounted:
-        _book(budget, uncounted, now)
-    return len(uncounted)
+    return _book(budget, uncounted, now) if uncounted else 0
 
 
 @transaction.atomic
-def _book(budget: Budget, calls: list[_Call], now: datetime) -> None:
+def _book(budget: Budget, calls: list[_Call], now: datetime) -> int:
     database = connections["default"]
     keys = {
         call.id: (budget.pk, _key_of(budget, call), starts_at(budget.interval, call.started_at))
@@ -105,15 +128,16 @@ def _book(budget: Budget, calls: list[_Call], now: datetime) -> None:
     )
     booked = []
     for call in calls:
-        if call.id in found:
+        period, cost = by_key.get(keys[call.id]), picodollars(call.cost_usd)
+        if call.id in found or period is None:  # its budget has just been deleted
             continue
-        period, cost = by_key[keys[call.id]], picodollars(call.cost_usd)
         period.spent += cost
         booked.append(
             rows.NewReservation(call.id, period.id, cost, state=ReservationState.BOOKED.value)
         )
     rows.insert_reservations(database, booked, now)
     rows.write(database, periods.values(), now)
+    return len(booked)
 
 
 def _key_of(budget: Budget, call: _Call) -> str:
@@ -185,7 +209,7 @@ def _open(state: ReservationState, **conditions: Any) -> list[UUID]:
 
 
 def book_unknown(now: datetime) -> int:
-    """Book what has been unknown for a day at the most it can have cost; return how many calls."""
+    """Book what has been unknown for a day at what is set aside for it; return how many calls."""
     old = _open(ReservationState.UNKNOWN, created_at__lt=now - SOUGHT_FOR)
     with transaction.atomic(), ledger.gathering():
         for call_id in old:
@@ -214,17 +238,27 @@ def forget_calls(member_id: int, now: datetime) -> None:
     of_member = Q(budget__scope=Scope.EACH_MEMBER, key=str(member_id))
     of_member |= Q(budget__scope=Scope.MEMBER, budget__member=member_id)
     periods = BudgetPeriod.objects.filter(of_member)
+    lock(periods)
     periods.filter(ends_at__lte=now).delete()
-    for period in periods.order_by("pk").select_for_update(no_key=True, of=("self",)):
-        rows_of_period = list(Reservation.objects.filter(period=period))
-        for row in rows_of_period:
-            if row.state in OPEN_STATES:
-                row.state = ReservationState.BOOKED_AT_MOST
-            row.call_id = uuid4()
-        Reservation.objects.bulk_update(rows_of_period, ["state", "call_id"], batch_size=AT_ONCE)
-        period.spent_picousd += period.reserved_picousd + period.unknown_picousd
-        period.reserved_picousd = period.unknown_picousd = 0
+    for period in periods:
+        Reservation.objects.filter(period=period).delete()
+        total = period.reserved_picousd + period.unknown_picousd + period.spent_picousd
+        Reservation.objects.create(
+            call_id=uuid4(),
+            period=period,
+            picousd=total,
+            state=ReservationState.BOOKED,
+            created_at=period.starts_at,
+        )
+        period.reserved_picousd, period.unknown_picousd, period.spent_picousd = 0, 0, total
         period.save(update_fields=["reserved_picousd", "unknown_picousd", "spent_picousd"])
+
+
+def lock(periods: QuerySet[BudgetPeriod]) -> None:
+    """Lock the open reservations of periods and then the periods, in the ledger's order."""
+    held = Reservation.objects.filter(period__in=periods, state__in=OPEN_STATES).order_by("pk")
+    list(held.select_for_update(no_key=True, of=("self",)).values_list("pk"))
+    list(periods.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 
 
 # --- the sums ------------------------------------------------------------------------------------
@@ -248,7 +282,9 @@ def audit(period_id: int) -> str:
     if period is None or _sums(period) == _by_rows(period_id):
         return ""
     with transaction.atomic():  # again under lock: a call may have changed them between the queries
-        period = BudgetPeriod.objects.select_for_update(no_key=True).get(pk=period_id)
+        locked = BudgetPeriod.objects.select_for_update(no_key=True).filter(pk=period_id)
+        if (period := locked.first()) is None:
+            return ""
         were, are = _sums(period), _by_rows(period_id)
         if were == are:
             return ""

@@ -56,6 +56,7 @@ from pipeline.models.runs import RunStatus, StepMode, StepStatus
 
 logger = logging.getLogger(__name__)
 
+LEAST_FOR_A_CALL_S = 1.0  # that a call which waited must have left
 PATIENCE_SHARE = 3  # of a step's time, in which a call waits for room in a budget
 # Why a call was not sent.
 CANCELLED = "cancelled before it was sent"
@@ -237,6 +238,7 @@ class StepRecorder:
         self._agent = step.place.agent
         self._side = "background" if step.place.mode is StepMode.BACKGROUND else "foreground"
         self._patience_s = step.deadline_s / PATIENCE_SHARE
+        self._ends_at = time.monotonic() + step.deadline_s - LEAST_FOR_A_CALL_S
         self._alert = alert
 
     async def attempt_started(self, attempt: Attempt) -> None:
@@ -246,12 +248,10 @@ class StepRecorder:
             OverBudget: a budget has no room for what the call may cost.
             Superseded: another worker has taken the step over, so the request must not be sent.
         """
-        had_called, self.has_called = self.has_called, True
         refusal = await self._submitted(attempt)
         if refusal is not None and not refusal.is_for_good:
             refusal = await self._waited(attempt, refusal)
         if refusal is not None:
-            self.has_called = had_called
             told, member_line = await sync_to_async(explained)(refusal)
             raise OverBudget(told, member_line=member_line)
         if self._is_closed:  # the call comes from a task of the agent that outlived its step
@@ -263,7 +263,8 @@ class StepRecorder:
         """Wait for room in a budget, in all calls of the step together no longer than agreed."""
         began_at = time.monotonic()
         retry = partial(self._submitted, attempt)
-        last = await turns.take_turn(attempt.call_id, refusal, retry, within_s=self._patience_s)
+        within_s = min(self._patience_s, self._ends_at - began_at)
+        last = await turns.take_turn(attempt.call_id, refusal, retry, within_s=within_s)
         self._patience_s -= time.monotonic() - began_at
         if last is not None and not last.is_for_good:
             await sync_to_async(note_refusal)(last)
@@ -275,12 +276,15 @@ class StepRecorder:
         try:
             await self._journal.barrier()
         except BaseException as error:
-            # The request was never sent, so its end will not be reported.
+            # The request was never sent, so its end will not be reported; its row may exist.
+            self.has_called = True
             is_cancelled = isinstance(error, asyncio.CancelledError)
             self._journal.call_withdrawn(attempt.call_id, CANCELLED if is_cancelled else UNRECORDED)
             await self._last_words()
             raise
-        return written.result().refusal
+        refusal = written.result().refusal
+        self.has_called = self.has_called or refusal is None
+        return refusal
 
     def step_was_closed(self) -> None:
         """Note that the step's end was submitted, so that later calls are known as leftovers."""

@@ -29,6 +29,7 @@ from pipeline.models.inbox import Task, TaskKind
 from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, RunStatus, StepRun, StepStatus
 from pipeline.models.sources import rules_of, sources_where
 
+text_store.gather_also(ledger.gathering)  # as `call_rows` does: either may be used alone
 OTHERS_ABANDONED_AFTER = timedelta(hours=2)  # twice the maximum of RUN_DEADLINE_SECONDS
 
 

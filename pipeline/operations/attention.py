@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from agents.catalog import cannot, find_all
 from agents.llm.base import Payer
@@ -41,8 +41,9 @@ from pipeline.models.sources import sources_where
 from pipeline.operations import usage
 
 COMPARED_STEPS = 20
-# A budget that is used up is no fault of the model.
-FAILED = Q(status=StepStatus.FAILED) & ~Q(error_type="OverBudget") | ~Q(fell_back_to="")
+# A budget that is used up is no fault of the model: its call has no row.
+_ASKED = Exists(LLMCall.objects.filter(step=OuterRef("pk"), is_fallback=False))
+FAILED = Q(status=StepStatus.FAILED) & ~Q(error_type="OverBudget") | ~Q(fell_back_to="") & Q(_ASKED)
 MAX_COUNTED = 1000  # higher counts are shown as "1000+"
 CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 ASKED_AT_ONCE = 5  # costs in one run of the job
 # How often a cost is asked for: for some minutes each time, then every half hour.
 OFTEN_FOR_MIN, THEN_EVERY_MIN = 5, 30
+BATCHES = 20  # of calls counted in one run of the job
 COUNTED_EVERY, AUDITED_EVERY = timedelta(minutes=5), timedelta(days=1)
 
 Result = dict[str, Any]
@@ -37,30 +38,34 @@ async def keep_budgets(now: datetime, send: Callable[[str], Awaitable[bool]]) ->
     """Do all that is due; return when each budget was counted, and when all were audited."""
     last: Result = (await PeriodicJob.objects.aget(name=PeriodicJob.BUDGETS)).last_result
     now = await sync_to_async(database_now)()
+    budgets = [budget async for budget in Budget.objects.all()]
+    for budget in budgets:
+        await sync_to_async(upkeep.apply_cap)(budget.pk, now)
     longest_step = timedelta(seconds=settings.STEP_DEADLINE_SECONDS)
     await sync_to_async(upkeep.settle_abandoned)(now, longest_step=longest_step)
     await sync_to_async(upkeep.book_unknown)(now)
-    await _ask_for_costs(now)
-    counted: dict[str, str] = {}
-    for budget in [budget async for budget in Budget.objects.all()]:
-        await sync_to_async(upkeep.apply_cap)(budget, now)
-        counted[str(budget.pk)] = await _counted(budget, last.get("counted", {}), now)
-    audited = last.get("audited")
-    if not _is_recent(audited, now, AUDITED_EVERY):
+    is_daily = not _is_recent(last.get("audited"), now, AUDITED_EVERY)
+    # Once a day from the start of its interval, for costs that were found late.
+    earlier = {} if is_daily else last.get("counted", {})
+    counted = {
+        str(budget.pk): await _counted(budget, earlier.get(str(budget.pk)), now)
+        for budget in budgets
+    }
+    if is_daily:
         await _audit(now, send)
-        audited = now.isoformat()
-    return {"counted": counted, "audited": audited}
+    await _ask_for_costs(now)
+    return {"counted": counted, "audited": now.isoformat() if is_daily else last["audited"]}
 
 
-async def _counted(budget: Budget, last: dict[str, str], now: datetime) -> str:
-    """Count a budget's calls without a reservation if that is due; return when it was counted."""
-    counted_at = last.get(str(budget.pk))
-    if counted_at is not None and _is_recent(counted_at, now, COUNTED_EVERY):
+async def _counted(budget: Budget, counted_at: str | None, now: datetime) -> str | None:
+    """Count a budget's calls without a reservation if that is due; return up to when it counts."""
+    if _is_recent(counted_at, now, COUNTED_EVERY):
         return counted_at
     since = None if counted_at is None else datetime.fromisoformat(counted_at)
-    while await sync_to_async(upkeep.count_uncounted)(budget, now, since):
-        pass  # in batches, between which others may use the database's thread
-    return now.isoformat()
+    for _ in range(BATCHES):  # between which others may use the database's thread
+        if not await sync_to_async(upkeep.count_uncounted)(budget, now, since):
+            return now.isoformat()
+    return counted_at  # the next run goes on
 
 
 async def _audit(now: datetime, send: Callable[[str], Awaitable[bool]]) -> None:

@@ -172,11 +172,16 @@ class MemberPageTests(TestCase):
         a_run()
         count_uncounted(budget, timezone.now())
 
-        page = self.ana.get(reverse("admin:pipeline_member_change", args=[maya.pk]))
-
-        self.assertContains(page, "Each member, $1.00 a day: ")
-        self.assertContains(page, f"scope={Scope.MEMBER}&amp;member={maya.pk}")
-        self.assertContains(page, reverse("admin:pipeline_pipelinerun_change", args=[run.pk]))
+        url = reverse("admin:pipeline_member_change", args=[maya.pk])
+        bo = operator("bo", "view_member", "view_budget", "add_budget", "view_pipelinerun")
+        shown = (
+            "Each member, $1.00 a day: ",
+            f"scope={Scope.MEMBER}&amp;member={maya.pk}",
+            reverse("admin:pipeline_pipelinerun_change", args=[run.pk]),
+        )
+        for words in shown:
+            self.assertContains(bo.get(url), words)
+            self.assertNotContains(self.ana.get(url), words)
         assert len(of_member(maya.pk, timezone.now())) == 1
 
     def test_a_new_member_comes_without_a_key(self):

@@ -138,7 +138,7 @@ class CapTests(SpendingCase):
         report = await self.run_once(self.shared(), step_deadline_s=1.5)
 
         assert report.status == RunStatus.FAILED
-        assert "Other requests are using the rest of it" in report.steps[0].member_line
+        assert "Other requests have set aside" in report.steps[0].member_line
         assert (await BudgetPeriod.objects.aget()).refusals == 1
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)

@@ -113,7 +113,7 @@ class CapTests(UpkeepCase):
         for cap, over in (("0.30", "0.20"), ("2.00", "0")):
             Budget.objects.filter(pk=budget.pk).update(cap_usd=cap)
             budget.refresh_from_db()
-            upkeep.apply_cap(budget, self.now)
+            upkeep.apply_cap(budget.pk, self.now)
             assert sums() == (CENT * 50, 0, Decimal(over))
         assert reserve(a_need(CENT * 150)) is None
         assert is_for_good(reserve(a_need(CENT * 201)))
@@ -233,7 +233,7 @@ class AlertTests(UpkeepCase):
         settle(need, Decimal("0.08"))
         (told,) = self.told()
         assert told.startswith("The budget “Each member, $0.1 a day” is nearly used up for Maya:")
-        assert "$0.08 spent. It starts again on" in told
+        assert "$0.08 spent. The budget starts again on" in told
 
         reserve(a_need(CENT * 5, member_id=self.maya.pk))
         (told,) = self.told()
