@@ -55,7 +55,9 @@ def apply_cap(budget_id: int, now: datetime) -> None:
     The budget is read under lock, so that what another process has just saved is not undone. A
     period whose cap rises starts to count refusals anew.
     """
-    budget = Budget.objects.select_for_update(no_key=True).filter(pk=budget_id).first()
+    # Without the models' order, which joins tables that are not to be locked.
+    rows_of_budget = Budget.objects.filter(pk=budget_id).order_by("pk")
+    budget = rows_of_budget.select_for_update(no_key=True).first()
     if budget is None:
         return
     cap = picodollars(budget.cap_usd)
@@ -282,8 +284,9 @@ def audit(period_id: int) -> str:
     if period is None or _sums(period) == _by_rows(period_id):
         return ""
     with transaction.atomic():  # again under lock: a call may have changed them between the queries
-        locked = BudgetPeriod.objects.select_for_update(no_key=True).filter(pk=period_id)
-        if (period := locked.first()) is None:
+        rows_of_period = BudgetPeriod.objects.filter(pk=period_id).order_by("pk")
+        period = rows_of_period.select_for_update(no_key=True).first()
+        if period is None:
             return ""
         were, are = _sums(period), _by_rows(period_id)
         if were == are:
