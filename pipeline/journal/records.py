@@ -230,7 +230,7 @@ class StepRecorder:
         self.upstream = ""
         self.cost_usd: Decimal | None = None
         self.fell_back_to = ""
-        self.has_called = False
+        self._calls = 0  # that are on record, or about to be
         self._is_closed = False  # whether the step's end was submitted
         self._journal = journal
         self._run_id = step.run_id
@@ -240,6 +240,11 @@ class StepRecorder:
         self._patience_s = step.deadline_s / PATIENCE_SHARE
         self._ends_at = time.monotonic() + step.deadline_s - LEAST_FOR_A_CALL_S
         self._alert = alert
+
+    @property
+    def has_called(self) -> bool:
+        """Whether a call of this step is on record, or about to be."""
+        return self._calls > 0
 
     async def attempt_started(self, attempt: Attempt) -> None:
         """Write the call's row; the request is sent only after this returns.
@@ -272,18 +277,21 @@ class StepRecorder:
 
     async def _submitted(self, attempt: Attempt) -> Refusal | None:
         """Submit the call's row and wait until it is durable, or refused."""
+        self._calls += 1
         written = self._journal.call_started(self.step_id, self._token, attempt)
         try:
             await self._journal.barrier()
         except BaseException as error:
             # The request was never sent, so its end will not be reported; its row may exist.
-            self.has_called = True
+            if self._is_closed:
+                self._journal.called_after_all(self.step_id)
             is_cancelled = isinstance(error, asyncio.CancelledError)
             self._journal.call_withdrawn(attempt.call_id, CANCELLED if is_cancelled else UNRECORDED)
             await self._last_words()
             raise
         refusal = written.result().refusal
-        self.has_called = self.has_called or refusal is None
+        if refusal is not None:
+            self._calls -= 1
         return refusal
 
     def step_was_closed(self) -> None:
