@@ -33,6 +33,7 @@ from agents.llm.base import Payer
 from pipeline.budgets import ledger, rows
 from pipeline.budgets.intervals import starts_at
 from pipeline.budgets.money import picodollars
+from pipeline.budgets.queries import current
 from pipeline.models import Budget, BudgetPeriod, LLMCall, Reservation
 from pipeline.models.budgets import OPEN_STATES, Interval, ReservationState, Scope
 from pipeline.models.runs import CallStatus, StepStatus
@@ -268,10 +269,7 @@ def lock(periods: QuerySet[BudgetPeriod]) -> None:
 
 def audited(now: datetime) -> list[int]:
     """Return the ids of the periods that `audit` should look at: the current ones."""
-    current = Q()
-    for interval in Interval:
-        current |= Q(budget__interval=interval, starts_at=starts_at(interval, now))
-    return list(BudgetPeriod.objects.filter(current).values_list("pk", flat=True))
+    return list(current(now).values_list("pk", flat=True))
 
 
 def audit(period_id: int) -> str:
