@@ -1,4 +1,4 @@
-"""Changes of the overrides in words, for the admin's list and for the operators' chat."""
+"""Changes of the overrides in words, for the admin's list and the operators' chat, and undo."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+
 from agents.models import AgentModelConfig, OverrideVersion
 
 MAX_TOLD = 20  # changes in one message
-UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo"; later by "Restore"
+UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo" on the page Overrides; later by "Restore"
+UNDO_PRESS = "undo:"  # prefix of the callback data of an "Undo" button in Telegram
+MAX_PRESS = 64  # bytes; Telegram's limit for callback data
+UNDONE_FREELY = timedelta(days=1)  # what ran within a day is set again without a check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +78,63 @@ def latest_changes(count: int) -> list[OverrideChange]:
         later[entry.id] = entry
     changes += [OverrideChange.to(state) for state in later.values()]  # one query an agent
     return sorted(changes, key=lambda change: change.version, reverse=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResult:
+    """Whether a change was taken back, and the agent's last change now; None if it has none."""
+
+    is_undone: bool
+    last: OverrideChange | None
+    is_too_old: bool = False  # it is the agent's last change, but was made too long ago
+
+    def was_undone_before(self, version: int) -> bool:
+        """Tell whether the agent's last change is an earlier undo of this version."""
+        return not self.is_undone and self.last is not None and self.last.reason == _undo(version)
+
+
+@transaction.atomic
+def undo_as(
+    operator: AbstractBaseUser, agent_name: str, version: int, *, within: timedelta, where: str = ""
+) -> UndoResult:
+    """Take back an agent's last change in an operator's name, and write it to the admin's log.
+
+    Nothing changes if the version is not that of the agent's last change, or if it was made longer
+    ago than `within`. `where` follows the words of the log entry, such as " in Telegram".
+
+    Raises:
+        ValidationError: the agent no longer exists, or the state before is not valid.
+    """
+    OverrideVersion.hold()
+    row = AgentModelConfig.objects.filter(agent_name=agent_name).first()
+    if row is None:
+        return UndoResult(is_undone=False, last=None)
+    is_last = row.version == version
+    if not is_last or row.updated_at < timezone.now() - within:
+        return UndoResult(is_undone=False, last=OverrideChange.to(row), is_too_old=is_last)
+    undone = AgentModelConfig.objects.undo(
+        agent_name, version, operator.get_username(), reason=_undo(version)
+    )
+    if undone is None:
+        raise AssertionError("the version was read under the writers' lock")
+    LogEntry.objects.log_actions(
+        user_id=operator.pk,
+        queryset=[undone],
+        action_flag=CHANGE,
+        change_message=f"Undone: v{version}{where}.",
+    )
+    return UndoResult(is_undone=True, last=OverrideChange.to(undone))
+
+
+def undo_press(agent_name: str, version: int) -> str:
+    """Return the callback data of a button that undoes a change; "" if it would be too long."""
+    press = f"{UNDO_PRESS}{version}:{agent_name}"
+    return press if len(press.encode()) <= MAX_PRESS else ""
+
+
+def _undo(version: int) -> str:
+    """Return what the history gives as the reason of an undo."""
+    return f"Undo of v{version}"
 
 
 def _model(state: Any) -> str:

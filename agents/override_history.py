@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -20,11 +19,10 @@ from agents import revision
 from agents.guarded_admin import GuardedModelAdmin, Question
 from agents.models import AgentModelConfig, Suitability, validate_model_id
 from agents.models.overrides import MAX_REASON
-from agents.override_changes import UNDONE_WITHIN, latest_changes
+from agents.override_changes import UNDONE_FREELY, UNDONE_WITHIN, latest_changes, undo_as
 from agents.registry import default_registry
 
 HISTORY_SHOWN = 200  # entries; an override changes a few times a week
-UNDONE_FREELY = timedelta(days=1)  # what ran within a day is restored without a check
 
 
 class OverrideHistoryAdmin(GuardedModelAdmin):
@@ -112,26 +110,21 @@ class OverrideHistoryAdmin(GuardedModelAdmin):
         if request.method != "POST" or not self.has_change_permission(request, row):
             raise PermissionDenied
         overrides = redirect("admin:agents_agentmodelconfig_changelist")
-        if row.version == version and row.updated_at < timezone.now() - UNDONE_WITHIN:
-            said = "Not undone: the change is older than ten minutes. Restore a state from here."
-            self.message_user(request, said, messages.WARNING)
-            return redirect("admin:agents_agentmodelconfig_history", row.pk)
+        operator: Any = request.user
         try:
-            with transaction.atomic():
-                operator = request.user.get_username()
-                undone = AgentModelConfig.objects.undo(
-                    row.agent_name, version, operator, reason=f"Undo of v{version}"
-                )
-                if undone is not None:
-                    self.log_rows(request, [undone], f"Undone: v{version}.")
+            result = undo_as(operator, row.agent_name, version, within=UNDONE_WITHIN)
         except ValidationError as error:  # the agent is gone, or SQL set an invalid state
             self.message_user(request, " ".join(error.messages), messages.ERROR)
             return overrides
-        if undone is None:
+        if result.is_too_old:
+            said = "Not undone: the change is older than ten minutes. Restore a state from here."
+            self.message_user(request, said, messages.WARNING)
+            return redirect("admin:agents_agentmodelconfig_history", row.pk)
+        if result.is_undone:
+            self.tell_effect(request, f"Undone: {row.agent_name} is as it was before v{version}.")
+        else:
             said = f"Not undone: v{version} is no longer the last change of {row.agent_name}."
             self.message_user(request, said, messages.WARNING)
-        else:
-            self.tell_effect(request, f"Undone: {row.agent_name} is as it was before v{version}.")
         return overrides
 
     def _suitability_of_former(self, row: AgentModelConfig, former: Any) -> Suitability | None:

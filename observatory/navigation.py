@@ -28,6 +28,7 @@ _PLACES = (
             ("Members", "group", "pipeline.member"),
             ("Invites", "mail", "pipeline.invite"),
             ("Operators", "badge", "auth.user"),
+            ("Telegram links", "link", "pipeline.operatorlink"),
             ("Roles", "shield_person", "auth.group"),
             ("Access log", "visibility", "pipeline.textsread"),
             ("Failed sign-ins", "lock", "axes.accessattempt"),
@@ -57,6 +58,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     home = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}
     sections[0]["items"].insert(0, home)
     return [section for section in sections if section["items"]]
+
+
+def account_links(request: HttpRequest) -> list[dict[str, str]]:
+    """Return the links of the menu beneath the operator's name."""
+    return [
+        {"title": "Telegram", "link": reverse("admin:pipeline_operatorlink_mine")},
+        {"title": "Change password", "link": reverse("admin:password_change")},
+    ]
 
 
 def icon(request: HttpRequest) -> str:

@@ -1,5 +1,7 @@
 """Every setting of Observatory, read from the environment and from `.env`, in this file only.
 
+The look of the admin is in `observatory.theme`.
+
 An invalid value stops the process with an error that names the variable. Outside DEBUG, a missing
 secret does too. The README lists all variables.
 """
@@ -18,6 +20,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from observatory.environment import Environment, cache, is_strong_secret
+from observatory.theme import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -381,20 +384,4 @@ LOGGING = {
         "urllib3": {"level": "WARNING"},
         "stamina": {"level": "ERROR"},  # logs only that a call is retried
     },
-}
-
-# --- admin theme --------------------------------------------------------------------------------
-
-UNFOLD = {
-    "SITE_TITLE": "Observatory",
-    "SITE_HEADER": "Observatory",
-    "SITE_SUBHEADER": "Which model ran, and why",
-    "SITE_SYMBOL": "visibility",
-    "SCRIPTS": ["observatory.navigation.keyboard_script"],
-    "SITE_FAVICONS": [{"rel": "icon", "href": "observatory.navigation.icon"}],
-    "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
-    "ENVIRONMENT": "observatory.navigation.environment_badge",
-    "DASHBOARD_CALLBACK": "observatory.dashboard.views.first_page",
-    "SIDEBAR": {"navigation": "observatory.navigation.sidebar"},
 }

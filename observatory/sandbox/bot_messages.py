@@ -37,6 +37,7 @@ class BotMessages:
             "sendDocument": self.send_document,
             "editMessageText": self.edit_message_text,
             "editMessageCaption": self.edit_message_caption,
+            "editMessageReplyMarkup": self.edit_message_reply_markup,
             "deleteMessage": self.delete_message,
         }
 
@@ -77,6 +78,11 @@ class BotMessages:
         caption = call.text("caption") or None
         content = {"caption": caption, "reply_markup": _keyboard(call)}
         return self._edit(chat, message, content)
+
+    def edit_message_reply_markup(self, call: BotCall) -> Json:
+        """Replace or remove the keyboard of a message that the bot sent."""
+        chat, message = self._own_message(call)
+        return self._edit(chat, message, {"reply_markup": _keyboard(call)})
 
     def delete_message(self, call: BotCall) -> bool:
         """Delete a message, sent by the bot or by the person."""

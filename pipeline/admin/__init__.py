@@ -11,6 +11,7 @@ from pipeline.admin.content import (
     TrackAdmin,
 )
 from pipeline.admin.members import InviteAdmin, MemberAdmin
+from pipeline.admin.operator_links import OperatorLinkAdmin
 from pipeline.admin.runs import PipelineRunAdmin
 from pipeline.admin.tasks import TaskAdmin
 
@@ -20,6 +21,7 @@ __all__ = [
     "CasebookEntryAdmin",
     "InviteAdmin",
     "MemberAdmin",
+    "OperatorLinkAdmin",
     "PipelineRunAdmin",
     "PlaybookPageAdmin",
     "ScenarioAdmin",

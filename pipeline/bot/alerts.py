@@ -18,7 +18,8 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from agents.llm.secrets import scrub
 from pipeline.bot.refusals import never_arrived
-from pipeline.models.inbox import SentAlert
+from pipeline.bot.static_reply import as_lists, keyboard
+from pipeline.models.inbox import Buttons, SentAlert
 
 SENT_WITHIN_S = 20.0  # shorter than the periodic job's interval, lest another process send it too
 MAX_CHARACTERS = 4000  # Telegram takes 4,096
@@ -47,8 +48,8 @@ class Alerts:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def send(self, text: str) -> bool:
-        """Log and send an alert.
+    async def send(self, text: str, buttons: Buttons = ()) -> bool:
+        """Log and send an alert, with buttons beneath it.
 
         Returns:
             True if it was sent or never can be; False if it should be tried again later.
@@ -56,7 +57,7 @@ class Alerts:
         logger.error("alert: %s", text)
         try:
             async with asyncio.timeout(SENT_WITHIN_S):
-                return await self._send_to_chat(text)
+                return await self._send_to_chat(text, buttons)
         except TimeoutError:
             return False
 
@@ -64,13 +65,15 @@ class Alerts:
         """Wait for the alerts that are being sent."""
         await asyncio.gather(*self._sending)
 
-    async def _send_to_chat(self, text: str) -> bool:
+    async def _send_to_chat(self, text: str, buttons: Buttons = ()) -> bool:
         if self._bot is None or not settings.OPERATOR_CHAT_ID:
             return True  # it is in the log
         text = scrub(text)[:MAX_CHARACTERS]
-        note = await _noted(partial(_note, text))
+        note = await _noted(partial(_note, text, buttons))
         try:
-            message = await self._bot.send_message(settings.OPERATOR_CHAT_ID, f"🔔 {text}")
+            message = await self._bot.send_message(
+                settings.OPERATOR_CHAT_ID, f"🔔 {text}", reply_markup=keyboard(buttons)
+            )
         except TelegramError as error:
             logger.warning("the operators' chat could not be reached: %s", error)
             if note is not None and never_arrived(error):
@@ -83,7 +86,7 @@ class Alerts:
         return True
 
 
-def _note(text: str) -> SentAlert:
+def _note(text: str, buttons: Buttons) -> SentAlert:
     """Record that an alert is being sent, in a new row or in the row of an earlier, lost attempt.
 
     The second attempt clears the row's text, so that no later attempt finds it. Otherwise, a server
@@ -94,7 +97,9 @@ def _note(text: str) -> SentAlert:
     lost = SentAlert.objects.filter(chat_id=chat_id, message_id=None, text=text)
     row = lost.filter(left_at__lt=now - timedelta(seconds=SENT_WITHIN_S)).first()
     if row is None:
-        return SentAlert.objects.create(chat_id=chat_id, text=text, left_at=now)
+        return SentAlert.objects.create(
+            chat_id=chat_id, text=text, buttons=as_lists(buttons), left_at=now
+        )
     row.text, row.left_at = "", now
     row.save()
     return row

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # The update kinds requested from Telegram; any other kind that arrives is stored as well.
 ALLOWED_UPDATES = ["message", "callback_query"]
 CONTROL_COMMANDS = frozenset(  # handled at once, without waiting for the chat's current run
-    {"cancel", "forget", "help", "memory", "model", "settings", "start", "stats"}
+    {"cancel", "forget", "help", "link", "memory", "model", "settings", "start", "stats"}
 )
 NOTICE_EVERY = timedelta(minutes=1)  # minimum time between two "message queued" notices in a chat
 

@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 
+from pipeline.models.inbox import Buttons as Buttons
 from pipeline.models.inbox import ReplyKind
 
-# Rows of buttons; each button is a label and the callback data that a press sends back.
-Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
 Also: TypeAlias = Callable[[], object] | None
 
 

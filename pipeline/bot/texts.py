@@ -181,3 +181,27 @@ NO_ANSWER_STOPPED = "⏹ Stopped. There's no answer to this message."
 NOTHING_TO_STOP = "Nothing to stop right now."
 PICTURE_GONE = "This picture is no longer available from Telegram. Please send it again."
 FELL_BACK = "The model chosen for {agent} couldn't be used, so {model} answered instead."
+LINKED = (
+    "✅ Linked to the admin account {account}. The Undo buttons beneath alerts now work for you, "
+    "if that account may change overrides. To unlink: your name in the admin, then Telegram."
+)
+CODE_NOT_VALID = (
+    "This code isn't valid: each works once, for ten minutes. Make a new one in the admin: your "
+    "name, then Telegram."
+)
+CODE_SHOWN = (
+    "Others could read this code here, so it no longer works. Make a new one in the admin, and "
+    "send it to me in our private chat."
+)
+UNDO_NOT_LINKED = (
+    "Only for operators. Link your admin account first: in the admin, open your name, then "
+    "Telegram."
+)
+UNDO_NOT_ALLOWED = "The admin account {account} may not change overrides."
+UNDONE = "Undone: {agent} is as it was before v{version}."
+UNDONE_BEFORE = "v{version} was already undone by {by} (v{now})."
+CHANGED_SINCE = "Not undone: {agent} has changed since v{version} (v{now} by {by})."
+UNDO_TOO_OLD = (
+    "Not undone: the change is more than a day old. Restore a state from the history in the admin."
+)
+UNDO_INVALID = "Not undone: {why}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
 from telegram import Update
 from telegram.ext import Application, CallbackContext
@@ -41,6 +42,9 @@ class UpdateContext(CallbackContext[Any, Any, Any, Any]):
         """Return the context passed to `UpdateApplication.handle`; called by the library."""
         context: UpdateContext = application.contexts[id(update)]
         return context
+
+
+Callback: TypeAlias = Callable[[Update, UpdateContext], Coroutine[Any, Any, None]]
 
 
 class UpdateApplication(Application[Any, UpdateContext, Any, Any, Any, Any]):

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from agents.override_changes import UNDONE_WITHIN
 from pipeline.budgets import ledger
 from pipeline.journal import hooks, text_store, traces
 from pipeline.journal.facts import ModelChoice, RunOpening, StepEnd, StepPlace, StepRow
@@ -26,7 +28,16 @@ from pipeline.journal.statements import insert, read, update
 from pipeline.journal.text_store import clean, grouped
 from pipeline.models.budgets import ReservationState
 from pipeline.models.inbox import Task, TaskKind
-from pipeline.models.runs import CallStatus, LLMCall, PipelineRun, RunStatus, StepRun, StepStatus
+from pipeline.models.operations import PeriodicJob
+from pipeline.models.runs import (
+    CallStatus,
+    DecisionSource,
+    LLMCall,
+    PipelineRun,
+    RunStatus,
+    StepRun,
+    StepStatus,
+)
 from pipeline.models.sources import rules_of, sources_where
 
 text_store.gather_also(ledger.gathering)  # as `call_rows` does: either may be used alone
@@ -256,8 +267,19 @@ def close_step(row: StepRow, token: UUID, ended: StepEnd, ended_at: datetime) ->
         step = StepRun.objects.select_related("run").get(pk=row.id)
         if rules_of(step.run.source).learns:
             learn(step, output.data)
+    if status is StepStatus.FAILED or ended.fell_back_to:
+        _hasten_alerts(row, ended_at)
     progressed(token)
     traces.step_ended(row.id)
+
+
+def _hasten_alerts(row: StepRow, ended_at: datetime) -> None:
+    """Have operators alerted at once if the step's override was set a few minutes ago."""
+    steps = StepRun.objects.filter(pk=row.id, decision_source=DecisionSource.OVERRIDE)
+    if steps.filter(set_at__gt=ended_at - UNDONE_WITHIN).exists():
+        # After the commit: a job's row must not stay locked for as long as the group takes.
+        hasten = partial(PeriodicJob.hasten, PeriodicJob.ALERTS)
+        transaction.on_commit(hasten, robust=True)
 
 
 def interrupt(steps: QuerySet[StepRun]) -> None:

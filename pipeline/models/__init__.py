@@ -15,7 +15,7 @@ from pipeline.models.inbox import (
     TelegramUpdate,
 )
 from pipeline.models.knowledge import CasebookEntry, PlaybookPage
-from pipeline.models.members import Fact, Invite, Member, PastedKey
+from pipeline.models.members import Fact, Invite, Member, OperatorLink, PastedKey
 from pipeline.models.operations import AlertNotification, ClosedPeriod, PeriodicJob, UsageRollup
 from pipeline.models.runs import LLMCall, PipelineRun, StepRun, TextBlob
 from pipeline.models.training import Exercise, Lesson, Scenario, Track
@@ -34,6 +34,7 @@ __all__ = [
     "Lesson",
     "Member",
     "MovedChat",
+    "OperatorLink",
     "OutgoingMessage",
     "PastedKey",
     "PeriodicJob",

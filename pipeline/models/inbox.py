@@ -6,10 +6,16 @@ worker starts it, the message before it is sent. After a restart, everything nee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+
+# Rows of buttons; each button is a label and the callback data that a press sends back.
+Buttons: TypeAlias = Sequence[Sequence[tuple[str, str]]]
 
 
 class TelegramUpdate(models.Model):
@@ -182,6 +188,7 @@ class SentAlert(models.Model):
 
     chat_id = models.CharField(max_length=64)
     text = models.TextField(blank=True)  # until it has arrived or is sent a second time
+    buttons = models.JSONField(null=True, blank=True)  # as of an OutgoingMessage
     message_id = models.BigIntegerField(null=True, blank=True)  # None until Telegram has answered
     left_at = models.DateTimeField(default=timezone.now, db_index=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -197,6 +198,24 @@ class Invite(models.Model):
 
     def __str__(self) -> str:
         return self.note or f"Invite of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class OperatorLink(models.Model):
+    """The Telegram account of an operator, and the hash of the code that is to link one."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="telegram_link"
+    )
+    telegram_id = models.BigIntegerField(unique=True, null=True, blank=True)
+    linked_at = models.DateTimeField(null=True, blank=True)
+    code_sha256 = models.CharField(max_length=64, blank=True, default="", editable=False)
+    code_expires_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = "Telegram link"
+
+    def __str__(self) -> str:
+        return f"Telegram link of {self.user.get_username()}"
 
 
 def owner_of(telegram_id: int) -> str:

@@ -7,10 +7,11 @@ shown on the overview.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 from django.conf import settings
 from django.db import transaction
@@ -19,7 +20,7 @@ from django.db.models import Exists, OuterRef, Q
 from agents.catalog import cannot, find_all
 from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
-from agents.override_changes import UNDONE_WITHIN
+from agents.override_changes import UNDONE_WITHIN, undo_press
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
 from agents.snapshot import Snapshot, read_snapshot
@@ -34,7 +35,7 @@ from pipeline.models import (
     StepRun,
     Task,
 )
-from pipeline.models.inbox import TaskStatus
+from pipeline.models.inbox import Buttons, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import StepStatus
 from pipeline.models.sources import sources_where
@@ -60,6 +61,23 @@ class Alert:
     page: str = ""  # name of an admin page, e.g. "pipeline_task_changelist"
     query: str = ""
     is_for_chat: bool = False  # sent once while it lasts; the others are sent when they happen
+    buttons: Buttons = ()  # beneath it in the chat
+
+
+class Send(Protocol):
+    """Sends a text to the operators' chat; the result is False if it did not arrive."""
+
+    def __call__(self, text: str, buttons: Buttons = ()) -> Awaitable[bool]: ...
+
+
+def undo_buttons(changes: Iterable[tuple[str, int]]) -> Buttons:
+    """Return a button for the last change of each agent; `changes` are agents and versions."""
+    last = dict(changes)
+    return [
+        [(f"Undo {agent_name} v{version}", press)]
+        for agent_name, version in last.items()
+        if (press := undo_press(agent_name, version))
+    ]
 
 
 def alerts(now: datetime, snapshot: Snapshot | None = None) -> list[Alert]:
@@ -128,6 +146,8 @@ def _failing_since_a_change(now: datetime, snapshot: Snapshot) -> Iterator[Alert
             f" on {override.model_id}, set by {override.set_by or 'an unknown operator'}. "
             "It did not fail before. You can undo this change.",
             page="agents_agentmodelconfig_changelist",
+            is_for_chat=True,
+            buttons=undo_buttons([(override.agent_name, override.version)]),
         )
 
 

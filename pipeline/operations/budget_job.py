@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +21,7 @@ from pipeline.budgets import upkeep
 from pipeline.journal import call_rows
 from pipeline.models import Budget, LLMCall, PeriodicJob
 from pipeline.operations.aggregates import database_now
+from pipeline.operations.attention import Send
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ COUNTED_EVERY, AUDITED_EVERY = timedelta(minutes=5), timedelta(days=1)
 Result = dict[str, Any]
 
 
-async def keep_budgets(now: datetime, send: Callable[[str], Awaitable[bool]]) -> Result:
+async def keep_budgets(now: datetime, send: Send) -> Result:
     """Do all that is due; return when each budget was counted, and when all were audited."""
     last: Result = (await PeriodicJob.objects.aget(name=PeriodicJob.BUDGETS)).last_result
     now = await sync_to_async(database_now)()
@@ -68,7 +68,7 @@ async def _counted(budget: Budget, counted_at: str | None, now: datetime) -> str
     return counted_at  # the next run goes on
 
 
-async def _audit(now: datetime, send: Callable[[str], Awaitable[bool]]) -> None:
+async def _audit(now: datetime, send: Send) -> None:
     wrong = []
     for period_id in await sync_to_async(upkeep.audited)(now):
         if sentence := await sync_to_async(upkeep.audit)(period_id):

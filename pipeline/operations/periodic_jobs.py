@@ -28,11 +28,12 @@ from agents.override_changes import changes_since, current_version
 from pipeline.models import Member, PeriodicJob, SentAlert
 from pipeline.operations import attention, old_decisions, run_sums, usage
 from pipeline.operations.aggregates import database_now
+from pipeline.operations.attention import Send, undo_buttons
 from pipeline.operations.budget_job import keep_budgets
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 5.0
+POLL_INTERVAL_S = 2.0  # a hastened job runs within this time
 ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
@@ -42,9 +43,12 @@ REST_OF_OLD_DECISIONS = timedelta(hours=1)  # from the end of a pass to the next
 ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
 RESENT_FOR = timedelta(days=1)
 SUMS_FIRST_BACK = timedelta(days=2)
+HOW_TO_UNDO = (
+    "Undo with the button, once your admin account is linked to Telegram (your name in the admin, "
+    "then Telegram), or on the admin's page Overrides."
+)
 
 Result = dict[str, Any]
-Send = Callable[[str], Awaitable[bool]]  # to the operators' chat; False if it did not arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ async def _is_openrouter_in_use() -> bool:
 async def _send_alerts(now: datetime, send: Send) -> Result:
     found = await sync_to_async(attention.alerts)(now)
     for alert in await sync_to_async(attention.unsent)(found):
-        if not await send(alert.text):
+        if not await send(alert.text, alert.buttons):
             break  # the others would not arrive either
         await sync_to_async(attention.mark_sent)(alert)  # after sending: at least once
     return {}
@@ -137,7 +141,8 @@ async def _tell_changes(now: datetime, send: Send) -> Result:
     text = "\n".join(lines)
     if len(changes) > 1:
         text = f"Models changed.\n{text}"
-    if changes and not await send(f"{text}\nUndo: on the admin's page Overrides, for ten minutes."):
+    buttons = undo_buttons((change.agent_name, change.version) for change in changes)
+    if changes and not await send(f"{text}\n{HOW_TO_UNDO}", buttons):
         return last  # the next time tells of them
     return await _last_result(job)
 
@@ -152,8 +157,8 @@ async def _resend_lost_alerts(now: datetime, send: Send) -> Result:
     lost = SentAlert.objects.filter(message_id=None, chat_id=str(settings.OPERATOR_CHAT_ID))
     lost = lost.exclude(text="")
     recent = lost.filter(left_at__gt=now - RESENT_FOR, left_at__lt=now - ALERT_ARRIVES_WITHIN)
-    for text in [row.text async for row in recent.order_by("pk")]:
-        if not await send(text):
+    for row in [row async for row in recent.order_by("pk")]:
+        if not await send(row.text, row.buttons or ()):
             break  # the others would not arrive either
     return {}
 
@@ -193,15 +198,15 @@ async def _fill_old_decisions(now: datetime, send: Send) -> Result:
     return {"since": since, "before": ended_at, "began_at": began_at}
 
 
-JOBS = (
+JOBS = (  # those first that operators wait for
+    JobSpec(PeriodicJob.CHANGES, timedelta(minutes=10), _tell_changes),
+    JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
     JobSpec(usage.LOCK, timedelta(minutes=1), _close_hours),
     JobSpec("usage audit", timedelta(days=1), _audit_usage),
     JobSpec(attention.CREDIT, timedelta(minutes=10), _ask_for_credit),
     JobSpec(attention.CATALOGUE, timedelta(hours=1), _sync_catalogue),
     JobSpec(RUN_SUMS, timedelta(minutes=5), _mend_sums),
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
-    JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
-    JobSpec(PeriodicJob.CHANGES, timedelta(minutes=10), _tell_changes),
     JobSpec(PeriodicJob.BUDGETS, timedelta(seconds=20), keep_budgets),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
 )

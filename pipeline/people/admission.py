@@ -65,8 +65,14 @@ def invite(note: str = "", created_by: str = "", *, now: datetime) -> tuple[Invi
 
 def link_of(secret: str) -> str:
     """Return the invite link for a secret; "" while the bot's username is not known."""
+    name = bot_name()
+    return f"https://t.me/{name}?start={secret}" if name else ""
+
+
+def bot_name() -> str:
+    """Return the bot's username; "" while it is not known."""
     bot = Poller.objects.filter(bot_id=_bot_id()).first()
-    return f"https://t.me/{bot.username}?start={secret}" if bot and bot.username else ""
+    return bot.username if bot else ""
 
 
 @transaction.atomic

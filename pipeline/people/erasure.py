@@ -42,6 +42,7 @@ from pipeline.models.inbox import OPEN, TaskStatus
 from pipeline.models.runs import RunStatus
 from pipeline.models.sources import sources_where
 from pipeline.people import limits, memory
+from pipeline.people.operator_links import unlink_telegram
 
 DAY = timedelta(days=1)
 LONGEST_OUTAGE = timedelta(days=2)  # a run that resumes after a longer outage is not counted
@@ -71,6 +72,7 @@ def _erase(row: Member, *, now: datetime, but: int) -> None:
     CasebookEntry.objects.filter(member=row).delete()
     Exercise.objects.filter(member=row).delete()
     PastedKey.objects.filter(telegram_id=row.telegram_id).delete()
+    unlink_telegram(row.telegram_id)
     _end_what_is_under_way(row, now=now, but=but)
     _erase_texts(PipelineRun.objects.filter(member=row))
     PipelineRun.objects.filter(member=row).update(member=None, update=None)

@@ -72,6 +72,7 @@ ADMIN_SEES = (
         "pipeline.queue.task_store",
         "pipeline.queue.backends",
         "pipeline.people.admission",
+        "pipeline.people.operator_links",
         "pipeline.running.rerun",
         "pipeline.running.config",
     ),

@@ -12,7 +12,10 @@ OVERALL_LIMIT = (30, 1.0)  # calls and seconds, for all chats together
 PRIVATE_LIMIT = (20, 10.0)  # calls and seconds, per chat
 GROUP_LIMIT = (20, 60.0)
 HOLD_S = 3
-LIMITED = ("sendMessage", "sendPhoto", "sendDocument", "editMessageText", "editMessageCaption")
+LIMITED = (
+    *("sendMessage", "sendPhoto", "sendDocument"),
+    *("editMessageText", "editMessageCaption", "editMessageReplyMarkup"),
+)
 
 
 class RateLimit:

@@ -1,8 +1,8 @@
 """What a bot sent and was handed, and what shall go wrong for it: the tests' side of Telegram.
 
-Routes of its own, which the real server has not: `/telegram/sent`, `/telegram/acknowledged`,
-`/telegram/updates`, `/telegram/faults`, `/telegram/limits`, `/telegram/disorder` and
-`/chat/groups`.
+Routes of its own, which the real server has not: `/telegram/sent`, `/telegram/toasts`,
+`/telegram/acknowledged`, `/telegram/updates`, `/telegram/faults`, `/telegram/limits`,
+`/telegram/disorder` and `/chat/groups`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class TelegramControls:
         self._sent = SentLog()
         self._limit = RateLimit(clock=time.time)
         self._delivered: list[int] = []
+        self._toasts: list[str] = []  # the answers to presses
         self._moved_to: dict[int, int] = {}  # supergroups by the groups that they were before
         self._is_disordered = False  # each batch of updates comes twice and backwards
         self._parts: Parts
@@ -66,6 +67,7 @@ class TelegramControls:
         self._parts = parts
         return [
             Route("/telegram/sent", self.sent),
+            Route("/telegram/toasts", self.toasts),
             Route("/telegram/acknowledged", self.acknowledged),
             Route("/telegram/updates", self.inject, methods=["POST"]),
             Route("/telegram/faults", self.add_fault, methods=["POST"]),
@@ -86,6 +88,8 @@ class TelegramControls:
         if moved_to := self._moved_to.get(call.chat_id() or 0):
             raise Refused(400, UPGRADED, parameters={"migrate_to_chat_id": moved_to})
         self._limit.before_call(call)
+        if call.method == "answerCallbackQuery":  # also if the query is none of this server's
+            self._toasts.append(call.text("text"))
 
     def after_call(self, call: BotCall, result: Any) -> Any:
         """Note what was sent or handed out."""
@@ -103,6 +107,10 @@ class TelegramControls:
         """List what bots sent, edited and deleted, optionally `?after=` a number."""
         after = int(request.query_params.get("after", "0"))
         return json_response({"sent": self._sent.after(after)})
+
+    async def toasts(self, request: Request) -> Response:
+        """List what presses were answered, in their order."""
+        return json_response({"toasts": self._toasts})
 
     async def acknowledged(self, request: Request) -> Response:
         """List the update ids that were handed out, each time, and those acknowledged."""

@@ -19,6 +19,7 @@ from pipeline.models import (
     Lesson,
     LLMCall,
     Member,
+    OperatorLink,
     OutgoingMessage,
     PipelineRun,
     PlaybookPage,
@@ -109,6 +110,9 @@ def rows_with_texts() -> dict[str, Any]:
         "pipeline_track": track,
         "pipeline_scenario": Scenario.objects.create(title="Scenario", text="text"),
         "pipeline_textsread": TextsRead.objects.create(operator_name="rea", run=run, how="page"),
+        "pipeline_operatorlink": OperatorLink.objects.create(
+            user=User.objects.create_user("lena", password="x", is_staff=True), telegram_id=77
+        ),
         **_accounts(),
         **_jobs(),
     }

@@ -54,6 +54,10 @@ PAGES = {  # who opens it
     **{f"pipeline_budget_{page}": "OArBS" for page in ("changelist", "change", "history")},
     "pipeline_budget_add": "OBS",
     "pipeline_budget_delete": "OBS",
+    **{f"pipeline_operatorlink_{page}": "S" for page in ("changelist", "change", "history")},
+    "pipeline_operatorlink_mine": "OARrBNS",
+    "pipeline_operatorlink_add": "",
+    "pipeline_operatorlink_delete": "S",
     "pipeline_invite_changelist": "OBS",
     "pipeline_invite_add": "OBS",
     "pipeline_invite_change": "OBS",
@@ -123,6 +127,7 @@ WITHOUT_ROW = {
     "stop_all",
     "history_of",
     "export",
+    "mine",
 }
 
 

@@ -20,6 +20,7 @@ from pipeline.models import (
     CasebookEntry,
     Invite,
     Member,
+    OperatorLink,
     PlaybookPage,
     Scenario,
     Task,
@@ -63,6 +64,9 @@ MADE_BY: dict[tuple[str, str], Callable[[int], Any]] = {
     ("pipeline_task", ""): _task,
     ("pipeline_budget", ""): lambda n: Budget.objects.create(
         scope=Scope.MODEL, name=f"a/{n}", cap_usd=1
+    ),
+    ("pipeline_operatorlink", ""): lambda number: OperatorLink.objects.create(
+        user=User.objects.create_user(f"linked-{number}"), telegram_id=number
     ),
     ("pipeline_invite", ""): lambda number: Invite.objects.create(
         secret_sha256=str(number) * 64, expires_at=timezone.now() + timedelta(days=1)

@@ -27,7 +27,7 @@ from pipeline.models import (
     Task,
     TelegramUpdate,
 )
-from pipeline.models.inbox import TaskKind, TaskStatus
+from pipeline.models.inbox import Buttons, TaskKind, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import UNFIT_CAUSES, StepStatus
 from pipeline.operations import attention, periodic_jobs
@@ -304,7 +304,7 @@ class AlertsJobTest(TestCase):
         now, texts = timezone.now(), []
         arrives = [False, False, True]
 
-        async def tell(text: str) -> bool:
+        async def tell(text: str, buttons: Buttons = ()) -> bool:
             texts.append(text)
             return arrives[len(texts) - 1]
 
@@ -343,7 +343,7 @@ class CatalogJobTest(TestCase):
             assert CatalogModel.objects.exists()
 
 
-async def told(text: str) -> bool:
+async def told(text: str, buttons: Buttons = ()) -> bool:
     return True
 
 
@@ -447,15 +447,17 @@ class ChangesTest(TestCase):
         AgentModelConfig.objects.upsert("trainer", "openai/gpt-4.1", "pete")
         self.at = timezone.now()
         self.told: list[str] = []
+        self.buttons: Buttons = ()
         self.arrives = True
         assert self.tell() == []  # what was there before is no news
 
     def tell(self) -> list[str]:
         (spec,) = (one for one in periodic_jobs.JOBS if one.name == PeriodicJob.CHANGES)
 
-        async def send(text: str) -> bool:
+        async def send(text: str, buttons: Buttons = ()) -> bool:
             if self.arrives:
                 self.told.append(text)
+                self.buttons = buttons
             return self.arrives
 
         self.at += timedelta(seconds=1)
@@ -470,7 +472,8 @@ class ChangesTest(TestCase):
         (text,) = self.tell()
         change = "trainer: openai/gpt-4.1 → z-ai/glm-4.6 (v2 by ada: Cheaper)"
         assert text.splitlines()[0] == f"Model changed. {change}"
-        assert "Undo: on the admin's page Overrides" in text
+        assert "Undo with the button" in text
+        assert self.buttons == [[("Undo trainer v2", "undo:2:trainer")]]
         assert self.tell() == []
 
     def test_several_changes_are_one_message_in_their_order(self):
@@ -484,6 +487,14 @@ class ChangesTest(TestCase):
             "strategist: z-ai/glm-4.6 → the default model (v3 by pete: The key is out of credit)",
             "trainer: openai/gpt-4.1 → the default model (v3 by pete: The key is out of credit)",
         ]
+
+    def test_the_last_change_of_each_agent_has_a_button(self):
+        AgentModelConfig.objects.upsert("strategist", "z-ai/glm-4.6", "ada")
+        AgentModelConfig.objects.deactivate_all("pete")
+        self.tell()
+
+        labels = [[label for label, _ in row] for row in self.buttons]
+        assert labels == [["Undo strategist v3"], ["Undo trainer v3"]]
 
     def test_what_did_not_arrive_is_told_the_next_time(self):
         AgentModelConfig.objects.upsert("trainer", "z-ai/glm-4.6", "ada")

@@ -26,6 +26,7 @@ from agents.llm.router import create_provider, create_shared_provider, provider_
 from agents.models import AgentModelConfig, CatalogModel, ServedName
 from agents.retirement import retirements
 from pipeline.models import LLMCall, PeriodicJob, PipelineRun
+from pipeline.models.inbox import Buttons
 from pipeline.models.runs import CallStatus
 from pipeline.operations import attention, periodic_jobs
 from pipeline.running.briefing import default_provider
@@ -281,5 +282,5 @@ class ChoosingTests(TestCase):
         assert GGUF in page
 
 
-async def _silent(text: str) -> bool:
+async def _silent(text: str, buttons: Buttons = ()) -> bool:
     raise AssertionError(text)

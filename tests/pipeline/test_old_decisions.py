@@ -20,6 +20,7 @@ from pipeline.journal.facts import ModelChoice
 from pipeline.journal.old_sentences import columns_of
 from pipeline.journal.sentences import sentence
 from pipeline.models import LLMCall, StepRun
+from pipeline.models.inbox import Buttons
 from pipeline.operations import old_decisions, periodic_jobs
 from pipeline.running.decisions import decided, given
 from tests.pipeline.recorded import a_run
@@ -28,7 +29,7 @@ STATES = 1_000
 SET_AT = datetime(2026, 11, 24, 12, 3, tzinfo=UTC)
 
 
-async def told(text: str) -> bool:
+async def told(text: str, buttons: Buttons = ()) -> bool:
     return True
 
 

@@ -10,6 +10,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from pipeline.models import LLMCall, PeriodicJob, PipelineRun
+from pipeline.models.inbox import Buttons
 from pipeline.operations import periodic_jobs, run_sums
 from tests.pipeline.recorded import a_run
 
@@ -17,7 +18,7 @@ FIGURES = ("cost_usd", "has_mismatch", "has_fallback")
 HOUR = timedelta(hours=1)
 
 
-async def told(text: str) -> bool:
+async def told(text: str, buttons: Buttons = ()) -> bool:
     raise AssertionError(text)
 
 

@@ -303,6 +303,19 @@ def test_every_send_edit_and_deletion_is_on_record(sandbox: httpx.Client) -> Non
     assert [row["message_id"] for row in newer] == [second["message_id"]]
 
 
+def test_a_keyboard_is_replaced_and_removed_alone(sandbox: httpx.Client) -> None:
+    message = bot(sandbox, "sendMessage", chat_id=MAYA, text="Hi", reply_markup=KEYBOARD)["result"]
+    target = {"chat_id": MAYA, "message_id": message["message_id"]}
+
+    removed = bot(sandbox, "editMessageReplyMarkup", **target)["result"]
+    put_back = bot(sandbox, "editMessageReplyMarkup", **target, reply_markup=KEYBOARD)["result"]
+
+    assert (removed["text"], "reply_markup" in removed) == ("Hi", False)
+    assert (put_back["text"], put_back["reply_markup"]) == ("Hi", KEYBOARD)
+    again = description(sandbox, "editMessageReplyMarkup", **target, reply_markup=KEYBOARD)
+    assert again == NOT_MODIFIED
+
+
 def test_a_scripted_fault_hits_as_often_as_it_was_asked_to(sandbox: httpx.Client) -> None:
     script = {"method": "sendMessage", "chat_id": MAYA, "error_code": 429, "retry_after": 3}
     sandbox.post("/telegram/faults", json=script | {"count": 2}).raise_for_status()

@@ -12,6 +12,7 @@ from telegram.ext import (
     filters,
 )
 
+from agents.override_changes import UNDO_PRESS
 from pipeline.bot.handlers.account import (
     MINE,
     Mine,
@@ -25,6 +26,7 @@ from pipeline.bot.handlers.addressed import ADDRESSED, COMMANDS, CONTENT
 from pipeline.bot.handlers.buttons import RUN
 from pipeline.bot.handlers.control import cancel, press_old_button, resend
 from pipeline.bot.handlers.keys import PAYER, choose_payer
+from pipeline.bot.handlers.operators import LINK, link_or, press_undo, refuse_code
 from pipeline.bot.handlers.requests import in_command, in_other_content
 from pipeline.bot.handlers.start import show_help, show_start, show_unknown
 from pipeline.bot.handlers.support import Support
@@ -65,6 +67,7 @@ def add_handlers(
     application.add_handlers(
         [
             *(CommandHandler(name, callback, new) for name, callback in static_replies.items()),
+            CommandHandler(LINK, link_or(support.reply_privately_with(refuse_code)), new),
             CommandHandler("support", support.run(in_command), new),
             CommandHandler("learn", support.run(read_learn), new),
             CommandHandler("train", support.run(read_train), new),
@@ -74,6 +77,7 @@ def add_handlers(
             ),
             MessageHandler(new & ADDRESSED & CONTENT, support.run(in_other_content)),
             CallbackQueryHandler(resend, pattern=f"^{RESEND}"),
+            CallbackQueryHandler(press_undo, pattern=f"^{UNDO_PRESS}"),
             CallbackQueryHandler(support.press_of_answer, pattern=f"^{RUN}"),
             CallbackQueryHandler(support.press(press_track), pattern=f"^{LEARN}"),
             CallbackQueryHandler(support.press(press_training), pattern=f"^{TRAIN}"),

@@ -35,7 +35,7 @@ from pipeline.bot.reply import (
     is_placeholder_due,
 )
 from pipeline.bot.static_reply import Buttons, StaticReply
-from pipeline.bot.update_context import UpdateContext
+from pipeline.bot.update_context import Callback, UpdateContext
 from pipeline.journal.records import NotifyOperators
 from pipeline.journal.reports import RunReport
 from pipeline.models import Action, Member
@@ -49,7 +49,6 @@ from pipeline.running.run_service import RunService
 from pipeline.running.runner import Origin
 from pipeline.school import training
 
-Callback: TypeAlias = Callable[[Update, UpdateContext], Coroutine[Any, Any, None]]
 Words: TypeAlias = Callable[[UpdateContext, Member], Awaitable[StaticReply]]
 Press: TypeAlias = Callable[[UpdateContext, Member, CallbackQuery], Awaitable[StaticReply | None]]
 Request: TypeAlias = Ask | Gathering

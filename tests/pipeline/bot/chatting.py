@@ -132,6 +132,16 @@ class Chat:
         seen = await self.sees(person, lambda replies: any(text in reply for reply in replies))
         return next(reply for reply in seen if text in reply)
 
+    async def sees_toast(self, text: str, *, after: int = 0) -> None:
+        """Wait until a press has been answered with this text, after the first `after` answers."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(text in toast for toast in (await self.toasts())[after:]):
+            assert time.monotonic() < deadline, f"presses were answered {await self.toasts()}"
+            await asyncio.sleep(0.02)
+
+    async def toasts(self) -> list[str]:
+        return list((await self._http.get("/telegram/toasts")).json()["toasts"])
+
     async def calls(self) -> list[dict[str, Any]]:
         return list((await self._http.get("/ledger")).json()["calls"])
 

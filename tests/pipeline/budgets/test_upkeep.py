@@ -14,6 +14,7 @@ from pipeline.budgets.intervals import starts_at
 from pipeline.budgets.money import dollars
 from pipeline.models import Budget, BudgetPeriod, LLMCall, Member, PeriodicJob, Reservation, StepRun
 from pipeline.models.budgets import Interval, ReservationState, Scope
+from pipeline.models.inbox import Buttons
 from pipeline.models.runs import CallStatus, Source, StepStatus
 from pipeline.operations import attention
 from pipeline.operations.budget_job import keep_budgets
@@ -102,7 +103,7 @@ class CountingTests(UpkeepCase):
         assert (await keep_budgets(self.now, _unreachable)) == result
 
 
-async def _unreachable(text: str) -> bool:
+async def _unreachable(text: str, buttons: Buttons = ()) -> bool:
     raise AssertionError(text)
 
 
