@@ -1,12 +1,9 @@
-"""Views for choosing an agent's model: search, cost estimate, trial call, catalog refresh."""
+"""Views for choosing an agent's model: search, cost estimate, catalog refresh."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -17,21 +14,20 @@ from django.views.decorators.http import require_GET, require_POST
 from agents.base import Needs
 from agents.catalog import CatalogNotSynced, find, per_million, price_lines, search, sync_and_wait
 from agents.catalog.fit import cannot
-from agents.models import CatalogModel, validate_model_id
+from agents.models import CatalogModel
 from agents.registry import default_registry
+from observatory.dashboard import trial
 from observatory.dashboard.change import change
-from observatory.dashboard.trial import SAMPLE, try_out
-from pipeline.models import PipelineRun
+from observatory.dashboard.trial import may_choose
 from pipeline.operations import attention
 
 SHOWN = 12  # models at a time; typing more is quicker than scrolling
-MAX_SAMPLE = 4000  # characters
 
 
 @require_GET
 def models_view(request: HttpRequest) -> HttpResponse:
     """Show the models that match the search; models that the agent can use come first."""
-    _may_choose(request)
+    may_choose(request)
     needs = _needs(request.GET.get("agent_name", ""))
     words = request.GET.get("search", "")[:200]
     found = search(words, limit=3 * SHOWN) if _is_listed() else []
@@ -49,7 +45,7 @@ def models_view(request: HttpRequest) -> HttpResponse:
 @require_GET
 def cost_view(request: HttpRequest) -> HttpResponse:
     """Show what the chosen model lacks, its cost at last week's traffic, and whom it affects."""
-    _may_choose(request)
+    may_choose(request)
     agent_name = request.GET.get("agent_name", "")
     model_id = request.GET.get("model_id", "").strip()
     model = find(model_id) if model_id and _is_listed() else None
@@ -67,27 +63,9 @@ def cost_view(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def try_view(request: HttpRequest) -> HttpResponse:
-    """Make one real call on the shared key, and redirect to its run."""
-    _may_choose(request)
-    agent_name = request.POST.get("agent_name", "")
-    model_id = request.POST.get("model_id", "").strip()
-    message = request.POST.get("sample", "").strip()[:MAX_SAMPLE] or SAMPLE
-    problem = _problem(agent_name, model_id)
-    if problem:
-        messages.error(request, f"Can't try it: {problem}")
-        return redirect("admin:agents_agentmodelconfig_changelist")
-    run_id = try_out(agent_name, model_id, message, request.user.get_username())
-    runs: Any = admin.site.get_model_admin(PipelineRun)
-    tried = PipelineRun.objects.filter(pk=run_id)
-    runs.log_rows(request, tried, f"Tried {model_id} for {agent_name}.")
-    return redirect("admin:pipeline_pipelinerun_change", run_id)
-
-
-@require_POST
 def sync_view(request: HttpRequest) -> HttpResponse:
     """Fetch OpenRouter's list of models now."""
-    _may_choose(request)
+    may_choose(request)
     try:
         report = sync_and_wait([use.model_id for use in attention.uses()])
     except CatalogNotSynced as error:
@@ -102,14 +80,11 @@ def sync_view(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("models/", admin.site.admin_view(models_view), name="models"),
     path("cost/", admin.site.admin_view(cost_view), name="cost"),
-    path("try/", admin.site.admin_view(try_view), name="try"),
+    path("inputs/", admin.site.admin_view(trial.inputs_view), name="inputs"),
+    path("try/", admin.site.admin_view(trial.try_view), name="try"),
+    path("tried/", admin.site.admin_view(trial.tried_view), name="tried"),
     path("sync/", admin.site.admin_view(sync_view), name="sync"),
 ]
-
-
-def _may_choose(request: HttpRequest) -> None:
-    if not request.user.has_perm("agents.change_agentmodelconfig"):
-        raise PermissionDenied
 
 
 def _is_listed() -> bool:
@@ -135,15 +110,3 @@ def _row(model: CatalogModel, needs: Needs) -> dict[str, object]:
         "expires_on": model.expires_on,
         "reasons": gone + cannot(model, needs),
     }
-
-
-def _problem(agent_name: str, model_id: str) -> str:
-    if agent_name not in default_registry():
-        return "choose an agent first."
-    if not settings.OPENROUTER_API_KEY:
-        return "no team key is set (OPENROUTER_API_KEY)."
-    try:
-        validate_model_id(model_id)
-    except ValidationError as error:
-        return error.messages[0]
-    return ""

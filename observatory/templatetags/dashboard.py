@@ -29,7 +29,9 @@ def cost(amount: Decimal) -> str:
 
 @register.filter
 def signed_dollars(amount: Decimal) -> str:
-    """Return a difference in dollars with its sign."""
+    """Return a difference in dollars with its sign; "±$0" for none."""
+    if not amount:
+        return "±$0"
     return f"{'-' if amount < 0 else '+'}{dollars(abs(amount))}"
 
 

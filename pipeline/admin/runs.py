@@ -40,11 +40,11 @@ from pipeline.admin.run_filters import (
     with_name,
 )
 from pipeline.admin.run_rows import steps_of, totals_of
-from pipeline.admin.text_pages import log_access, may_read_texts, text_page
+from pipeline.admin.text_pages import log_access, may_read_texts, may_read_texts_of, text_page
 from pipeline.admin.waterfall import waterfall
 from pipeline.models import PipelineRun, StepRun
 from pipeline.models.access_log import AccessKind
-from pipeline.models.runs import RunStatus, Source
+from pipeline.models.runs import RunStatus
 from pipeline.models.sources import rules_of
 
 MAX_RERUNS = 20  # on the page of one run
@@ -199,7 +199,7 @@ class PipelineRunAdmin(GuardedModelAdmin):
     ) -> HttpResponse:
         """Show one run, with texts only if the operator may read them."""
         run = self._run(request, object_id, "user_message", "answer")
-        may_read = may_read_texts(request) or _may_read_trial(request, run)
+        may_read = may_read_texts_of(request, run)
         steps = steps_of(run, with_texts=may_read)
         if may_read:
             log_access(request, AccessKind.PAGE, runs=[run])
@@ -247,12 +247,3 @@ class PipelineRunAdmin(GuardedModelAdmin):
             )
         except ValidationError:
             raise Http404("A run ID is a UUID.") from None
-
-
-def _may_read_trial(request: HttpRequest, run: PipelineRun) -> bool:
-    """Tell whether a run is a trial, and this operator may make trials.
-
-    A trial's texts are an operator's own sample and the answer to it. Operators who may see only
-    figures cannot read them, because the sample may be what a member wrote.
-    """
-    return run.source == Source.TRIAL and request.user.has_perm("agents.change_agentmodelconfig")

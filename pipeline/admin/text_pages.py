@@ -14,16 +14,29 @@ from django.template.response import TemplateResponse
 
 from pipeline.models import PipelineRun, Task, TextsRead
 from pipeline.models.access_log import AccessKind
+from pipeline.models.runs import Source
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action "
+    "frame-ancestors {frames}; form-action {forms}"
 )
 
 
 def may_read_texts(request: HttpRequest) -> bool:
     """Tell whether this operator may read what members and models wrote."""
     return request.user.has_perm("pipeline.view_texts")
+
+
+def may_read_texts_of(request: HttpRequest, run: PipelineRun) -> bool:
+    """Tell whether this operator may read a run's texts: of a trial on a sample, more may.
+
+    Such a trial's texts are an operator's own sample, the team's playbook and casebook, and the
+    answer. Operators who may see only figures cannot read them, because the sample may be what a
+    member wrote.
+    """
+    is_sample = run.source == Source.TRIAL and not run.has_recorded_texts
+    may_try = request.user.has_perm("agents.change_agentmodelconfig")
+    return may_read_texts(request) or (is_sample and may_try)
 
 
 def log_access(
@@ -43,9 +56,21 @@ def log_access(
 
 
 def text_page(
-    request: HttpRequest, template: str, context: dict[str, Any], *, has_button: bool = False
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+    *,
+    has_button: bool = False,
+    is_framed: bool = False,
 ) -> TemplateResponse:
-    """Return a page that may show texts, with a Content-Security-Policy that lets no script run."""
+    """Return a page that may show texts, with a Content-Security-Policy that lets no script run.
+
+    With `is_framed`, a page of this site may show it in a frame.
+    """
     response = TemplateResponse(request, template, context)
-    response["Content-Security-Policy"] = _POLICY + ("'self'" if has_button else "'none'")
+    response["Content-Security-Policy"] = _POLICY.format(
+        frames="'self'" if is_framed else "'none'", forms="'self'" if has_button else "'none'"
+    )
+    if is_framed:
+        response["X-Frame-Options"] = "SAMEORIGIN"
     return response

@@ -25,6 +25,7 @@ class RunOpening:
     source: Source
     member_id: int | None = None
     started_by: str = ""  # the operator who started a trial or a rerun
+    has_recorded_texts: bool = False  # a trial whose inputs are those of a recorded step
     update_id: int | None = None
     inputs: Inputs = field(default_factory=Inputs, repr=False)
     # Called in the transaction that opens the run; raises RunRefused if it may not begin.

@@ -60,6 +60,7 @@ def write_run(lease: RunLease, opening: RunOpening, started_at: datetime) -> Non
         "member_id": opening.member_id,
         "source": opening.source,
         "started_by": opening.started_by,
+        "has_recorded_texts": opening.has_recorded_texts,
         "update_id": opening.update_id,
         "attempt_token": lease.token,
         "definition_id": text_store.put(opening.definition),

@@ -13,6 +13,7 @@ class AccessKind(models.TextChoices):
     PAGE = "page", "Page"
     EXPORT = "export", "Export"
     RERUN = "again", "Beside a run again"
+    TRIAL = "trial", "Given again in a trial"
 
 
 class TextsRead(models.Model):

@@ -24,6 +24,7 @@ class PipelineContext(AgentContext):
     default_reason: str = "no overrides are in use here"  # if `model_config` is None
     step_llm: LLMProvider | None = field(default=None, repr=False)  # set in a step's view only
     started_by: str = ""  # the operator who started a trial
+    has_recorded_texts: bool = False  # a trial whose inputs are those of a recorded step
 
     @property
     def llm(self) -> LLMProvider:

@@ -31,6 +31,7 @@ def opening_of(
         source=source,
         member_id=member_id,
         started_by=ctx.started_by,
+        has_recorded_texts=ctx.has_recorded_texts,
         inputs=Inputs.from_record(ctx.by_name()),
     )
 

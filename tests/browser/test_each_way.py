@@ -98,11 +98,13 @@ def _choose_and_try(installation: Installation, hand: Hand) -> None:
     _pick(hand, "sonnet 4.5", CHOSEN)
     expect(admin.locator("#cost")).to_contain_text(COST_OF_CHANGE)
     has_no_serious_violation(admin)
-    with admin.context.expect_page() as opened:
-        hand.press("button[name=try]")
-    record = opened.value
-    expect(record.locator("main")).to_contain_text(f"ran {CHOSEN} because operator tried it out")
-    record.close()
+    expect(admin.locator("#id_given option")).not_to_have_count(0)
+    hand.press("button[name=try]")
+    result = admin.frame_locator("#trial")
+    expect(result.locator("main")).to_contain_text(f"Tried: {CHOSEN}")
+    expect(result.locator("article pre")).to_have_count(2)
+    has_no_serious_violation(admin)
+    photograph(admin, f"trial-{admin.viewport_size['width']}")
     _save(hand)
 
 

@@ -201,13 +201,18 @@ def _choose_by_mouse(installation: Installation, admin: Page, agent: str) -> Non
 def _try_it(installation: Installation, window: BrowserContext, admin: Page) -> None:
     before = len(installation.calls())
     tab_to(admin, "button[name=try]")
+    admin.keyboard.press("Enter")
+    result = admin.frame_locator("#trial")
+    expect(result.locator("main")).to_contain_text(f"Tried: {CHOSEN}")
+    calls = installation.calls(after=before)
+    assert {call["agent"] for call in calls} == {"trainer"}
+    assert sorted(call["served_model"] for call in calls)[0] == CHOSEN
+    assert len(calls) == 2
     with window.expect_page() as opened:
-        admin.keyboard.press("Enter")
+        result.locator("article").last.get_by_role("link").click()
     record = opened.value
     expect(record.locator("main")).to_contain_text(f"ran {CHOSEN} because operator tried it out")
     expect(record.locator("main")).to_contain_text("Answer")
-    (call,) = installation.calls(after=before)
-    assert (call["agent"], call["served_model"]) == ("trainer", CHOSEN)
     photograph(record, "trial")
     record.close()
     assert admin.locator("#id_model_id").input_value() == CHOSEN

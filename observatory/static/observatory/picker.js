@@ -34,3 +34,33 @@ document.addEventListener("DOMContentLoaded", () => {
     (all[all.indexOf(document.activeElement) + step] ?? search).focus();
   });
 });
+
+// The trial's result arrives in a frame, which grows to its height. Only a sample has a message.
+document.addEventListener("DOMContentLoaded", () => {
+  const frame = document.querySelector("#trial");
+  const status = document.querySelector("#trial-status");
+  const message = document.querySelector("#sample-message");
+  const button = document.querySelector("button[name=try]");
+  if (!frame || !status || !message || !button) return;
+  const fit = () => {
+    frame.style.height = `${frame.contentDocument.documentElement.scrollHeight + 2}px`;
+  };
+
+  button.addEventListener("click", () => {
+    status.textContent = "Waiting for the models…";
+  });
+  frame.addEventListener("load", () => {
+    if (frame.contentWindow.location.href === "about:blank") return;
+    status.textContent = "";
+    frame.hidden = false;
+    fit();
+  });
+  window.addEventListener("resize", () => !frame.hidden && fit());
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "id_given") message.hidden = event.target.value.startsWith("recorded:");
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    const given = document.querySelector("#id_given");
+    message.hidden = given !== null && given.value.startsWith("recorded:");
+  });
+});
