@@ -38,6 +38,13 @@ UNHEALTHY = {"database": {"down"}, "queue": {"stalled"}}  # anything else only d
 
 Part = dict[str, Any]
 
+# Since when an open task has been waiting for a worker. A task whose worker died waits since its
+# lease ended.
+WAITING_SINCE = Case(
+    When(status=TaskStatus.RUNNING, then=F("lease_until")),
+    default=Coalesce("due_at", "created_at"),
+)
+
 
 class HealthMiddleware:
     """Answers the probes and passes on every other request."""
@@ -98,14 +105,9 @@ def _queue(now: datetime) -> Part:
 
     A long wait alone proves nothing, because messages of one chat wait for each other. A working
     worker holds a lease that ends in the future. The lease's end stays on a task that is finished
-    or returned to the queue, so a probe between two tasks sees it too. A task whose worker died
-    counts as waiting since its lease ended.
+    or returned to the queue, so a probe between two tasks sees it too.
     """
-    since = Case(
-        When(status=TaskStatus.RUNNING, then=F("lease_until")),
-        default=Coalesce("due_at", "created_at"),
-    )
-    tasks = Task.objects.annotate(since=since).filter(status__in=OPEN)
+    tasks = Task.objects.annotate(since=WAITING_SINCE).filter(status__in=OPEN)
     seen = tasks.aggregate(open=Count("pk"), oldest=Min("since", filter=Q(since__lte=now)))
     dead = Task.objects.filter(status=TaskStatus.DEAD_LETTER).count()
     waited = now - seen["oldest"] if seen["oldest"] else timedelta()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from agents.models import ResolverProcess
 from agents.process_report import effect
 from agents.snapshot import read_snapshot
-from observatory.dashboard.agents_now import agents_now, since
+from observatory.dashboard.agents_now import agents_now, since, sum_of
 from observatory.dashboard.charts import DIMENSIONS, RANGES, charts
+from observatory.dashboard.health_strip import health_strip
 from observatory.dashboard.recent import Recent
 from pipeline.operations import attention
+from pipeline.operations.aggregates import database_now
 
 FIGURES_FOR_S = 5.0  # figures and counts are cached, the state of overrides never is
 
@@ -42,7 +46,7 @@ class _Rights:
 
     sees: bool
     changes: bool
-    pages: frozenset[str]  # URL names of the pages that alerts may link to
+    pages: frozenset[str]  # URL names of the pages that may be linked to
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Rights:
@@ -94,21 +98,24 @@ def now(request: HttpRequest) -> HttpResponse:
 def _now(rights: _Rights) -> tuple[str, str]:
     """Return the live part's HTML and its digest, which the page sends with its next poll."""
     state = effect()
-    body = _recent.get_or_make((state.version, rights), lambda: _body(rights))
+    body = _recent.get_or_make((state.version, rights), lambda: _body(rights, state.processes))
     html = render_to_string("dashboard/effect.html", {"words": state.sentence}) + body
     digest = hashlib.sha256(html.encode()).hexdigest()[:16]
     url = f"{reverse('now')}?seen={digest}"
     return render_to_string("dashboard/now.html", {"url": url, "html": html}), digest
 
 
-def _body(rights: _Rights) -> str:
+def _body(rights: _Rights, processes: Sequence[ResolverProcess]) -> str:
     at, snapshot = timezone.now(), read_snapshot()
     rows = agents_now(snapshot, now=at)
+    alerts = attention.alerts(at, snapshot, sum_of(rows).totals)
     context = {
         "rows": rows,
         "since": since(at),
-        "alerts": [(one, _link(one, rights)) for one in attention.alerts(at, snapshot)],
-        "remaining_usd": attention.credit().get("remaining_usd"),
+        "health": health_strip(database_now(), processes, alerts),
+        "tasks_page": _link(rights, "pipeline_task_changelist", "show=open"),
+        "runs_page": _link(rights, "pipeline_pipelinerun_changelist", "since=hour"),
+        "alerts": [(one, _link(rights, one.page, one.query)) for one in alerts],
         "may_change": rights.changes,
         "has_overrides": bool(snapshot.overrides),
         "default_model": settings.DEFAULT_MODEL if settings.SHARED_KEY_FOR_MEMBERS else "",
@@ -116,7 +123,7 @@ def _body(rights: _Rights) -> str:
     return render_to_string("dashboard/agents.html", context)
 
 
-def _link(alert: attention.Alert, rights: _Rights) -> str:
-    if alert.page not in rights.pages:
+def _link(rights: _Rights, page: str, query: str) -> str:
+    if page not in rights.pages:
         return ""
-    return f"{reverse(f'admin:{alert.page}')}{f'?{alert.query}' if alert.query else ''}"
+    return f"{reverse(f'admin:{page}')}{f'?{query}' if query else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
 
 from django import template
@@ -19,6 +20,20 @@ def seconds(ms: int | None) -> str:
     if ms is None:
         return "\N{EN DASH}"
     return f"{ms / 1000:.2f} s" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+@register.filter
+def duration(length: timedelta) -> str:
+    """Return a duration as text, such as "42 s", "3 min", "2 h 5 min" or "3 d 4 h"."""
+    seconds = int(length.total_seconds())
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, hours = seconds // 60, seconds // 3600
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 @register.filter

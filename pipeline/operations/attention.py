@@ -20,6 +20,7 @@ from django.db.models import Exists, OuterRef, Q
 from agents.catalog import cannot, find_all
 from agents.llm.base import Payer
 from agents.llm.causes import UNFIT, Cause
+from agents.models import ResolverProcess
 from agents.override_changes import UNDONE_WITHIN, undo_press
 from agents.process_report import living
 from agents.retirement import Use, retirements, uses_by_agents, uses_by_overrides
@@ -37,7 +38,7 @@ from pipeline.models import (
 )
 from pipeline.models.inbox import Buttons, TaskStatus
 from pipeline.models.members import Access
-from pipeline.models.runs import StepStatus
+from pipeline.models.runs import Source, StepStatus
 from pipeline.models.sources import sources_where
 from pipeline.operations import usage
 
@@ -50,6 +51,7 @@ CREDIT_FOR_DAYS = 3  # at last week's spending; less credit is low
 LOW_CREDIT_USD = Decimal(1)
 CREDIT = "credit"  # the periodic job that fetches it
 CATALOGUE = "catalogue"  # the periodic job that syncs it
+CREDIT_LOW = "credit-low"  # the key of the alert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,13 @@ def undo_buttons(changes: Iterable[tuple[str, int]]) -> Buttons:
     ]
 
 
-def alerts(now: datetime, snapshot: Snapshot | None = None) -> list[Alert]:
+def alerts(
+    now: datetime, snapshot: Snapshot | None = None, day: usage.UsageTotals | None = None
+) -> list[Alert]:
     """Return the current alerts, those that endanger answers first.
 
-    `snapshot` is that of the overrides, if the caller has read it already.
+    `snapshot` is that of the overrides and `day` the usage of this hour and the 23 before it, if
+    the caller has read them already.
     """
     by_agents = uses_by_agents()
     return [
@@ -95,7 +100,7 @@ def alerts(now: datetime, snapshot: Snapshot | None = None) -> list[Alert]:
         *_budgets(now),
         *_retiring(now, by_agents),
         *_unfit(now, by_agents),
-        *_answers(now),
+        *_answers(day or usage.total(usage.rollups(now - timedelta(hours=23), now=now))),
         *_people(),
         *_cases(),
     ]
@@ -185,22 +190,32 @@ def _processes() -> Iterator[Alert]:
                 f"version {process.version} of the overrides.",
                 is_for_chat=True,
             )
-    if not processes:
+    if not workers(processes):
         yield Alert(
             key="no-process",
             text="The bot isn't running, so messages are waiting. Start runbot or runworker.",
         )
 
 
-def credit() -> dict[str, str | None]:
-    """Return the shared key's last known credit: `remaining_usd`, `problem`; {} if unknown."""
+def workers(processes: Iterable[ResolverProcess]) -> list[ResolverProcess]:
+    """Return the processes that answer messages: all but those of `manage.py runpipeline`."""
+    return [process for process in processes if process.role != Source.SHELL]
+
+
+def credit() -> dict[str, str | None] | None:
+    """Return the shared key's last known credit: `remaining_usd`, `problem`, `asked_at`.
+
+    {} if it has not been asked for yet; None if it never is: there is no key, or the team has a
+    server of its own.
+    """
+    if not settings.OPENROUTER_API_KEY or settings.SHARED_SERVER != "openrouter":
+        return None
     job = PeriodicJob.objects.filter(name=CREDIT).first()
-    is_asked_for = settings.OPENROUTER_API_KEY and settings.SHARED_SERVER == "openrouter"
-    return job.last_result if job is not None and is_asked_for else {}
+    return job.last_result if job is not None else {}
 
 
 def _spending(now: datetime) -> Iterator[Alert]:
-    heard = credit()
+    heard = credit() or {}
     if problem := heard.get("problem"):
         yield Alert(key="credit-unknown", text=f"Team key: {problem}.", is_for_chat=True)
     if (remaining := heard.get("remaining_usd")) is None:
@@ -209,7 +224,7 @@ def _spending(now: datetime) -> Iterator[Alert]:
     spent = sum((t.cost_usd for key, t in week if key.payer == Payer.SHARED), Decimal(0))
     if Decimal(remaining) < max(LOW_CREDIT_USD, spent / 7 * CREDIT_FOR_DAYS):
         yield Alert(
-            key="credit-low",
+            key=CREDIT_LOW,
             text=f"The team key has ${Decimal(remaining):.2f} left and paid ${spent:.2f} last "
             "week. Add credit or raise its limit.",
             is_for_chat=True,
@@ -286,8 +301,7 @@ def _refused_as_unfit(since: datetime) -> dict[tuple[str, str], list[Cause]]:
     return found
 
 
-def _answers(now: datetime) -> Iterator[Alert]:
-    day = usage.total(usage.rollups(now - timedelta(hours=23), now=now))
+def _answers(day: usage.UsageTotals) -> Iterator[Alert]:
     if day.mismatches:
         yield Alert(
             key="mismatch",

@@ -128,6 +128,8 @@ def test_what_was_answered_is_on_the_first_page_with_what_it_cost(
     expect(_row(admin, "extraction").locator("td[data-title='Member cost']")).to_have_text(
         dollars(Decimal(str(paid["extraction"])))
     )
+    expect(admin.locator("[data-figure=workers]")).to_contain_text("1 bot")
+    expect(admin.locator("[data-figure=p95]")).to_contain_text("1 run, last 15 min")
     canvas = admin.get_by_role("img", name=re.compile(r"Cost \(\$\).*strategist"))
     expect(canvas).to_be_visible()
     for each in ("light", "dark"):

@@ -83,7 +83,7 @@ class CreditTest(FirstPageCase):
             name=attention.CREDIT, due_at=timezone.now(), last_result={"remaining_usd": "74.5"}
         )
 
-        assert "$74.50 left on the team key" in self.page()
+        assert "$74.50 left" in self.page()
 
 
 class AnswersTest(FirstPageCase, UsageCase):
@@ -189,6 +189,13 @@ class FiguresOnPageTest(UsageCase):
         assert ">$0.25<" in row
         assert ">$0.0125<" in row
         assert "$7" not in page[: page.index('id="charts"')]
+
+    def test_a_wrong_model_in_the_last_day_needs_attention(self):
+        now = timezone.now()
+        self.call(self.step(now), is_mismatch=True)
+        self.call(self.step(now - timedelta(days=2)), is_mismatch=True)
+
+        assert "in the last 24 hours, 1 call was answered by a model other" in self.page()
 
     def test_charts_are_drawn_by_agent_and_by_model_and_told_in_words(self):
         self.call(self.step(timezone.now()), cost_usd="0.25")

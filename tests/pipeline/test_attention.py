@@ -71,6 +71,11 @@ class ConcernTest(TestCase):
     def test_without_a_process_nobody_answers(self):
         assert keys() == {"no-process"}
 
+    def test_a_run_from_the_shell_is_no_process_that_answers(self):
+        process(role="shell")
+
+        assert keys() == {"no-process"}
+
     @override_settings(OPENROUTER_API_KEY=None)
     def test_without_a_shared_key_overrides_are_without_effect(self):
         process()

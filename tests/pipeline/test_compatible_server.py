@@ -250,7 +250,7 @@ class ChoosingTests(TestCase):
         with override_settings(SHARED_SERVER="compatible", DEFAULT_MODEL=MODEL):
             AgentModelConfig.objects.upsert("strategist", MODEL, "olga")
             assert retirements(attention.uses(), today=timezone.now().date()) == []
-            assert attention.credit() == {}
+            assert attention.credit() is None
             for spec in periodic_jobs.JOBS:
                 if spec.name in (attention.CREDIT, attention.CATALOGUE):
                     async_to_sync(periodic_jobs.run_if_due)(spec, timezone.now(), _silent)
