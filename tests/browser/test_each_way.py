@@ -104,7 +104,6 @@ def _choose_and_try(installation: Installation, hand: Hand) -> None:
     expect(result.locator("main")).to_contain_text(f"Tried: {CHOSEN}")
     expect(result.locator("article pre")).to_have_count(2)
     has_no_serious_violation(admin)
-    photograph(admin, f"trial-{admin.viewport_size['width']}")
     _save(hand)
 
 
