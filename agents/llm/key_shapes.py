@@ -22,6 +22,7 @@ class KeyShape:
     is_certain: bool = False  # no ordinary word begins like this, so a short rest is enough
     is_in_capitals: bool = False  # the rest consists of capital letters and digits only
     has_dots: bool = False  # the rest may contain dots
+    is_base64: bool = False  # the rest may contain + and /, and = at its end
     written: str = ""  # the prefix in the vendor's spelling, if that is not all lower case
     expression: re.Pattern[str] = field(init=False, repr=False)  # matches the lower-case prefix
     literal: str = field(init=False)  # the literal part that `expression` starts with: fast to find
@@ -86,7 +87,7 @@ SHAPES: tuple[KeyShape, ...] = (
     _certain(r"xapp-[0-9]-", 10),
     _certain(r"sk_(?:live|test)_", 12),  # Stripe
     _certain(r"rk_(?:live|test)_", 12),
-    _certain(r"whsec_", 20),
+    KeyShape(start=r"whsec_", least=20, is_certain=True, is_base64=True),  # signs webhooks
     *(
         KeyShape(start=start, least=16, is_in_capitals=True, written=start)  # AWS
         for start in ("AKIA", "ASIA", "ABIA", "ACCA")

@@ -32,11 +32,12 @@ _LOOKED_AT = 160  # characters of a long key that are tested for randomness
 _REACH = 80  # characters before a word that are searched for the beginning of its key
 _NEARBY = 48  # characters before a key that are searched for a word that announces it
 
-_RUN = re.compile(r"[A-Za-z0-9_\-]{18}")
-_SHORT_RUN = re.compile(r"[A-Za-z0-9_\-]{11}")
+_RUN = re.compile(r"[A-Za-z0-9+/_\-]{18}")
+_SHORT_RUN = re.compile(r"[A-Za-z0-9+/_\-]{11}")
 _MARK = re.compile(r"[0-9_\-]|[a-z][A-Z]|[A-Z]{12}")  # ordinary words contain none of these
 _KEY_CHARACTERS = re.compile(r"[A-Za-z0-9_\-]*")
 _WITH_DOTS = re.compile(r"[A-Za-z0-9_\-.]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]*={0,2}")
 _ALNUM_BEFORE = re.compile(r"[A-Za-z0-9]*\Z")
 # Words that may directly precede a key: `mykeysk-…`, `APIKEYgsk_…`; but no random characters.
 _WORDS_BEFORE = re.compile(r"(?:(?:[A-Z]?[a-z]{1,15}){1,3}|[A-Z]{1,15})[0-9]{0,2}")
@@ -288,6 +289,7 @@ def _with_a_known_start(form: str) -> Iterator[Span]:
 def _end_of_key(shape: KeyShape, form: str, first: int, last: int) -> int:
     """Return the end of the key whose prefix is at `first:last`; 0 if it is not a key."""
     characters = _WITH_DOTS if shape.has_dots else _KEY_CHARACTERS
+    characters = _BASE64 if shape.is_base64 else characters
     last += form[last : last + 1] == " "  # a blank may separate the rest from the prefix
     body = characters.match(form, last, last + _LOOKED_AT)
     rest = body[0].rstrip(".") if body else ""

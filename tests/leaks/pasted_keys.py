@@ -7,6 +7,7 @@ people do to a key on its way.
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import string
@@ -62,6 +63,9 @@ VENDORS: dict[str, Callable[[Chance], str]] = {
     "fireworks": lambda c: "fw_" + _drawn(c, ALNUM, 24),
     "slack": lambda c: (
         f"xoxb-{_drawn(c, string.digits, 12)}-{_drawn(c, string.digits, 13)}-{_drawn(c, ALNUM, 24)}"
+    ),
+    "standard webhooks": lambda c: (
+        "whsec_" + base64.b64encode(c.randbytes(c.randrange(24, 65))).decode()
     ),
     "stripe": lambda c: "sk_live_" + _drawn(c, ALNUM, 24),
     "telegram": lambda c: f"{c.randrange(10**9, 10**10)}:AA{_drawn(c, BASE64URL, 33)}",
