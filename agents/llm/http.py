@@ -5,8 +5,9 @@ key is removed from a reply before parsing, and exceptions of the HTTP library a
 because they hold the request and so the key. The provider's own module interprets replies;
 `agents.llm.retries` decides on retries.
 
-There is one pooled client for each running event loop and base URL. It lives as long as its loop:
-an async generator holds it, and a loop closes its async generators when it ends.
+There is one pooled client for each running event loop and base URL; `agents.webhook_client` uses
+one, too. It lives as long as its loop: an async generator holds it, and a loop closes its async
+generators when it ends.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ KEY_MIN_CHARS = 8
 GENERATION_ID_MAX_CHARS = 200
 BEARER = ("Authorization", "Bearer ")  # the name of the key's header, and the prefix of its value
 
+CONNECTION_ERRORS = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    aiohttp.ClientError,
+    OSError,
+    UnicodeError,  # the transport decodes the reason phrase of the status line as UTF-8
+)
 _NOTHING_WAS_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -105,7 +113,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
     failure: LLMError
     try:
         async with asyncio.timeout(deadline_s) as limit:
-            client = await _client(request.base_url)
+            client = await pooled_client(request.base_url)
             response = await client.send(_built(request, key), stream=True)
             raw, flaw = await _read(response)
             reply = _reply(response, raw, _parsed(raw, key, flaw), started)
@@ -116,8 +124,7 @@ async def _result(request: Request, key: str, deadline_s: float) -> Reply | LLME
             )
     except TimeoutError as error:
         failure = _out_of_time(deadline_s) if limit.expired() else _unavailable(error, key)
-    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
-        # UnicodeError: the transport decodes the reason phrase of the status line as UTF-8.
+    except CONNECTION_ERRORS as error:
         failure = _unavailable(error, key)
     if response is not None:
         failure.generation_id = _generation_id(response, request, key)
@@ -281,7 +288,8 @@ async def close_clients() -> None:
             await close_client(base_url)
 
 
-async def _client(base_url: str) -> httpx.AsyncClient:
+async def pooled_client(base_url: str) -> httpx.AsyncClient:
+    """Return the running loop's client for this base URL; its requests need `TIMEOUTS`."""
     key = (asyncio.get_running_loop(), base_url)
     pooled = _pool.get(key)
     if pooled is None or pooled.client.is_closed:

@@ -97,20 +97,25 @@ async def retrying(
     raise AssertionError("stamina ends with a result or with the last error")
 
 
-def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+def retry_after_s(
+    headers: Mapping[str, str],
+    *,
+    now: datetime | None = None,
+    at_most_s: float = RETRY_AFTER_MAX_S,
+) -> float | None:
     """Return the wait in seconds from the `retry-after` headers, capped; None if not usable.
 
     OpenAI's `retry-after-ms` takes precedence, because it is more exact.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
-    if (wait_s := capped_wait_s(milliseconds / 1000)) is not None:
+    if (wait_s := capped_wait_s(milliseconds / 1000, at_most_s)) is not None:
         return wait_s
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
         seconds = _seconds_until(value, now or datetime.now(UTC))
-    return capped_wait_s(seconds)
+    return capped_wait_s(seconds, at_most_s)
 
 
 def _number(text: str) -> float:
@@ -120,11 +125,11 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def capped_wait_s(seconds: float) -> float | None:
-    """Return the seconds, at most `RETRY_AFTER_MAX_S`; None if they are negative or not finite."""
+def capped_wait_s(seconds: float, at_most_s: float = RETRY_AFTER_MAX_S) -> float | None:
+    """Return the seconds, at most `at_most_s`; None if they are negative or not finite."""
     if not math.isfinite(seconds) or seconds < 0:
         return None
-    return min(seconds, RETRY_AFTER_MAX_S)
+    return min(seconds, at_most_s)
 
 
 def _seconds_until(http_date: str, now: datetime) -> float:

@@ -26,12 +26,12 @@ AGENTS_ORDER = (
     {"stale_form"},
     {"form_state"},
     {"retirement"},
-    {"model_config", "registry", "catalog", "credit", "served_names"},
+    {"model_config", "registry", "catalog", "credit", "served_names", "webhook_client"},
     {"resolving", "team"},
     {"snapshot"},
     {"models", "base", "migrations"},
     {"revision", "llm", "passages", "former_states", "cancelling"},
-    {"connections", "database_identity", "display", "log_fields"},
+    {"connections", "database_identity", "display", "log_fields", "webhook_signature"},
 )
 PIPELINE_ORDER = (
     {"management", "views", "apps"},

@@ -26,7 +26,8 @@ class Received:
     method: str
     path: str
     headers: dict[str, str]
-    body: Any
+    body: Any  # parsed from `raw`
+    raw: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,11 @@ async def _read_request(reader: asyncio.StreamReader) -> Received | None:
     headers = {name.lower(): value for name, value in headers.items()}
     raw = await reader.readexactly(int(headers.get("content-length", 0)))
     return Received(
-        method=method, path=path, headers=headers, body=json.loads(raw) if raw else None
+        method=method,
+        path=path,
+        headers=headers,
+        body=json.loads(raw) if raw else None,
+        raw=raw,
     )
 
 
