@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from agents.models import AgentModelConfig, OverrideVersion
@@ -65,6 +66,25 @@ def changes_since(version: int) -> list[OverrideChange]:
     history = AgentModelConfig.history.filter(version__gt=version)
     latest = history.order_by("-version", "-history_id")[:MAX_TOLD]
     return [OverrideChange.to(entry) for entry in reversed(latest)]
+
+
+def last_entry_id() -> int:
+    """Return the id of the history's last entry; 0 if there is none."""
+    return AgentModelConfig.history.aggregate(Max("history_id"))["history_id__max"] or 0
+
+
+def entry_after(entry_id: int) -> tuple[Any, Any] | None:
+    """Return the next entry of the history, and the one before it of the same override, or None.
+
+    Ids rise in the order of the commits, because `OverrideVersion.bump` serializes the writers.
+    Returns None if `entry_id` is the last entry.
+    """
+    entry = AgentModelConfig.history.filter(history_id__gt=entry_id).order_by("history_id").first()
+    if entry is None:
+        return None
+    # By id: an entry of a deletion has the version of the state that was deleted.
+    earlier = AgentModelConfig.history.filter(id=entry.id, history_id__lt=entry.history_id)
+    return entry, earlier.order_by("-history_id").first()
 
 
 def latest_changes(count: int) -> list[OverrideChange]:

@@ -8,12 +8,13 @@ mistake and the remedy.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -40,14 +41,14 @@ ANY_MODEL_ID = r"[^\s\x00-\x1f]{1,200}"
 
 
 @dataclass(frozen=True, slots=True)
-class SecretHeaders:
-    """HTTP headers whose values are not in the object's repr, so they are not shown by accident."""
+class Secret(Generic[T]):
+    """A value that is not in the object's repr, so it is not shown by accident."""
 
-    _values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _value: T = field(repr=False)
 
-    def reveal(self) -> dict[str, str]:
-        """Return the headers; only the code that sends them may call this."""
-        return dict(self._values)
+    def reveal(self) -> T:
+        """Return the value; only the code that sends it, or signs with it, may call this."""
+        return self._value
 
 
 class Environment:
@@ -104,9 +105,12 @@ class Environment:
 
     def url(self, name: str, default: str = "") -> str:
         value = (self.text(name) or default).rstrip("/")
-        if value and (
-            urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname
-        ):
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:  # the port is not a number, or a bracket is missing
+            is_address = False
+        if value and not is_address:
             raise _wrong(name, "it is no http:// or https:// address")
         return value
 
@@ -122,8 +126,11 @@ class Environment:
             raise _wrong(name, "it ends in a request's path, which is added to it")
         return value
 
-    def otlp_endpoint(self, name: str) -> str:
-        """Return an OTLP receiver's base URL, to which /v1/traces and /v1/metrics are appended."""
+    def otlp_endpoint(self, name: str, *, local_only: bool) -> str:
+        """Return an OTLP receiver's base URL, to which /v1/traces and /v1/metrics are appended.
+
+        With `local_only`, return "" if it is not on this machine.
+        """
         value = self.url(name)
         parts = urlsplit(value)
         if parts.username is not None or parts.query or parts.fragment:
@@ -132,9 +139,47 @@ class Environment:
             )
         if value.endswith(("/v1/traces", "/v1/metrics")):
             raise _wrong(name, "it ends in /v1/…, which is added to it")
-        return value
+        return "" if local_only and not _is_local(value) else value
 
-    def headers(self, name: str) -> SecretHeaders:
+    def webhook_receiver(self, name: str, *, local_only: bool) -> str:
+        """Return the URL of a webhook's receiver as it is written: it may end in / or have a token.
+
+        With `local_only`, return "" if it is not on this machine.
+        """
+        if not self.url(name):
+            return ""
+        value = self.text(name)
+        if urlsplit(value).username is not None:
+            raise _wrong(name, "it has credentials in it: the receiver knows us by the signature")
+        if _is_local(value):
+            return value
+        if urlsplit(value).scheme != "https":
+            raise _wrong(name, "it must be https://, unless the receiver is on this machine")
+        return "" if local_only else value
+
+    def webhook_secrets(self, name: str, *, of: str) -> Secret[tuple[bytes, ...]]:
+        """Return the decoded secrets, each `whsec_` and base64 of 24 to 64 bytes, for the URL `of`.
+
+        https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+        """
+        secrets = self.names(name)
+        if bool(secrets) != bool(self.text(of)):
+            raise ImproperlyConfigured(
+                f"{of}, {name}: set both, for changes of overrides to be delivered, or neither."
+            )
+        keys = []
+        for number, secret in enumerate(secrets, start=1):
+            try:
+                key = b64decode(secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not (secret.startswith("whsec_") and 24 <= len(key) <= 64):
+                what = "whsec_ and base64 of 24 to 64 bytes"
+                raise _wrong(name, f"secret {number} of {len(secrets)} is not {what}")
+            keys.append(key)
+        return Secret(tuple(keys))
+
+    def headers(self, name: str) -> Secret[dict[str, str]]:
         """Parse headers written as `name=value,name=value`."""
         parts = [part for part in self.text(name).split(",") if part.strip()]
         found = {}
@@ -146,7 +191,7 @@ class Environment:
                 # The value is a secret: say which header is wrong, never its value.
                 raise _wrong(name, f"header {number} of {len(parts)} is no name=value")
             found[header] = value
-        return SecretHeaders(found)
+        return Secret(found)
 
     def model_id(self, name: str, default: str, *, of_any_server: bool = False) -> str:
         """Return an OpenRouter model id; with `of_any_server`, any id, which must be set."""
@@ -266,6 +311,15 @@ def cache(url: str, name: str, *, in_files: str, in_redis: str) -> dict[str, obj
             "serializer": "observatory.serializers.JsonSerializer",
         },
     }
+
+
+def _is_local(url: str) -> bool:
+    """Return whether a URL leads to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _decimal(value: str) -> Decimal:

@@ -14,7 +14,6 @@ import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
@@ -307,6 +306,8 @@ SHARED_DOLLARS_PER_DAY = env.dollars("SHARED_DOLLARS_PER_DAY", "20.00")
 # Dollars per million tokens in and out that budgets assume for a model without a known price.
 UNKNOWN_PRICE = env.price("UNKNOWN_PRICE", "15,75" if _IS_OPENROUTER else "")
 OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")
+CHANGE_WEBHOOK_URL = env.webhook_receiver("CHANGE_WEBHOOK_URL", local_only=SANDBOX)
+CHANGE_WEBHOOK_SECRETS = env.webhook_secrets("CHANGE_WEBHOOK_SECRETS", of="CHANGE_WEBHOOK_URL")
 RUNS_AT_ONCE = env.integer("RUNS_AT_ONCE", 128, lowest=1, highest=1000)
 DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 25, lowest=1, highest=300)
 
@@ -323,9 +324,8 @@ if not CREDENTIALS_KEYS:
 
 # --- telemetry ----------------------------------------------------------------------------------
 
-OTEL_EXPORTER_OTLP_ENDPOINT = env.otlp_endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
-if SANDBOX and urlsplit(OTEL_EXPORTER_OTLP_ENDPOINT).hostname not in {"localhost", "127.0.0.1"}:
-    OTEL_EXPORTER_OTLP_ENDPOINT = ""  # nothing leaves this machine
+# From the sandbox, nothing leaves this machine.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.otlp_endpoint("OTEL_EXPORTER_OTLP_ENDPOINT", local_only=SANDBOX)
 OTEL_EXPORTER_OTLP_HEADERS = env.headers("OTEL_EXPORTER_OTLP_HEADERS")
 OTEL_SERVICE_NAME = env.text("OTEL_SERVICE_NAME") or "observatory"
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT = env.flag(

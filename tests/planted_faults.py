@@ -152,10 +152,27 @@ def _sent_anew(right: Any) -> Any:
     return wrong
 
 
+def _passed_already(right: Any) -> Any:
+    async def wrong(job: Any, state: Any, head: Any, *rest: Any) -> Any:
+        passed = {"after": head[0].history_id}
+        await job.aupdate(last_result=passed)
+        return await right(job, passed, head, *rest)
+
+    return wrong
+
+
+def _unconditionally(right: Any) -> Any:
+    async def wrong(job: Any, state: Any, by: Any, **due: Any) -> bool:
+        return bool(await job.aupdate(last_result=by, **due))
+
+    return wrong
+
+
 _TRANSACTIONS = ("tests/agents/test_transactions.py",)
 _ISOLATION = ("tests/pipeline/test_isolation.py",)
 _RESOLVER = ("tests/agents/test_resolver.py",)
 _SUPERSEDED = ("tests/pipeline/test_superseded.py",)
+_WEBHOOK = ("tests/pipeline/test_change_webhook.py",)
 FAULTS: Mapping[str, Fault] = {
     "run-lease-is-not-checked": Fault(
         "pipeline.journal.fencing.RunLease.assert_held", _does_nothing, _SUPERSEDED
@@ -257,6 +274,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "hourly-limit-counts-only-what-has-begun-before": Fault(
         "pipeline.people.limits.admit", _does_nothing, ("tests/pipeline/test_limits.py",)
+    ),
+    "change-counts-as-delivered-before-it-is": Fault(
+        "pipeline.operations.change_webhook._try", _passed_already, _WEBHOOK
+    ),
+    "paused-process-moves-the-webhooks-cursor-back": Fault(
+        "pipeline.operations.change_webhook._replaced", _unconditionally, _WEBHOOK
     ),
     "lost-reply-is-sent-again": Fault(
         "pipeline.bot.outbox.Outbox._find_or_say",

@@ -40,7 +40,7 @@ from pipeline.models.inbox import Buttons, TaskStatus
 from pipeline.models.members import Access
 from pipeline.models.runs import Source, StepStatus
 from pipeline.models.sources import sources_where
-from pipeline.operations import usage
+from pipeline.operations import change_webhook, usage
 
 COMPARED_STEPS = 20
 # A budget that is used up is no fault of the model: its call has no row.
@@ -100,6 +100,7 @@ def alerts(
         *_budgets(now),
         *_retiring(now, by_agents),
         *_unfit(now, by_agents),
+        *_webhook(now),
         *_answers(day or usage.total(usage.rollups(now - timedelta(hours=23), now=now))),
         *_people(),
         *_cases(),
@@ -281,6 +282,16 @@ def _unfit(now: datetime, by_agents: Sequence[Use]) -> Iterator[Alert]:
                 page="agents_agentmodelconfig_changelist",
                 is_for_chat=True,
             )
+
+
+def _webhook(now: datetime) -> Iterator[Alert]:
+    if problem := change_webhook.problem(now):
+        yield Alert(
+            key="change-webhook",
+            text=problem,
+            page="agents_agentmodelconfig_changelist",
+            is_for_chat=True,
+        )
 
 
 _UNFIT_WORDS = {

@@ -26,7 +26,7 @@ from agents.llm.keys import PlainKey
 from agents.llm.openrouter import OpenRouterProvider
 from agents.override_changes import changes_since, current_version
 from pipeline.models import Member, PeriodicJob, SentAlert
-from pipeline.operations import attention, old_decisions, run_sums, usage
+from pipeline.operations import attention, change_webhook, old_decisions, run_sums, usage
 from pipeline.operations.aggregates import database_now
 from pipeline.operations.attention import Send, undo_buttons
 from pipeline.operations.budget_job import keep_budgets
@@ -57,7 +57,7 @@ class JobSpec:
 
     name: str
     every: timedelta
-    perform: Callable[[datetime, Send], Awaitable[Result]]
+    perform: Callable[[datetime, Send], Awaitable[Result | None]]  # None: it wrote its result
 
 
 async def _close_hours(now: datetime, send: Send) -> Result:
@@ -209,6 +209,7 @@ JOBS = (  # those first that operators wait for
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     JobSpec(PeriodicJob.BUDGETS, timedelta(seconds=20), keep_budgets),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
+    JobSpec(change_webhook.NAME, timedelta(minutes=10), change_webhook.deliver_changes),
 )
 
 
@@ -265,7 +266,8 @@ async def run_if_due(spec: JobSpec, now: datetime, send: Send) -> None:
     """Run a job if it is due and no other process has claimed it."""
     if await sync_to_async(_claim)(spec, now):
         result = await spec.perform(now, send)
-        await PeriodicJob.objects.filter(name=spec.name).aupdate(last_result=result)
+        if result is not None:
+            await PeriodicJob.objects.filter(name=spec.name).aupdate(last_result=result)
 
 
 def _claim(spec: JobSpec, now: datetime) -> bool:

@@ -56,7 +56,7 @@ class RunService:
             self.model_config,
             role,
             on_stale=partial(PeriodicJob.hasten, PeriodicJob.ALERTS),
-            on_new=partial(PeriodicJob.hasten, PeriodicJob.CHANGES),
+            on_new=_hasten_change_jobs,
         )
         self._alert = alert
         self._registry = default_registry()
@@ -219,6 +219,12 @@ class RunService:
         ):
             with attempt:
                 await self.model_config.get_all()
+
+
+def _hasten_change_jobs() -> None:
+    """Make the jobs due that tell others of changes of the overrides: the chat and the webhook."""
+    PeriodicJob.hasten(PeriodicJob.CHANGES)
+    PeriodicJob.hasten("change webhook")  # `pipeline.operations.change_webhook`, a room above
 
 
 def _alert_from_thread(

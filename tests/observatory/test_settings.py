@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode, urlsafe_b64encode
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -56,6 +58,11 @@ WRONG = [
     ("DRAIN_SECONDS", "-1"),
     ("CREDENTIALS_KEYS", "not-a-fernet-key-but-a-secret"),
     ("CREDENTIALS_KEYS", f"{Fernet.generate_key().decode()},not-a-fernet-key"),
+    ("CHANGE_WEBHOOK_URL", "hooks.example.com/hunter2"),
+    ("CHANGE_WEBHOOK_URL", "http://hooks.example.com/hunter2"),
+    ("CHANGE_WEBHOOK_URL", "https://user:hunter2@hooks.example.com/"),
+    ("CHANGE_WEBHOOK_URL", "https://hooks.example.com:port/hunter2"),
+    ("CHANGE_WEBHOOK_URL", "https://[::1/hunter2"),
     ("TRUSTED_PROXIES", "proxy.internal"),
     ("TRUSTED_PROXIES", "10.0.0.7/8"),
     ("LOG_LEVEL", "LOUD"),
@@ -73,6 +80,7 @@ SECRET = {
     "CACHE_URL",
     "TELEGRAM_BOT_TOKEN",
     "OPENROUTER_API_KEY",
+    "CHANGE_WEBHOOK_URL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",
 }
@@ -174,6 +182,76 @@ class StartTest(SimpleTestCase):
     def _assert_no_secret(self, message: str) -> None:
         for value in PRODUCTION.values():
             assert value == PRODUCTION["DJANGO_ALLOWED_HOSTS"] or value not in message
+
+
+class WebhookTest(SimpleTestCase):
+    """Where changes of overrides are delivered, and what signs them."""
+
+    URL = "https://hooks.example.com/changes/?token=hunter2"
+    KEYS = (bytes(range(24)), bytes(range(190, 254)))
+
+    def settings_with(self, url: str, *secrets: str, **others: str) -> dict[str, Any]:
+        chosen = {"CHANGE_WEBHOOK_URL": url, "CHANGE_WEBHOOK_SECRETS": ", ".join(secrets)}
+        return load_settings(PRODUCTION | chosen | others)
+
+    def test_the_url_stays_as_it_is_and_each_secret_is_decoded(self):
+        settings = self.settings_with(self.URL, *map(secret_of, self.KEYS))
+
+        assert settings["CHANGE_WEBHOOK_URL"] == self.URL
+        assert settings["CHANGE_WEBHOOK_SECRETS"].reveal() == self.KEYS
+        assert repr(settings["CHANGE_WEBHOOK_SECRETS"]) == "Secret()"
+
+    def test_without_them_there_is_no_webhook(self):
+        assert load_settings(PRODUCTION)["CHANGE_WEBHOOK_URL"] == ""
+        assert load_settings(PRODUCTION)["CHANGE_WEBHOOK_SECRETS"].reveal() == ()
+
+    def test_one_without_the_other_stops_the_process(self):
+        for url, secrets in ((self.URL, ()), ("", (secret_of(self.KEYS[0]),))):
+            with self.subTest(url), pytest.raises(ImproperlyConfigured) as refusal:
+                self.settings_with(url, *secrets)
+
+            message = str(refusal.value)
+            assert message.startswith("CHANGE_WEBHOOK_URL, CHANGE_WEBHOOK_SECRETS: set both")
+            assert "hunter2" not in message
+            assert "whsec_AAEC" not in message
+
+    def test_a_wrong_secret_is_named_by_its_number_and_never_shown(self):
+        good = secret_of(self.KEYS[0])
+        for wrong in (
+            "hunter2hunter2hunter2hunter2hunter2",
+            good.removeprefix("whsec_"),
+            secret_of(bytes(range(23))),
+            secret_of(bytes(range(65))),
+            good[:-1],
+            f"whsec_{urlsafe_b64encode(self.KEYS[1]).decode()}",
+        ):
+            with self.subTest(wrong), pytest.raises(ImproperlyConfigured) as refusal:
+                self.settings_with(self.URL, good, wrong)
+
+            message = str(refusal.value)
+            assert message.startswith("CHANGE_WEBHOOK_SECRETS: secret 2 of 2 is not whsec_")
+            assert wrong not in message
+
+    def test_only_a_receiver_on_this_machine_may_do_without_https(self):
+        secret = secret_of(self.KEYS[0])
+        for url in ("http://127.0.0.1:9000/changes", "http://localhost/", "http://[::1]:9000/"):
+            with self.subTest(url):
+                assert self.settings_with(url, secret)["CHANGE_WEBHOOK_URL"] == url
+        with pytest.raises(ImproperlyConfigured):
+            self.settings_with("http://10.0.0.7/changes", secret)
+
+    def test_from_the_sandbox_only_a_receiver_on_this_machine_is_told(self):
+        sandbox = {"DJANGO_DEBUG": "true", "SANDBOX": "true"}
+        secret = secret_of(self.KEYS[0])
+        for url, used in ((self.URL, ""), ("http://127.0.0.1:9000/", "http://127.0.0.1:9000/")):
+            with self.subTest(url):
+                settings = self.settings_with(url, secret, **sandbox)
+
+                assert settings["CHANGE_WEBHOOK_URL"] == used
+
+
+def secret_of(key: bytes) -> str:
+    return f"whsec_{b64encode(key).decode()}"
 
 
 class ManageTest(SimpleTestCase):

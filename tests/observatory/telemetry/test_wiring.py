@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
 
-from observatory.environment import SecretHeaders
+from observatory.environment import Secret
 from observatory.telemetry import reporter
 from observatory.telemetry.sending import Receiver
 from pipeline.journal import traces
@@ -92,7 +92,7 @@ class SettingsTests(SimpleTestCase):
                 assert "hunter2" not in str(refusal.value)
 
     def test_headers_are_shown_to_nobody_by_accident(self):
-        headers = SecretHeaders({"Authorization": SECRET})
+        headers = Secret({"Authorization": SECRET})
         receiver = Receiver(
             base_url=ADDRESS, headers=headers.reveal(), service_name="", environment=""
         )
@@ -122,7 +122,7 @@ class SettingsTests(SimpleTestCase):
         self.addCleanup(traces.use, None)
         with override_settings(
             OTEL_EXPORTER_OTLP_ENDPOINT=ADDRESS,
-            OTEL_EXPORTER_OTLP_HEADERS=SecretHeaders({"Authorization": SECRET}),
+            OTEL_EXPORTER_OTLP_HEADERS=Secret({"Authorization": SECRET}),
             OTEL_SERVICE_NAME="sales-bot",
             OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=True,
             SANDBOX=False,
