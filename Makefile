@@ -18,7 +18,8 @@ AT_ONCE := -n 4 --dist worksteal
 WITH_ROWS := tests/agents/test_repository.py tests/agents/test_transactions.py \
 	tests/agents/test_database_identity.py tests/agents/test_installations.py tests/upgrades \
 	tests/pipeline/queue tests/pipeline/test_usage.py tests/pipeline/test_pruning.py \
-	tests/pipeline/test_journal.py tests/pipeline/budgets tests/test_template_database.py
+	tests/pipeline/test_journal.py tests/pipeline/test_change_webhook.py tests/pipeline/budgets \
+	tests/test_template_database.py
 # Keeps both cores busy by itself: beside others, Telegram's stand-in would answer seconds late.
 BACKLOG := tests/chaos/test_backlog.py
 # A fresh PostgreSQL and Redis for the command that follows.
