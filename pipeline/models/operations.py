@@ -94,6 +94,7 @@ class PeriodicJob(models.Model):
 
     ALERTS = "concerns"  # the job that sends alerts
     CHANGES = "override changes"  # the job that tells of changes of the overrides
+    WEBHOOK = "change webhook"  # the job that posts changes of the overrides to the webhook
     BUDGETS = "budgets"  # the job that counts calls without a reservation, and settles dead ones
 
     class Meta:

@@ -29,8 +29,6 @@ from agents.override_changes import MAX_TOLD, entry_after, last_entry_id
 from agents.webhook_client import Message, Receiver, deliver
 from pipeline.models import PeriodicJob
 
-NAME = "change webhook"  # `pipeline.running.run_service` makes it due at a change
-
 RUN_S = 10.0  # of one run of the job, so also of one attempt
 STARTED_WITHIN_S = 5.0  # no attempt is begun later in a run, so each has at least as long
 HELD_FOR = timedelta(seconds=15)  # longer than an attempt: no other process tries meanwhile
@@ -52,7 +50,7 @@ async def deliver_changes(now: datetime, send: Send) -> State | None:
     """
     if not settings.CHANGE_WEBHOOK_URL:
         return {}
-    job = PeriodicJob.objects.filter(name=NAME)
+    job = PeriodicJob.objects.filter(name=PeriodicJob.WEBHOOK)
     await _deliver(job, now)
     await _tell_given_up(job, send)
     return None
@@ -62,7 +60,7 @@ def problem(now: datetime) -> str:
     """Return what operators must know of a webhook that has failed for five minutes, or ""."""
     if not settings.CHANGE_WEBHOOK_URL:
         return ""
-    job = PeriodicJob.objects.filter(name=NAME).first()
+    job = PeriodicJob.objects.filter(name=PeriodicJob.WEBHOOK).first()
     state = job.last_result if job is not None else {}
     since = datetime.fromisoformat(state.get("failing_since", now.isoformat()))
     if now - since <= ALERTED_AFTER:

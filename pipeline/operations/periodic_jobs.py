@@ -209,7 +209,7 @@ JOBS = (  # those first that operators wait for
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     JobSpec(PeriodicJob.BUDGETS, timedelta(seconds=20), keep_budgets),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
-    JobSpec(change_webhook.NAME, timedelta(minutes=10), change_webhook.deliver_changes),
+    JobSpec(PeriodicJob.WEBHOOK, timedelta(minutes=10), change_webhook.deliver_changes),
 )
 
 

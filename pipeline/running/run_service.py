@@ -224,7 +224,7 @@ class RunService:
 def _hasten_change_jobs() -> None:
     """Make the jobs due that tell others of changes of the overrides: the chat and the webhook."""
     PeriodicJob.hasten(PeriodicJob.CHANGES)
-    PeriodicJob.hasten("change webhook")  # `pipeline.operations.change_webhook`, a room above
+    PeriodicJob.hasten(PeriodicJob.WEBHOOK)
 
 
 def _alert_from_thread(

@@ -167,7 +167,7 @@ class DeliveryTest(WebhookCase):
         await sync_to_async(run_service._hasten_change_jobs)()
 
         due = PeriodicJob.objects.filter(due_at__lt=self.at + MINUTE).order_by("name")
-        assert [job.name async for job in due] == [change_webhook.NAME, PeriodicJob.CHANGES]
+        assert [job.name async for job in due] == [PeriodicJob.WEBHOOK, PeriodicJob.CHANGES]
 
 
 class RetryTest(WebhookCase):

@@ -13,7 +13,8 @@ from agents.llm.http import close_clients
 from agents.models import AgentModelConfig
 from observatory.environment import Secret
 from pipeline.models import PeriodicJob
-from pipeline.operations import change_webhook, periodic_jobs
+from pipeline.models.inbox import Buttons
+from pipeline.operations import periodic_jobs
 from tests.canaries import canary
 from tests.llm.loopback import Canned, Received
 
@@ -48,18 +49,18 @@ class WebhookCase(TestCase):
         await self.run_if_due()
 
     async def run_if_due(self) -> None:
-        (spec,) = (one for one in periodic_jobs.JOBS if one.name == change_webhook.NAME)
+        (spec,) = (one for one in periodic_jobs.JOBS if one.name == PeriodicJob.WEBHOOK)
         await periodic_jobs.run_if_due(spec, self.at, self._send)
         await close_clients()
 
-    async def _send(self, text: str) -> bool:
+    async def _send(self, text: str, buttons: Buttons = ()) -> bool:
         if self.chat_answers:
             self.told.append(text)
         return self.chat_answers
 
     @property
     def job(self) -> Any:
-        return PeriodicJob.objects.filter(name=change_webhook.NAME)
+        return PeriodicJob.objects.filter(name=PeriodicJob.WEBHOOK)
 
     async def state(self) -> dict[str, Any]:
         return dict((await self.job.aget()).last_result)
