@@ -1,6 +1,6 @@
 """Format amounts of money and times for pages and the bot.
 
-Money has two decimals or, below one dollar, four significant digits. Times are relative to now. If
+Money has two decimals or, below one dollar, up to four significant digits. Times are relative to now. If
 a page shortens a value, the element's title has the exact one.
 """
 
@@ -21,9 +21,14 @@ NOT_REPORTED = "\N{EN DASH}"
 
 def dollars(amount: Decimal) -> str:
     """Return an amount as text, such as "$1,234.50", "$0.01411" or "$0"."""
+    if not amount:
+        return "$0"
     if amount >= 1:
         return f"${amount:,.2f}"
-    return f"${Decimal(f'{amount:.4g}').normalize():f}" if amount else "$0"
+    rounded = Decimal(f"{amount:.4g}").normalize()
+    exponent = rounded.as_tuple().exponent
+    digits = -exponent if isinstance(exponent, int) else 0
+    return f"${rounded:.{max(2, digits)}f}"
 
 
 @register.filter

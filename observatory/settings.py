@@ -303,6 +303,7 @@ SHARED_KEY_FOR_MEMBERS = env.flag("SHARED_KEY_FOR_MEMBERS", SANDBOX)
 ACCESS = env.choice("ACCESS", "closed", ["closed", "invite", "open"])
 RUNS_PER_HOUR = env.integer("RUNS_PER_HOUR", 30, lowest=1, highest=1_000_000)
 SHARED_DOLLARS_PER_DAY = env.dollars("SHARED_DOLLARS_PER_DAY", "20.00")
+SHARED_DOLLARS_PER_DAY_IS_SET = bool(env.text("SHARED_DOLLARS_PER_DAY"))
 # Dollars per million tokens in and out that budgets assume for a model without a known price.
 UNKNOWN_PRICE = env.price("UNKNOWN_PRICE", "15,75" if _IS_OPENROUTER else "")
 OPERATOR_CHAT_ID = env.chat_id("OPERATOR_CHAT_ID")

@@ -20,3 +20,4 @@ class PipelineConfig(AppConfig):
         importlib.import_module("pipeline.people.memory")
         importlib.import_module("pipeline.school.training")
         importlib.import_module("pipeline.operations.usage")
+        importlib.import_module("pipeline.operations.budget_check")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
 
@@ -16,6 +16,8 @@ from pipeline.models.budgets import Interval, Scope
 
 MAX_NAMED = 3  # members or operators that an alert names
 MAX_COUNTED = 1000
+NEARLY = (4, 5)  # the share of the cap from which a budget is nearly used up
+TOLD_EVERY = timedelta(days=1)  # to a member
 
 
 def current(now: datetime) -> QuerySet[BudgetPeriod]:
@@ -31,6 +33,20 @@ def used_up_for(member_id: int, now: datetime) -> BudgetPeriod | None:
     periods = of_member(member_id, now)
     full = [period for period in periods if _counted(period) >= period.cap_picousd]
     return full[-1] if full else None
+
+
+def newly_nearly_used_up(member_id: int, now: datetime) -> BudgetPeriod | None:
+    """Return the period of a member's own budgets that is nearly used up; None if none is.
+
+    Each period is returned once a day, so that its member is told so.
+    """
+    for period in of_member(member_id, now):
+        if NEARLY[1] * _counted(period) < NEARLY[0] * period.cap_picousd:
+            continue
+        untold = Q(member_told_at=None) | Q(member_told_at__lte=now - TOLD_EVERY)
+        if BudgetPeriod.objects.filter(untold, pk=period.pk).update(member_told_at=now):
+            return period
+    return None
 
 
 def of_member(member_id: int, now: datetime) -> list[BudgetPeriod]:
@@ -58,7 +74,7 @@ def in_need(now: datetime) -> list[Standing]:
     Of a budget for each member or operator, the first are named and the others counted.
     """
     counted = F("spent_picousd") + F("unknown_picousd")
-    nearly_used_up = Q(counted__gte=F("cap_picousd") / 5 * 4)
+    nearly_used_up = Q(counted__gte=F("cap_picousd") / NEARLY[1] * NEARLY[0])
     told = current(now).annotate(counted=counted).filter(Q(refusals__gt=0) | nearly_used_up)
     periods = list(told.order_by("key", "pk")[:MAX_COUNTED])  # those of the team have no key
     found = [
@@ -115,7 +131,7 @@ def _kind(period: BudgetPeriod) -> str:
     spent, cap = _counted(period), period.cap_picousd
     if period.spent_picousd > cap:
         return "has been exceeded"
-    if spent >= cap or (period.refusals and 5 * spent >= 4 * cap):
+    if spent >= cap or (period.refusals and NEARLY[1] * spent >= NEARLY[0] * cap):
         return "is used up"
     return "is too small for some requests" if period.refusals else "is nearly used up"
 

@@ -42,7 +42,7 @@ def _for_member(refusal: Refusal, period: BudgetPeriod) -> str:
 
 
 def used_up(period: BudgetPeriod) -> str:
-    """Return what a member reads whose own budget has nothing left."""
+    """Return what a member reads whose own budget has little or nothing left."""
     return f"{_used(period)} {starts_again(period.ends_at)}"
 
 

@@ -136,6 +136,8 @@ class BudgetPeriod(models.Model):
     over_picousd = models.BigIntegerField(default=0)
     refusals = models.PositiveIntegerField(default=0)
     last_refused_at = models.DateTimeField(null=True, blank=True)
+    # When the member was last told that little is left.
+    member_told_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-starts_at", "budget", "key"]

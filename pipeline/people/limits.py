@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from pipeline.budgets.queries import used_up_for
+from pipeline.budgets.queries import newly_nearly_used_up, used_up_for
 from pipeline.budgets.words import used_up
 from pipeline.journal.facts import RunRefused
 from pipeline.models import Member, PipelineRun
@@ -40,6 +40,12 @@ def check(member: Member, *, now: datetime) -> None:
     _check_runs(member, now=now)
     if member.api_key is None and (period := used_up_for(member.pk, now)) is not None:
         raise LimitReached(f"{used_up(period)} You can also use a key of your own: /start.")
+
+
+def note_on_spending(member_id: int, *, now: datetime) -> str:
+    """Return what a member is told, once a day, when 80 % of a budget is used up; else ""."""
+    period = newly_nearly_used_up(member_id, now)
+    return used_up(period) if period is not None else ""
 
 
 def admit(member_id: int) -> None:

@@ -41,6 +41,7 @@ from pipeline.journal.reports import RunReport
 from pipeline.models import Action, Member
 from pipeline.models.inbox import TaskKind
 from pipeline.models.runs import RunStatus, StepStatus
+from pipeline.people import limits
 from pipeline.people.conversation import reasons, save_case
 from pipeline.people.pictures import PictureRefused
 from pipeline.people.refusals import NotRun
@@ -261,7 +262,7 @@ class Support:
         update_id = context.row.pk
         report = await self._service.resume(context.lease, update_id, member, on_stage=reply.stage)
         if report is not None:
-            return await self._told(report, update_id)
+            return await self._told(report, update_id, member)
         if isinstance(ask, Gathering):  # after the placeholder, since it takes a moment
             found = await ask.read()
             if isinstance(found, str):
@@ -280,18 +281,25 @@ class Support:
         except NotRun as error:
             await sync_to_async(training.reopen)(update_id)
             return Answer(formatted(f"⚠️ {error.member_line}"))
-        return await self._told(report, update_id)
+        return await self._told(report, update_id, member)
 
-    async def _told(self, report: RunReport, update_id: int) -> Answer:
+    async def _told(self, report: RunReport, update_id: int, member: Member) -> Answer:
         """Return a run's answer, for a judged exercise with its score and what comes next."""
-        verdict = await sync_to_async(verdict_of)(update_id)
-        if verdict is None or report.status is not RunStatus.OK:
+        if report.status is not RunStatus.OK:
             return _told(report)
-        return Answer(formatted(f"{report.answer}\n\n{verdict.text}"), verdict.buttons)
+        note = await sync_to_async(limits.note_on_spending)(member.pk, now=timezone.now())
+        verdict = await sync_to_async(verdict_of)(update_id)
+        if verdict is None:
+            return _told(report, note)
+        parts = [report.answer, verdict.text, *([note] if note else [])]
+        return Answer(formatted("\n\n".join(parts)), verdict.buttons)
 
 
-def _told(report: RunReport) -> Answer:
-    """Return the answer with a note on each fallback model, or a line why there is no answer."""
+def _told(report: RunReport, note: str = "") -> Answer:
+    """Return the answer with a note on each fallback model, or a line why there is no answer.
+
+    `note` is one more, at the end.
+    """
     if report.status is RunStatus.CANCELLED:
         return Answer(formatted(texts.NO_ANSWER_STOPPED))
     if report.status is not RunStatus.OK:
@@ -303,5 +311,6 @@ def _told(report: RunReport) -> Answer:
         for step in report.steps
         if step.fell_back_to
     ]
+    notes += [note] if note else []
     buttons = buttons_of(report.run_id, report.pipeline)
     return Answer(formatted("\n\n".join([report.answer, *notes])), buttons)

@@ -233,7 +233,7 @@ class AlertTests(UpkeepCase):
 
         settle(need, Decimal("0.08"))
         (told,) = self.told()
-        assert told.startswith("The budget “Each member, $0.1 a day” is nearly used up for Maya:")
+        assert told.startswith("The budget “Each member, $0.10 a day” is nearly used up for Maya:")
         assert "$0.08 spent. The budget starts again on" in told
 
         reserve(a_need(CENT * 5, member_id=self.maya.pk))
