@@ -1,7 +1,7 @@
 """Format amounts of money and times for pages and the bot.
 
-Money has two decimals or, below one dollar, up to four significant digits. Times are relative to now. If
-a page shortens a value, the element's title has the exact one.
+Money has two decimals or, below one dollar, up to four significant digits. Times are relative to
+now. If a page shortens a value, the element's title has the exact one.
 """
 
 from __future__ import annotations

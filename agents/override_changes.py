@@ -18,7 +18,8 @@ MAX_TOLD = 20  # changes in one message
 UNDONE_WITHIN = timedelta(minutes=10)  # by "Undo" on the page Overrides; later by "Restore"
 UNDO_PRESS = "undo:"  # prefix of the callback data of an "Undo" button in Telegram
 MAX_PRESS = 64  # bytes; Telegram's limit for callback data
-UNDONE_FREELY = timedelta(days=1)  # what ran within a day is set again without a check
+# What ran within a day is restored without a check; also the limit of "Undo" in Telegram.
+UNDONE_FREELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +75,15 @@ def last_entry_id() -> int:
 
 
 def entry_after(entry_id: int) -> tuple[Any, Any] | None:
-    """Return the next entry of the history, and the one before it of the same override, or None.
+    """Return the history's next entry, and the previous entry of the same override, if any.
 
-    Ids rise in the order of the commits, because `OverrideVersion.bump` serializes the writers.
-    Returns None if `entry_id` is the last entry.
+    Returns None if `entry_id` is the last entry. Ids rise in the order of the commits, because
+    `OverrideVersion.bump` serializes the writers.
     """
     entry = AgentModelConfig.history.filter(history_id__gt=entry_id).order_by("history_id").first()
     if entry is None:
         return None
-    # By id: an entry of a deletion has the version of the state that was deleted.
+    # Ordered by id, because the entry of a deletion has the version of the deleted state.
     earlier = AgentModelConfig.history.filter(id=entry.id, history_id__lt=entry.history_id)
     return entry, earlier.order_by("-history_id").first()
 

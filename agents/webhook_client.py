@@ -1,7 +1,7 @@
-"""Delivers signed webhooks over HTTP, each in one request; its caller decides on retries.
+"""Delivers signed webhooks over HTTP, one request each; the caller decides on retries.
 
-What it returns has nothing of the receiver's URL, which may hold a token, and of an answer only the
-status.
+Results never contain the receiver's URL, which may hold a token. Of the answer, they have the
+status and the wait that it asks for, nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of an attempt."""
+    """The outcome of one request."""
 
     problem: str = ""  # why the message counts as not delivered; "" if the receiver answered 2xx
     retry_after_s: float | None = None  # the wait that the receiver asked for, at most 5 minutes
@@ -69,7 +69,7 @@ async def deliver(
     except TimeoutError:
         return receipt or Receipt(problem=f"it didn't answer within {within_s:.0f} s")
     except http.CONNECTION_ERRORS as error:
-        # The library's text may quote the URL; only the name of its error is told.
+        # The library's text may quote the URL, so only the name of its error is kept.
         name = type(error.__cause__ or error).__name__
         return receipt or Receipt(problem=f"the connection failed ({name})")
     return receipt

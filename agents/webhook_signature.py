@@ -1,4 +1,4 @@
-"""Signs webhooks as Standard Webhooks has it, by symmetric keys.
+"""Signs webhooks with symmetric keys, as the Standard Webhooks specification defines.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -19,8 +19,8 @@ def signed_headers(
     Args:
         message_id: The same at each attempt, without a full stop.
         body: The exact bytes that are sent.
-        keys: The decoded secrets. Each signs, so that a receiver accepts the old one and the new
-            one while they are changed.
+        keys: The decoded secrets. Each one signs, so that receivers can check with the old or the
+            new one while a secret is being replaced.
         at: When this attempt is made; receivers refuse what is older than a few minutes.
     """
     timestamp = str(int(at.timestamp()))

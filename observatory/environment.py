@@ -150,7 +150,7 @@ class Environment:
             return ""
         value = self.text(name)
         if urlsplit(value).username is not None:
-            raise _wrong(name, "it has credentials in it: the receiver knows us by the signature")
+            raise _wrong(name, "it contains credentials: the signature authenticates instead")
         if _is_local(value):
             return value
         if urlsplit(value).scheme != "https":

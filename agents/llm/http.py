@@ -289,7 +289,7 @@ async def close_clients() -> None:
 
 
 async def pooled_client(base_url: str) -> httpx.AsyncClient:
-    """Return the running loop's client for this base URL; its requests need `TIMEOUTS`."""
+    """Return the running loop's client for this base URL; pass `TIMEOUTS` with each request."""
     key = (asyncio.get_running_loop(), base_url)
     pooled = _pool.get(key)
     if pooled is None or pooled.client.is_closed:

@@ -21,7 +21,7 @@ from pipeline.running.config import load_pipeline, pipeline_names
 
 DAYS = 7
 TRIED_WITHIN, TRIALS_SEARCHED = timedelta(days=30), 200
-LEAST_CALLS = 20  # of a week; fewer tell nothing about the next week
+MIN_CALLS = 20  # in a week; fewer say too little about the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Change:
     @property
     def is_enough(self) -> bool:
         """Whether there were enough calls to estimate from."""
-        return self.calls >= LEAST_CALLS
+        return self.calls >= MIN_CALLS
 
     @property
     def calls_a_day(self) -> int:
@@ -96,8 +96,9 @@ class _Day:
 def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
     """Return the effect of moving an agent to a model; None if the catalog lacks the model.
 
-    Both models are priced at the same calls, those of the last seven days. With an override the
-    team's key pays for all of them, and without one for those of members without a key.
+    Both models are priced at the same calls, those of the last seven days. With an override, the
+    team key pays for all of them; without one, for those of members without a key. If the catalog
+    has no price for the current model, what the team key paid counts instead.
     """
     model = find(model_id)
     if model is None:

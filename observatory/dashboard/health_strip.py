@@ -24,7 +24,7 @@ from pipeline.models.sources import sources_where
 from pipeline.operations import attention
 from pipeline.queue.task_store import MAX_PAUSE
 
-# Notices are neither: each is about a message that is counted itself.
+# Notices belong to neither: the message that a notice is about is counted itself.
 MEMBERS_KINDS = (TaskKind.MESSAGE, TaskKind.CONTROL, TaskKind.GREETING)
 BACKGROUND_KINDS = (TaskKind.STEP, TaskKind.RERUN)
 LONG_WAIT = timedelta(seconds=60)
@@ -93,7 +93,7 @@ def health_strip(
 
 def queue_now(now: datetime) -> QueueNow:
     """Return the queue's figures by one query, which reads open tasks only."""
-    # A task that is due far ahead is due: the clock has been set back since it was put off.
+    # A task due later than any pause allows counts as due: a clock was set back since.
     is_due = Q(due_at=None) | Q(due_at__lte=now) | Q(due_at__gt=now + MAX_PAUSE)
     is_abandoned = Q(status=TaskStatus.RUNNING, lease_until__lt=now)
     is_members = Q(kind__in=MEMBERS_KINDS)
@@ -128,8 +128,8 @@ def latency_now(now: datetime) -> LatencyNow:
         max(timedelta(), ended_at - started_at)
         for source, status, started_at, ended_at in rows
         if source in traffic
-        and status != RunStatus.INTERRUPTED  # its end is when it was found
-        # Another machine's clock may be ahead, but what it dates far ahead is not of now.
+        and status != RunStatus.INTERRUPTED  # its end is the time at which a restart found it
+        # A clock may be ahead, so ends slightly in the future count; later ones do not.
         and ended_at is not None
         and abs(now - ended_at) < LATELY
     )

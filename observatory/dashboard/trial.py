@@ -54,7 +54,7 @@ def inputs_view(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def try_view(request: HttpRequest) -> HttpResponse:
-    """Run the trial on the team's key, and redirect to its result."""
+    """Run the trial on the team key, and redirect to its result."""
     may_choose(request)
     operator = request.user.get_username()
     try:
@@ -79,7 +79,7 @@ def tried_view(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     log_access(request, AccessKind.PAGE, runs=[live.run, tried.run])
     sides = []
-    for title, step in (("Now", live), ("Tried", tried)):
+    for title, step in (("Model in use", live), ("Model tried", tried)):
         [whole] = [one for one in steps_of(step.run, with_texts=True) if one.pk == step.pk]
         calls = list(whole.calls.all())
         sides.append(

@@ -81,7 +81,7 @@ ACCESS_KIND = {
     AccessKind.PAGE.value: "Page",
     AccessKind.EXPORT.value: "Export",
     AccessKind.RERUN.value: "Comparison with a re-run",
-    AccessKind.TRIAL.value: "Model test with its texts",
+    AccessKind.TRIAL.value: "Recorded step in a model test",
 }
 PAYER = {Payer.SHARED.value: "Team key", Payer.MEMBER.value: "Member's key"}
 

@@ -1,7 +1,7 @@
 """The admin page on which an operator links their own account to Telegram, and the list of links.
 
-Everybody who is signed in may link their own account: it gives Telegram no right that the account
-does not have. Only who may see the model's rows sees those of others.
+Every signed-in operator may link their own account, because a link grants nothing beyond the
+account's permissions. Other operators' links are shown only with the permission to view them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MINE = "pipeline_operatorlink_mine"
 
 @admin.register(OperatorLink)
 class OperatorLinkAdmin(GuardedModelAdmin):
-    """Links of operators' accounts to Telegram; made by each operator, removed by a superuser."""
+    """Links of operators' accounts to Telegram: each operator makes and removes their own."""
 
     list_title = "Telegram links"
     empty_title = "No links yet"
-    empty_text = "Operators link their own account: their name at the top right, then Telegram."
+    empty_text = "To link your own account, click your name at the top right, then Telegram."
     list_display = ["operator", "telegram_id", "linked"]
     list_select_related = ["user"]
     readonly_fields = ["operator", "telegram_id", "linked"]
@@ -40,7 +40,7 @@ class OperatorLinkAdmin(GuardedModelAdmin):
     def operator(self, link: OperatorLink) -> str:
         return link.user.get_username()
 
-    @display(description="linked", ordering="linked_at", empty_value="Not yet")
+    @display(description="linked", ordering="linked_at", empty_value="Not linked")
     def linked(self, link: OperatorLink) -> str | None:
         return ago(link.linked_at) if link.linked_at else None
 

@@ -28,11 +28,11 @@ def may_read_texts(request: HttpRequest) -> bool:
 
 
 def may_read_texts_of(request: HttpRequest, run: PipelineRun) -> bool:
-    """Tell whether this operator may read a run's texts: of a trial on a sample, more may.
+    """Tell whether this operator may read a run's texts.
 
-    Such a trial's texts are an operator's own sample, the team's playbook and casebook, and the
-    answer. Operators who may see only figures cannot read them, because the sample may be what a
-    member wrote.
+    For a trial on a sample, the permission to change overrides is enough: its texts are an
+    operator's own sample, the team's playbook and casebook, and the answer. Operators who may see
+    only figures cannot read them, because the sample may be what a member wrote.
     """
     is_sample = run.source == Source.TRIAL and not run.has_recorded_texts
     may_try = request.user.has_perm("agents.change_agentmodelconfig")

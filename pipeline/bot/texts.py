@@ -182,19 +182,19 @@ NOTHING_TO_STOP = "Nothing to stop right now."
 PICTURE_GONE = "This picture is no longer available from Telegram. Please send it again."
 FELL_BACK = "The model chosen for {agent} couldn't be used, so {model} answered instead."
 LINKED = (
-    "✅ Linked to the admin account {account}. The Undo buttons beneath alerts now work for you, "
-    "if that account may change overrides. To unlink: your name in the admin, then Telegram."
+    "✅ Linked to the admin account {account}. The Undo buttons under alerts now work for you, if "
+    "that account may change overrides. To unlink: in the admin, click your name, then Telegram."
 )
 CODE_NOT_VALID = (
-    "This code isn't valid: each works once, for ten minutes. Make a new one in the admin: your "
-    "name, then Telegram."
+    "I need a valid code, as in /link CODE. Each code works once, within ten minutes. To make one, "
+    "open the admin and click your name, then Telegram."
 )
 CODE_SHOWN = (
     "Others could read this code here, so it no longer works. Make a new one in the admin, and "
     "send it to me in our private chat."
 )
 UNDO_NOT_LINKED = (
-    "Only for operators. Link your admin account first: in the admin, open your name, then "
+    "Only operators can undo. Link your admin account first: in the admin, click your name, then "
     "Telegram."
 )
 UNDO_NOT_ALLOWED = "The admin account {account} may not change overrides."

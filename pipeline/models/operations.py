@@ -86,7 +86,7 @@ class ClosedPeriod(models.Model):
 
 
 class PeriodicJob(models.Model):
-    """A periodic job, run by one process at a time: when it is due, and its last result."""
+    """A periodic job: when it is due, and its last result. One process claims each due time."""
 
     name = models.CharField(primary_key=True, max_length=40)
     due_at = models.DateTimeField()

@@ -143,7 +143,7 @@ class PipelineRun(models.Model):
     )
     # The operator who started a trial or a rerun.
     started_by = models.CharField(max_length=150, blank=True, default="", db_default="")
-    # A trial given the texts of a recorded step: it needs the permission to read members' texts.
+    # A trial on a recorded step: reading it needs the permission to read members' texts.
     has_recorded_texts = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.RUNNING)
     # The fencing token of the current attempt; a worker that was presumed dead has an older one.

@@ -73,7 +73,7 @@ class Send(Protocol):
 
 
 def undo_buttons(changes: Iterable[tuple[str, int]]) -> Buttons:
-    """Return a button for the last change of each agent; `changes` are agents and versions."""
+    """Return an Undo button for each agent's last change, given (agent, version), oldest first."""
     last = dict(changes)
     return [
         [(f"Undo {agent_name} v{version}", press)]

@@ -1,11 +1,14 @@
 """The periodic job that delivers each change of an override to CHANGE_WEBHOOK_URL, in order.
 
-A change is an entry of the overrides' history. The job's `last_result` has the cursor, `after`: the
-id of the last entry that was delivered or given up. While the next one fails, it also has its
-`attempts` and `next_try_at`, and `problem` and `failing_since` until a delivery succeeds. Each
-process makes the job due at a change, so several may run it at once: every write of the state is
-conditional on the state that was read, and an attempt is written down before it is made. Killed in
-between, it is made again with the same id, at which the receiver knows it.
+A change is an entry of the overrides' history. The job's `last_result` holds `after`, the id of the
+last entry that was delivered or dropped, and `given_up`, the dropped ones not yet reported. While
+the next entry fails, it also holds `attempts` and `next_try_at`, and `problem` and `failing_since`
+until a delivery succeeds.
+
+Each process makes the job due after a change, so several may run it at once. Every write of the
+state is therefore conditional on the state that was read, and a request is recorded before it is
+sent. If the process dies in between, the message is sent again with the same id, so that the
+receiver can drop the duplicate.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from agents.override_changes import MAX_TOLD, entry_after, last_entry_id
 from agents.webhook_client import Message, Receiver, deliver
 from pipeline.models import PeriodicJob
 
-RUN_S = 10.0  # of one run of the job, so also of one attempt
+RUN_S = 10.0  # the longest run of the job, and so the longest request
 STARTED_WITHIN_S = 5.0  # no attempt is begun later in a run, so each has at least as long
 HELD_FOR = timedelta(seconds=15)  # longer than an attempt: no other process tries meanwhile
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 300.0  # between attempts; doubled after each
@@ -67,7 +70,7 @@ def problem(now: datetime) -> str:
         return ""
     return (
         f"The webhook at {_host()} has been failing since {since:%Y-%m-%d %H:%M} UTC: "
-        f"{state['problem']}. Changes of overrides wait for it, each for a day."
+        f"{state['problem']}. Override changes are kept for it and retried, each for a day."
     )
 
 
@@ -96,7 +99,7 @@ async def _deliver(job: Jobs, now: datetime) -> None:
 async def _try(
     job: Jobs, state: State, head: tuple[Any, Any], now: datetime, run: Deadline
 ) -> bool:
-    """Try to deliver the head of the line; return whether the next one may follow."""
+    """Try to deliver the oldest pending change; return whether the next one may follow."""
     entry, before = head
     at = _time(now, run)
     held_until = at + HELD_FOR
@@ -115,11 +118,11 @@ async def _try(
     since = state.get("failing_since")
     failing = {"problem": receipt.problem, "failing_since": since or at.isoformat()}
     if at - entry.history_date >= TRIED_FOR:
-        logger.error("webhook: gave %s up, %s", name, receipt.problem)
+        logger.error("webhook: %s was not delivered within a day: %s", name, receipt.problem)
         passed["given_up"] = [*passed["given_up"], f"{name} ({receipt.problem})"][-MAX_TOLD:]
         return await _replaced(job, held, passed | failing)
     if since is None:
-        logger.warning("webhook: %s is tried again, %s", name, receipt.problem)
+        logger.warning("webhook: %s failed and will be retried: %s", name, receipt.problem)
     next_try_at = at + timedelta(seconds=max(_wait_s(attempts), receipt.retry_after_s or 0))
     failed = held | failing | {"next_try_at": next_try_at.isoformat()}
     await _replaced(job, held, failed, due_at=next_try_at)
@@ -132,15 +135,15 @@ async def _tell_given_up(job: Jobs, send: Send) -> None:
     if not (names := state.get("given_up")):
         return
     told = state | {"given_up": []}
-    text = f"The webhook at {_host()} did not take these changes of overrides within a day, and "
-    text += f"they are not tried again: {', '.join(names)}. The admin's page All changes has them."
-    # Written first, since another process may be telling of them now.
+    text = f"The webhook at {_host()} did not accept these override changes within a day, so they "
+    text += f"won't be sent again: {', '.join(names)}. The admin's page All changes lists them."
+    # Written before sending, because another process may be about to send the same message.
     if await _replaced(job, state, told) and not await send(text):
         await _replaced(job, told, state)  # the next run tells
 
 
 def _idle(after: int, state: State | None = None) -> State:
-    """Return the state after an entry, while no attempt at the next one has been made."""
+    """Return the state after this entry, before the next one has been tried."""
     return {"after": after, "given_up": (state or {}).get("given_up", [])}
 
 
@@ -179,7 +182,7 @@ def _receiver() -> Receiver:
 
 def _message(entry: Any, before: Any) -> Message:
     """Return the message about an entry of the history, the same at each attempt."""
-    # With the time of the change: a restored dump hands out ids of entries again.
+    # The id includes the time, because a restored dump assigns the same entry ids again.
     changed_s = int(entry.history_date.timestamp())
     now, was = _in_force(entry), _in_force(before)
     body = {

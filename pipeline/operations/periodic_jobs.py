@@ -33,7 +33,7 @@ from pipeline.operations.budget_job import keep_budgets
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 2.0  # a hastened job runs within this time
+POLL_INTERVAL_S = 2.0  # a hastened job waits this long at most, and for the jobs running then
 ENDED_WITHIN_S = 2.0
 SYNCED_FOR = timedelta(days=1)
 RUN_SUMS = "run sums"
@@ -44,8 +44,9 @@ ALERT_ARRIVES_WITHIN = timedelta(minutes=1)
 RESENT_FOR = timedelta(days=1)
 SUMS_FIRST_BACK = timedelta(days=2)
 HOW_TO_UNDO = (
-    "Undo with the button, once your admin account is linked to Telegram (your name in the admin, "
-    "then Telegram), or on the admin's page Overrides."
+    "To undo it, press the button within a day, or open the admin's page Overrides within ten "
+    "minutes. The button needs your admin account to be linked: in the admin, click your name, "
+    "then Telegram."
 )
 
 Result = dict[str, Any]
@@ -198,7 +199,7 @@ async def _fill_old_decisions(now: datetime, send: Send) -> Result:
     return {"since": since, "before": ended_at, "began_at": began_at}
 
 
-JOBS = (  # those first that operators wait for
+JOBS = (  # in the order in which due ones run: operators wait for the first two
     JobSpec(PeriodicJob.CHANGES, timedelta(minutes=10), _tell_changes),
     JobSpec(PeriodicJob.ALERTS, timedelta(seconds=30), _send_alerts),
     JobSpec(usage.LOCK, timedelta(minutes=1), _close_hours),

@@ -45,7 +45,7 @@ def account_of(code: str, *, now: datetime) -> str:
 
 @transaction.atomic
 def redeem(code: str, telegram_id: int, *, now: datetime) -> None:
-    """Link a Telegram account to the code's account, and to no other any more.
+    """Link a Telegram account to the code's account, and remove its earlier link.
 
     Raises:
         CodeNotValid: the code is not valid any more.

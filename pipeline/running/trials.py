@@ -1,7 +1,7 @@
 """Trials: one step of an agent on a chosen model, given what the agent gets in a run.
 
 The inputs are those of a recorded step, or of a sample: an operator's message with today's
-playbook, casebook and scenario. The team's key pays, the usual runner is used, and each trial is a
+playbook, casebook and scenario. The team key pays, the usual runner is used, and each trial is a
 run of its own. A trial on recorded inputs belongs to the member whose step it was, so that an
 erasure of that member includes it.
 """
@@ -77,7 +77,7 @@ class Trial:
 
 
 def live_model(agent_name: str) -> str:
-    """Return the model that the agent uses on the team's key now."""
+    """Return the model that the agent uses on the team key now."""
     override = read_snapshot().overrides.get(agent_name)
     return override.model_id if override is not None else settings.DEFAULT_MODEL
 
@@ -157,10 +157,10 @@ def sample_input(agent_name: str, pipeline_name: str, message: str) -> TrialInpu
 
 @async_to_sync
 async def compare(model_id: str, given: TrialInput, operator: str) -> Trial:
-    """Run the agent on a model and beside it on today's model, and return both steps.
+    """Run the agent on a model and on its current model, and return both steps.
 
-    If the inputs were recorded on today's model, the recorded step is compared instead of a new
-    call. What a sample's step needs of other agents, these answer first, on their models of today.
+    If the inputs were recorded on the current model, the recorded step is compared instead of a
+    new call. Other agents whose results the step needs answer first, on their current models.
 
     Raises:
         TrialRefused: no team key is set, or an agent whose result is needed has failed.

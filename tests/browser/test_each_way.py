@@ -101,7 +101,7 @@ def _choose_and_try(installation: Installation, hand: Hand) -> None:
     expect(admin.locator("#id_given option")).not_to_have_count(0)
     hand.press("button[name=try]")
     result = admin.frame_locator("#trial")
-    expect(result.locator("main")).to_contain_text(f"Tried: {CHOSEN}")
+    expect(result.locator("main")).to_contain_text(f"Model tried: {CHOSEN}")
     expect(result.locator("article pre")).to_have_count(2)
     has_no_serious_violation(admin)
     _save(hand)

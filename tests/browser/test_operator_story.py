@@ -205,7 +205,7 @@ def _try_it(installation: Installation, window: BrowserContext, admin: Page) -> 
     tab_to(admin, "button[name=try]")
     admin.keyboard.press("Enter")
     result = admin.frame_locator("#trial")
-    expect(result.locator("main")).to_contain_text(f"Tried: {CHOSEN}")
+    expect(result.locator("main")).to_contain_text(f"Model tried: {CHOSEN}")
     calls = installation.calls(after=before)
     assert {call["agent"] for call in calls} == {"trainer"}
     assert sorted(call["served_model"] for call in calls)[0] == CHOSEN

@@ -58,4 +58,5 @@ def manage(*arguments: str, environment: dict[str, str]) -> subprocess.Completed
 
 def variables() -> list[str]:
     """Return the variables that `settings.py` reads, in its order."""
-    return re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS.read_text(encoding="utf-8"))
+    read = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(read))

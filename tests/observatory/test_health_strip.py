@@ -116,7 +116,7 @@ class QueueTest(TestCase):
 
         assert queue_now(NOW) == QueueNow(waiting=4, in_progress=1, background=0, oldest_wait=s(42))
 
-    def test_background_tasks_are_counted_apart_and_nobody_waits_for_them(self):
+    def test_background_tasks_are_counted_apart_and_have_no_wait(self):
         background_step()
         run = a_run(0, source=Source.RERUN, status=RunStatus.WAITING, ended_at=None)
         Task.objects.create(kind=TaskKind.RERUN, run=run, created_at=NOW - s(900))
@@ -236,7 +236,7 @@ class LatencyTest(TestCase):
 
 @override_settings(OPENROUTER_API_KEY=KEY)
 class CreditTest(TestCase):
-    def test_what_is_left_is_told_with_when_it_was_asked(self):
+    def test_remaining_credit_is_shown_with_the_time_of_its_check(self):
         heard(remaining_usd="74.5", problem="", asked_at="2026-11-26T11:56:00+00:00")
 
         told = credit_now(NOW, [])
@@ -297,7 +297,7 @@ class CreditTest(TestCase):
 
 
 class DurationTest(TestCase):
-    def test_a_duration_is_told_in_two_units_at_most(self):
+    def test_a_duration_has_two_units_at_most(self):
         for seconds, words in (
             (0, "under 1 s"),
             (0.9, "under 1 s"),
@@ -334,11 +334,11 @@ class OnPageTest(TestCase):
             "queue": "Members' queue 0 waiting 0 in progress",
             "wait": "Oldest wait none",
             "workers": "Workers none running",
-            "p95": "p95 now too few runs 0 runs, last 15 min",
-            "credit": "Team key's credit unknown not asked yet",
+            "p95": "p95 latency too few runs 0 runs, last 15 min",
+            "credit": "Team key's credit unknown not checked yet",
         }
 
-    def test_a_busy_installation_is_told_in_figures(self):
+    def test_a_busy_installation_shows_its_figures(self):
         now = timezone.now()
         process("bot")
         for _ in range(2):
@@ -353,12 +353,12 @@ class OnPageTest(TestCase):
 
         assert re.fullmatch(r"Oldest wait 3\d s", strip.pop("wait"))
         assert strip.pop("credit").replace("\xa0", " ") == (
-            "Team key's credit $74.50 left asked 4 minutes ago"
+            "Team key's credit $74.50 left checked 4 minutes ago"
         )
         assert strip == {
             "queue": "Members' queue 1 waiting 0 in progress · 1 more in the background",
             "workers": "Workers 1 bot, 2 workers",
-            "p95": "p95 now 8.4 s 5 runs, last 15 min",
+            "p95": "p95 latency 8.4 s 5 runs, last 15 min",
         }
 
     def test_what_is_bad_is_said_in_words_and_agrees_with_the_alerts(self):
@@ -373,7 +373,7 @@ class OnPageTest(TestCase):
         found = {alert.key for alert in attention.alerts(timezone.now())}
         assert found >= {"no-process", "credit-low"}
 
-    def test_unlimited_and_unknown_credit_are_told_apart(self):
+    def test_unlimited_and_unknown_credit_look_different(self):
         asked_at = timezone.now().isoformat()
         for problem, words in (("", "no limit"), ("OpenRouter rejects the key", "unknown")):
             with self.subTest(words):

@@ -111,9 +111,9 @@ class RecordedStepTests(TrialCase):
         page = self.try_out("strategist", f"recorded:{step.pk}")
 
         assert len(self.wire.calls()) == before + 1
-        assert f"Now: {FALLBACK_MODEL}" in page
-        assert "as it was on" in page
-        assert f"Tried: {MODEL}" in page
+        assert f"Model in use: {FALLBACK_MODEL}" in page
+        assert "recorded on" in page
+        assert f"Model tried: {MODEL}" in page
 
     def test_else_todays_model_is_asked_as_well(self):
         step = self.recorded()
@@ -124,8 +124,8 @@ class RecordedStepTests(TrialCase):
 
         new = self.wire.calls()[before:]
         assert sorted(call.model for call in new) == sorted([OTHER, MODEL])
-        assert f"Now: {OTHER}" in page
-        assert "as it was on" not in page
+        assert f"Model in use: {OTHER}" in page
+        assert "recorded on" not in page
 
     def test_it_is_a_trial_paid_by_the_team_that_changes_nothing(self):
         step = self.recorded()
@@ -268,7 +268,7 @@ class SampleTests(TrialCase):
             reverse("admin:pipeline_pipelinerun_change", args=[self.tried("trainer").run_id])
         )
 
-        assert f"Tried: {MODEL}" in page
+        assert f"Model tried: {MODEL}" in page
         assert "Answer</h2>" in run.content.decode()
 
     def test_who_sees_figures_only_reads_no_trial(self):
@@ -302,7 +302,7 @@ class RefusedTests(TrialCase):
     def test_a_model_that_fails_is_shown_with_its_error(self):
         page = self.try_out("trainer", "sample:learn", "sandbox/no-credit")
 
-        assert "Tried: sandbox/no-credit" in page
+        assert "Model tried: sandbox/no-credit" in page
         assert "NoCredit" in page
 
     def test_an_agent_whose_result_is_needed_and_fails_ends_the_trial(self):

@@ -477,7 +477,7 @@ class ChangesTest(TestCase):
         (text,) = self.tell()
         change = "trainer: openai/gpt-4.1 → z-ai/glm-4.6 (v2 by ada: Cheaper)"
         assert text.splitlines()[0] == f"Model changed. {change}"
-        assert "Undo with the button" in text
+        assert "press the button within a day" in text
         assert self.buttons == [[("Undo trainer v2", "undo:2:trainer")]]
         assert self.tell() == []
 

@@ -56,14 +56,14 @@ def link_or(otherwise: Callback) -> Callback:
 
 
 async def refuse_code(context: UpdateContext, member: Member) -> StaticReply:
-    """Return that a code is not valid, and where to make one."""
+    """Return the reply to an invalid code, which says where to make a new one."""
     return StaticReply(texts.CODE_NOT_VALID)
 
 
 async def press_undo(update: Update, context: UpdateContext) -> None:
     """Undo the change that a button names, if it is still the last one of its agent.
 
-    The right to do so is that of the admin account linked to whoever presses.
+    The permission checked is that of the admin account linked to the person who presses.
     """
     query = update.callback_query
     if query is None:

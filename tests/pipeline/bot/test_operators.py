@@ -154,12 +154,12 @@ class PageTests(TestCase):
         assert "Not linked yet" in self.client.get(self.url).content.decode()
         assert linked_to(OPERATOR) == ""
 
-    def test_the_menu_beneath_the_name_leads_to_it_for_everybody_who_may_sign_in(self):
+    def test_the_account_menu_links_to_it_for_every_operator(self):
         page = self.client.get(reverse("admin:index")).content.decode()
         assert self.url in page
         assert reverse("admin:password_change") in page
 
-    def test_nobody_else_may_open_it(self):
+    def test_it_requires_a_signed_in_operator(self):
         assert Client().get(self.url).status_code == 302
 
 
