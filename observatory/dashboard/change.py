@@ -109,7 +109,7 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
     days: defaultdict[int, _Day] = defaultdict(_Day)
     member_usd = Decimal(0)
     for key, part in usage.rollups(since, now=now):
-        if key.agent != agent_name:
+        if key.agent != agent_name or key.starts_at < since:  # the hour of `since` is not whole
             continue
         day = days[(now - key.starts_at) // timedelta(days=1)]
         day.all.add(part)
@@ -158,6 +158,7 @@ def _last_trial(agent_name: str, model_id: str, since: datetime) -> StepRun | No
     trials = PipelineRun.objects.filter(source=Source.TRIAL, started_at__gte=since)
     latest = list(trials.order_by("-started_at").values_list("pk", flat=True)[:TRIALS_SEARCHED])
     steps = StepRun.objects.filter(run__in=latest, agent=agent_name, requested_model=model_id)
+    steps = steps.exclude(ended_at=None)
     return steps.order_by("-started_at").first()
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count, Min, Q
+from django.conf import settings
+from django.db.models import Count, Exists, Min, OuterRef, Q
 
 from agents.models import ResolverProcess
 from observatory.health import WAITING_SINCE
@@ -29,7 +30,7 @@ MEMBERS_KINDS = (TaskKind.MESSAGE, TaskKind.CONTROL, TaskKind.GREETING)
 BACKGROUND_KINDS = (TaskKind.STEP, TaskKind.RERUN)
 LONG_WAIT = timedelta(seconds=60)
 LATELY = timedelta(minutes=15)
-MAX_RUNS = 1000  # the latest that are read, so that the query stays quick
+MAX_RUNS = 10_000
 MIN_RUNS = 5  # fewer say too little
 
 
@@ -40,7 +41,8 @@ class QueueNow:
     waiting: int  # due, and claimed by no worker that lives
     in_progress: int
     background: int
-    oldest_wait: timedelta | None  # None: nothing is waiting
+    # None: nothing is waiting. A message that waits for its chat's earlier one does not count.
+    oldest_wait: timedelta | None
 
     @property
     def is_long(self) -> bool:
@@ -100,11 +102,18 @@ def queue_now(now: datetime) -> QueueNow:
     waits = is_members & (Q(status=TaskStatus.READY) & is_due | is_abandoned)
     runs = is_members & Q(status=TaskStatus.RUNNING, lease_until__gte=now)
     tasks = Task.objects.filter(status__in=OPEN, kind__in=(*MEMBERS_KINDS, *BACKGROUND_KINDS))
+    earlier = Task.objects.filter(
+        lane=OuterRef("lane"),
+        kind=TaskKind.MESSAGE,
+        status=TaskStatus.RUNNING,
+        lease_until__gte=now,
+    )
+    is_next = Q(lane="") | ~Exists(earlier)
     seen = tasks.annotate(since=WAITING_SINCE).aggregate(
         waiting=Count("pk", filter=waits),
         in_progress=Count("pk", filter=runs),
         background=Count("pk", filter=~is_members),
-        oldest=Min("since", filter=waits),
+        oldest=Min("since", filter=waits & is_next),
     )
     oldest = seen.pop("oldest")
     return QueueNow(**seen, oldest_wait=None if oldest is None else max(timedelta(), now - oldest))
@@ -118,10 +127,11 @@ def workers_now(processes: Iterable[ResolverProcess]) -> list[tuple[str, int]]:
 def latency_now(now: datetime) -> LatencyNow:
     """Return the 95th percentile of members' runs that ended in the last 15 minutes.
 
-    Only the latest 1,000 runs count. The query has no condition: with one, the database might read
-    the whole table to find them.
+    Only runs that may have ended then are read, the latest 10,000 at most.
     """
-    latest = PipelineRun.objects.order_by("-started_at", "-id")
+    longest = timedelta(seconds=settings.RUN_DEADLINE_SECONDS)
+    runs = PipelineRun.objects.filter(started_at__gt=now - LATELY - longest)
+    latest = runs.order_by("-started_at", "-id")
     rows = latest.values_list("source", "status", "started_at", "ended_at")[:MAX_RUNS]
     traffic = sources_where("is_traffic")
     times = sorted(

@@ -98,7 +98,7 @@ class BotSide:
         self._found: Found = {}  # messages found again whose ids were lost when a process died
         self._application = _application(self.bot_id, add_tasks, self._limiter)
         support = Support(service, alerts.send_soon, add_tasks)
-        add_handlers(self._application, support, Mine(service))
+        add_handlers(self._application, support, Mine(service), alerts.send_soon)
         self._poller = Poller(self._application.bot, self.bot_id)
 
     async def connect(self, *, polls: bool, take_over: bool) -> None:

@@ -45,18 +45,18 @@ Jobs = QuerySet[PeriodicJob]
 Send = Callable[[str], Awaitable[bool]]
 
 
-async def deliver_changes(now: datetime, send: Send) -> State | None:
+async def deliver_changes(now: datetime, send: Send) -> None:
     """Deliver the changes that are due, oldest first, until one fails or the run's time is up.
 
     Returns:
-        None, because it has written the state itself; an empty state if there is no webhook.
+        None: it has written the state itself. A process without a webhook leaves the state as it
+        is, since another process may have one.
     """
     if not settings.CHANGE_WEBHOOK_URL:
-        return {}
+        return
     job = PeriodicJob.objects.filter(name=PeriodicJob.WEBHOOK)
     await _deliver(job, now)
     await _tell_given_up(job, send)
-    return None
 
 
 def problem(now: datetime) -> str:

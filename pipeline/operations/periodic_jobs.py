@@ -59,6 +59,7 @@ class JobSpec:
     name: str
     every: timedelta
     perform: Callable[[datetime, Send], Awaitable[Result | None]]  # None: it wrote its result
+    runs_apart: bool = False  # it may wait for a server for long, and the others don't wait for it
 
 
 async def _close_hours(now: datetime, send: Send) -> Result:
@@ -210,7 +211,12 @@ JOBS = (  # in the order in which due ones run: operators wait for the first two
     JobSpec(OLD_DECISIONS, timedelta(minutes=1), _fill_old_decisions),
     JobSpec(PeriodicJob.BUDGETS, timedelta(seconds=20), keep_budgets),
     JobSpec("lost alerts", timedelta(minutes=1), _resend_lost_alerts),
-    JobSpec(PeriodicJob.WEBHOOK, timedelta(minutes=10), change_webhook.deliver_changes),
+    JobSpec(
+        PeriodicJob.WEBHOOK,
+        timedelta(minutes=10),
+        change_webhook.deliver_changes,
+        runs_apart=True,
+    ),
 )
 
 
@@ -220,6 +226,7 @@ class PeriodicJobs:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._task: asyncio.Task[None] | None = None
+        self._apart: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Start polling for due jobs."""
@@ -228,12 +235,16 @@ class PeriodicJobs:
     async def close(self) -> None:
         """Stop; an unfinished job runs again when it is next due."""
         if self._task is not None:
-            await end([self._task], ENDED_WITHIN_S)
+            await end([self._task, *self._apart.values()], ENDED_WITHIN_S)
 
     async def _run(self) -> None:
         while True:
             for spec in await _due(timezone.now()):
-                await self._do(spec)
+                if not spec.runs_apart:
+                    await self._do(spec)
+                elif spec.name not in self._apart or self._apart[spec.name].done():
+                    task = asyncio.create_task(self._do(spec), name=f"periodic job {spec.name}")
+                    self._apart[spec.name] = task
             await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _do(self, spec: JobSpec) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Q
 
 from pipeline.models import OperatorLink
 
@@ -50,14 +51,17 @@ def redeem(code: str, telegram_id: int, *, now: datetime) -> None:
     Raises:
         CodeNotValid: the code is not valid any more.
     """
-    link = _valid(code, now).select_for_update(of=("self",)).first()
+    concerned = Q(code_sha256=_hash(code)) | Q(telegram_id=telegram_id)
+    # All in one order: two operators may swap their accounts.
+    list(OperatorLink.objects.filter(concerned).order_by("pk").select_for_update())
+    link = _valid(code, now).first()
     if link is None:
         raise CodeNotValid
     unlink_telegram(telegram_id)
     OperatorLink.objects.filter(pk=link.pk).update(
         telegram_id=telegram_id, linked_at=now, code_sha256="", code_expires_at=None
     )
-    _log(link, f"Linked to the Telegram account {telegram_id}.")
+    _log(link, "Linked to Telegram.")
 
 
 def void(code: str, *, now: datetime) -> bool:
@@ -75,13 +79,16 @@ def unlink(user_id: int) -> bool:
         telegram_id=None, linked_at=None, code_sha256="", code_expires_at=None
     )
     if link.telegram_id is not None:
-        _log(link, f"Unlinked from the Telegram account {link.telegram_id}.")
+        _log(link, "Unlinked from Telegram.")
     return link.telegram_id is not None
 
 
 def unlink_telegram(telegram_id: int) -> None:
     """Remove the link of a Telegram account, if it has one."""
-    OperatorLink.objects.filter(telegram_id=telegram_id).update(telegram_id=None, linked_at=None)
+    links = OperatorLink.objects.filter(telegram_id=telegram_id)
+    for link in links:
+        _log(link, "Unlinked from Telegram.")
+    links.update(telegram_id=None, linked_at=None)
 
 
 def operator_of(telegram_id: int) -> Any:

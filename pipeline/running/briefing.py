@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from agents.base import Inputs
 from agents.llm.base import LLMProvider, Payer
@@ -63,6 +63,17 @@ def default_provider(member: Member | None) -> LLMProvider | None:
     return None
 
 
+def brief_sample(pipeline: PipelineConfig, question: Inputs) -> Inputs:
+    """Return what the team's run of this question would be given, without any member's text.
+
+    Cases that a member saved are left out, even approved ones: a trial on a sample may be read
+    without the permission to read texts, and no member's erasure would find it.
+    """
+    inputs = Inputs.from_record(brief(pipeline, None, question, model_config=None).by_name())
+    own = CasebookEntry.objects.filter(is_approved=True, is_active=True, member=None)
+    return replace(inputs, casebook_text=_written(own))
+
+
 def _playbook() -> str:
     pages = PlaybookPage.objects.filter(is_active=True)
     return "\n\n".join(f"# {page.title}\n\n{page.text.strip()}" for page in pages)
@@ -73,9 +84,12 @@ def _casebook(member: Member | None) -> str:
     may_be_read = Q(is_approved=True)
     if member is not None:
         may_be_read |= Q(member=member)
-    cases = CasebookEntry.objects.filter(may_be_read, is_active=True)
-    cases = cases.order_by("-created_at")[:MAX_CASES]
-    return "\n\n".join(f"## {case.title}\n{case.text.strip()}" for case in cases)
+    return _written(CasebookEntry.objects.filter(may_be_read, is_active=True))
+
+
+def _written(cases: QuerySet[CasebookEntry]) -> str:
+    latest = cases.order_by("-created_at")[:MAX_CASES]
+    return "\n\n".join(f"## {case.title}\n{case.text.strip()}" for case in latest)
 
 
 def _scenario() -> str:

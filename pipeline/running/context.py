@@ -25,6 +25,8 @@ class PipelineContext(AgentContext):
     step_llm: LLMProvider | None = field(default=None, repr=False)  # set in a step's view only
     started_by: str = ""  # the operator who started a trial
     has_recorded_texts: bool = False  # a trial whose inputs are those of a recorded step
+    # Called in the transaction that opens the run; raises RunRefused if it may not begin.
+    admit: Callable[[], None] | None = field(default=None, repr=False)
 
     @property
     def llm(self) -> LLMProvider:

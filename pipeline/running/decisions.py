@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from agents.llm.base import LLMProvider, Payer
 from agents.model_config import Resolution
+from agents.override_changes import UNDONE_WITHIN
 from pipeline.journal.facts import ModelChoice
 from pipeline.journal.sentences import sentence, why
 from pipeline.models.runs import DecisionSource
@@ -79,9 +81,17 @@ def given(default: LLMProvider | None, because: str) -> Decision:
     return Decision(llm=default, choice=choice)
 
 
-def failure_alert(agent: str, decision: Decision, error: str) -> str:
+def failure_alert(agent: str, decision: Decision, error: str, now: datetime) -> str:
     """Return what operators are told when an override's model has failed for good."""
-    return f"{agent}: the override's model {decision.llm.model_id} failed: {error}"
+    told = f"{agent}: the override's model {decision.llm.model_id} failed: {error}"
+    choice = decision.choice
+    if choice.set_at is None or now - choice.set_at > UNDONE_WITHIN:
+        return told
+    minutes = int((now - choice.set_at).total_seconds() // 60)
+    when = f"{minutes} min ago" if minutes > 0 else "just now"
+    by = choice.set_by or "an unknown operator"
+    change = f"It was set {when} (v{choice.said_version} by {by})"
+    return f"{told.rstrip('.')}. {change}. To undo it, open Overrides in the admin and press Undo."
 
 
 _WHY_NO_PAYER = "the member has no key, and the shared key is not for members"

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.utils import timezone
 
 from agents.base import AgentInput, AgentOutput
 from agents.cancelling import end
@@ -310,7 +311,7 @@ class PipelineRunner:
             logger.error("step %s failed: %s", agent, text, exc_info=error)
         is_told = isinstance(error, LLMError) and error.handling.operators is not Operators.NOTHING
         if decision is not None and decision.is_override and is_told:
-            attempt.alert = failure_alert(agent, decision, text)
+            attempt.alert = failure_alert(agent, decision, text, timezone.now())
             if settings.OPERATOR_CHAT_ID:  # without a chat, the alert is only logged
                 step.report.member_line += " Your admins have been told."
         return _failed(step, text), StepStatus.FAILED

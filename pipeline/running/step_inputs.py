@@ -32,6 +32,7 @@ def opening_of(
         member_id=member_id,
         started_by=ctx.started_by,
         has_recorded_texts=ctx.has_recorded_texts,
+        admit=ctx.admit,
         inputs=Inputs.from_record(ctx.by_name()),
     )
 

@@ -1,9 +1,9 @@
 """Trials: one step of an agent on a chosen model, given what the agent gets in a run.
 
 The inputs are those of a recorded step, or of a sample: an operator's message with today's
-playbook, casebook and scenario. The team key pays, the usual runner is used, and each trial is a
-run of its own. A trial on recorded inputs belongs to the member whose step it was, so that an
-erasure of that member includes it.
+playbook, scenario and the cases that no member saved. The team key pays, the usual runner is used,
+and each trial is a run of its own. A trial on recorded inputs belongs to the member whose step it
+was, so that an erasure of that member includes it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -20,14 +21,17 @@ from django.conf import settings
 from pydantic import ValidationError
 
 from agents.base import AgentOutput, Inputs
+from agents.llm.retries import Deadline
 from agents.llm.router import create_shared_provider
 from agents.registry import default_registry
 from agents.snapshot import read_snapshot
+from pipeline.journal.facts import RunRefused
+from pipeline.journal.fencing import Superseded
 from pipeline.journal.resumption import read_back
-from pipeline.models import PipelineRun, StepRun
+from pipeline.models import Member, StepRun
 from pipeline.models.runs import Source, StepMode, StepStatus
 from pipeline.models.sources import sources_where
-from pipeline.running.briefing import brief
+from pipeline.running.briefing import brief_sample
 from pipeline.running.config import (
     IMAGE_INPUT,
     PipelineConfig,
@@ -42,7 +46,8 @@ SAMPLE = (
     "VP of Strategy at a mid-size bank. Liked the demo, then went silent. "
     "She worries about what switching costs and has nine people on it by hand."
 )
-DEADLINE_S = 60.0  # for each step; an operator is waiting
+DEADLINE_S = 50.0  # for a trial in all; an operator is waiting, and a proxy may cut at 60 s
+MAX_REASON = 200  # characters of a step's `given_because`
 RECORDED_SHOWN = 10
 SAMPLE_PICTURE = Path(__file__).parent / "sample_screenshot.png"
 
@@ -70,10 +75,6 @@ class Trial:
 
     live: StepRun
     tried: StepRun
-
-    @property
-    def runs(self) -> tuple[PipelineRun, PipelineRun]:
-        return self.live.run, self.tried.run
 
 
 def live_model(agent_name: str) -> str:
@@ -146,11 +147,10 @@ def sample_input(agent_name: str, pipeline_name: str, message: str) -> TrialInpu
     asked = Inputs(
         user_message=message or SAMPLE, image_b64=picture if pipeline.takes_picture else None
     )
-    ctx = brief(pipeline, None, asked, model_config=None)
     return TrialInput(
         agent_name=agent_name,
         pipeline=pipeline,
-        inputs=Inputs.from_record(ctx.by_name()),
+        inputs=brief_sample(pipeline, asked),
         about=f"a sample of {pipeline_name}",
     )
 
@@ -163,35 +163,50 @@ async def compare(model_id: str, given: TrialInput, operator: str) -> Trial:
     new call. Other agents whose results the step needs answer first, on their current models.
 
     Raises:
-        TrialRefused: no team key is set, or an agent whose result is needed has failed.
+        TrialRefused: no team key is set, an agent whose result is needed has failed, or the member
+            has erased their data meanwhile.
     """
     if not settings.OPENROUTER_API_KEY:
         raise TrialRefused("no team key is set (OPENROUTER_API_KEY).")
-    given = await _with_results(given, operator)
+    try:
+        return await _compared(model_id, given, operator, Deadline.in_seconds(DEADLINE_S))
+    except (RunRefused, Superseded):
+        raise TrialRefused("the member has just erased their data. Choose another step.") from None
+
+
+async def _compared(model_id: str, given: TrialInput, operator: str, time: Deadline) -> Trial:
+    given = await _with_results(given, operator, time)
     live_id = await sync_to_async(live_model)(given.agent_name)
-    recorded = given.recorded
+    recorded, models = given.recorded, [live_id, model_id]
     if recorded is not None and recorded.requested_model == live_id and not recorded.fell_back_to:
-        tried = await _run(model_id, given, operator)
-        return Trial(live=recorded, tried=await _step(tried, given.agent_name))
-    async with asyncio.TaskGroup() as both:
-        live_run = both.create_task(_run(live_id, given, operator), name="trial of today's model")
-        tried_run = both.create_task(_run(model_id, given, operator), name="trial")
+        models = [model_id]
+    # Both to their ends, so that both are on record whichever fails.
+    ends = await asyncio.gather(
+        *(_run_in(_context(one, given, operator), given, time) for one in models),
+        return_exceptions=True,
+    )
+    run_ids = []
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+        run_ids.append(end)
+    steps = [await _step(run_id, given.agent_name) for run_id in run_ids]
     return Trial(
-        live=await _step(live_run.result(), given.agent_name),
-        tried=await _step(tried_run.result(), given.agent_name),
+        live=steps[0] if recorded is None or len(steps) == 2 else recorded, tried=steps[-1]
     )
 
 
-async def _with_results(given: TrialInput, operator: str) -> TrialInput:
+async def _with_results(given: TrialInput, operator: str, time: Deadline) -> TrialInput:
     """Return the inputs with the results of other agents that the step needs."""
     results = dict(given.results)
     for source in _needed_step(given.pipeline, given.agent_name).input_mapping.values():
         kind, _, other = source.partition(".")
         if kind != "result" or other in results:
             continue
-        earlier = await _with_results(replace(given, agent_name=other, results=results), operator)
+        earlier = replace(given, agent_name=other, results=results)
+        earlier = await _with_results(earlier, operator, time)
         ctx = _context(await sync_to_async(live_model)(other), earlier, operator)
-        await _run_in(ctx, earlier)
+        await _run_in(ctx, earlier, time)
         result = ctx.results[other]
         if not result.success:
             raise TrialRefused(f"{other}, whose result is needed, failed: {result.error}")
@@ -199,26 +214,40 @@ async def _with_results(given: TrialInput, operator: str) -> TrialInput:
     return replace(given, results=results)
 
 
-async def _run(model_id: str, given: TrialInput, operator: str) -> UUID:
-    return await _run_in(_context(model_id, given, operator), given)
-
-
 def _context(model_id: str, given: TrialInput, operator: str) -> PipelineContext:
+    recorded = given.recorded
     return PipelineContext(
         default_llm=create_shared_provider(settings.OPENROUTER_API_KEY, model_id),
-        default_reason=f"{operator} tried it out on {given.about}",
+        default_reason=f"{operator} tried it out on {given.about}"[:MAX_REASON],
         started_by=operator,
-        has_recorded_texts=given.recorded is not None,
+        has_recorded_texts=recorded is not None,
+        admit=partial(_still_stored, recorded.pk, given.member_id) if recorded else None,
         results=dict(given.results),
         **given.inputs.by_name(),
     )
 
 
-async def _run_in(ctx: PipelineContext, given: TrialInput) -> UUID:
+def _still_stored(step_id: UUID, member_id: int | None) -> None:
+    """Check that no erasure came first, in the transaction that writes the texts anew.
+
+    Raises:
+        RunRefused: the recorded step's inputs, or its run's member, are gone.
+    """
+    steps = StepRun.objects.filter(pk=step_id, inputs__isnull=False)
+    if member_id is not None:
+        # An erasure locks the member as well: it comes before this transaction, or finds the trial.
+        list(Member.objects.select_for_update(no_key=True).filter(pk=member_id))
+        steps = steps.filter(run__member_id=member_id)
+    if not steps.exists():
+        raise RunRefused
+
+
+async def _run_in(ctx: PipelineContext, given: TrialInput, time: Deadline) -> UUID:
     """Run the step alone, as a run of its own, and return the run's id."""
     step = _needed_step(given.pipeline, given.agent_name)
     step = step.model_copy(update={"mode": StepMode.SEQUENTIAL})
-    report = await PipelineRunner(default_registry(), step_deadline_s=DEADLINE_S).run(
+    runner = PipelineRunner(default_registry(), step_deadline_s=max(1.0, time.remaining_s))
+    report = await runner.run(
         PipelineConfig(name="trial", title="Trial", answer=(step.agent,), steps=(step,)),
         ctx,
         source=Source.TRIAL,

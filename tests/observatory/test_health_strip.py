@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import count
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import TestCase, override_settings
@@ -20,7 +21,6 @@ from django.utils.html import strip_tags
 from agents.models import ResolverProcess
 from observatory.dashboard import views
 from observatory.dashboard.health_strip import (
-    MAX_RUNS,
     CreditNow,
     LatencyNow,
     QueueNow,
@@ -53,10 +53,10 @@ def task(age_s: float = 0.0, *, now: datetime = NOW, **fields) -> Task:
     return Task.objects.create(update=update, **(given | fields))
 
 
-def running(lease_s: float) -> Task:
+def running(lease_s: float, lane: str = "9:") -> Task:
     """A message whose worker's lease ends in so many seconds."""
-    lease_until = NOW + s(lease_s)
-    return task(600, status=TaskStatus.RUNNING, token=uuid4(), lease_until=lease_until)
+    ends_at, is_running = NOW + s(lease_s), TaskStatus.RUNNING
+    return task(600, lane=lane, status=is_running, token=uuid4(), lease_until=ends_at)
 
 
 def background_step() -> Task:
@@ -101,6 +101,13 @@ def plan_of(ask: Callable[[], object]) -> str:
 
 
 class QueueTest(TestCase):
+    def test_a_message_behind_its_chats_earlier_one_is_no_long_wait(self):
+        running(100, lane="1:")
+        task(90, lane="1:")
+        task(5, lane="2:")
+
+        assert queue_now(NOW) == QueueNow(waiting=2, in_progress=1, background=0, oldest_wait=s(5))
+
     def test_an_empty_installation_has_no_queue(self):
         assert queue_now(NOW) == NOTHING
         assert not NOTHING.is_long
@@ -208,9 +215,10 @@ class LatencyTest(TestCase):
 
     def test_a_long_run_that_began_before_counts_once_it_ends(self):
         for _ in range(5):
-            a_run(1, 7200)
+            a_run(890, settings.RUN_DEADLINE_SECONDS)
 
-        assert latency_now(NOW) == LatencyNow(runs=5, p95_ms=7_200_000)
+        longest_ms = 1000 * settings.RUN_DEADLINE_SECONDS
+        assert latency_now(NOW) == LatencyNow(runs=5, p95_ms=longest_ms)
 
     def test_a_clock_that_is_ahead_hides_no_run_and_makes_none_negative(self):
         for _ in range(5):
@@ -219,13 +227,12 @@ class LatencyTest(TestCase):
 
         assert latency_now(NOW) == LatencyNow(runs=5, p95_ms=0)
 
-    def test_no_more_than_the_latest_runs_are_looked_at(self):
-        for _ in range(5):
-            a_run(20)
+    def test_slow_runs_count_however_many_quick_ones_began_after_them(self):
+        slow = [a_run(10, 280) for _ in range(5)]
         row = {"pipeline": "", "source": Source.TRIAL, "started_at": NOW, "ended_at": NOW}
-        PipelineRun.objects.bulk_create([PipelineRun(**row) for _ in range(MAX_RUNS - 1)])
+        PipelineRun.objects.bulk_create([PipelineRun(**row) for _ in range(1500)])
 
-        assert latency_now(NOW).runs == 1
+        assert latency_now(NOW) == LatencyNow(runs=len(slow), p95_ms=280_000)
 
     def test_one_query_reads_the_latest_runs_from_their_index(self):
         plan = plan_of(lambda: latency_now(NOW))
@@ -291,8 +298,8 @@ class CreditTest(TestCase):
     def test_a_server_of_ones_own_and_no_key_have_no_credit(self):
         heard(remaining_usd="74.5", problem="", asked_at=NOW.isoformat())
 
-        for settings in ({"SHARED_SERVER": "compatible"}, {"OPENROUTER_API_KEY": None}):
-            with self.subTest(settings), override_settings(**settings):
+        for changed in ({"SHARED_SERVER": "compatible"}, {"OPENROUTER_API_KEY": None}):
+            with self.subTest(changed), override_settings(**changed):
                 assert credit_now(NOW, []) is None
 
 

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 
+import time_machine
 from django.contrib.auth.models import Permission, User
 from django.test import TestCase, override_settings
 from django.urls import reverse
@@ -114,6 +115,15 @@ class CostTest(PickerCase):
         self.calls(10, days_ago=4)
 
         assert "; on single days from +$0.033 to +$0.066." in self.cost()
+
+    def test_the_same_calls_each_day_are_no_range(self):
+        now = timezone.now().replace(minute=30)
+        for hours in range(0, 7 * 24 + 1, 4):
+            step = self.step(now - timedelta(hours=hours))
+            self.call(step, input_tokens=1000, output_tokens=100)
+
+        with time_machine.travel(now, tick=False):
+            assert "on single days" not in self.cost()
 
     def test_keeping_the_model_changes_nothing(self):
         self.calls(21)

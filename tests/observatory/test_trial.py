@@ -6,6 +6,7 @@ import re
 from html import unescape
 from typing import Any
 
+import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
@@ -21,11 +22,13 @@ from pipeline.models import (
     PipelineRun,
     PlaybookPage,
     StepRun,
+    TextBlob,
     TextsRead,
 )
 from pipeline.models.access_log import AccessKind
 from pipeline.models.runs import Source
 from pipeline.people import erasure
+from pipeline.running import trials
 from pipeline.running.trials import SAMPLE
 from tests.agents.doubles import choose_model
 from tests.pipeline.cases import FALLBACK_MODEL
@@ -192,6 +195,17 @@ class RecordedStepTests(TrialCase):
         [call] = self.calls_of(tried)
         assert (call.user_message, call.output) == (None, None)
 
+    def test_an_erasure_that_comes_first_leaves_nothing_to_write_anew(self):
+        step = self.recorded()
+        given = trials.recorded_input(step.pk, "strategist")
+        erasure.erase(Member.objects.get(), now=timezone.now())
+
+        with pytest.raises(trials.TrialRefused, match="erased their data"):
+            trials.compare(MODEL, given, "ada")
+
+        assert not TextBlob.objects.filter(text__contains=SECRET_WORDS).exists()
+        assert not PipelineRun.objects.filter(source=Source.TRIAL).exists()
+
     def test_a_step_whose_inputs_are_gone_says_so_and_costs_nothing(self):
         step = self.recorded()
         erasure.erase(Member.objects.get(), now=timezone.now())
@@ -214,9 +228,13 @@ class RecordedStepTests(TrialCase):
 
 
 class SampleTests(TrialCase):
-    def test_it_gets_todays_playbook_and_the_approved_cases(self):
+    def test_it_gets_todays_playbook_and_the_cases_that_no_member_saved(self):
+        dana = member("Dana", 7)
         CasebookEntry.objects.create(title="Bank", text="A case for all.", is_approved=True)
-        CasebookEntry.objects.create(title="Mine", text="Only for me.", is_approved=False)
+        CasebookEntry.objects.create(title="New", text="Not read yet.", is_approved=False)
+        CasebookEntry.objects.create(
+            title="Hers", text="What Dana wrote.", is_approved=True, member=dana
+        )
 
         self.try_out("strategist", "sample:support", sample="The CFO is silent.")
 
@@ -225,7 +243,8 @@ class SampleTests(TrialCase):
         text = call.user_message.text
         for part in ("The CFO is silent.", "Never give a discount first.", "A case for all."):
             assert part in text
-        assert "Only for me." not in text
+        assert "Not read yet." not in text
+        assert "What Dana wrote." not in text
         assert "<profile>" in text
 
     def test_what_it_needs_of_another_agent_is_asked_once_and_given_to_both(self):

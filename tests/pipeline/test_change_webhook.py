@@ -36,10 +36,10 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 @contextmanager
 def short_run() -> Iterator[None]:
-    """Let a run of the job, and so an attempt, take only a second."""
+    """Let a run of the job, and so an attempt, take only two seconds."""
     with (
-        patch.object(change_webhook, "RUN_S", 1.0),
-        patch.object(change_webhook, "STARTED_WITHIN_S", 0.5),
+        patch.object(change_webhook, "RUN_S", 2.0),
+        patch.object(change_webhook, "STARTED_WITHIN_S", 1.0),
     ):
         yield
 
@@ -130,18 +130,21 @@ class DeliveryTest(WebhookCase):
         assert [told["version"] for told in facts] == [3, 3]
         assert models(receiver.received) == [None, None]
 
-    async def test_without_a_url_nothing_is_sent_and_no_cursor_is_kept(self):
+    async def test_without_a_url_nothing_is_sent_and_the_cursor_stays(self):
         async with loopback(TAKEN) as receiver:
-            with self.webhook(receiver.base_url):
-                await self.run_job()
-            await change("openai/gpt-5")
             await self.run_job()
             assert await self.state() == {}
             with self.webhook(receiver.base_url):
                 await self.run_job()
+            before = await self.state()
+            await change("openai/gpt-5")
+            await self.run_job()
+            assert await self.state() == before
+            assert receiver.received == []
+            with self.webhook(receiver.base_url):
                 await self.run_job()
 
-        assert receiver.received == []
+        assert models(receiver.received) == ["openai/gpt-5"]
 
     async def test_what_is_left_when_the_runs_time_is_up_is_due_at_once(self):
         async def slow(_, __, writer):
@@ -205,7 +208,8 @@ class RetryTest(WebhookCase):
 
         expected = [5, 10, 20, 40, 80, 160, 300, 300, 300]
         for wait_s, longest_s in zip(waits, expected, strict=True):
-            assert 0.9 * longest_s <= wait_s < longest_s + 1  # the attempt itself takes a moment
+            # The attempt itself takes a moment, and a busy machine longer.
+            assert 0.9 * longest_s <= wait_s < longest_s + change_webhook.RUN_S
         assert len(receiver.received) == 10
 
     async def test_another_change_does_not_hasten_the_one_that_waits(self):
@@ -259,7 +263,7 @@ class RetryTest(WebhookCase):
             ("reset", misbehaving.reset_before_answer, "the connection failed (ClientOSError)"),
             ("hung up", misbehaving.hang_up_before_answer, "the connection failed (Server"),
             ("nonsense", misbehaving.nonsense, "the connection failed (Http"),
-            ("silence", misbehaving.never, "it didn't answer within 1 s"),
+            ("silence", misbehaving.never, "it didn't answer within"),
         ):
             with self.subTest(name):
                 async with loopback(reply, TAKEN) as receiver:
@@ -458,7 +462,7 @@ class AlertTest(WebhookCase):
                 await self.run_job()
                 await change("openai/gpt-5")
                 await self.run_job()
-                since = self.at
+                since = datetime.fromisoformat((await self.state())["failing_since"])
                 await self._set_changed_at("openai/gpt-6", self.at + DAY)
                 await self.run_job(after=DAY + MINUTE)
                 (alert,) = await self.alerts()
@@ -482,6 +486,20 @@ class AlertTest(WebhookCase):
     async def _set_changed_at(self, model_id: str, at: datetime) -> None:
         await change(model_id)
         await AgentModelConfig.history.filter(model_id=model_id).aupdate(history_date=at)
+
+
+class RollingTest(WebhookCase):
+    async def test_a_process_without_the_url_loses_nothing_of_those_with_it(self):
+        async with loopback(AWAY, TAKEN) as receiver:
+            with self.webhook(receiver.base_url):
+                await self.run_job()
+                await change("openai/gpt-5")
+                await self.run_job()
+                with self.settings(CHANGE_WEBHOOK_URL=""):
+                    await self.run_job(after=MINUTE)
+                await self.run_job(after=MINUTE)
+
+        assert models(receiver.received) == ["openai/gpt-5", "openai/gpt-5"]
 
 
 class SecrecyTest(WebhookCase):

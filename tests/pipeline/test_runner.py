@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import stamina
@@ -24,7 +25,7 @@ from agents.models import CatalogModel, OnFailure
 from observatory.redaction import RedactingFormatter
 from pipeline.journal import hooks
 from pipeline.journal.reports import RunReport, StepReport
-from pipeline.models import LLMCall, PipelineRun, StepRun
+from pipeline.models import LLMCall, PeriodicJob, PipelineRun, StepRun
 from pipeline.models.runs import CallStatus, RunStatus, Source, StepMode, StepStatus
 from tests.canaries import MEMBER_KEY, SHARED_KEY
 from tests.pipeline.cases import (
@@ -42,6 +43,12 @@ from tests.pipeline.players import ask, asking, pipeline, player, raising, said,
 from tests.pipeline.wire import WAIT_S
 
 PARALLEL, BACKGROUND = StepMode.PARALLEL, StepMode.BACKGROUND
+
+
+def age_overrides(by: timedelta) -> None:
+    """Have all overrides been set so long ago."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE agent_model_config SET updated_at = %s", [timezone.now() - by])
 
 
 class Meeting:
@@ -496,8 +503,35 @@ class PayerTests(PipelineCase):
         assert one.member_line == "The API key is out of credit."
         assert self.alerts == [
             "one: the override's model sandbox/no-credit failed:"
-            " NoCredit: Insufficient credits. Add more and try again."
+            " NoCredit: Insufficient credits. Add more and try again. It was set just now"
+            " (v1 by olga). To undo it, open Overrides in the admin and press Undo."
         ]
+
+    async def test_of_an_older_override_the_alert_does_not_speak_of_undoing(self):
+        await override("one", "sandbox/no-credit")
+        await sync_to_async(age_overrides)(timedelta(minutes=11))
+
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        (alert,) = self.alerts
+        assert alert.endswith("Add more and try again.")
+
+    async def test_alerts_are_due_at_once_if_the_override_was_set_a_few_minutes_ago(self):
+        later = timezone.now() + timedelta(hours=1)
+        alerts = await PeriodicJob.objects.acreate(name=PeriodicJob.ALERTS, due_at=later)
+        await override("one", "sandbox/no-credit")
+        await sync_to_async(age_overrides)(timedelta(minutes=11))
+        await self.play(pipeline(step("one")), [asking("one")])
+        await self.play(pipeline(step("two")), [asking("two")])
+        await alerts.arefresh_from_db()
+        assert alerts.due_at == later
+
+        await override("one", "sandbox/no-credit")
+        self.service = self.resolver(SHARED_KEY)
+        await self.play(pipeline(step("one")), [asking("one")])
+
+        await alerts.arefresh_from_db()
+        assert alerts.due_at <= timezone.now()
 
     async def test_a_member_reads_that_the_admins_were_told_where_a_chat_tells_them(self):
         await override("one", "sandbox/no-credit")

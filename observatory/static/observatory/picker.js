@@ -43,19 +43,37 @@ document.addEventListener("DOMContentLoaded", () => {
   const button = document.querySelector("button[name=try]");
   if (!frame || !status || !message || !button) return;
   const fit = () => {
+    frame.style.height = "auto"; // else it would never become lower
     frame.style.height = `${frame.contentDocument.documentElement.scrollHeight + 2}px`;
+  };
+  const isBlank = () => {
+    try {
+      return frame.contentWindow.location.href === "about:blank";
+    } catch {
+      return null; // an error page, or the sign-in page: they may not be shown in a frame
+    }
   };
 
   button.addEventListener("click", () => {
     status.textContent = "Waiting for the models…";
+    frame.hidden = true;
+    setTimeout(() => { button.disabled = true; }); // after the form was sent with its value
   });
   frame.addEventListener("load", () => {
-    if (frame.contentWindow.location.href === "about:blank") return;
-    status.textContent = "";
-    frame.hidden = false;
-    fit();
+    const blank = isBlank();
+    if (blank) return;
+    button.disabled = false;
+    frame.hidden = blank === null;
+    status.textContent = blank === null ? "The test failed. Reload the page and try again." : "The result is below.";
+    if (blank === false) fit();
   });
   window.addEventListener("resize", () => !frame.hidden && fit());
+  document.querySelectorAll("#id_agent_name, #id_model_id").forEach((field) => {
+    field.addEventListener("change", () => {
+      frame.hidden = true; // it is about another agent or model
+      if (!button.disabled) status.textContent = "";
+    });
+  });
   document.addEventListener("change", (event) => {
     if (event.target.id === "id_given") message.hidden = event.target.value.startsWith("recorded:");
   });

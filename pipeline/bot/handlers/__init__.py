@@ -42,12 +42,16 @@ from pipeline.bot.handlers.training import (
     show_stats,
 )
 from pipeline.bot.outbox import RESEND
+from pipeline.journal.records import NotifyOperators
 
 __all__ = ["COMMANDS", "add_handlers"]
 
 
 def add_handlers(
-    application: Application[Any, Any, Any, Any, Any, Any], support: Support, mine: Mine
+    application: Application[Any, Any, Any, Any, Any, Any],
+    support: Support,
+    mine: Mine,
+    alert: NotifyOperators,
 ) -> None:
     """Register all handlers in order; the first one that matches an update handles it."""
     # New messages only: no edits and no channel posts.
@@ -67,7 +71,7 @@ def add_handlers(
     application.add_handlers(
         [
             *(CommandHandler(name, callback, new) for name, callback in static_replies.items()),
-            CommandHandler(LINK, link_or(support.reply_privately_with(refuse_code)), new),
+            CommandHandler(LINK, link_or(support.reply_privately_with(refuse_code), alert), new),
             CommandHandler("support", support.run(in_command), new),
             CommandHandler("learn", support.run(read_learn), new),
             CommandHandler("train", support.run(read_train), new),

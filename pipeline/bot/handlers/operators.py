@@ -11,13 +11,14 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from telegram import CallbackQuery, InlineKeyboardMarkup, Message, Update
 from telegram.constants import ChatType
-from telegram.error import BadRequest
+from telegram.error import BadRequest, Forbidden
 
 from agents.override_changes import UNDO_PRESS, UNDONE_FREELY, undo_as
 from pipeline.bot import texts
 from pipeline.bot.presses import answer
 from pipeline.bot.static_reply import StaticReply
 from pipeline.bot.update_context import Callback, UpdateContext
+from pipeline.journal.records import NotifyOperators
 from pipeline.models import Member
 from pipeline.people import operator_links
 
@@ -28,29 +29,33 @@ MAX_VERSION_DIGITS = 18
 MAY_UNDO = "agents.change_agentmodelconfig"
 
 
-def link_or(otherwise: Callback) -> Callback:
+def link_or(otherwise: Callback, alert: NotifyOperators) -> Callback:
     """Return a handler callback for /link that links a valid code's account to the sender.
 
-    A sender need not be a member. Without a valid code, `otherwise` handles the message.
+    A sender need not be a member. Without a valid code, `otherwise` handles the message. A code
+    that others may have read is made invalid.
     """
 
     async def link(update: Update, context: UpdateContext) -> None:
         message, user = update.effective_message, update.effective_user
-        if message is None or user is None or user.is_bot or message.sender_chat is not None:
-            await otherwise(update, context)
-            return
-        code, now = (message.text or "").partition(" ")[2].strip(), timezone.now()
+        words = (message.text or "").split(maxsplit=1) if message is not None else []
+        code, now = words[1] if len(words) > 1 else "", timezone.now()
         account = await sync_to_async(operator_links.account_of)(code, now=now)
-        if not account:
+        if message is None or user is None or not account:
             await otherwise(update, context)
             return
         context.was_handled = True
-        if message.chat.type != ChatType.PRIVATE:
+        # Also as an anonymous admin, or as a channel.
+        if message.chat.type != ChatType.PRIVATE or message.sender_chat is not None or user.is_bot:
             void = partial(operator_links.void, code, now=now)
             await context.outbox.say(StaticReply(texts.CODE_SHOWN, also=void))
             return
         redeem = partial(operator_links.redeem, code, user.id, now=now)
         await context.outbox.say(StaticReply(texts.LINKED.format(account=account), also=redeem))
+        alert(
+            f"The admin account {account} is now linked to the Telegram account {user.id} "
+            f"({user.full_name}). If that isn't right, remove it under Telegram links in the admin."
+        )
 
     return link
 
@@ -124,5 +129,5 @@ async def _remove_button(query: CallbackQuery) -> None:
     left = [row for row in rows if row]
     try:
         await query.edit_message_reply_markup(InlineKeyboardMarkup(left) if left else None)
-    except BadRequest as error:  # removed by an earlier press
+    except (BadRequest, Forbidden) as error:  # removed by an earlier press, or the chat is gone
         logger.info("an Undo button could not be removed: %s", error)

@@ -121,8 +121,8 @@ class CodeTests(TestCase):
         operator_links.unlink(self.olga.pk)
 
         assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-            "Linked to the Telegram account 1004.",
-            "Unlinked from the Telegram account 1004.",
+            "Linked to Telegram.",
+            "Unlinked from Telegram.",
         ]
         assert linked_to(OPERATOR) == ""
 
@@ -197,6 +197,28 @@ class LinkTests(BotCase):
 
         assert await sync_to_async(linked_to)(MAYA) == ""
         assert await sync_to_async(operator_links.account_of)(code, now=timezone.now()) == ""
+
+    async def test_so_does_one_that_an_anonymous_admin_or_a_channel_has_written(self):
+        olga = await sync_to_async(an_account)()
+        async with self.bot() as chat:
+            group = await add_group(chat)
+            entities = [{"type": "bot_command", "offset": 0, "length": 5}]
+            code = await sync_to_async(a_code)(olga)
+            await chat.inject(
+                MAYA, chat=group, sender_chat=group, text=f"/link\n{code}", entities=entities
+            )
+            await chat.sees_text(group["id"], texts.CODE_SHOWN)
+
+        assert await sync_to_async(operator_links.account_of)(code, now=timezone.now()) == ""
+
+    async def test_the_operators_chat_is_told_who_was_linked(self):
+        olga = await sync_to_async(an_account)()
+        async with self.bot() as chat:
+            await chat.add_operator()
+            await chat.say(MAYA, f"/link {await sync_to_async(a_code)(olga)}")
+            await chat.sees_text(
+                OPERATOR, f"The admin account olga is now linked to the Telegram account {MAYA}"
+            )
 
     async def test_who_erases_their_data_is_no_longer_linked(self):
         olga = await sync_to_async(an_account)()
