@@ -318,6 +318,11 @@ class RefusedTests(TrialCase):
             assert "no team key is set" in self.try_out("trainer", "sample:learn")
         assert not PipelineRun.objects.exists()
 
+    def test_a_nul_in_any_field_breaks_nothing(self):
+        assert f"Model tried: {MODEL}" in self.try_out("trainer", "sample:learn", sample="a\x00b")
+        for given in ("sample:learn\x00", "recorded:\x00", "\x00"):
+            assert "choose what to give the agent" in self.try_out("trainer", given)
+
     def test_a_model_that_fails_is_shown_with_its_error(self):
         page = self.try_out("trainer", "sample:learn", "sandbox/no-credit")
 
