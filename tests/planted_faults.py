@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
 FAULT = "OBSERVATORY_FAULT"
 ROOT = Path(__file__).parents[1]
@@ -168,10 +169,19 @@ def _unconditionally(right: Any) -> Any:
     return wrong
 
 
+def _allows_all(right: Any) -> Any:
+    return lambda *_, **__: True
+
+
+def _first_operator(right: Any) -> Any:
+    return lambda telegram_id: get_user_model().objects.filter(is_staff=True).first()
+
+
 _TRANSACTIONS = ("tests/agents/test_transactions.py",)
 _ISOLATION = ("tests/pipeline/test_isolation.py",)
 _RESOLVER = ("tests/agents/test_resolver.py",)
 _SUPERSEDED = ("tests/pipeline/test_superseded.py",)
+_TRIAL = ("tests/observatory/test_trial.py",)
 _WEBHOOK = ("tests/pipeline/test_change_webhook.py",)
 FAULTS: Mapping[str, Fault] = {
     "run-lease-is-not-checked": Fault(
@@ -280,6 +290,17 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "paused-process-moves-the-webhooks-cursor-back": Fault(
         "pipeline.operations.change_webhook._replaced", _unconditionally, _WEBHOOK
+    ),
+    "texts-of-a-trial-are-shown-to-everybody": Fault(
+        "observatory.dashboard.trial.may_read_texts_of", _allows_all, _TRIAL
+    ),
+    "trial-writes-erased-texts-anew": Fault(
+        "pipeline.running.trials._still_stored", _does_nothing, _TRIAL
+    ),
+    "anybody-may-undo-in-telegram": Fault(
+        "pipeline.people.operator_links.operator_of",
+        _first_operator,
+        ("tests/pipeline/bot/test_operators.py",),
     ),
     "lost-reply-is-sent-again": Fault(
         "pipeline.bot.outbox.Outbox._find_or_say",
