@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from agents.display import dollars as in_words
 from pipeline.budgets.intervals import starts_again, starts_at
@@ -76,7 +76,8 @@ def in_need(now: datetime) -> list[Standing]:
     counted = F("spent_picousd") + F("unknown_picousd")
     nearly_used_up = Q(counted__gte=F("cap_picousd") / NEARLY[1] * NEARLY[0])
     told = current(now).annotate(counted=counted).filter(Q(refusals__gt=0) | nearly_used_up)
-    periods = list(told.order_by("key", "pk")[:MAX_COUNTED])  # those of the team have no key
+    is_of_each = Case(When(key="", then=Value(0)), default=Value(1))  # the team's have no key
+    periods = list(told.order_by(is_of_each, "pk")[:MAX_COUNTED])
     found = [
         Standing(
             key=f"{period.pk} {_kind(period)}",

@@ -274,7 +274,8 @@ class LimitTests(BotCase):
             await chat.sees_text(TOM, f"{QUESTION} 3")
 
     async def test_a_day_of_the_teams_key_has_its_price_and_an_own_key_has_none(self):
-        budget = await Budget.objects.acreate(scope=Scope.EACH_MEMBER, cap_usd=1)
+        # Enough at UNKNOWN_PRICE, too: the catalog may still be on its way.
+        budget = await Budget.objects.acreate(scope=Scope.EACH_MEMBER, cap_usd=10)
         async with self.bot() as chat:
             await chat.say(TOM, QUESTION)
             await chat.sees_text(TOM, "Draft to send")
