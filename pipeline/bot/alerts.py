@@ -1,4 +1,4 @@
-"""Sends alerts to the operators' chat, and writes them to the log."""
+"""Sends alerts and news to the operators' chat, and writes them to the log."""
 
 from __future__ import annotations
 
@@ -48,13 +48,16 @@ class Alerts:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def send(self, text: str, buttons: Buttons = ()) -> bool:
-        """Log and send an alert, with buttons beneath it.
+    async def send(self, text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
+        """Log and send an alert or, with `is_news`, a text about which nothing is to be done.
 
         Returns:
             True if it was sent or never can be; False if it should be tried again later.
         """
-        logger.error("alert: %s", text)
+        if is_news:
+            logger.info("news: %s", text)
+        else:
+            logger.error("alert: %s", text)
         try:
             async with asyncio.timeout(SENT_WITHIN_S):
                 return await self._send_to_chat(text, buttons)

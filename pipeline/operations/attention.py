@@ -67,9 +67,14 @@ class Alert:
 
 
 class Send(Protocol):
-    """Sends a text to the operators' chat; the result is False if it did not arrive."""
+    """Sends a text to the operators' chat; the result is False if it did not arrive.
 
-    def __call__(self, text: str, buttons: Buttons = ()) -> Awaitable[bool]: ...
+    With `is_news`, nothing is wrong: the log has it as information, not as an error.
+    """
+
+    def __call__(
+        self, text: str, buttons: Buttons = (), *, is_news: bool = False
+    ) -> Awaitable[bool]: ...
 
 
 def undo_buttons(changes: Iterable[tuple[str, int]]) -> Buttons:

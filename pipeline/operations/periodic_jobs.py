@@ -144,7 +144,7 @@ async def _tell_changes(now: datetime, send: Send) -> Result:
     if len(changes) > 1:
         text = f"Models changed.\n{text}"
     buttons = undo_buttons((change.agent_name, change.version) for change in changes)
-    if changes and not await send(f"{text}\n{HOW_TO_UNDO}", buttons):
+    if changes and not await send(f"{text}\n{HOW_TO_UNDO}", buttons, is_news=True):
         return last  # the next time tells of them
     return await _last_result(job)
 

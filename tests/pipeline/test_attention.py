@@ -309,7 +309,7 @@ class AlertsJobTest(TestCase):
         now, texts = timezone.now(), []
         arrives = [False, False, True]
 
-        async def tell(text: str, buttons: Buttons = ()) -> bool:
+        async def tell(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
             texts.append(text)
             return arrives[len(texts) - 1]
 
@@ -348,7 +348,7 @@ class CatalogJobTest(TestCase):
             assert CatalogModel.objects.exists()
 
 
-async def told(text: str, buttons: Buttons = ()) -> bool:
+async def told(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
     return True
 
 
@@ -459,7 +459,7 @@ class ChangesTest(TestCase):
     def tell(self) -> list[str]:
         (spec,) = (one for one in periodic_jobs.JOBS if one.name == PeriodicJob.CHANGES)
 
-        async def send(text: str, buttons: Buttons = ()) -> bool:
+        async def send(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
             if self.arrives:
                 self.told.append(text)
                 self.buttons = buttons

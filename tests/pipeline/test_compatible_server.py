@@ -282,5 +282,5 @@ class ChoosingTests(TestCase):
         assert GGUF in page
 
 
-async def _silent(text: str, buttons: Buttons = ()) -> bool:
+async def _silent(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
     raise AssertionError(text)

@@ -29,7 +29,7 @@ STATES = 1_000
 SET_AT = datetime(2026, 11, 24, 12, 3, tzinfo=UTC)
 
 
-async def told(text: str, buttons: Buttons = ()) -> bool:
+async def told(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
     return True
 
 

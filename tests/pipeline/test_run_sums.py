@@ -18,7 +18,7 @@ FIGURES = ("cost_usd", "has_mismatch", "has_fallback")
 HOUR = timedelta(hours=1)
 
 
-async def told(text: str, buttons: Buttons = ()) -> bool:
+async def told(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
     raise AssertionError(text)
 
 

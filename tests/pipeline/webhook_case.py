@@ -53,7 +53,7 @@ class WebhookCase(TestCase):
         await periodic_jobs.run_if_due(spec, self.at, self._send)
         await close_clients()
 
-    async def _send(self, text: str, buttons: Buttons = ()) -> bool:
+    async def _send(self, text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
         if self.chat_answers:
             self.told.append(text)
         return self.chat_answers

@@ -48,6 +48,16 @@ class TellTests(TestCase):
             sent = await SentAlert.objects.aget()
             assert (sent.chat_id, sent.message_id) == (str(MAYA), message["message_id"])
 
+    async def test_news_are_no_error_in_the_log(self):
+        with override_settings(OPERATOR_CHAT_ID=None), self.assertLogs("pipeline.bot") as logs:
+            await Alerts().send(TEXT)
+            await Alerts().send("Model changed.", is_news=True)
+
+        assert [(one.levelname, one.getMessage()) for one in logs.records] == [
+            ("ERROR", f"alert: {TEXT}"),
+            ("INFO", "news: Model changed."),
+        ]
+
     async def test_an_alert_goes_out_even_if_the_database_takes_no_note_of_it(self):
         def refuse(execute: Any, sql: str, *rest: Any) -> Any:
             if "sentalert" in sql:

@@ -103,7 +103,7 @@ class CountingTests(UpkeepCase):
         assert (await keep_budgets(self.now, _unreachable)) == result
 
 
-async def _unreachable(text: str, buttons: Buttons = ()) -> bool:
+async def _unreachable(text: str, buttons: Buttons = (), *, is_news: bool = False) -> bool:
     raise AssertionError(text)
 
 
