@@ -291,13 +291,13 @@ FAULTS: Mapping[str, Fault] = {
     "paused-process-moves-the-webhooks-cursor-back": Fault(
         "pipeline.operations.change_webhook._replaced", _unconditionally, _WEBHOOK
     ),
-    "texts-of-a-trial-are-shown-to-everybody": Fault(
+    "texts-of-a-trial-need-no-permission": Fault(
         "observatory.dashboard.trial.may_read_texts_of", _allows_all, _TRIAL
     ),
     "trial-writes-erased-texts-anew": Fault(
         "pipeline.running.trials._still_stored", _does_nothing, _TRIAL
     ),
-    "anybody-may-undo-in-telegram": Fault(
+    "undo-in-telegram-asks-not-who-presses": Fault(
         "pipeline.people.operator_links.operator_of",
         _first_operator,
         ("tests/pipeline/bot/test_operators.py",),

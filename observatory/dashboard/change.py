@@ -92,6 +92,11 @@ class _Day:
     live: _Calls = field(default_factory=_Calls)
     shared_usd: Decimal = Decimal(0)  # what the team key did pay
 
+    def live_usd(self, model: CatalogModel | None) -> Decimal:
+        """Return the team key's cost on today's model; if it has no price, what was paid."""
+        cost = self.live.cost_usd(model) if model is not None else None
+        return self.shared_usd if cost is None else cost
+
 
 def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
     """Return the effect of moving an agent to a model; None if the catalog lacks the model.
@@ -131,23 +136,17 @@ def change(agent_name: str, model_id: str, *, now: datetime) -> Change | None:
 
 
 def _priced(found: Change, days: list[_Day], model: CatalogModel) -> Change:
+    """Return the change with its costs per day; without them, if the model has no price."""
     live = find(found.live_model)
-    costs = [
-        (
-            day.shared_usd if live is None or (c := day.live.cost_usd(live)) is None else c,
-            day.all.cost_usd(model),
-        )
-        for day in days
-    ]
-    live_usd = sum((now for now, _ in costs), Decimal(0)) / DAYS
-    differences = [then - now for now, then in costs if then is not None]
-    if len(differences) < len(costs):
-        return replace(found, live_usd=live_usd)
-    then_usd = sum((then for _, then in costs if then is not None), Decimal(0)) / DAYS
+    live_usd = [day.live_usd(live) for day in days]
+    then_usd = [cost for day in days if (cost := day.all.cost_usd(model)) is not None]
+    found = replace(found, live_usd=sum(live_usd, Decimal(0)) / DAYS)
+    if len(then_usd) < len(days):
+        return found
+    differences = [then - now for now, then in zip(live_usd, then_usd, strict=True)]
     return replace(
         found,
-        live_usd=live_usd,
-        then_usd=then_usd,
+        then_usd=sum(then_usd, Decimal(0)) / DAYS,
         least_usd=min(differences, default=Decimal(0)),
         most_usd=max(differences, default=Decimal(0)),
     )

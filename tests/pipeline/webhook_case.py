@@ -75,7 +75,7 @@ async def change(model_id: str, **options: Any) -> None:
 
 
 def models(received: list[Received]) -> list[str]:
-    """Return the models that the receiver was told of."""
+    """Return the models in the messages that the receiver got."""
     return [request.body["data"]["model"] for request in received]
 
 
